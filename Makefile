@@ -1,0 +1,110 @@
+# bnc. `make demo` tells a story, `make check` runs every test; both install what they miss.
+# Lists are explicit; everything built stands in build/.
+
+CC      ?= cc
+CFLAGS  ?= -O2 -g
+B       := build
+CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L
+WARN    := -Wall -Wextra -Werror
+INC     := -Icompiler -Iruntime-min -I$(B)/gen
+DEPS     = -MMD -MP
+
+# ---- what is built from what ----
+
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c cli.c
+RT_HDR  := bn.h bn_model.h bn_vocab.h internal.h cli.h
+IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c weights.c vocab.c vocab_tables.c
+FE_SRC  := gguf.c parse.c bind.c
+PS_SRC  := run.c quant.c canon.c fuse.c specialize.c select.c pack.c plan.c
+CG_SRC  := targets.c chunks.c emit.c
+CMD_SRC := options.c compile.c build.c run.c inspect.c
+ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
+KERNELS := scalar.c avx2.c
+
+RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
+LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
+           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(B)/gen/embedded.o
+CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
+EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
+           $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
+           $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
+
+.PHONY: all demo check bench floors clean tools
+all: $(B)/bnc $(B)/libbnrt.a
+
+include tests/tests.mk
+
+# ---- what the machine must have ----
+
+tools: $(B)/.tools
+$(B)/.tools: tools/install.sh
+	@mkdir -p $(B)
+	@sh tools/install.sh
+	@touch $@
+
+# ---- generated sources ----
+
+$(B)/gen/unicode: tools/unicode.c | $(B)/.tools
+	@mkdir -p $(B)/gen
+	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
+$(B)/gen/unicode_tables.h: $(B)/gen/unicode
+	$< $@
+$(B)/gen/embed: tools/embed.c | $(B)/.tools
+	@mkdir -p $(B)/gen
+	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
+$(B)/gen/embedded.c: $(B)/gen/embed $(foreach e,$(EMBED),$(lastword $(subst =, ,$e)))
+	$< $@ $(EMBED)
+$(B)/gen/tir.tab.c: compiler/frontend/tir.y | $(B)/.tools
+	@mkdir -p $(B)/gen
+	bison -Werror -o $@ --defines=$(B)/gen/tir.tab.h $<
+$(B)/gen/tir.lex.c: compiler/frontend/tir.l $(B)/gen/tir.tab.c
+	flex -o $@ --header-file=$(B)/gen/tir.lex.h $<
+
+# ---- objects ----
+
+$(B)/gen/tir.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
+$(B)/frontend/parse.o: $(B)/gen/tir.lex.c
+$(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
+
+define compile
+@mkdir -p $(@D)
+$(CC) $(CSTD) $(CFLAGS) $(WARN) $(INC) $(DEPS) -c $< -o $@
+endef
+$(B)/rt/%.o: runtime-min/%.c | $(B)/.tools $(B)/gen/unicode_tables.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 $(WARN) -fPIC -pthread -Iruntime-min -I$(B)/gen $(DEPS) -c $< -o $@
+$(B)/ir/%.o: compiler/ir/%.c | $(B)/.tools
+	$(compile)
+$(B)/frontend/%.o: compiler/frontend/%.c | $(B)/gen/tir.lex.c
+	$(compile)
+$(B)/passes/%.o: compiler/passes/%.c | $(B)/.tools
+	$(compile)
+$(B)/codegen-c/%.o: compiler/codegen-c/%.c | $(B)/.tools
+	$(compile)
+$(B)/cmd/%.o: compiler/cmd/%.c | $(B)/.tools
+	$(compile)
+$(B)/gen/%.o: $(B)/gen/%.c
+	$(compile)
+$(B)/main.o: compiler/main.c | $(B)/.tools
+	$(compile)
+
+$(B)/libbnrt.a: $(RT_OBJ)
+	@rm -f $@
+	ar rcsD $@ $^
+$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ)
+	$(CC) $(CFLAGS) $^ -lxxhash -lm -o $@
+
+# ---- for people ----
+
+MODEL := examples/models/tales-27m-i2_s.gguf
+demo: all
+	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
+	$(B)/story/story
+
+floors:
+	@sh tests/floors.sh
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

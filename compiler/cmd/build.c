@@ -1,0 +1,159 @@
+/* build.c: from C to objects, libraries and programs with the machine's own compiler ($CC or cc).
+ * The runtime comes out of bnc itself, so a model can be built where there is no checkout. */
+#include <errno.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+
+extern char **environ;
+
+static void remove_dir(void *arg)
+{
+    const char *dir = arg;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    rmdir(dir);
+}
+
+const char *temp_dir(Session *s)
+{
+    const char *base = getenv("TMPDIR");
+    const char *pattern = format(s, "%s/bnc-XXXXXX", base && *base ? base : "/tmp");
+    char *dir = NEW_ARRAY(s, char, strlen(pattern) + 1);
+    strcpy(dir, pattern);
+    if (!mkdtemp(dir))
+        fail(s, (Loc){0}, "cannot make a temporary folder %s: %s", dir, strerror(errno));
+    session_defer(s, remove_dir, dir);
+    return dir;
+}
+
+typedef struct Words {
+    Session *s;
+    char **word;
+    int n;
+} Words;
+
+static void add(Words *w, const char *word)
+{
+    w->word = grow(w->s, w->word, (size_t)w->n, sizeof *w->word);
+    w->word[w->n++] = (char *)(uintptr_t)word;
+}
+
+static void add_split(Words *w, const char *words)
+{
+    for (; *words; words += strcspn(words, " "), words += strspn(words, " "))
+        add(w, intern(w->s, words, strcspn(words, " ")));
+}
+
+static void run_tool(Words *w)
+{
+    pid_t pid;
+    int status = 0;
+    add(w, NULL);
+    int failed = posix_spawnp(&pid, w->word[0], NULL, NULL, w->word, environ);
+    if (failed)
+        fail(w->s, (Loc){0}, "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere",
+             w->word[0], strerror(failed));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        fail(w->s, (Loc){0}, "%s failed (its messages stand above)", w->word[0]);
+}
+
+static void start_cc(Words *w, const Build *b)
+{
+    const char *cc = getenv("CC");
+    add_split(w, cc && *cc ? cc : "cc");
+    add_split(w, "-std=c11 -O3 -pthread");
+    add_split(w, b->target->cflags);
+}
+
+/* Headers and sources of the runtime into the temporary folder. */
+static void unpack_runtime(Session *s, const char *dir)
+{
+    const char *path, *bytes;
+    size_t size;
+    for (int i = 0; (bytes = embedded_at(i, &path, &size)); i++) {
+        if (strchr(path, '/'))
+            continue;
+        Out text = {.s = s};
+        put_bytes(&text, bytes, size);
+        file_save(s, format(s, "%s/%s", dir, path), &text);
+        out_free(&text);
+    }
+}
+
+void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic)
+{
+    Words w = {.s = s};
+    start_cc(&w, b);
+    add_split(&w, pic ? "-fPIC -c" : "-c");
+    add(&w, source);
+    add(&w, "-I");
+    add(&w, b->dir);
+    add(&w, "-o");
+    add(&w, object);
+    run_tool(&w);
+}
+
+static void build_linked(Session *s, const Build *b, const char *object, bool shared)
+{
+    Words w = {.s = s};
+    start_cc(&w, b);
+    if (shared)
+        add_split(&w, "-shared -fPIC");
+    add(&w, b->source);
+    add_split(&w, "-lm -o");
+    add(&w, object);
+    run_tool(&w);
+}
+
+static void build_library(Session *s, const Build *b, const char *object, const char *archive)
+{
+    const char *runtime = format(s, "%s/bnrt.o", b->dir);
+    Words w = {.s = s};
+    build_object(s, b, runtime, format(s, "%s/bnrt.c", b->dir), true);
+    add_split(&w, "ar rcsD");
+    add(&w, archive);
+    add(&w, object);
+    add(&w, runtime);
+    run_tool(&w);
+}
+
+static void move_file(Session *s, const char *from, const char *to)
+{
+    size_t size;
+    struct stat st;
+    Out bytes = {.s = s};
+    char *data = file_read(s, from, &size);
+    put_bytes(&bytes, data, size);
+    file_save(s, to, &bytes);
+    out_free(&bytes);
+    if (stat(from, &st) == 0)
+        (void)chmod(to, st.st_mode & 0777);
+}
+
+void build_output(Session *s, const Build *b, const char *kind)
+{
+    const char *result = format(s, "%s/result", b->dir);
+    if (!strcmp(kind, "exe") || !strcmp(kind, "so")) {
+        build_linked(s, b, result, kind[0] == 's');
+    } else {
+        const char *object = !strcmp(kind, "obj") ? result : format(s, "%s/model.o", b->dir);
+        unpack_runtime(s, b->dir);
+        build_object(s, b, object, b->source, true);
+        if (!strcmp(kind, "lib"))
+            build_library(s, b, object, result);
+    }
+    move_file(s, result, b->output);
+}

@@ -1,0 +1,53 @@
+/* cmd.h: what the subcommands share. Each takes its arguments from argv[1] on. */
+#ifndef BNC_CMD_H
+#define BNC_CMD_H
+
+#include "codegen-c/codegen.h"
+#include "frontend/frontend.h"
+#include "passes/passes.h"
+
+#define TEXT(field) const char *field;
+#define NUMBER(field) int64_t field;
+#define FLAG(field) bool field;
+typedef struct Options {
+#define OPTION(field, kind, name, argument, help) kind(field)
+#include "cmd/options.def"
+#undef OPTION
+    const char *input;
+    const char **rest; /* options of others, in order */
+    int nrest;
+    const char *text;  /* those that were given, for the comment in generated files */
+} Options;
+#undef TEXT
+#undef NUMBER
+#undef FLAG
+
+/* options.c. Unknown options are errors, or go to `rest` with keep_rest; so does every second
+ * plain argument. */
+void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest);
+void options_help(FILE *to);
+
+/* compile.c: input -> passes -> emit. */
+int cmd_compile(Session *s, int argc, char **argv);
+/* Reads a model file or a .tir and makes the target; the passes have not run. */
+Module *load_input(Session *s, const Options *o, const Target **target);
+void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps);
+/* Compiles to o->output by o->emit. `cc_input` of exe: weights stay in a file beside it. */
+void compile_to(Session *s, const Options *o);
+
+/* build.c: C to objects, with $CC or cc. */
+typedef struct Build {
+    const Module *m;
+    const Target *target;
+    const char *dir, *source; /* a temporary folder and the model's C in it */
+    const char *output;
+} Build;
+const char *temp_dir(Session *s); /* removed with the session */
+void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
+void build_output(Session *s, const Build *b, const char *kind);
+
+int cmd_run(Session *s, int argc, char **argv);
+int cmd_opt(Session *s, int argc, char **argv);
+int cmd_inspect(Session *s, int argc, char **argv);
+
+#endif

@@ -1,0 +1,219 @@
+/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+static const char *without_extension(Session *s, const char *path)
+{
+    const char *dot = strrchr(file_name(path), '.');
+    return dot && dot != file_name(path) ? intern(s, path, (size_t)(dot - path)) : path;
+}
+
+Module *load_input(Session *s, const Options *o, const Target **target)
+{
+    if (!o->input)
+        fail(s, (Loc){0}, "no model given: bnc model.gguf -o model.c (`bnc --help`)");
+    *target = target_find(s, o->target ? o->target : "native");
+    if (!*target)
+        fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", o->target);
+    if (o->context > 1 << 24 || o->batch > 4096)
+        fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
+    if (!ends_with(o->input, ".tir")) {
+        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch};
+        return bind_model(s, o->input, &bind);
+    }
+    if (o->context || o->batch || o->arch || o->i2s_layout)
+        fail(s, loc_file(s, o->input), "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already bound");
+    return tir_read(s, o->input);
+}
+
+void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
+{
+    PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
+    if (m->facts & FACT_SELECTED) {
+        recall_kernels(m, target);
+        stop_on_errors(m->s);
+    }
+    passes_run(m, target, &p);
+}
+
+/* ---- output ---- */
+
+static const char *c_prefix(Session *s, const Options *o)
+{
+    if (o->name) {
+        bool good = isalpha((unsigned char)*o->name) || *o->name == '_';
+        for (const char *c = o->name; *c; c++)
+            good &= isalnum((unsigned char)*c) || *c == '_';
+        if (!good)
+            fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
+        return o->name;
+    }
+    Out text = {.s = s};
+    for (const char *c = file_name(without_extension(s, o->output)); *c; c++)
+        put(&text, "%c", isalnum((unsigned char)*c) ? *c : '_');
+    const char *prefix = text.len && isalpha((unsigned char)*text.text) ? name(s, text.text)
+                                                                          : format(s, "m_%s", text.len ? text.text : "");
+    out_free(&text);
+    return prefix;
+}
+
+static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
+{
+    const char *how = o->weights ? o->weights : !strcmp(kind, "c") ? "file" : "incbin";
+    static const char *const names[] = {[WEIGHTS_FILE] = "file", [WEIGHTS_INCBIN] = "incbin", [WEIGHTS_C] = "c"};
+    for (WeightsMode w = WEIGHTS_FILE; w <= WEIGHTS_C; w++)
+        if (!strcmp(how, names[w]))
+            return w;
+    fail(s, (Loc){0}, "--weights is file, incbin or c, not '%s'", how);
+}
+
+static void check_c_weights(Session *s, const Module *m)
+{
+    if (m->weight_bytes > 64 << 20)
+        fail(s, (Loc){0}, "--weights=c would write %lld MB as literals, which compilers take minutes for; use file or incbin",
+             (long long)(m->weight_bytes >> 20));
+}
+
+/* Places of the three generated files, all committed together at the end. */
+typedef struct Files {
+    const char *source, *header, *bnw;
+} Files;
+
+static void write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit, const Files *at)
+{
+    EmitOptions o = *emit;
+    Out source = {.s = s}, header = {.s = s};
+    OutFile *bnw = file_create(s, at->bnw);
+    bnw_write(m, bnw);
+    if (o.weights == WEIGHTS_C) {
+        size_t size;
+        file_commit(bnw);
+        o.bnw = (const uint8_t *)file_read(s, at->bnw, &size);
+        remove(at->bnw);
+    }
+    emit_c(m, target, &o, &source);
+    emit_header(m, &o, &header);
+    OutFile *c = file_create(s, at->source), *h = file_create(s, at->header);
+    file_write(c, source.text, source.len);
+    file_write(h, header.text, header.len);
+    if (o.weights != WEIGHTS_C)
+        file_commit(bnw);
+    file_commit(c);
+    file_commit(h);
+    out_free(&source);
+    out_free(&header);
+}
+
+static void emit_source(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)
+{
+    const char *stem = without_extension(s, o->output);
+    Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
+    emit->header = file_name(at.header);
+    emit->bnw_name = file_name(at.bnw);
+    emit->bnw_path = at.bnw;
+    write_files(s, m, target, emit, &at);
+    note(s, "wrote %s, %s%s%s", at.source, at.header, emit->weights == WEIGHTS_C ? "" : ", ",
+         emit->weights == WEIGHTS_C ? "" : at.bnw);
+}
+
+static void emit_built(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit, const char *kind)
+{
+    const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
+    bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
+    Files at = {format(s, "%s/model.c", dir), program || !strcmp(kind, "so") ? format(s, "%s/%s.h", dir, emit->prefix)
+                                                                              : format(s, "%s.h", stem),
+                format(s, "%s/model.bnw", dir)};
+    if (beside)
+        at.bnw = format(s, "%s.bnw", !strcmp(stem, o->output) ? o->output : stem);
+    if (!strcmp(kind, "so"))
+        at.header = format(s, "%s.h", stem);
+    emit->amalgamate = program || !strcmp(kind, "so");
+    emit->header = file_name(at.header);
+    emit->bnw_name = *o->output == '/' ? at.bnw : file_name(at.bnw);
+    emit->bnw_path = at.bnw;
+    write_files(s, m, target, emit, &at);
+    Build b = {m, target, dir, at.source, o->output};
+    build_output(s, &b, kind);
+    note(s, "wrote %s%s%s", o->output, beside ? ", " : "", beside ? at.bnw : "");
+}
+
+static void emit_text(Session *s, const Module *m, const char *path)
+{
+    Out text = {.s = s};
+    module_print(m, &text);
+    file_save(s, path, &text);
+    out_free(&text);
+}
+
+void compile_to(Session *s, const Options *given)
+{
+    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe"};
+    Options o = *given;
+    const Target *target;
+    const char *kind = NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        kind = !strcmp(o.emit ? o.emit : "c", kinds[i]) ? kinds[i] : kind;
+    if (!kind)
+        fail(s, (Loc){0}, "--emit is c, ir, obj, lib, so or exe, not '%s'", o.emit);
+    if (!o.output)
+        fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
+    Module *m = load_input(s, &o, &target);
+    if (!strcmp(kind, "ir")) {
+        o.passes = o.passes ? o.passes : "quant,canon";
+        run_passes(m, target, &o, stderr);
+        emit_text(s, m, o.output);
+        return;
+    }
+    if (!m->vocab)
+        bind_weights(m, NULL);
+    EmitOptions emit = {.prefix = c_prefix(s, &o), .flags = o.text, .weights = weights_mode(s, &o, kind),
+                        .amalgamate = o.amalgamate};
+    run_passes(m, target, &o, stdout);
+    if (~m->facts & (FACT_PACKED | FACT_PLANNED))
+        fail(s, (Loc){0}, "these passes leave a module that cannot be emitted; it must be packed and planned");
+    if (emit.weights == WEIGHTS_C)
+        check_c_weights(s, m);
+    if (!strcmp(kind, "c"))
+        emit_source(s, m, target, &o, &emit);
+    else
+        emit_built(s, m, target, &o, &emit, kind);
+}
+
+int cmd_compile(Session *s, int argc, char **argv)
+{
+    Options o;
+    options_read(s, &o, argc, argv, false);
+    compile_to(s, &o);
+    return 0;
+}
+
+int cmd_opt(Session *s, int argc, char **argv)
+{
+    Options o;
+    const Target *target;
+    options_read(s, &o, argc, argv, false);
+    if (o.emit)
+        fail(s, (Loc){0}, "opt prints the module; to emit %s, use: bnc %s --emit=%s -o FILE", o.emit,
+             o.input ? o.input : "model.tir", o.emit);
+    Module *m = load_input(s, &o, &target);
+    if (m->source && !m->vocab && file_exists(m->source))
+        bind_weights(m, NULL);
+    run_passes(m, target, &o, stderr);
+    emit_text(s, m, o.output ? o.output : "-");
+    return 0;
+}

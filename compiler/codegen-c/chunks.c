@@ -1,0 +1,77 @@
+/* chunks.c: kernels are real C files (kernels/), cut into chunks by `//@ name : needs` lines. A
+ * model gets the chunks it calls and those they need, in the order of the files. */
+#include <string.h>
+
+#include "codegen-c/codegen.h"
+
+static const char *const files[] = {"kernels/scalar.c", "kernels/avx2.c"};
+enum { NFILE = sizeof files / sizeof *files };
+
+typedef struct Chunk {
+    const char *name, *needs, *text; /* each ends where its length says */
+    int name_len, needs_len;
+    size_t text_len;
+    bool used;
+} Chunk;
+typedef struct Chunks {
+    Session *s;
+    Chunk *chunk;
+    int n;
+} Chunks;
+
+static void cut(Chunks *c, const char *text, size_t size)
+{
+    const char *at = strstr(text, "\n//@ ");
+    while (at) {
+        Chunk k = {.name = at + 5};
+        const char *line = strchr(k.name, '\n'), *next = strstr(k.name, "\n//@ ");
+        k.name_len = (int)strcspn(k.name, " :\n");
+        k.needs = k.name + k.name_len + strspn(k.name + k.name_len, " :");
+        k.needs_len = k.needs < line ? (int)(line - k.needs) : 0;
+        k.text = line + 1;
+        k.text_len = (size_t)((next ? next + 1 : text + size) - k.text);
+        c->chunk = grow(c->s, c->chunk, (size_t)c->n, sizeof *c->chunk);
+        c->chunk[c->n++] = k;
+        at = next;
+    }
+}
+
+static void use(Chunks *c, const char *name, int len)
+{
+    for (int i = 0; i < c->n; i++) {
+        Chunk *k = &c->chunk[i];
+        if (k->name_len != len || memcmp(k->name, name, (size_t)len))
+            continue;
+        const char *need = k->needs, *end = k->needs + k->needs_len;
+        bool known = k->used;
+        for (k->used = true; !known && need < end;) {
+            int n = (int)strcspn(need, " \n");
+            use(c, need, n);
+            need += n;
+            need += strspn(need, " ");
+        }
+        return;
+    }
+    die("kernel chunk %.*s is in no file", len, name);
+}
+
+static void use_kernel(Op *op, void *arg)
+{
+    if (op->kernel)
+        use(arg, op->kernel->symbol, (int)strlen(op->kernel->symbol));
+}
+
+void emit_kernels(const Module *m, Out *out)
+{
+    Chunks c = {.s = m->s};
+    for (int i = 0; i < NFILE; i++) {
+        size_t size;
+        const char *text = embedded_file(files[i], &size);
+        cut(&c, text, size);
+    }
+    for (const Func *f = m->funcs; f; f = f->next)
+        walk(f->body, use_kernel, &c);
+    for (int i = 0; i < c.n; i++)
+        if (c.chunk[i].used)
+            put_bytes(out, c.chunk[i].text, c.chunk[i].text_len);
+}

@@ -1,0 +1,29 @@
+/* codegen.h: the C backend: targets and the printer. */
+#ifndef BNC_CODEGEN_C_H
+#define BNC_CODEGEN_C_H
+
+#include "ir/ir.h"
+
+/* targets.c. NULL where there is none of that name; "native" is this machine. */
+const Target *target_find(Session *s, const char *name);
+const Target *target_at(int i); /* the named ones; NULL after the last */
+
+typedef enum WeightsMode { WEIGHTS_FILE, WEIGHTS_INCBIN, WEIGHTS_C } WeightsMode;
+typedef struct EmitOptions {
+    const char *prefix;    /* C identifier: the descriptor is PREFIX_model */
+    const char *header;    /* file name of the generated header */
+    const char *bnw_name;  /* what bn_open(NULL) opens with WEIGHTS_FILE */
+    const char *bnw_path;  /* WEIGHTS_INCBIN: where the assembler finds it */
+    const char *flags;     /* command line options, for the comment on top */
+    const uint8_t *bnw;    /* WEIGHTS_C: its bytes */
+    WeightsMode weights;
+    bool amalgamate;       /* runtime and command line inside, nothing to include or link */
+} EmitOptions;
+/* emit.c: a planned module as one C file and its header. */
+void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out);
+void emit_header(const Module *m, const EmitOptions *o, Out *out);
+
+/* chunks.c: the kernels a model uses, with what they need, in the order of their files. */
+void emit_kernels(const Module *m, Out *out);
+
+#endif

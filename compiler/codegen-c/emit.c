@@ -1,0 +1,556 @@
+/* emit.c: the printer. It decides nothing: kernels, layouts, places and barriers stand in the
+ * module, and the `args` words of ops.def say how each call is written. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "bn_model.h"
+#include "bn_vocab.h"
+#include "codegen-c/codegen.h"
+
+typedef struct Emit {
+    const Module *m;
+    const Target *target;
+    const EmitOptions *o;
+    Out *out;
+    const Func *f;
+    int depth; /* 1: inside a function */
+} Emit;
+
+/* ---- names ---- */
+
+static void put_upper(Out *o, const char *prefix, const char *text)
+{
+    put(o, "%s", prefix);
+    for (; *text; text++)
+        put(o, "%c", isalnum((unsigned char)*text) ? toupper((unsigned char)*text) : '_');
+}
+
+/* A value's variable: its name, made unique where C cannot spell it. */
+static void put_value(Out *o, const Value *v)
+{
+    bool plain = true;
+    put(o, "v_");
+    for (const char *c = v->name; *c; c++) {
+        bool good = isalnum((unsigned char)*c) || *c == '_';
+        plain &= good;
+        put(o, "%c", good ? *c : '_');
+    }
+    if (!plain)
+        put(o, "__%d", v->id);
+}
+
+static const char *c_type(const Type *t)
+{
+    return t->fmt == FMT_I8 ? "int8_t" : t->fmt == FMT_I32 ? "int32_t" : "float";
+}
+
+/* Text inside a comment: nothing in it may end the comment or the line. */
+static void put_comment(Out *o, const char *text)
+{
+    for (; *text; text++)
+        put(o, "%c", (*text == '*' && text[1] == '/') || (unsigned char)*text < 32 ? '.' : *text);
+}
+
+static void indent(Emit *e)
+{
+    put(e->out, "%*s", 4 * e->depth, "");
+}
+
+/* ---- arguments ---- */
+
+static void put_weight(Emit *e, const Value *v, bool scales)
+{
+    bool floats = scales || v->type->rank == 1;
+    if (v->weight->is_state) {
+        put_upper(e->out, "W_", v->name);
+        put(e->out, "(i)");
+        return;
+    }
+    put(e->out, floats ? "(const float *)(" : "");
+    put_upper(e->out, "W_", v->name);
+    put(e->out, "%s", v->weight->count ? "(i)" : "");
+    if (scales)
+        put(e->out, " + %" PRId64, v->weight->scales);
+    put(e->out, floats ? ")" : "");
+}
+
+static void put_arg_dim(Emit *e, const Value *v, int dim)
+{
+    CHECK(dim < v->type->rank && !v->type->dim[dim].sym);
+    put(e->out, "%" PRId64, v->type->dim[dim].n);
+}
+
+static void put_attr_arg(Emit *e, const Op *op, const char *text, int len)
+{
+    const Attr *a = attr_find(op, intern(e->m->s, text, (size_t)len));
+    CHECK(a);
+    if (a->kind == ATTR_INT) {
+        put(e->out, "%" PRId64, a->i);
+    } else if (a->kind == ATTR_FLOAT) {
+        Out text_of = {.s = e->m->s};
+        put_float(&text_of, a->f);
+        put(e->out, "%s%sf", text_of.text, strpbrk(text_of.text, ".e") ? "" : ".0");
+        out_free(&text_of);
+    } else {
+        put_upper(e->out, "BN_", a->s);
+    }
+}
+
+static const char *tokens_of(const Func *f)
+{
+    return f->form == FORM_DECODE ? "1" : "c->ntok";
+}
+
+/* Whether every thread does the whole op for itself. */
+static bool repeats(const Op *op)
+{
+    bool own = op->nout > 0;
+    for (int i = 0; i < op->nout; i++)
+        own &= op->out[i]->room == ROOM_OWN;
+    return own;
+}
+
+static void put_value_arg(Emit *e, const Value *v)
+{
+    if (v->room == ROOM_ARG)
+        put(e->out, "c->tokens");
+    else
+        put_value(e->out, v);
+}
+
+static void put_arg(Emit *e, const Op *op, const char *word, int len)
+{
+    if (!strncmp(word, "pos", (size_t)len) && len == 3) {
+        put(e->out, "c->pos");
+    } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
+        put(e->out, repeats(op) ? "0, 1" : "from, to");
+    } else if (*word == 'T') {
+        put(e->out, "%s", tokens_of(e->f));
+    } else if (*word == '-') {
+        put(e->out, "NULL");
+    } else if (*word == '@') {
+        put_attr_arg(e, op, word + 1, len - 1);
+    } else {
+        const Value *v = *word == 'o' ? op->out[word[1] - '0'] : op->in[word[1] - '0'];
+        if (len > 2 && word[2] == ':')
+            put_arg_dim(e, v, word[3] - '0');
+        else if (v->weight)
+            put_weight(e, v, *word == 'c');
+        else
+            put_value_arg(e, v);
+    }
+}
+
+/* ---- ops ---- */
+
+static void put_result(Emit *e, const Value *v)
+{
+    const char *type = c_type(v->type);
+    indent(e);
+    put(e->out, "%s *const ", type);
+    put_value(e->out, v);
+    if (v->room == ROOM_LOGITS)
+        put(e->out, " = c->logits;\n");
+    else
+        put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type, v->room == ROOM_OWN ? "own" : "shared", v->slot);
+}
+
+static void put_share(Emit *e, const Op *op)
+{
+    Dim units = op_units(op);
+    if (repeats(op))
+        return;
+    indent(e);
+    put(e->out, "bn_share(c, ");
+    if (units.sym)
+        put(e->out, "c->ntok");
+    else
+        put(e->out, "%" PRId64, units.n);
+    put(e->out, ", &from, &to);\n");
+}
+
+static void put_ir_line(Emit *e, const Op *op)
+{
+    Out line = {.s = e->m->s};
+    op_print(op, &line);
+    indent(e);
+    put(e->out, "/* ");
+    put_comment(e->out, line.text);
+    put(e->out, " */\n");
+    out_free(&line);
+}
+
+static void put_call(Emit *e, const Op *op)
+{
+    put_ir_line(e, op);
+    for (int i = 0; i < op->nout; i++)
+        put_result(e, op->out[i]);
+    put_share(e, op);
+    indent(e);
+    put(e->out, "%s(", op->kernel->symbol);
+    for (const char *w = op_info[op->code].args, *end; *w; w = end + strspn(end, " ")) {
+        end = w + strcspn(w, " ");
+        put(e->out, w == op_info[op->code].args ? "" : ", ");
+        put_arg(e, op, w, (int)(end - w));
+    }
+    put(e->out, ");\n");
+}
+
+static void put_layers(Emit *e, const Op *op, int n)
+{
+    int64_t first = attr_int(op, "first", 0), count = attr_int(op, "count", 1);
+    put_ir_line(e, op);
+    indent(e);
+    put(e->out, "for (int i = %" PRId64 "; i < %" PRId64 "; i++)\n", first, first + count);
+    indent(e);
+    put(e->out, "    %s_layer%s(c, i);\n", e->f->name, n ? format(e->m->s, "_%d", n + 1) : "");
+}
+
+/* Values of the function around that a layers body reads, once each. */
+struct Outside {
+    Emit *e;
+    const Block *body;
+    bool *seen; /* by Value.id */
+};
+
+static void find_outside(Op *op, void *arg)
+{
+    struct Outside *x = arg;
+    for (int i = 0; i < op->nin; i++) {
+        Value *v = op->in[i];
+        if (v->weight || v->room == ROOM_ARG || x->seen[v->id] || (v->def && v->def->block == x->body))
+            continue;
+        x->seen[v->id] = true;
+        if (op->code != OP_YIELD)
+            put_result(x->e, v);
+    }
+}
+
+static bool uses_layer_index(const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next)
+        for (int i = 0; i < op->nin; i++)
+            if (op->in[i]->weight && op->in[i]->weight->count)
+                return true;
+    return false;
+}
+
+static void put_ops(Emit *e, const Block *b)
+{
+    int layers = 0;
+    for (const Op *op = b->first; op; op = op->next)
+        if (op->code == OP_LAYERS)
+            put_layers(e, op, layers++);
+        else if (op->code == OP_BARRIER)
+            put(e->out, "%*sbn_barrier(c);\n", 4 * e->depth, "");
+        else if (op->kernel)
+            put_call(e, op);
+}
+
+static bool shares(const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next)
+        if (op->kernel && !repeats(op))
+            return true;
+    return false;
+}
+
+static void put_layer_function(Emit *e, const Op *op, int n)
+{
+    Out *o = e->out;
+    struct Outside x = {e, op->body, NEW_ARRAY(e->m->s, bool, e->f->nvalue)};
+    put(o, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name, attr_int(op, "first", 0),
+        attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
+    put(o, "static void %s_layer%s(const bn_call *c, int i)\n{\n", e->f->name, n ? format(e->m->s, "_%d", n + 1) : "");
+    if (shares(op->body))
+        put(o, "    int from, to;\n");
+    if (!uses_layer_index(op->body))
+        put(o, "    (void)i;\n");
+    walk(op->body, find_outside, &x);
+    put(o, "\n");
+    put_ops(e, op->body);
+    put(o, "}\n\n");
+}
+
+static void put_results_of_layers(Emit *e, const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next)
+        for (int i = 0; op->code == OP_LAYERS && i < op->nout; i++)
+            if (op->out[i]->nuse)
+                put_result(e, op->out[i]);
+}
+
+static void put_function(Emit *e, Func *f)
+{
+    int layers = 0;
+    e->f = f;
+    e->depth = 1;
+    func_number(f);
+    for (const Op *op = f->body->first; op; op = op->next)
+        if (op->code == OP_LAYERS)
+            put_layer_function(e, op, layers++);
+    put(e->out, "static void %s(const bn_call *c)\n{\n", f->name);
+    if (shares(f->body))
+        put(e->out, "    int from, to;\n");
+    put_results_of_layers(e, f->body);
+    put(e->out, "\n");
+    put_ops(e, f->body);
+    put(e->out, "}\n\n");
+}
+
+/* ---- the file around them ---- */
+
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int64_t parameters(const Module *m)
+{
+    int64_t n = 0;
+    for (const Weight *w = m->weights; w; w = w->next) {
+        int64_t one = w->is_state ? 0 : 1;
+        for (int i = 0; i < w->type->rank; i++)
+            one *= w->type->dim[i].n;
+        n += one * (w->count ? w->count : 1);
+    }
+    return n;
+}
+
+static void put_head(Emit *e)
+{
+    const Module *m = e->m;
+    Out *o = e->out;
+    put(o, "/* ");
+    put_comment(o, m->title);
+    put(o, ", compiled by bnc " BN_VERSION ". Generated: change the model or the compiler, not this.\n *\n");
+    put(o, " * model    %s, %.1f M parameters, from ", m->arch[0], (double)parameters(m) / 1e6);
+    put_comment(o, file_name(m->source));
+    put(o, " (XXH64 %016" PRIx64 ")\n * flags    ", m->hash);
+    put_comment(o, e->o->flags);
+    put(o, "\n * target   %s: %s\n", e->target->name, e->target->what);
+    put(o, " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64 " a thread\n",
+        m->weight_bytes, m->cache_bytes, m->shared_bytes, m->own_bytes);
+    put(o, " * context  %d positions, prefill %d at a time\n *\n", m->context, m->batch);
+    put(o, " * Every call stands below the IR line that it computes; `shared`, `own` and `cache` are parts of\n"
+           " * the state, at offsets that the compiler's plan chose. See bn.h for how to run it. */\n");
+}
+
+static void put_isa(Emit *e)
+{
+    Out *o = e->out;
+    if (!e->target->isa)
+        return;
+    Out list = {.s = e->m->s};
+#define ISA_PUT(name, bit, text)                                                                   \
+    if (e->target->isa & BN_ISA_##name)                                                            \
+        put(&list, "%s" text, list.len ? "," : "");
+    BN_ISAS(ISA_PUT)
+#undef ISA_PUT
+    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), apply_to = function)\n"
+           "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n", list.text, list.text);
+    out_free(&list);
+}
+
+static void put_isa_end(Emit *e)
+{
+    if (e->target->isa)
+        put(e->out, "#if defined(__clang__)\n#pragma clang attribute pop\n#elif defined(__GNUC__)\n"
+                    "#pragma GCC pop_options\n#endif\n\n");
+}
+
+static void put_weights(Emit *e)
+{
+    Out *o = e->out;
+    put(o, "/* ---- weights: offsets in the .bnw; then the KV cache, in the state ---- */\n\n");
+    for (const Weight *w = e->m->weights; w; w = w->next) {
+        Out type = {.s = e->m->s};
+        type_print(w->type, &type);
+        put_upper(o, "#define W_", w->name);
+        put(o, w->count || w->is_state ? "(i) " : " ");
+        put(o, w->is_state ? "(float *)(c->cache + " : "(c->weights + ");
+        put(o, "%" PRId64, w->at);
+        if (w->count && w->first)
+            put(o, " + (size_t)((i) - %d) * %" PRId64, w->first, w->stride);
+        else if (w->count)
+            put(o, " + (size_t)(i) * %" PRId64, w->stride);
+        put(o, ") /* %s */\n", type.text);
+        out_free(&type);
+    }
+    put(o, "\n");
+}
+
+static void put_c_string(Out *o, const char *text)
+{
+    put(o, "\"");
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        put(o, c < 32 || c > 126 || c == '"' || c == '\\' || c == '?' ? "\\%03o" : "%c", c);
+    }
+    put(o, "\"");
+}
+
+/* Inside a string of assembler inside a string of C. */
+static void put_incbin_path(Out *o, const char *path)
+{
+    for (; *path; path++)
+        put(o, *path == '"' || *path == '\\' ? "\\\\\\%c" : "%c", *path);
+}
+
+static void put_embedded(Emit *e)
+{
+    Out *o = e->out;
+    const char *p = e->o->prefix;
+    if (e->o->weights == WEIGHTS_INCBIN) {
+        put(o, "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the model with "
+               "--weights=file\"\n#endif\n#if defined(__APPLE__)\n__asm__(\".const\\n.p2align 12\\n.globl _%s_bnw\\n"
+               "_%s_bnw:\\n.incbin \\\"", p, p);
+        put_incbin_path(o, e->o->bnw_path);
+        put(o, "\\\"\\n.text\\n\");\n#else\n__asm__(\".pushsection .rodata\\n.balign 4096\\n.globl %s_bnw\\n"
+               "%s_bnw:\\n.incbin \\\"", p, p);
+        put_incbin_path(o, e->o->bnw_path);
+        put(o, "\\\"\\n.popsection\\n\");\n#endif\nextern const unsigned char %s_bnw[];\n\n", p);
+    } else if (e->o->weights == WEIGHTS_C) {
+        put(o, "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t %s_bnw[] = {", p);
+        for (int64_t i = 0; i < e->m->weight_bytes; i += 8) {
+            uint64_t word;
+            memcpy(&word, e->o->bnw + i, sizeof word);
+            put(o, "%s0x%" PRIx64 ",", i % 64 ? "" : "\n", word);
+        }
+        put(o, "\n};\n\n");
+    }
+}
+
+static int64_t layer_count(const Module *m)
+{
+    int64_t n = 0;
+    for (const Op *op = m->funcs->body->first; op; op = op->next)
+        n += op->code == OP_LAYERS ? attr_int(op, "count", 1) : 0;
+    return n;
+}
+
+static void put_descriptor(Emit *e)
+{
+    const Module *m = e->m;
+    Out *o = e->out;
+    const Type *logits = m->funcs->body->last->in[0]->type;
+    const Op *first = m->funcs->body->first;
+    bn_vocab v = {.bos = -1, .eos = -1, .eot = -1};
+    if (m->vocab_tables)
+        memcpy(&v, m->vocab_tables, sizeof v);
+    put(o, "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* instruction sets */\n    {",
+        e->o->prefix, e->o->prefix, e->target->isa);
+    put_c_string(o, m->title);
+    put(o, ", ");
+    put_c_string(o, m->arch[0]);
+    put(o, ", \"%s\", \"%016" PRIx64 "\", \"bnc " BN_VERSION "\",\n", e->target->name, m->hash);
+    put(o, "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n", logits->dim[1].n,
+        m->context, layer_count(m), first->out[0]->type->dim[1].n);
+    put(o, "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n     %" PRId64 "u},\n", m->batch,
+        v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0, (v.flags & BN_VOCAB_ADD_EOS) != 0, m->weight_bytes);
+    put(o, "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64 "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
+        m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
+    put(o, "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
+        m->shared_bytes, m->own_bytes, m->cache_bytes);
+    if (e->o->weights == WEIGHTS_FILE) {
+        put(o, "NULL, ");
+        put_c_string(o, e->o->bnw_name);
+    } else {
+        put(o, "(const unsigned char *)%s_bnw, NULL", e->o->prefix);
+    }
+    put(o, ",\n};\n");
+}
+
+/* A file of the runtime, without the includes of its neighbours. */
+static void put_runtime(Out *o, const char *path)
+{
+    size_t size;
+    const char *text = embedded_file(path, &size), *end = text + size;
+    put(o, "\n/* ==== %s ==== */\n", path);
+    while (text < end) {
+        size_t len = strcspn(text, "\n") + 1;
+        if (strncmp(text, "#include \"", 10))
+            put_bytes(o, text, len);
+        text += len;
+    }
+}
+
+static void put_amalgamation(Out *o)
+{
+    static const char *const files[] = {"bn.h", "bn_model.h", "bn_vocab.h", "internal.h", "unicode_tables.h",
+        "load.c", "team.c", "state.c", "pretokenize.c", "tokenize.c", "sample.c", "generate.c", "cli.h", "cli.c"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        put_runtime(o, files[i]);
+}
+
+static void put_main(Emit *e)
+{
+    put(e->out, "\n/* Alone, this file is a program; a main of the product's own takes precedence. */\n"
+                "#if defined(__GNUC__)\n__attribute__((weak))\n#endif\nint main(int argc, char **argv)\n{\n"
+                "    return bn_cli(&%s_model, argc, argv);\n}\n", e->o->prefix);
+}
+
+/* What the runtime relies on and a hand-written architecture could get wrong. */
+static void check_shape(const Module *m)
+{
+    for (Func *f = m->funcs; f; f = f->next) {
+        const Type *logits = f->body->last->in[0]->type;
+        for (const Op *op = f->body->first; op; op = op->next)
+            if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < logits->dim[1].n)
+                fail(m->s, op->loc, "@%s: the embedding has %lld rows, the logits %lld words: a token could have no row",
+                     f->name, (long long)op->in[1]->type->dim[0].n, (long long)logits->dim[1].n);
+        if (f->form == FORM_FORWARD)
+            fail(m->s, (Loc){m->text, 0, 0}, "@forward is still general; run the pass specialize");
+    }
+}
+
+void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
+{
+    Emit e = {.m = m, .target = target, .o = o, .out = out};
+    check_shape(m);
+    put_head(&e);
+    if (o->amalgamate) {
+        put(out, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
+        put_amalgamation(out);
+        put(out, "\n/* ==== the model ==== */\n\n");
+    }
+    put(out, "#include <math.h>\n#include <string.h>\n%s\n%s", target->isa ? "#include <immintrin.h>\n" : "",
+        o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
+    put_isa(&e);
+    put(out, "\n/* ---- kernels ---- */\n\n");
+    emit_kernels(m, out);
+    put_weights(&e);
+    for (Func *f = m->funcs; f; f = f->next)
+        put_function(&e, f);
+    put_isa_end(&e);
+    put_embedded(&e);
+    put_descriptor(&e);
+    if (o->amalgamate)
+        put_main(&e);
+}
+
+void emit_header(const Module *m, const EmitOptions *o, Out *out)
+{
+    const Type *logits = m->funcs->body->last->in[0]->type;
+    Out name_of = {.s = m->s};
+    put_upper(&name_of, "", o->prefix);
+    const char *big = name(m->s, name_of.text);
+    out_free(&name_of);
+    put(out, "/* ");
+    put_comment(out, m->title);
+    put(out, ", compiled by bnc " BN_VERSION ": see bn.h for how to run it. */\n#ifndef %s_MODEL_H\n#define %s_MODEL_H\n\n", big, big);
+    if (o->amalgamate)
+        put_runtime(out, "bn.h");
+    else
+        put(out, "#include \"bn.h\"\n");
+    put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n", o->prefix);
+    put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n,
+        big, m->context);
+    put(out, "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
+             "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64 ", %" PRId64
+             ", %" PRId64 ", %d)\n", big, m->shared_bytes, m->own_bytes, m->cache_bytes,
+        logits->dim[1].n, m->context);
+    put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
+}

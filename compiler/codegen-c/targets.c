@@ -1,0 +1,51 @@
+/* targets.c: the kernel table and the targets, in memory. "native" is the last target of the table
+ * that this processor can run, compiled with -march=native. */
+#include <string.h>
+
+#include "bn_model.h"
+#include "codegen-c/codegen.h"
+
+#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
+
+static const Kernel kernels[] = {
+#define KERNEL(op, weight, isa, mr, symbol) {OP_##op, FMT_##weight, isa, mr, #symbol},
+#include "codegen-c/kernels.def"
+#undef KERNEL
+};
+
+#define ROWS kernels, (int)(sizeof kernels / sizeof *kernels)
+static const Target table[] = {
+#define TARGET(name, isa, cflags, what) {name, what, isa, cflags, ROWS},
+#include "codegen-c/targets.def"
+#undef TARGET
+};
+enum { NTARGET = sizeof table / sizeof *table };
+
+static uint32_t native_isa(void)
+{
+    uint32_t isa = 0;
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+    __builtin_cpu_init();
+    /* every processor with AVX2 and FMA has F16C, which gcc 12 cannot ask for */
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        isa = AVX2_SET;
+#endif
+    return isa;
+}
+
+const Target *target_find(Session *s, const char *name)
+{
+    for (int i = 0; i < NTARGET; i++)
+        if (!strcmp(table[i].name, name))
+            return &table[i];
+    if (strcmp(name, "native"))
+        return NULL;
+    Target *t = NEW(s, Target);
+    *t = (Target){"native", "this machine", native_isa(), "-march=native", ROWS};
+    return t;
+}
+
+const Target *target_at(int i)
+{
+    return i < NTARGET ? &table[i] : NULL;
+}

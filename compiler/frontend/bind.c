@@ -1,0 +1,457 @@
+/* bind.c: an architecture (a text with free dimensions) meets a model file: dimensions take the
+ * metadata's numbers, weights their tensors. Whatever the graph does not account for is an error:
+ * a tensor nobody reads, metadata that this graph was not written for, a shape that differs. */
+#include <math.h>
+#include <string.h>
+
+#include "frontend/frontend.h"
+#include "frontend/gguf.h"
+#include "ir/vocab.h"
+
+typedef struct Bind {
+    Session *s;
+    Module *m;
+    Gguf *g;
+    const char *path, *arch;
+    Loc file;
+    bool *used; /* by tensor index */
+} Bind;
+
+/* "{arch}.block_count" -> "bitnet-b1.58.block_count"; {i} -> the layer. */
+static const char *expand(Session *s, const char *pattern, const char *arch, int layer)
+{
+    Out o = {.s = s};
+    for (const char *c = pattern; *c; c++)
+        if (!strncmp(c, "{arch}", 6) && arch) {
+            put(&o, "%s", arch);
+            c += 5;
+        } else if (!strncmp(c, "{i}", 3)) {
+            put(&o, "%d", layer);
+            c += 2;
+        } else {
+            put(&o, "%c", *c);
+        }
+    const char *text = name(s, o.len ? o.text : "");
+    out_free(&o);
+    return text;
+}
+
+/* ---- dimensions and constants ---- */
+
+static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *out)
+{
+    if (c->key) {
+        const char *key = expand(b->s, c->key, b->arch, 0);
+        int64_t i;
+        double f;
+        if (gguf_int(b->g, key, &i))
+            *out = (double)i;
+        else if (gguf_float(b->g, key, &f))
+            *out = f;
+        else if (gguf_get(b->g, key))
+            fail(b->s, b->file, "the key %s is not a number; %s of this architecture needs one", key, y->name);
+        else
+            return false;
+        return true;
+    }
+    if (!c->a) {
+        *out = c->number;
+        return true;
+    }
+    const Symbol *p = symbol_find(b->m, name(b->s, c->a)), *q = c->b ? symbol_find(b->m, name(b->s, c->b)) : NULL;
+    if (!p || (c->b && !q))
+        fail(b->s, y->loc, "%s is made of %s, which is not declared", y->name, p ? c->b : c->a);
+    if (!p->known || (q && !q->known))
+        return false;
+    if (q && c->op == '/' && (q->n == 0 || p->n % q->n))
+        fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name, (long long)p->n, (long long)q->n);
+    *out = !q ? (double)p->n : c->op == '*' ? (double)p->n * (double)q->n : (double)(p->n / q->n);
+    return true;
+}
+
+static void set_symbol(Bind *b, Symbol *y, double v)
+{
+    if (!isfinite(v) || (y->is_dim && (v < 1 || v > INT32_MAX || v != floor(v))))
+        fail(b->s, b->file, "%s of this model would be %g; expected a number from 1 to %d", y->name, v, INT32_MAX);
+    y->f = v;
+    y->n = y->is_dim ? (int64_t)v : 0;
+    y->known = true;
+}
+
+/* Symbols may lean on later ones: goes round until nothing new is known. */
+static void resolve_symbols(Bind *b)
+{
+    for (bool more = true; more;) {
+        more = false;
+        for (Symbol *y = b->m->symbols; y; y = y->next) {
+            double v = 0;
+            const Choice *c = y->known ? NULL : y->choices;
+            while (c && !resolve_choice(b, y, c, &v))
+                c = c->next;
+            if (c) {
+                set_symbol(b, y, v);
+                more = true;
+            }
+        }
+    }
+}
+
+static const Tensor *find_tensor(Bind *b, const char *pattern, int layer, bool take)
+{
+    const char *tensor = expand(b->s, pattern, b->arch, layer);
+    for (int64_t i = 0; i < gguf_tensor_count(b->g); i++)
+        if (!strcmp(gguf_tensor_at(b->g, i)->name, tensor)) {
+            b->used[i] |= take;
+            return gguf_tensor_at(b->g, i);
+        }
+    return NULL;
+}
+
+/* Dimensions without a key come from the first weight of that shape. */
+static void resolve_from_shapes(Bind *b)
+{
+    for (const Weight *w = b->m->weights; w; w = w->next) {
+        const Tensor *t = w->pattern ? find_tensor(b, w->pattern, 0, false) : NULL;
+        for (int i = 0; t && i < w->type->rank; i++) {
+            Symbol *y = w->type->dim[i].sym ? symbol_find(b->m, w->type->dim[i].sym) : NULL;
+            if (y && !y->known && !y->choices)
+                set_symbol(b, y, (double)(i == w->type->rank - 1 ? t->cols : t->rows));
+        }
+    }
+    resolve_symbols(b);
+}
+
+static void check_symbols(Bind *b)
+{
+    for (const Symbol *y = b->m->symbols; y; y = y->next) {
+        if (y->known)
+            continue;
+        Out keys = {.s = b->s};
+        for (const Choice *c = y->choices; c; c = c->next)
+            if (c->key)
+                put(&keys, "%s%s", keys.len ? " or " : "", expand(b->s, c->key, b->arch, 0));
+        err(b->s, b->file, "the model does not say %s: expected the key %s", y->name, keys.len ? keys.text : "of a tensor's shape");
+        out_free(&keys);
+    }
+    stop_on_errors(b->s);
+}
+
+static Dim bound_dim(Bind *b, Dim d)
+{
+    const Symbol *y = d.sym ? symbol_find(b->m, d.sym) : NULL;
+    return y ? (Dim){y->n, NULL} : d;
+}
+
+static const Type *bound_type(Bind *b, const Type *t, Fmt fmt)
+{
+    Dim dim[4];
+    for (int i = 0; i < t->rank; i++)
+        dim[i] = bound_dim(b, t->dim[i]);
+    return type_get(b->s, fmt, t->rank, dim);
+}
+
+static void check_expects(Bind *b)
+{
+    for (const Expect *e = b->m->expects; e; e = e->next) {
+        const char *key = expand(b->s, e->key, b->arch, 0), *text;
+        size_t len;
+        double f;
+        int64_t i;
+        if (e->text && gguf_string(b->g, key, &text, &len)) {
+            if (len != strlen(e->text) || memcmp(text, e->text, len))
+                err(b->s, b->file, "%s is '%.*s', but this graph is only right for '%s'", key, (int)(len < 80 ? len : 80), text, e->text);
+        } else if (!e->text && (gguf_float(b->g, key, &f) || (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
+            if (f != e->number)
+                err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f, e->number);
+        } else if (gguf_get(b->g, key)) {
+            err(b->s, b->file, "%s has an unexpected type; this graph is only right for one value of it", key);
+        }
+    }
+}
+
+/* ---- weights ---- */
+
+static bool shape_fits(Bind *b, const Weight *w, const Tensor *t)
+{
+    const Type *y = w->type;
+    int64_t rows = y->rank == 2 ? y->dim[0].n : 1, cols = y->dim[y->rank - 1].n;
+    if (t->rows == rows && t->cols == cols)
+        return true;
+    Out o = {.s = b->s};
+    type_print(y, &o);
+    err(b->s, b->file, "tensor %s is %lld x %lld (rows x columns); @%s of this graph is %s", t->name,
+        (long long)t->rows, (long long)t->cols, w->name, o.text);
+    out_free(&o);
+    return false;
+}
+
+/* `any` takes the file's float format; ternary files give f16 where a graph wants floats. */
+static Fmt settled_format(const Weight *w, const Tensor *t)
+{
+    if (w->type->fmt != FMT_ANY)
+        return w->type->fmt;
+    return fmt_info[t->fmt].kind == KIND_FLOAT ? t->fmt : FMT_F16;
+}
+
+static bool take_tensors(Bind *b, Weight *w)
+{
+    int n = w->count ? w->count : 1, found = 0;
+    Fmt fmt = w->type->fmt;
+    w->tensor = NULL;
+    for (int i = 0; i < n; i++) {
+        const Tensor *t = find_tensor(b, w->pattern, w->first + i, true);
+        if (!t)
+            break;
+        if (t->fmt == FMT_COUNT) {
+            err(b->s, b->file, "tensor %s is of type %s, which bnc does not read yet; requantize it to f16, q8_0, "
+                "i2_s, tq1_0 or tq2_0", t->name, gguf_type_name(b->g, t));
+            return true;
+        }
+        if (!shape_fits(b, w, t))
+            return true;
+        w->tensor = grow(b->s, w->tensor, (size_t)i, sizeof *w->tensor);
+        w->tensor[i] = *t;
+        fmt = found++ ? (fmt == settled_format(w, t) ? fmt : FMT_F16) : settled_format(w, t);
+    }
+    if (found && found < n)
+        err(b->s, b->file, "the model has %d of the %d tensors %s", found, n, expand(b->s, w->pattern, b->arch, w->first));
+    w->type = w->value.type = type_with(b->s, w->type, fmt);
+    return found > 0;
+}
+
+static void bind_weight(Bind *b, Weight *w)
+{
+    w->count = w->layers.sym ? (int)bound_dim(b, w->layers).n : w->count;
+    if (w->layers.sym && (bound_dim(b, w->layers).sym || w->count > 1 << 20))
+        fail(b->s, w->loc, "@%s has layers [%s], which is no dimension of this graph up to %d", w->name, w->layers.sym, 1 << 20);
+    w->layers.sym = NULL;
+    w->type = w->value.type = bound_type(b, w->type, w->type->fmt);
+    for (int i = 0; i < w->type->rank; i++)
+        if (w->type->dim[i].sym)
+            fail(b->s, w->loc, "@%s is as large as %s, which is no dimension of this graph", w->name, w->type->dim[i].sym);
+    if (w->is_state)
+        return;
+    bool found = w->pattern && take_tensors(b, w);
+    Weight *other = w->same_as ? weight_find(b->m, w->same_as) : NULL;
+    if (found) {
+        w->has_const = false;
+    } else if (other) {
+        for (Func *f = b->m->funcs; f; f = f->next)
+            replace_uses(f, &w->value, &other->value);
+        other->used |= w->used;
+        w->used = false;
+    } else if (w->has_const) {
+        w->tensor = NULL;
+        w->pattern = NULL;
+    } else {
+        err(b->s, b->file, "the model has no tensor %s, which @%s of architecture %s needs",
+            w->pattern ? expand(b->s, w->pattern, b->arch, w->first) : "", w->name, b->m->arch[0]);
+    }
+    w->same_as = NULL;
+}
+
+static void check_unused(Bind *b)
+{
+    int more = 0;
+    for (int64_t i = 0; i < gguf_tensor_count(b->g); i++)
+        if (!b->used[i] && ++more <= 4)
+            err(b->s, b->file, "tensor %s is unknown to architecture %s; without it the result would be wrong. "
+                "A graph that uses it can be given with --arch=FILE.tir", gguf_tensor_at(b->g, i)->name, b->m->arch[0]);
+    if (more > 4)
+        err(b->s, b->file, "and %d more unknown tensors", more - 4);
+}
+
+static void bind_op(Op *op, void *arg)
+{
+    Bind *b = arg;
+    for (int i = 0; i < op->nattr; i++) {
+        Attr *a = &op->attr[i];
+        const Symbol *y = a->ref ? symbol_find(b->m, a->ref) : NULL;
+        if (!y)
+            continue;
+        a->kind = y->is_dim ? ATTR_INT : ATTR_FLOAT;
+        a->i = y->n;
+        a->f = y->is_dim ? (double)y->n : (float)y->f;
+        a->ref = NULL;
+        a->s = NULL;
+    }
+}
+
+static void drop_unused(Module *m)
+{
+    for (Weight **w = &m->weights; *w;)
+        if ((*w)->used)
+            w = &(*w)->next;
+        else
+            *w = (*w)->next;
+}
+
+/* ---- the tokenizer ---- */
+
+static const char *string_or(Bind *b, const char *key, const char *absent)
+{
+    const char *text;
+    size_t len;
+    return gguf_string(b->g, key, &text, &len) ? intern(b->s, text, len) : absent;
+}
+
+static int64_t int_or(Bind *b, const char *key, int64_t absent)
+{
+    int64_t i;
+    return gguf_int(b->g, key, &i) ? i : absent;
+}
+
+static int flag_or(Bind *b, const char *key)
+{
+    bool on;
+    return gguf_bool(b->g, key, &on) ? on : -1;
+}
+
+static const VocabText *texts(Bind *b, const char *key, int64_t *n)
+{
+    const GgufValue *v = gguf_get(b->g, key);
+    *n = v ? gguf_string_count(v) : 0;
+    if (v && *n < 0)
+        fail(b->s, b->file, "%s is not an array of strings", key);
+    VocabText *t = NEW_ARRAY(b->s, VocabText, *n);
+    for (int64_t i = 0; i < *n; i++)
+        t[i].ptr = gguf_string_at(b->g, v, i, &t[i].len);
+    return t;
+}
+
+static void bind_vocabulary(Bind *b)
+{
+    VocabSource *v = NEW(b->s, VocabSource);
+    int64_t n = 0;
+    v->model = string_or(b, "tokenizer.ggml.model", NULL);
+    v->pre = string_or(b, "tokenizer.ggml.pre", NULL);
+    v->tokens = texts(b, "tokenizer.ggml.tokens", &v->n);
+    v->merges = texts(b, "tokenizer.ggml.merges", &v->nmerges);
+    if (!v->model || !v->n)
+        fail(b->s, b->file, "the model carries no tokenizer (tokenizer.ggml.model and tokens); convert it again with one");
+    v->scores = gguf_floats(b->g, "tokenizer.ggml.scores", &n);
+    if (v->scores && n != v->n)
+        fail(b->s, b->file, "tokenizer.ggml.scores has %lld entries for %lld tokens", (long long)n, (long long)v->n);
+    v->types = gguf_ints(b->g, "tokenizer.ggml.token_type", &n);
+    if (v->types && n != v->n)
+        fail(b->s, b->file, "tokenizer.ggml.token_type has %lld entries for %lld tokens", (long long)n, (long long)v->n);
+    v->bos = int_or(b, "tokenizer.ggml.bos_token_id", -1);
+    v->eos = int_or(b, "tokenizer.ggml.eos_token_id", -1);
+    v->eot = int_or(b, "tokenizer.ggml.eot_token_id", -1);
+    v->unk = int_or(b, "tokenizer.ggml.unknown_token_id", -1);
+    v->pad = int_or(b, "tokenizer.ggml.padding_token_id", -1);
+    v->add_bos = flag_or(b, "tokenizer.ggml.add_bos_token");
+    v->add_eos = flag_or(b, "tokenizer.ggml.add_eos_token");
+    v->add_space_prefix = flag_or(b, "tokenizer.ggml.add_space_prefix");
+    b->m->vocab = v;
+}
+
+/* ---- entry ---- */
+
+static const Module *matches(const Module *m, const char *arch)
+{
+    for (int i = 0; i < m->narch; i++)
+        if (!strcmp(m->arch[i], arch))
+            return m;
+    return NULL;
+}
+
+static Module *find_architecture(Bind *b, const char *own)
+{
+    const char *path, *text;
+    size_t size;
+    Out known = {.s = b->s};
+    if (own)
+        return tir_read(b->s, own);
+    for (int i = 0; (text = embedded_at(i, &path, &size)); i++) {
+        if (strncmp(path, "arch/", 5))
+            continue;
+        Module *m = tir_parse_text(b->s, path, text, size);
+        if (matches(m, b->arch))
+            return m;
+        put(&known, "%s%s", known.len ? ", " : "", m->arch[0]);
+    }
+    fail(b->s, b->file, "architecture '%s' is not known (%s); describe it in a text and give that with --arch=FILE.tir "
+         "(docs/adding.md)", b->arch, known.text);
+}
+
+static void open_file(Bind *b, const char *path, const char *i2s_layout)
+{
+    b->path = path;
+    b->file = loc_file(b->s, path);
+    b->g = gguf_open(b->s, path);
+    Fmt layout = !i2s_layout || !strcmp(i2s_layout, "x128") ? FMT_I2_S
+                 : !strcmp(i2s_layout, "arm64")             ? FMT_I2_S_ARM64
+                 : !strcmp(i2s_layout, "row4")              ? FMT_I2_S_ROW4
+                                                            : FMT_COUNT;
+    if (layout == FMT_COUNT)
+        fail(b->s, (Loc){0}, "--i2s-layout is x128, arm64 or row4, not '%s'", i2s_layout);
+    gguf_i2s_layout(b->g, layout);
+    b->arch = string_or(b, "general.architecture", NULL);
+    if (!b->arch)
+        fail(b->s, b->file, "the model does not name its architecture (key general.architecture)");
+    b->used = NEW_ARRAY(b->s, bool, gguf_tensor_count(b->g) + 1);
+}
+
+static void limit_context(Module *m, int wanted)
+{
+    Symbol *c = symbol_find(m, name(m->s, "C"));
+    if (c && c->known && wanted)
+        c->n = wanted;
+    else if (c && c->known && c->n > 4096)
+        c->n = 4096;
+    m->context = c && c->known ? (int)c->n : 0;
+}
+
+Module *bind_model(Session *s, const char *path, const BindOptions *o)
+{
+    Bind b = {.s = s};
+    open_file(&b, path, o->i2s_layout);
+    Module *m = b.m = find_architecture(&b, o->arch_path);
+    if (m->facts & FACT_BOUND)
+        fail(s, loc_file(s, o->arch_path), "--arch wants an architecture; this text is a module that is bound already");
+    resolve_symbols(&b);
+    limit_context(m, o->context);
+    resolve_from_shapes(&b);
+    check_symbols(&b);
+    check_expects(&b);
+    for (Weight *w = m->weights; w; w = w->next)
+        bind_weight(&b, w);
+    check_unused(&b);
+    stop_on_errors(s);
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, bind_op, &b);
+    drop_unused(m);
+    if (!module_infer(m))
+        give_up(s);
+    bind_vocabulary(&b);
+    m->title = string_or(&b, "general.name", b.arch);
+    m->source = name(s, path);
+    m->hash = gguf_hash(b.g);
+    m->i2s_layout = o->i2s_layout ? name(s, o->i2s_layout) : NULL;
+    m->batch = o->batch ? o->batch : 64;
+    m->expects = NULL;
+    m->arch = (const char **)memcpy(NEW(s, const char *), &b.arch, sizeof b.arch);
+    m->narch = 1;
+    m->facts |= FACT_BOUND;
+    return m;
+}
+
+void bind_weights(Module *m, const char *path)
+{
+    Bind b = {.s = m->s, .m = m};
+    if (!m->source && !path)
+        fail(m->s, (Loc){m->text, 1, 1}, "this text names no model file, so there are no weights to emit");
+    open_file(&b, path ? path : m->source, m->i2s_layout);
+    if (gguf_hash(b.g) != m->hash)
+        fail(m->s, b.file, "this is not the file that %s was made from: its XXH64 is %016llx, the text says %016llx",
+             m->text->path, (unsigned long long)gguf_hash(b.g), (unsigned long long)m->hash);
+    for (Weight *w = m->weights; w; w = w->next) {
+        const Type *declared = w->type;
+        if (!w->is_state && w->pattern && !take_tensors(&b, w))
+            err(m->s, b.file, "the model has no tensor %s", expand(m->s, w->pattern, b.arch, w->first));
+        w->type = w->value.type = declared;
+    }
+    stop_on_errors(m->s);
+    bind_vocabulary(&b);
+}

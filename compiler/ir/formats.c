@@ -1,0 +1,360 @@
+/* formats.c: the element formats of model files, decoded exactly.
+ *
+ * One idea: a format is a row of formats.def and, where it can be decoded, one function that turns
+ * one block into codes or floats. Everything else (ragged ranges, extents, scales) is shared.
+ */
+#include "ir/ir.h"
+
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "model files are little-endian");
+
+const FmtInfo fmt_info[FMT_COUNT] = {
+#define FMT(name, text, elems, bytes, tail, gguf, kind)                                            \
+    {text, elems, bytes, tail, gguf, KIND_##kind},
+#include "ir/formats.def"
+#undef FMT
+};
+
+enum { MAX_BLOCK = 256 }; /* values in the largest block */
+
+Fmt fmt_by_name(const char *text)
+{
+    int f = 0;
+    while (f < FMT_COUNT && strcmp(fmt_info[f].name, text) != 0)
+        f++;
+    return (Fmt)f;
+}
+
+Fmt fmt_by_gguf(int64_t id)
+{
+    int f = 0;
+    while (f < FMT_COUNT && (id < 0 || fmt_info[f].gguf != id))
+        f++;
+    return (Fmt)f;
+}
+
+static bool is_i2s(Fmt fmt)
+{
+    return fmt == FMT_I2_S || fmt == FMT_I2_S_ARM64 || fmt == FMT_I2_S_ROW4;
+}
+
+size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols)
+{
+    const FmtInfo *f = &fmt_info[fmt];
+    if (f->elems == 0 || rows <= 0 || cols <= 0 || rows > INT64_MAX / cols)
+        return 0;
+    int64_t n = rows * cols;
+    bool cut = (is_i2s(fmt) ? n : cols) % f->elems != 0; /* I2_S runs on from row to row */
+    if (cut || (fmt == FMT_I2_S_ROW4 && rows % 4 != 0))
+        return 0;
+    uint64_t blocks = (uint64_t)(n / f->elems);
+    if (blocks > (uint64_t)(INT64_MAX - f->tail) / (uint64_t)f->bytes)
+        return 0;
+    return (size_t)(blocks * (uint64_t)f->bytes + (uint64_t)f->tail);
+}
+
+/* ---- half precision ---- */
+
+static inline float float_of(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static inline uint32_t bits_of(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return bits;
+}
+
+/* Branch-free, so that loops over it become vectors. A subnormal m * 2^-24 is found as
+ * 2^-14 * (1 + m / 1024) - 2^-14, which no step rounds. */
+static inline float widen(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t exponent = mag & (31u << 23);
+    uint32_t normal = mag + (112u << 23) + (exponent == 31u << 23 ? 112u << 23 : 0);
+    uint32_t subnormal = bits_of(float_of(mag + (113u << 23)) - 0x1p-14f);
+    return float_of(sign | (exponent ? normal : subnormal));
+}
+
+float f16_to_float(uint16_t h)
+{
+    return widen(h);
+}
+
+uint16_t float_to_f16(float f)
+{
+    uint32_t bits = bits_of(f), mag = bits & 0x7fffffffu;
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    if (mag > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
+    if (mag >= 0x477ff000u) /* 65520, halfway between the largest f16 and what would follow */
+        return (uint16_t)(sign | 0x7c00);
+    if (mag < 0x38800000u) /* below 2^-14: adding 1/2 shifts and rounds the mantissa */
+        return (uint16_t)(sign | (bits_of(float_of(mag) + 0.5f) - 0x3f000000u));
+    uint32_t even = mag >> 13 & 1;
+    return (uint16_t)(sign | (mag - (112u << 23) + 0xfff + even) >> 13);
+}
+
+static float f16_at(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return widen(h);
+}
+
+/* ---- ternary blocks to codes: a field of two bits minus 1, so that the invalid 3 reads as 2 ---- */
+
+/* I2_S x128: 128 values in 32 bytes; byte j holds values j, j+32, j+64, j+96, the first on top.
+ *
+ *     bit      7   6   5   4   3   2   1   0
+ *     byte j |  j    | 32+j  | 64+j  | 96+j  |        j = 0..31
+ */
+static void codes_x128(const uint8_t *b, int8_t *out)
+{
+    for (int k = 0; k < 4; k++)
+        for (int j = 0; j < 32; j++)
+            out[32 * k + j] = (int8_t)((b[j] >> (6 - 2 * k) & 3) - 1);
+}
+
+/* I2_S arm64: 64 values in 16 bytes, the same in half the width.
+ *
+ *     bit      7   6   5   4   3   2   1   0
+ *     byte j |  j    | 16+j  | 32+j  | 48+j  |        j = 0..15
+ */
+static void codes_arm64(const uint8_t *b, int8_t *out)
+{
+    for (int k = 0; k < 4; k++)
+        for (int j = 0; j < 16; j++)
+            out[16 * k + j] = (int8_t)((b[j] >> (6 - 2 * k) & 3) - 1);
+}
+
+/* TQ2_0: 256 values in 64 bytes, then an f16 scale; each half of the 64 holds 128 values, the
+ * first at the bottom.
+ *
+ *     bit      7   6   5   4   3   2   1   0
+ *     byte j | 96+j  | 64+j  | 32+j  |  j    |        j = 0..31, values 0..127
+ *     byte 32+j: the same for values 128..255          bytes 64, 65: scale
+ */
+static void codes_tq2(const uint8_t *b, int8_t *out)
+{
+    for (int half = 0; half < 2; half++)
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; j < 32; j++)
+                out[128 * half + 32 * k + j] = (int8_t)((b[32 * half + j] >> 2 * k & 3) - 1);
+}
+
+/* The top digit of b, a fraction of 256 in base 3: b * 3 / 256, as compares. */
+static inline int8_t top_digit(uint8_t b)
+{
+    return (int8_t)((b > 85) + (b > 170) - 1);
+}
+
+/* TQ1_0: 256 values in 52 bytes of base 3 digits, then an f16 scale. A byte is a fraction: its
+ * first digit is floor(b * 3 / 256), the next one the same of b * 3 mod 256, and so on.
+ *
+ *     bytes  0..31   digit k of byte j: value       32 k + j      k = 0..4, j = 0..31
+ *     bytes 32..47   digit k of byte j: value 160 + 16 k + j      k = 0..4, j = 0..15
+ *     bytes 48..51   digit k of byte j: value 240 +  4 k + j      k = 0..3, j = 0..3
+ *     bytes 52..53   scale
+ */
+static void codes_tq1(const uint8_t *b, int8_t *out)
+{
+    uint8_t rest[48];
+    memcpy(rest, b, 48);
+    for (int k = 0; k < 5; k++)
+        for (int j = 0; j < 32; j++) {
+            out[32 * k + j] = top_digit(rest[j]);
+            rest[j] = (uint8_t)(rest[j] * 3);
+        }
+    for (int k = 0; k < 5; k++)
+        for (int j = 0; j < 16; j++) {
+            out[160 + 16 * k + j] = top_digit(rest[32 + j]);
+            rest[32 + j] = (uint8_t)(rest[32 + j] * 3);
+        }
+    for (int j = 0; j < 4; j++) {
+        uint8_t last = b[48 + j];
+        for (int k = 0; k < 4; k++, last = (uint8_t)(last * 3))
+            out[240 + 4 * k + j] = top_digit(last);
+    }
+}
+
+/* I2_S row4: a byte holds one column of four rows, the first row on top; the groups of four rows
+ * follow one another. No blocks: a run along a row is one shift over consecutive bytes.
+ *
+ *     bit               7    6    5    4    3    2    1    0
+ *     byte g*cols + c | 4g, c   | 4g+1, c | 4g+2, c | 4g+3, c |   row, column; g = 0..rows/4-1
+ */
+static void codes_row4(const Tensor *t, int64_t first, int64_t n, int8_t *out)
+{
+    while (n > 0) {
+        int64_t row = first / t->cols, col = first % t->cols;
+        int64_t run = t->cols - col < n ? t->cols - col : n;
+        const uint8_t *p = t->data + row / 4 * t->cols + col;
+        int shift = 6 - 2 * (int)(row % 4);
+        for (int64_t i = 0; i < run; i++)
+            out[i] = (int8_t)((p[i] >> shift & 3) - 1);
+        first += run;
+        n -= run;
+        out += run;
+    }
+}
+
+static void (*const code_block[FMT_COUNT])(const uint8_t *b, int8_t *out) = {
+    [FMT_I2_S] = codes_x128,
+    [FMT_I2_S_ARM64] = codes_arm64,
+    [FMT_TQ1_0] = codes_tq1,
+    [FMT_TQ2_0] = codes_tq2,
+};
+
+static void check_range(const Tensor *t, int64_t first, int64_t n)
+{
+    CHECK(first >= 0 && n >= 0 && first <= t->rows * t->cols && n <= t->rows * t->cols - first);
+}
+
+void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out)
+{
+    check_range(t, first, n);
+    if (t->fmt == FMT_I2_S_ROW4) {
+        codes_row4(t, first, n, out);
+        return;
+    }
+    CHECK(code_block[t->fmt]);
+    const int64_t elems = fmt_info[t->fmt].elems;
+    const uint8_t *b = t->data + first / elems * fmt_info[t->fmt].bytes;
+    for (int64_t skip = first % elems; n > 0; skip = 0, b += fmt_info[t->fmt].bytes) {
+        int64_t k = elems - skip < n ? elems - skip : n;
+        if (k == elems) {
+            code_block[t->fmt](b, out);
+        } else {
+            int8_t part[MAX_BLOCK];
+            code_block[t->fmt](b, part);
+            memcpy(out, part + skip, (size_t)k);
+        }
+        out += k;
+        n -= k;
+    }
+}
+
+/* ---- scales ---- */
+
+/*     I2_S   | n/4 bytes of codes | f32 scale | 28 bytes unused |
+ *     Q8_0   | f16 scale | 32 x int8 |  ...
+ *     TQx_0  | codes | f16 scale |  ...
+ */
+float tensor_scale(const Tensor *t, int64_t at)
+{
+    check_range(t, at, 0);
+    const FmtInfo *f = &fmt_info[t->fmt];
+    float s = 1;
+    if (is_i2s(t->fmt))
+        memcpy(&s, t->data + t->rows * t->cols / 4, 4);
+    else if (t->fmt == FMT_Q8_0)
+        s = f16_at(t->data + at / f->elems * f->bytes);
+    else if (f->kind == KIND_TERNARY)
+        s = f16_at(t->data + at / f->elems * f->bytes + f->bytes - 2);
+    return s;
+}
+
+/* ---- blocks to floats ---- */
+
+enum { RUN = 32 }; /* values converted at a time: a constant, so that the loops become vectors */
+
+static void float_f16(const uint8_t *b, float *out)
+{
+    uint16_t h[RUN];
+    memcpy(h, b, sizeof h);
+    for (int i = 0; i < RUN; i++)
+        out[i] = widen(h[i]);
+}
+
+static void float_bf16(const uint8_t *b, float *out)
+{
+    uint16_t h[RUN];
+    memcpy(h, b, sizeof h);
+    for (int i = 0; i < RUN; i++)
+        out[i] = float_of((uint32_t)h[i] << 16);
+}
+
+/* Q8_0: an f16 scale, then 32 signed bytes; a product of 8 and 11 bits is exact. */
+static void float_q8(const uint8_t *b, float *out)
+{
+    float scale = f16_at(b);
+    for (int i = 0; i < RUN; i++)
+        out[i] = scale * (float)(int8_t)b[2 + i];
+}
+
+static void (*const float_run[FMT_COUNT])(const uint8_t *b, float *out) = {
+    [FMT_F16] = float_f16,
+    [FMT_BF16] = float_bf16,
+    [FMT_Q8_0] = float_q8,
+};
+
+/* The last values of a plain tensor, fewer than a run: padded, so that nothing past it is read. */
+static void float_end(const Tensor *t, const uint8_t *b, int64_t n, float *out)
+{
+    uint8_t padded[2 * RUN] = {0};
+    float part[RUN];
+    memcpy(padded, b, (size_t)n * 2);
+    float_run[t->fmt](padded, part);
+    memcpy(out, part, (size_t)n * sizeof *out);
+}
+
+static void floats_plain(const Tensor *t, int64_t first, int64_t n, float *out)
+{
+    const uint8_t *b = t->data + first * 2;
+    for (; n >= RUN; n -= RUN, b += 2 * RUN, out += RUN)
+        float_run[t->fmt](b, out);
+    if (n)
+        float_end(t, b, n, out);
+}
+
+static void floats_q8(const Tensor *t, int64_t first, int64_t n, float *out)
+{
+    const uint8_t *b = t->data + first / RUN * fmt_info[FMT_Q8_0].bytes;
+    for (int64_t skip = first % RUN; n > 0; skip = 0, b += fmt_info[FMT_Q8_0].bytes) {
+        int64_t k = RUN - skip < n ? RUN - skip : n;
+        float part[RUN];
+        float_q8(b, k == RUN ? out : part);
+        if (k < RUN)
+            memcpy(out, part + skip, (size_t)k * sizeof *out);
+        out += k;
+        n -= k;
+    }
+}
+
+static void floats_ternary(const Tensor *t, int64_t first, int64_t n, float *out)
+{
+    while (n > 0) {
+        int64_t k = MAX_BLOCK - first % MAX_BLOCK < n ? MAX_BLOCK - first % MAX_BLOCK : n;
+        int8_t code[MAX_BLOCK];
+        float scale = tensor_scale(t, first);
+        tensor_codes(t, first, k, code);
+        for (int64_t i = 0; i < k; i++)
+            out[i] = scale * (float)code[i];
+        first += k;
+        out += k;
+        n -= k;
+    }
+}
+
+void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out)
+{
+    check_range(t, first, n);
+    if (n == 0)
+        return;
+    if (t->fmt == FMT_F32)
+        memcpy(out, t->data + first * 4, (size_t)n * 4);
+    else if (t->fmt == FMT_F16 || t->fmt == FMT_BF16)
+        floats_plain(t, first, n, out);
+    else if (t->fmt == FMT_Q8_0)
+        floats_q8(t, first, n, out);
+    else if (fmt_info[t->fmt].kind == KIND_TERNARY)
+        floats_ternary(t, first, n, out);
+    else
+        die("no floats in format %s", fmt_info[t->fmt].name);
+}

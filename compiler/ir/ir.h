@@ -1,0 +1,424 @@
+/* ir.h: the hub of the compiler. Every other folder sees this header and never another folder.
+ *
+ * One idea: a model is a text. Module, Func, Op, Value and Weight below are that text in memory;
+ * tir_print and the parser are inverse at every stage of compilation. The sections are named
+ * after the files that implement them.
+ *
+ * Memory: everything belongs to one Session and is freed with it. Nothing is freed singly.
+ */
+#ifndef BNC_IR_H
+#define BNC_IR_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
+#else
+#define PRINTF_LIKE(f, a)
+#endif
+
+/* ==== session.c: memory, names, messages ==== */
+
+typedef struct Text { /* an input that messages can point into */
+    const char *path, *bytes; /* bytes may be NULL: no caret */
+    size_t size;
+} Text;
+typedef struct Loc { /* line and col count from 1; line 0: the whole input; text NULL: none */
+    const Text *text;
+    int line, col;
+} Loc;
+
+typedef struct Session {
+    struct MemBlock *mem;
+    struct Name **names;
+    size_t nname, capname;
+    struct Cleanup *cleanups;
+    struct TypeList *types[256]; /* by a hash of the type */
+    jmp_buf *home;       /* where fail() goes; NULL: exit(1) */
+    FILE *log;           /* messages; NULL: discarded */
+    int nerror, nwarning;
+    bool quiet;          /* drops notes */
+    size_t bytes, nalloc; /* allocated so far, for --time-passes */
+} Session;
+
+void session_start(Session *s, FILE *log);
+void session_end(Session *s); /* runs the cleanups, newest first, and frees all memory */
+/* Zeroed memory of the session, aligned to 16; dies when the system has none. */
+void *alloc(Session *s, size_t size);
+#define NEW(s, type) ((type *)alloc(s, sizeof(type)))
+#define NEW_ARRAY(s, type, n) ((type *)alloc_array(s, (size_t)(n), sizeof(type)))
+void *alloc_array(Session *s, size_t n, size_t size);
+/* Appends to a session array whose capacity doubles: returns the array, grown when full. */
+void *grow(Session *s, void *array, size_t n, size_t size);
+/* Runs fn(arg) at session_end: for maps, files and child processes. */
+void session_defer(Session *s, void (*fn)(void *), void *arg);
+/* Interned strings compare with ==. */
+const char *intern(Session *s, const char *text, size_t len);
+const char *name(Session *s, const char *text);
+const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The user's mistakes: path:line:col: error: text, the source line and a caret. err goes on (a
+ * parser reports several), fail does not return. Texts say what was found, what was expected and
+ * what to do. */
+void err(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+_Noreturn void fail(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+_Noreturn void give_up(Session *s);   /* after err: leaves through home */
+/* Runs fn(arg) with home set to here; false where it gave up. */
+bool session_try(Session *s, void (*fn)(void *arg), void *arg);
+void stop_on_errors(Session *s);      /* give_up where nerror > 0 */
+void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
+Loc loc_file(Session *s, const char *path); /* the whole file */
+/* Our mistakes: prints where and aborts. */
+_Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);
+#define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
+#define CHECK(c) ((c) ? (void)0 : die("check failed: %s", #c))
+
+/* ==== out.c: text and files being written ==== */
+
+typedef struct Out { /* a growing buffer */
+    Session *s;
+    char *text;
+    size_t len, cap;
+} Out;
+void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void put_bytes(Out *o, const void *bytes, size_t n);
+void put_float(Out *o, double v); /* shortest form that reads back to the same float */
+void out_free(Out *o);
+
+/* A file written beside its target and renamed by file_commit; removed when the session ends
+ * before that. Failures are the user's: fail(). "-" is standard output. */
+typedef struct OutFile OutFile;
+OutFile *file_create(Session *s, const char *path);
+void file_write(OutFile *f, const void *bytes, size_t n);
+void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n);
+void file_commit(OutFile *f);
+void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
+bool file_exists(const char *path);
+/* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
+char *file_read(Session *s, const char *path, size_t *size);
+
+/* Files that the build put inside the compiler (architectures, kernels, the runtime), by the path
+ * that the Makefile gives them; NULL: none. NUL after the end. */
+const char *embedded_file(const char *path, size_t *size);
+const char *embedded_at(int i, const char **path, size_t *size); /* NULL after the last */
+
+/* ==== formats.c: element formats and the weights of files ==== */
+
+typedef enum Fmt {
+#define FMT(name, text, elems, bytes, tail, gguf, kind) FMT_##name,
+#include "formats.def"
+#undef FMT
+    FMT_COUNT
+} Fmt;
+typedef enum FmtKind { KIND_VALUE, KIND_FLOAT, KIND_TERNARY, KIND_LOGICAL, KIND_PACKED } FmtKind;
+typedef struct FmtInfo {
+    const char *name;
+    int elems, bytes, tail, gguf;
+    FmtKind kind;
+} FmtInfo;
+extern const FmtInfo fmt_info[FMT_COUNT];
+Fmt fmt_by_name(const char *name); /* FMT_COUNT: none */
+Fmt fmt_by_gguf(int64_t id);       /* FMT_COUNT: unknown */
+
+/* One tensor of a file: `rows` x `cols` values, cols contiguous (a vector has rows 1). */
+typedef struct Tensor {
+    const char *name;
+    Fmt fmt;
+    int64_t rows, cols;
+    const uint8_t *data;
+    size_t size; /* extent in the file, tail included */
+} Tensor;
+/* Bytes that rows x cols values take in a file; 0 where that overflows or a block would be cut. */
+size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols);
+/* Values [first, first+n) of a FLOAT or TERNARY tensor as floats; exact. */
+void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out);
+/* Codes -1, 0, +1 of values [first, first+n) of a TERNARY tensor; a code that the format does not
+ * define reads as 2. */
+void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out);
+/* Scale of the file's block that holds value `at` (I2_S: of the tensor). */
+float tensor_scale(const Tensor *t, int64_t at);
+float f16_to_float(uint16_t h);
+uint16_t float_to_f16(float f); /* round to nearest even */
+
+/* ==== build.c: the graph ==== */
+
+typedef struct Dim { /* a number, or the name of a free dimension: interned */
+    int64_t n;
+    const char *sym;
+} Dim;
+typedef struct Type {
+    Fmt fmt;
+    int rank;
+    Dim dim[4];
+} Type;
+
+typedef struct TypeList { /* every type of the session, once */
+    Type type;
+    struct TypeList *next;
+} TypeList;
+
+typedef enum OpCode {
+#define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula) OP_##name,
+#include "ops.def"
+#undef OP
+    OP_COUNT
+} OpCode;
+typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_GROUPS } Split;
+enum { OPF_PURE = 1, OPF_EFFECT = 2, OPF_SAME0 = 4, OPF_SAME3 = 8 };
+
+typedef struct Op Op;
+typedef struct Block Block;
+typedef struct Func Func;
+typedef struct Value Value;
+typedef struct Weight Weight;
+typedef struct Module Module;
+typedef struct Target Target;
+typedef struct Kernel Kernel;
+
+typedef struct OpInfo {
+    const char *name;
+    int nin, nout;
+    const char *attrs;
+    bool (*infer)(Module *m, Op *op); /* sets result types; false after err */
+    Split split;
+    unsigned flags;
+    const char *args, *formula;
+} OpInfo;
+extern const OpInfo op_info[OP_COUNT];
+OpCode op_by_name(const char *name); /* OP_COUNT: none */
+
+typedef enum AttrKind { ATTR_INT = 'i', ATTR_FLOAT = 'f', ATTR_WORD = 's' } AttrKind;
+typedef struct Attr {
+    const char *name; /* interned */
+    AttrKind kind;
+    int64_t i;
+    double f;
+    const char *s;
+    const char *ref; /* before binding: the dim or const that gives the value */
+} Attr;
+
+/* Where the plan puts a value. */
+typedef enum Room { ROOM_NONE, ROOM_SHARED, ROOM_OWN, ROOM_LOGITS, ROOM_ARG } Room;
+
+struct Value {
+    const char *name;
+    const Type *type; /* interned: compare with == */
+    Op *def;          /* NULL: parameter, carried value, weight or state */
+    Weight *weight;   /* a weight or state used as an operand */
+    int id, nuse;     /* numbered and counted by func_number */
+    Room room;
+    int64_t slot; /* byte offset in its room */
+};
+
+struct Op {
+    OpCode code;
+    Loc loc;
+    Value **in, **out;
+    int nin, nout;
+    Attr *attr;
+    int nattr;
+    Block *body; /* layers */
+    const Kernel *kernel;
+    Op *prev, *next;
+    Block *block;
+};
+
+struct Block {
+    Value **arg; /* carried values of a layers body, parameters of a function */
+    int narg;
+    Op *first, *last;
+    Op *owner; /* NULL: a function's body */
+    Func *func;
+};
+
+typedef enum Form { FORM_FORWARD, FORM_DECODE, FORM_PREFILL, FORM_SCORE } Form;
+extern const char *const form_name[4]; /* the name of a function says its form */
+struct Func {
+    const char *name; /* without @ */
+    Form form;
+    Module *module;
+    Block *body;
+    int nvalue;
+    Func *next;
+};
+
+/* A weight: `count` equal tensors, one a layer (count 0: a single one, outside the layers), or a
+ * state (KV cache), which has no tensors. */
+struct Weight {
+    const char *name; /* without @ */
+    const Type *type; /* 0: row dimension ... last: contiguous */
+    Loc loc;
+    bool is_state, used;
+    int count, first;      /* layers first .. first+count-1 */
+    Dim layers;            /* before binding: the [L] of the declaration; sym NULL and n 0: single */
+    const char *pattern;   /* tensor name in the file, {i} the layer */
+    const char *same_as;   /* declared fallback: the weight to use when absent */
+    bool has_const;        /* declared fallback: a constant */
+    float constant;
+    const char *scheme;    /* how float tensors became ternary, for the reader: exact, absmean, mixed */
+    Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
+    int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
+    int64_t stride;        /* bytes from one layer's tensor to the next */
+    int64_t scales;        /* byte offset of the scales within one packed tensor; 0: none */
+    Value value;           /* the weight as an operand */
+    Weight *next;
+};
+
+/* Named numbers: `dim D = "key" | D / H` and `const EPS = "key" | 1e-5`. */
+typedef struct Choice { /* one alternative: a metadata key, or an expression of dims */
+    const char *key;
+    double number;
+    const char *a, *b; /* dims; b NULL: a alone; a NULL: number */
+    char op;           /* '*' or '/' */
+    struct Choice *next;
+} Choice;
+typedef struct Symbol {
+    const char *name;
+    bool is_dim, known;
+    Loc loc;
+    Choice *choices; /* NULL: taken from the weights' shapes */
+    int64_t n;
+    double f;
+    struct Symbol *next;
+} Symbol;
+/* `expect "key" = value`: metadata that this graph was not written for is refused. */
+typedef struct Expect {
+    const char *key, *text;
+    double number;
+    Loc loc;
+    struct Expect *next;
+} Expect;
+
+/* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
+#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(SELECTED, "selected")       \
+    F(PACKED, "packed") F(PLANNED, "planned")
+enum {
+#define FACT_SHIFT(n, t) FACT_SHIFT_##n,
+    FACTS(FACT_SHIFT)
+#undef FACT_SHIFT
+#define FACT_BIT(n, t) FACT_##n = 1u << FACT_SHIFT_##n,
+    FACTS(FACT_BIT)
+#undef FACT_BIT
+};
+
+struct Module {
+    Session *s;
+    const Text *text;      /* the .tir it came from */
+    const char **arch;     /* names that this architecture answers to; the first is its own */
+    int narch;
+    const char *title;     /* general.name of the model */
+    const char *source;    /* path of the model file; NULL before binding */
+    const char *i2s_layout; /* how I2_S was read, NULL: x128 */
+    uint64_t hash;         /* XXH64 of the model file */
+    const char *target;    /* name, after select */
+    Symbol *symbols;
+    Expect *expects;
+    Weight *weights;
+    Func *funcs;
+    unsigned facts;        /* FACT_* */
+    int context, batch;    /* --ctx; tokens per prefill */
+    int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
+    int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
+    const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
+    uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
+};
+
+Module *module_new(Session *s, const Text *text);
+const Type *type_get(Session *s, Fmt fmt, int rank, const Dim *dim);
+const Type *type_make(Session *s, Fmt fmt, int rank, int64_t d0, int64_t d1, int64_t d2);
+const Type *type_with(Session *s, const Type *t, Fmt fmt); /* the same shape */
+Dim dim_free(const char *sym);
+bool dim_equal(Dim a, Dim b);
+Symbol *symbol_find(const Module *m, const char *name);
+Weight *weight_find(const Module *m, const char *name);
+Weight *weight_add(Module *m, const char *name, const Type *type);
+Func *func_find(const Module *m, const char *name);
+Func *func_add(Module *m, const char *name);
+Block *block_new(Func *f, Op *owner);
+Value *value_new(Session *s, const char *name, const Type *type);
+/* A new op before `at` (NULL: at the end of the block); results get no types before infer. */
+Op *op_new(Block *b, Op *at, OpCode code, int nin, int nout);
+void op_remove(Op *op);
+void op_move(Op *op, Block *to, Op *before);
+Attr *attr_find(const Op *op, const char *name);
+void attr_set_int(Op *op, const char *name, int64_t i);
+void attr_set_float(Op *op, const char *name, double f);
+void attr_set_word(Op *op, const char *name, const char *word);
+int64_t attr_int(const Op *op, const char *name, int64_t absent);
+double attr_float(const Op *op, const char *name, double absent);
+const char *attr_word(const Op *op, const char *name, const char *absent);
+/* Visits every op of a block and of the blocks inside, in order; fn may remove the op it gets. */
+void walk(Block *b, void (*fn)(Op *op, void *arg), void *arg);
+void replace_uses(Func *f, Value *old, Value *by);
+void func_number(Func *f); /* sets Value.id, Value.nuse, Func.nvalue, in order of definition */
+Func *func_clone(Func *f, const char *name);
+Op *layers_clone(Op *op); /* a copy before op, with names of its own */
+/* How many equal pieces of work threads share in an op: tokens, KV groups or blocks of rows. */
+Dim op_units(const Op *op);
+/* A name not used in f yet: base, or base_2, base_3 ... */
+const char *fresh_name(Func *f, const char *base);
+
+/* ==== infer.c ==== */
+
+bool op_infer(Module *m, Op *op);    /* result types from operands; false after err */
+bool module_infer(Module *m);        /* all of them; false after err */
+
+/* ==== print.c ==== */
+
+void module_print(const Module *m, Out *o);
+void op_print(const Op *op, Out *o); /* one line, no newline, body left out */
+void type_print(const Type *t, Out *o);
+
+/* ==== verify.c ==== */
+
+/* Dominance, arity, attributes, types, use of weights, one yield or return, carried types, places
+ * within their rooms. A broken module is our bug: dies, naming the pass `after` which it broke. */
+void module_verify(Module *m, const char *after);
+
+/* ==== weights.c: weights in the form that kernels read ==== */
+
+/* Bytes of one tensor of this type in the .bnw, a multiple of 64, and where in it its scales
+ * start (0: none). */
+int64_t packed_bytes(const Type *t, int64_t *scales);
+/* Writes layer i of w, in w's present format, to out (packed_bytes of them). */
+void weight_pack(Session *s, const Weight *w, int i, uint8_t *out);
+/* Whether a float tensor holds only -s, 0 and +s; *scale (may be NULL) becomes s. */
+bool tensor_is_ternary(const Tensor *t, float *scale);
+/* The one scale of a ternary tensor: the file's; of floats s where they are ternary already, else
+ * the mean of |w|. */
+float ternary_scale(const Tensor *t);
+/* Codes -1, 0, +1 (2: invalid in the file) of values [first, first + n), floats by `scale`. */
+void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
+/* Gives every weight and the tokenizer tables their offsets in the .bnw. */
+void weights_place(Module *m);
+/* Writes the .bnw (header, weights, tokenizer tables); sets bnw_hash and vocab_hash. */
+void bnw_write(Module *m, OutFile *f);
+/* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
+ * padded to 128. */
+int64_t value_bytes(const Module *m, const Type *t);
+
+/* ==== target.h: backends, filled in by the codegen folders ==== */
+
+struct Kernel {
+    OpCode op;
+    Fmt weight;
+    uint32_t isa;
+    int mr;
+    const char *symbol;
+};
+struct Target {
+    const char *name, *what;
+    uint32_t isa;
+    const char *cflags;      /* for a driver that compiles the result itself */
+    const Kernel *kernel;    /* oldest first, last match wins */
+    int nkernel;
+};
+
+#endif

@@ -1,0 +1,406 @@
+/* session.c: memory, interned names and messages.
+ *
+ * One idea: everything that a run of the compiler owns hangs on one Session and ends with it, so
+ * no code frees anything and an error may leave from any depth by longjmp.
+ */
+#include "ir/ir.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/escape.h"
+
+/* ---- memory: blocks, filled from the front ---- */
+
+struct MemBlock {
+    struct MemBlock *next;
+    size_t used, size;
+    _Alignas(16) unsigned char bytes[];
+};
+
+/* Under the address sanitizer every allocation is a block of its own, so that it sees overruns. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BLOCK_SIZE 0
+#endif
+#endif
+#if !defined(BLOCK_SIZE) && defined(__SANITIZE_ADDRESS__)
+#define BLOCK_SIZE 0
+#endif
+#if !defined(BLOCK_SIZE)
+#define BLOCK_SIZE ((size_t)256 << 10)
+#endif
+
+struct Cleanup {
+    struct Cleanup *next;
+    void (*fn)(void *);
+    void *arg;
+};
+
+void session_start(Session *s, FILE *log)
+{
+    memset(s, 0, sizeof *s);
+    s->log = log;
+}
+
+void session_end(Session *s)
+{
+    while (s->cleanups) {
+        struct Cleanup *c = s->cleanups;
+        s->cleanups = c->next;
+        c->fn(c->arg);
+    }
+    while (s->mem) {
+        struct MemBlock *b = s->mem;
+        s->mem = b->next;
+        free(b);
+    }
+    free(s->names);
+    s->names = NULL;
+    s->nname = s->capname = 0;
+}
+
+_Noreturn static void out_of_memory(Session *s, size_t size)
+{
+    err(s, (Loc){0}, "the system has no memory left for %zu bytes more", size);
+    give_up(s);
+}
+
+/* A large block goes behind the one being filled, which keeps its free space. */
+static struct MemBlock *block_add(Session *s, size_t size)
+{
+    size_t room = size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE;
+    struct MemBlock *b = calloc(1, sizeof *b + room);
+    if (!b)
+        out_of_memory(s, size);
+    b->size = room;
+    if (s->mem && room == size) {
+        b->next = s->mem->next;
+        s->mem->next = b;
+    } else {
+        b->next = s->mem;
+        s->mem = b;
+    }
+    return b;
+}
+
+void *alloc(Session *s, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        out_of_memory(s, size);
+    if (BLOCK_SIZE > 0)
+        size = (size + 15) & ~(size_t)15;
+    struct MemBlock *b = s->mem;
+    if (!b || b->size - b->used < size || BLOCK_SIZE == 0)
+        b = block_add(s, size);
+    void *p = b->bytes + b->used;
+    b->used += size;
+    s->bytes += size;
+    s->nalloc++;
+    return p;
+}
+
+void *alloc_array(Session *s, size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        out_of_memory(s, SIZE_MAX);
+    return alloc(s, n * size);
+}
+
+/* The capacity follows from n alone: 8, then the powers of two. */
+void *grow(Session *s, void *array, size_t n, size_t size)
+{
+    bool full = n == 0 ? !array : n >= 8 && (n & (n - 1)) == 0;
+    if (!full)
+        return array;
+    void *bigger = alloc_array(s, n ? 2 * n : 8, size);
+    if (n)
+        memcpy(bigger, array, n * size);
+    return bigger;
+}
+
+void session_defer(Session *s, void (*fn)(void *), void *arg)
+{
+    struct Cleanup *c = NEW(s, struct Cleanup);
+    *c = (struct Cleanup){s->cleanups, fn, arg};
+    s->cleanups = c;
+}
+
+/* ---- names: open addressing, at most half full ---- */
+
+struct Name {
+    uint64_t hash;
+    size_t len;
+    char text[];
+};
+
+static uint64_t hash_bytes(const char *p, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
+    return h ^ h >> 32;
+}
+
+static void names_double(Session *s)
+{
+    size_t cap = s->capname ? 2 * s->capname : 256;
+    struct Name **to = calloc(cap, sizeof *to);
+    if (!to)
+        out_of_memory(s, cap * sizeof *to);
+    for (size_t i = 0; i < s->capname; i++) {
+        struct Name *n = s->names[i];
+        if (!n)
+            continue;
+        size_t k = n->hash & (cap - 1);
+        while (to[k])
+            k = (k + 1) & (cap - 1);
+        to[k] = n;
+    }
+    free(s->names);
+    s->names = to;
+    s->capname = cap;
+}
+
+const char *intern(Session *s, const char *text, size_t len)
+{
+    if (2 * s->nname >= s->capname)
+        names_double(s);
+    uint64_t h = hash_bytes(text, len);
+    size_t k = h & (s->capname - 1);
+    for (struct Name *n; (n = s->names[k]); k = (k + 1) & (s->capname - 1))
+        if (n->hash == h && n->len == len && memcmp(n->text, text, len) == 0)
+            return n->text;
+    struct Name *n = alloc(s, sizeof *n + len + 1);
+    n->hash = h;
+    n->len = len;
+    memcpy(n->text, text, len);
+    s->names[k] = n;
+    s->nname++;
+    return n->text;
+}
+
+const char *name(Session *s, const char *text)
+{
+    return intern(s, text, strlen(text));
+}
+
+const char *format(Session *s, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    CHECK(n >= 0);
+    char *p = alloc(s, (size_t)n + 1);
+    va_start(ap, fmt);
+    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    return p;
+}
+
+/* ---- messages ---- */
+
+enum { ERRORS_SHOWN = 20, WINDOW = 96 };
+
+/* A message is one paragraph: what follows a newline is indented, so that bytes of an input
+ * cannot pose as a message of their own. */
+static void print_paragraph(FILE *log, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        int len = utf8_printable(p + i, n - i);
+        if (len)
+            fwrite(p + i, 1, (size_t)len, log);
+        else if (p[i] == '\n')
+            fputs("\n  ", log);
+        else
+            fprintf(log, "\\x%02x", (unsigned char)p[i]);
+        i += len ? (size_t)len : 1;
+    }
+}
+
+static void print_message(Session *s, const char *fmt, va_list ap)
+{
+    char small[1024];
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(small, sizeof small, fmt, ap);
+    char *big = n >= (int)sizeof small ? malloc((size_t)n + 1) : NULL;
+    if (big)
+        vsnprintf(big, (size_t)n + 1, fmt, again);
+    va_end(again);
+    size_t len = n < 0 ? 0 : big || n < (int)sizeof small ? (size_t)n : sizeof small - 1;
+    print_paragraph(s->log, big ? big : small, len);
+    putc('\n', s->log);
+    free(big);
+}
+
+/* The source line that holds `at`, and its length; NULL where the text has no such line. */
+static const char *source_line(Loc at, size_t *len)
+{
+    const char *p = at.text->bytes, *end = p + at.text->size;
+    for (int line = 1; line < at.line; line++) {
+        p = memchr(p, '\n', (size_t)(end - p));
+        if (!p)
+            return NULL;
+        p++;
+    }
+    const char *nl = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
+    *len = (size_t)((nl ? nl : end) - p);
+    if (*len && p[*len - 1] == '\r')
+        --*len;
+    return p;
+}
+
+/* Prints one character of a source line, or with `blank` the space that it takes. */
+static size_t print_cell(FILE *log, const char *p, size_t n, bool blank)
+{
+    int len = utf8_printable(p, n);
+    if (*p == '\t')
+        putc('\t', log);
+    else if (len && !blank)
+        fwrite(p, 1, (size_t)len, log);
+    else if (len)
+        putc(' ', log);
+    else if (blank)
+        fputs("    ", log);
+    else
+        fprintf(log, "\\x%02x", (unsigned char)*p);
+    return len ? (size_t)len : 1;
+}
+
+/* The line, cut to a window around the column where it is long, and a caret below it. */
+static void print_caret(FILE *log, Loc at)
+{
+    size_t len = 0;
+    const char *line = at.text && at.text->bytes && at.line > 0 ? source_line(at, &len) : NULL;
+    if (!line || at.col < 1)
+        return;
+    size_t col = (size_t)at.col - 1 < len ? (size_t)at.col - 1 : len;
+    size_t from = col > WINDOW * 2 / 3 && len > WINDOW ? col - WINDOW * 2 / 3 : 0;
+    while (from && (line[from] & 0xc0) == 0x80)
+        from--;
+    size_t to = len - from > WINDOW ? from + WINDOW : len;
+    while (to < len && (line[to] & 0xc0) == 0x80)
+        to++;
+    fputs(from ? "  ..." : "  ", log);
+    for (size_t i = from; i < to;)
+        i += print_cell(log, line + i, to - i, false);
+    fputs(to < len ? "...\n" : "\n", log);
+    fputs(from ? "     " : "  ", log);
+    for (size_t i = from; i < col;)
+        i += print_cell(log, line + i, to - i, true);
+    fputs("^\n", log);
+}
+
+static void print_place(FILE *log, Loc at)
+{
+    if (!at.text || !at.text->path) {
+        fputs("bnc: ", log);
+        return;
+    }
+    print_paragraph(log, at.text->path, strlen(at.text->path));
+    if (at.line > 0)
+        fprintf(log, ":%d", at.line);
+    if (at.line > 0 && at.col > 0)
+        fprintf(log, ":%d", at.col);
+    fputs(": ", log);
+}
+
+static void report(Session *s, Loc at, const char *kind, const char *fmt, va_list ap)
+{
+    if (!s->log)
+        return;
+    print_place(s->log, at);
+    fputs(kind, s->log);
+    print_message(s, fmt, ap);
+    print_caret(s->log, at);
+    fflush(s->log);
+}
+
+void err(Session *s, Loc at, const char *fmt, ...)
+{
+    s->nerror++;
+    if (s->nerror == ERRORS_SHOWN + 1 && s->log)
+        fputs("bnc: more errors follow; the first ones are shown\n", s->log);
+    if (s->nerror > ERRORS_SHOWN)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    report(s, at, "error: ", fmt, ap);
+    va_end(ap);
+}
+
+void fail(Session *s, Loc at, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    s->nerror++;
+    report(s, at, "error: ", fmt, ap);
+    va_end(ap);
+    give_up(s);
+}
+
+void give_up(Session *s)
+{
+    if (s->home)
+        longjmp(*s->home, 1);
+    session_end(s);
+    exit(1);
+}
+
+void stop_on_errors(Session *s)
+{
+    if (s->nerror > 0)
+        give_up(s);
+}
+
+void warn(Session *s, Loc at, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    s->nwarning++;
+    report(s, at, "warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void note(Session *s, const char *fmt, ...)
+{
+    if (s->quiet)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    report(s, (Loc){0}, "", fmt, ap);
+    va_end(ap);
+}
+
+Loc loc_file(Session *s, const char *path)
+{
+    Text *t = NEW(s, Text);
+    t->path = name(s, path);
+    return (Loc){t, 0, 0};
+}
+
+void die_at(const char *file, int line, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "bnc: internal error at %s:%d: ", file, line);
+    vfprintf(stderr, fmt, ap);
+    fputs("\nThis is a mistake in bnc, not in your model: please report it.\n", stderr);
+    va_end(ap);
+    abort();
+}
+
+bool session_try(Session *s, void (*fn)(void *arg), void *arg)
+{
+    jmp_buf here, *outer = s->home;
+    volatile bool done = false;
+    s->home = &here;
+    if (setjmp(here) == 0) {
+        fn(arg);
+        done = true;
+    }
+    s->home = outer;
+    return done;
+}

@@ -1,0 +1,48 @@
+/* vocab_build.h: what vocab.c gathers and vocab_tables.c writes; nobody else includes it. */
+#ifndef BNC_VOCAB_BUILD_H
+#define BNC_VOCAB_BUILD_H
+
+#include "vocab.h"
+
+#define VOCAB_MAX_TEXT 4096 /* bytes of a token; bounds the time that hostile texts cost */
+
+typedef struct VocabSlot {
+    uint32_t tag, symbol; /* symbol BN_VOCAB_NONE: empty */
+} VocabSlot;
+
+typedef struct VocabBuild {
+    const VocabSource *src;
+    char *message;
+    bn_vocab head;
+    int64_t n;
+    VocabText *symbol; /* [nsymbols]: the tokens, then the others */
+    uint32_t nsymbols;
+    VocabSlot *slot; /* text -> symbol, [nslots] */
+    uint32_t nslots;
+    char *text; /* where texts of made-up symbols live */
+    size_t text_used;
+    bn_vocab_pair *pair; /* in rank order */
+    size_t npairs, max_pairs;
+    bn_vocab_char *chars; /* SPM, by code point */
+    uint32_t nchars;
+    uint32_t *rank;            /* SPM: of each token */
+    bn_vocab_special *special; /* sorted texts of user-defined, control, unknown tokens */
+    uint32_t nspecial, nuser, nwords;
+    uint16_t alphabet[512]; /* GPT-2 alphabet: code point -> byte, or 256 */
+} VocabBuild;
+
+/* ---- vocab.c */
+int vocab_fail(VocabBuild *b, const char *format, ...);           /* sets the message; returns 0 */
+void *vocab_reserve(VocabBuild *b, uint64_t count, size_t bytes); /* zeroed, or NULL and message */
+int vocab_type(const VocabBuild *b, int64_t token);
+/* Is it a text that bn_tokenize looks for before it merges? */
+int vocab_is_special(const VocabBuild *b, int64_t token);
+/* Can plain text become this token, and is it the first with its text? */
+int vocab_is_first(const VocabBuild *b, int64_t token);
+int vocab_byte(const VocabText *t); /* the value of "<0x41>", or -1 */
+
+/* ---- vocab_tables.c */
+int vocab_specials(VocabBuild *b);                 /* gathers b->special; 0 without memory */
+uint8_t *vocab_write(VocabBuild *b, size_t *size); /* the section, or NULL and message */
+
+#endif

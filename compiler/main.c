@@ -1,0 +1,131 @@
+/* main.c: bnc: the first word chooses a subcommand, without one it is compile. */
+#include <string.h>
+
+#include "bn.h"
+#include "cmd/cmd.h"
+
+static const struct {
+    const char *name, *what;
+    int (*run)(Session *s, int argc, char **argv);
+} commands[] = {
+    {"compile", "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)", cmd_compile},
+    {"run", "compile, keep the result, and tell a story with it", cmd_run},
+    {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
+    {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
+};
+enum { NCOMMAND = sizeof commands / sizeof *commands };
+
+static void help_screen(FILE *to)
+{
+    fprintf(to,
+            "bnc " BN_VERSION ": compiles ternary language models to C\n\n"
+            "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
+            "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
+            "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
+            "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
+            "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
+            "  bnc opt --passes=fuse model.tir        passes over that text\n\n");
+    options_help(to);
+    fprintf(to, "\nbnc help compile|run|inspect|opt|passes|targets tells more; bnc --version.\n");
+}
+
+static void help_passes(void)
+{
+    printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
+    for (int i = 0; i < npass; i++)
+        printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
+    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after all.\n");
+}
+
+static void help_targets(void)
+{
+    printf("  %-10s %s\n", "native", "this machine (default)");
+    for (int i = 0; target_at(i); i++)
+        printf("  %-10s %s\n", target_at(i)->name, target_at(i)->what);
+}
+
+static const char help_compile[] =
+    "bnc [compile] MODEL -o FILE [options]\n\n"
+    "MODEL is a GGUF file or a .tir text. --emit says what to write:\n"
+    "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
+    "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
+    "        or write it with --amalgamate and leave out the runtime and its headers\n"
+    "  ir    the module as text, after quant and canon or after --passes\n"
+    "  obj   an object, to link with libbnrt.a; lib: an archive with the runtime inside\n"
+    "  so    a shared library; exe: a program with a command line (./story --help)\n"
+    "obj, lib, so and exe need a C compiler: $CC, else cc.\n\n";
+static const char help_run[] =
+    "bnc run MODEL [compile options] [options of the program]\n\n"
+    "Compiles MODEL for this machine into $XDG_CACHE_HOME/bnc or ~/.cache/bnc, by the XXH64 of\n"
+    "model, flags and compiler, and starts it. The program's options:\n"
+    "  -p TEXT, -n N, --temp F, --top-k N, --top-p F, --min-p F, --repeat-penalty F, --seed N,\n"
+    "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
+static const char help_inspect[] =
+    "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
+    "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
+    "tensor, --metadata every key, --json everything for scripts.\n";
+static const char help_opt[] =
+    "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
+    "Runs passes over a module's text and prints it. Passes that look at weights open the file that\n"
+    "the text names.\n\n";
+
+static int help(Session *s, const char *topic)
+{
+    if (!topic)
+        help_screen(stdout);
+    else if (!strcmp(topic, "passes"))
+        help_passes();
+    else if (!strcmp(topic, "targets"))
+        help_targets();
+    else if (!strcmp(topic, "compile"))
+        fputs(help_compile, stdout), options_help(stdout);
+    else if (!strcmp(topic, "run"))
+        fputs(help_run, stdout);
+    else if (!strcmp(topic, "inspect"))
+        fputs(help_inspect, stdout);
+    else if (!strcmp(topic, "opt"))
+        fputs(help_opt, stdout), options_help(stdout);
+    else
+        fail(s, (Loc){0}, "no help on '%s': compile, run, inspect, opt, passes or targets", topic);
+    return 0;
+}
+
+static int dispatch(Session *s, int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    if (!word) {
+        help_screen(stderr);
+        return 1;
+    }
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
+        return help(s, argc > 2 ? argv[2] : NULL);
+    if (!strcmp(word, "--version")) {
+        printf("bnc " BN_VERSION "\n");
+        return 0;
+    }
+    for (int i = 0; i < NCOMMAND; i++)
+        if (!strcmp(word, commands[i].name))
+            return commands[i].run(s, argc - 1, argv + 1);
+    return cmd_compile(s, argc, argv);
+}
+
+struct Call {
+    Session session;
+    int argc, status;
+    char **argv;
+};
+
+static void run_call(void *arg)
+{
+    struct Call *c = arg;
+    c->status = dispatch(&c->session, c->argc, c->argv);
+}
+
+int main(int argc, char **argv)
+{
+    struct Call c = {.argc = argc, .argv = argv};
+    session_start(&c.session, stderr);
+    bool done = session_try(&c.session, run_call, &c);
+    session_end(&c.session);
+    return done ? c.status : 1;
+}

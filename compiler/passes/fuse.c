@@ -1,0 +1,124 @@
+/* fuse.c: neighbours that pass a value only to each other become one kernel call: less memory
+ * traffic and fewer meetings of threads. Each rule looks at one op and its operands' definitions. */
+#include <string.h>
+
+#include "passes/passes.h"
+
+/* The op that defines operand i, if it is `code`, in this block, and nobody else reads it. */
+static Op *only(const Op *op, int i, OpCode code)
+{
+    Op *def = op->in[i]->def;
+    if (!def || def->code != code || def->block != op->block)
+        return NULL;
+    return op->in[i]->nuse == 1 ? def : NULL;
+}
+
+/* A new op in place of `op`, whose results it takes over. */
+static Op *replace(Module *m, Op *op, OpCode code, int nin)
+{
+    Op *n = op_new(op->block, op, code, nin, op->nout);
+    for (int i = 0; i < op->nout; i++) {
+        n->out[i]->name = op->out[i]->name;
+        replace_uses(op->block->func, op->out[i], n->out[i]);
+    }
+    op_remove(op);
+    (void)m;
+    return n;
+}
+
+static void done(Module *m, Op *n)
+{
+    Func *f = n->block->func;
+    CHECK(op_infer(m, n));
+    func_number(f);
+}
+
+static bool norm_quant(Module *m, Op *op)
+{
+    Op *norm = op->code == OP_QUANT ? only(op, 0, OP_RMSNORM) : NULL;
+    if (!norm)
+        return false;
+    Op *n = replace(m, op, OP_RMSNORM_QUANT, 2);
+    n->in[0] = norm->in[0];
+    n->in[1] = norm->in[1];
+    attr_set_float(n, "eps", attr_float(norm, "eps", 0));
+    op_remove(norm);
+    done(m, n);
+    return true;
+}
+
+/* mul(act(gate), up) in either order, both products of one quantized input. */
+static bool gate_up(Module *m, Op *op)
+{
+    if (op->code != OP_MUL)
+        return false;
+    for (int side = 0; side < 2; side++) {
+        Op *act = only(op, side, OP_RELU2);
+        act = act ? act : only(op, side, OP_SILU);
+        Op *gate = act ? only(act, 0, OP_TMATMUL) : NULL, *up = only(op, 1 - side, OP_TMATMUL);
+        if (!gate || !up || gate->in[0] != up->in[0] || gate->in[1] != up->in[1] ||
+            gate->in[2]->type != up->in[2]->type)
+            continue;
+        Op *n = replace(m, op, OP_TGLU, 4);
+        Value *in[4] = {gate->in[0], gate->in[1], gate->in[2], up->in[2]};
+        memcpy(n->in, in, sizeof in);
+        attr_set_word(n, "act", op_info[act->code].name);
+        op_remove(act);
+        op_remove(gate);
+        op_remove(up);
+        done(m, n);
+        return true;
+    }
+    return false;
+}
+
+static bool residual(Module *m, Op *op)
+{
+    if (op->code != OP_ADD)
+        return false;
+    for (int side = 0; side < 2; side++) {
+        Op *product = only(op, side, OP_TMATMUL);
+        if (!product)
+            continue;
+        Value *in[4] = {product->in[0], product->in[1], product->in[2], op->in[1 - side]};
+        Op *n = replace(m, op, OP_TMATMUL_ADD, 4);
+        memcpy(n->in, in, sizeof in);
+        op_remove(product);
+        done(m, n);
+        return true;
+    }
+    return false;
+}
+
+static bool rope_into_store(Module *m, Op *op)
+{
+    Op *rope = op->code == OP_STORE ? only(op, 0, OP_ROPE) : NULL;
+    if (!rope || rope->in[0]->type->dim[1].n != rope->out[0]->type->dim[1].n ||
+        attr_int(rope, "heads", 0) != attr_int(rope, "groups", -1))
+        return false;
+    Value *in[3] = {rope->in[0], rope->in[1], op->in[1]};
+    const char *mode = attr_word(rope, "mode", "");
+    Op *n = replace(m, op, OP_ROPE_STORE, 3);
+    memcpy(n->in, in, sizeof in);
+    attr_set_word(n, "mode", mode);
+    op_remove(rope);
+    done(m, n);
+    return true;
+}
+
+static void fuse_op(Op *op, void *arg)
+{
+    static bool (*const rules[])(Module *, Op *) = {norm_quant, gate_up, residual, rope_into_store};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i](arg, op))
+            return;
+}
+
+void pass_fuse(Module *m, const Target *target)
+{
+    (void)target;
+    for (Func *f = m->funcs; f; f = f->next) {
+        func_number(f);
+        walk(f->body, fuse_op, m);
+    }
+}

@@ -1,0 +1,38 @@
+/* passes.h: the pipeline as the driver sees it, and the passes as the runner sees them. */
+#ifndef BNC_PASSES_H
+#define BNC_PASSES_H
+
+#include "ir/ir.h"
+
+typedef struct Pass {
+    const char *name;
+    int level;
+    unsigned needs, gives, breaks;
+    void (*run)(Module *m, const Target *target);
+    const char *what;
+} Pass;
+extern const Pass passes[];
+extern const int npass;
+
+/* What the runner does besides running. */
+typedef struct PassOptions {
+    int level;               /* -O0 .. -O2 */
+    const char *names;       /* --passes=a,b,c in place of the pipeline; NULL: by level */
+    const char *print_after; /* a pass, "all" or NULL: prints the module to print_to */
+    FILE *print_to;
+    bool verify_each;        /* else only after the last */
+} PassOptions;
+/* Runs the passes; a pass whose facts are missing or unknown is the user's mistake. Facts that a
+ * module read from text already has are not made again. */
+void passes_run(Module *m, const Target *target, const PassOptions *options);
+
+/* select.c: the best row for one op; an error where there is none. */
+void select_kernel(Module *m, Op *op, const Target *target);
+/* select.c: finds the kernel rows that a module read from text names. */
+void recall_kernels(Module *m, const Target *target);
+
+#define PASS(name, level, needs, gives, breaks, what) void pass_##name(Module *m, const Target *target);
+#include "passes/passes.def"
+#undef PASS
+
+#endif

@@ -1,0 +1,149 @@
+/* bn.h: run a language model that bnc compiled.
+ *
+ * The whole public interface. A product needs five calls:
+ *
+ *     bn_weights w;  bn_open(&w, &story_model, "story.bnw");
+ *     void *block = malloc(bn_state_size(&story_model, 2));
+ *     bn_state *s;   bn_init(&s, &w, 2, block, bn_state_size(&story_model, 2));
+ *     bn_generate(s, "Once upon a time", 100, &sampling, on_text, NULL);
+ *     bn_done(s);    bn_close(&w);
+ *
+ * Rules that hold everywhere: nothing is allocated after bn_init, nothing is printed, nothing
+ * exits. A call that can fail returns a bn_status; the weights and the state keep a sentence
+ * about the last failure (bn_weights.message, bn_message). One state belongs to one thread at a
+ * time; any number of states may share one bn_weights, each in a thread of its own.
+ * Logits do not depend on the number of threads, nor on how tokens are cut into calls.
+ */
+#ifndef BN_H
+#define BN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BN_VERSION "0.1.0"
+
+/* Every status with its meaning; bn_status_text returns the text. */
+#define BN_STATUSES(S)                                                                             \
+    S(OK, "success")                                                                               \
+    S(ARGUMENT, "an argument is out of range")                                                     \
+    S(IO, "the weights file could not be opened or mapped")                                        \
+    S(FORMAT, "the weights file is not a bnw file of this version and byte order")                 \
+    S(MISMATCH, "the weights belong to another compiled model")                                    \
+    S(SPACE, "the caller's buffer is too small")                                                   \
+    S(CONTEXT, "the context is full")                                                              \
+    S(THREAD, "a worker thread could not be started")                                              \
+    S(CPU, "this processor lacks instructions that the model was compiled for")                    \
+    S(STOPPED, "the callback asked to stop")
+typedef enum bn_status {
+#define BN_STATUS_ENUM(name, text) BN_##name,
+    BN_STATUSES(BN_STATUS_ENUM)
+#undef BN_STATUS_ENUM
+        BN_STATUS_COUNT
+} bn_status;
+const char *bn_status_text(bn_status status);
+const char *bn_version(void);
+
+/* A compiled model: a constant that the generated header declares (story_model, say). */
+typedef struct bn_model bn_model;
+
+/* What a model says of itself; all strings live as long as the program. Token ids are -1 where
+ * the model has none. */
+typedef struct bn_info {
+    const char *name, *arch, *target, *source_hash, *compiler;
+    int32_t vocab, context, layers, width; /* words, positions, blocks, model dimension */
+    int32_t batch;                         /* tokens that one prefill pass takes */
+    int32_t bos, eos, eot;
+    int32_t add_bos, add_eos; /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
+    uint64_t weight_bytes;    /* size of the .bnw */
+} bn_info;
+const bn_info *bn_describe(const bn_model *model);
+
+/* Weights, read-only and shared. The struct is the caller's; its fields are for reading. */
+typedef struct bn_weights {
+    const bn_model *model;
+    const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
+    size_t size;
+    int mapped; /* bn_close unmaps */
+    char message[192];
+} bn_weights;
+
+/* Opens weights: from the file `path`; with path NULL, from the program itself (--weights=incbin
+ * or c), else from the file name that the compiler wrote beside model.c. Mapped, never copied. */
+bn_status bn_open(bn_weights *w, const bn_model *model, const char *path);
+/* The same over `size` bytes at `data`, 64-byte aligned, which must outlive every state. */
+bn_status bn_open_memory(bn_weights *w, const bn_model *model, const void *data, size_t size);
+void bn_close(bn_weights *w);
+
+/* A state: KV cache, scratch, token history, thread team, all in one block that the caller gives
+ * and may free after bn_done. `threads` counts the calling thread: 1 to BN_MAX_THREADS. */
+typedef struct bn_state bn_state;
+#define BN_MAX_THREADS 256
+size_t bn_state_size(const bn_model *model, int threads); /* 0 where threads is out of range */
+/* No less than bn_state_size, as a constant: what PREFIX_STATE_BYTES of a generated header uses. */
+#define BN_STATE_BYTES(threads, shared, own, cache, vocab, context)                                \
+    ((size_t)4096 + (size_t)(threads) * ((own) + 512) + (shared) + (cache) + 12 * (size_t)(vocab) + \
+     260 * (size_t)(context))
+bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *block, size_t size);
+void bn_done(bn_state *state); /* stops the workers; the block is the caller's again */
+const char *bn_message(const bn_state *state);
+
+/* Evaluates n >= 1 tokens at the current position. *logits (may be NULL): `vocab` floats of the
+ * last token, in the state until the next call. */
+bn_status bn_eval(bn_state *state, const int32_t *tokens, int n, const float **logits);
+/* The same with all logits, [n x vocab] into the caller's buffer: what perplexity needs. */
+bn_status bn_score(bn_state *state, const int32_t *tokens, int n, float *logits);
+int bn_position(const bn_state *state);
+/* Forgets everything from `position` on (0: all). The next call continues there. */
+bn_status bn_rewind(bn_state *state, int position);
+
+/* Text to tokens. `tokens` is result and workspace in one: room for BN_TOKEN_ROOM(len) ids is
+ * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. */
+enum { BN_ADD_SPECIAL = 1,     /* BOS and EOS as the model's metadata says */
+       BN_PARSE_SPECIAL = 2 }; /* text of special tokens ("<|eot_id|>") becomes their ids */
+#define BN_TOKEN_ROOM(bytes) (8 * (size_t)(bytes) + 16)
+bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
+                      int32_t *tokens, size_t cap, size_t *count);
+/* The raw bytes of one token, in the weights; they may be a part of a UTF-8 character. Empty for
+ * control tokens and ids outside the vocabulary. */
+const char *bn_piece(const bn_weights *w, int32_t token, size_t *len);
+
+/* Tokens to text, streaming: each call yields whole UTF-8 characters only and keeps the rest.
+ * Start from bn_text_start. out needs BN_TEXT_ROOM(len of bn_piece) bytes. Returns bytes written. */
+typedef struct bn_text {
+    const bn_weights *w;
+    unsigned char held[4];
+    int nheld, started;
+} bn_text;
+#define BN_TEXT_ROOM(bytes) (3 * (size_t)(bytes) + 16)
+void bn_text_start(bn_text *t, const bn_weights *w);
+size_t bn_detokenize(bn_text *t, int32_t token, char *out);
+size_t bn_text_finish(bn_text *t, char *out); /* an unfinished character becomes U+FFFD */
+
+/* How to choose the next token. All zero: greedy. Filters apply in this order: repetition
+ * penalty, top_k, temperature, top_p, min_p; a zero switches its filter off. */
+typedef struct bn_sampling {
+    float temperature; /* 0: the best logit, first of equals */
+    int32_t top_k;
+    float top_p, min_p;
+    float repeat_penalty; /* 1.1: divide positive, multiply negative logits of recent tokens */
+    int32_t repeat_last;  /* how many recent tokens; 0: 64 */
+    uint64_t seed;        /* advanced by every draw: the same seed draws the same tokens */
+} bn_sampling;
+/* Samples from the logits of the last bn_eval; -1 before the first one. */
+int32_t bn_sample(bn_state *state, bn_sampling *how);
+
+/* Feeds `prompt` (with BN_ADD_SPECIAL at position 0; special tokens' text stays text), then samples
+ * up to max_tokens, handing each piece of whole characters to on_text, until an end
+ * token, a full context (BN_CONTEXT) or a non-zero answer (BN_STOPPED). */
+typedef int (*bn_on_text)(void *user, const char *text, size_t len);
+bn_status bn_generate(bn_state *state, const char *prompt, int max_tokens, bn_sampling *how,
+                      bn_on_text on_text, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

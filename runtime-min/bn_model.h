@@ -1,0 +1,94 @@
+/* bn_model.h: the contract between generated code and the runtime. Products include bn.h only.
+ *
+ * One idea: the compiler knows every size, so a model is a constant record of numbers and three
+ * functions, and the runtime allocates, maps and schedules by those numbers alone.
+ */
+#ifndef BN_MODEL_H
+#define BN_MODEL_H
+
+#include "bn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#define BN_RESTRICT
+#else
+#define BN_RESTRICT restrict
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define BN_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define BN_INLINE static inline
+#endif
+
+#define BN_ABI 1 /* raised when anything below changes */
+
+/* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
+#define BN_ISAS(I) I(AVX2, 0, "avx2") I(FMA, 1, "fma") I(F16C, 2, "f16c")
+enum {
+#define BN_ISA_ENUM(name, bit, text) BN_ISA_##name = 1 << bit,
+    BN_ISAS(BN_ISA_ENUM)
+#undef BN_ISA_ENUM
+};
+
+typedef struct bn_team bn_team;
+
+/* One thread's view of one forward pass. Pointers are 64-byte aligned, but for `tokens` and, in a
+ * score function, `logits`: those rows stand in the caller's buffer. */
+typedef struct bn_call {
+    const uint8_t *weights; /* the .bnw */
+    uint8_t *shared;        /* scratch that all threads of the pass see */
+    uint8_t *own;           /* scratch of this thread */
+    uint8_t *cache;         /* KV cache */
+    const int32_t *tokens;  /* [ntok] */
+    float *logits;          /* decode, prefill: [vocab]; score: [ntok x vocab] */
+    int ntok, pos;          /* 1 <= ntok <= batch; position of tokens[0] */
+    int thread, nthread;
+    bn_team *team;
+} bn_call;
+
+/* Runs on every thread of the team at once. */
+typedef void (*bn_forward)(const bn_call *c);
+
+/* Waits until every thread of the call has come here; orders all memory before and after. */
+void bn_barrier(const bn_call *c);
+
+/* The part [*lo, *hi) of `units` equal pieces of work that falls to this thread. */
+BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
+{
+    *lo = (int)((int64_t)units * c->thread / c->nthread);
+    *hi = (int)((int64_t)units * (c->thread + 1) / c->nthread);
+}
+
+struct bn_model {
+    uint32_t abi, isa; /* BN_ABI; BN_ISA_* bits */
+    bn_info info;
+    uint64_t hash; /* of the .bnw body, as its header repeats it */
+    uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
+    uint64_t shared_bytes, own_bytes, cache_bytes;
+    bn_forward decode, prefill, score;
+    const unsigned char *embedded; /* the .bnw inside the program, or NULL */
+    const char *weights_file;      /* default file name, or NULL */
+};
+
+/* The .bnw file, little-endian:
+ *
+ *   0                   8     12           16           24          32           40      4096
+ *   +-------------------+-----+------------+------------+-----------+------------+-------+---------
+ *   | "BNW\r\n\x1a\n\0" | abi | 0x01020304 | file bytes | body hash | vocab hash | 0 ... | sections
+ *   +-------------------+-----+------------+------------+-----------+------------+-------+---------
+ *
+ * Sections (weights as the kernels want them, tokenizer tables) stand at offsets that only the
+ * model knows, each 64-byte aligned. Hashes are XXH64, seed 0. */
+#define BN_BNW_MAGIC "BNW\r\n\x1a\n"
+#define BN_BNW_BODY 4096
+typedef struct bn_bnw {
+    char magic[8];
+    uint32_t abi, order; /* BN_ABI, 0x01020304 */
+    uint64_t bytes, hash, vocab_hash;
+} bn_bnw;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

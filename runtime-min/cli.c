@@ -1,0 +1,584 @@
+/* cli.c: the command line of a compiled model: text in, text out, and numbers for tests.
+ *
+ * One idea: one table of options, from which parsing and the help both follow, and one function for
+ * each mode. It is the product, so unlike the rest of the runtime it allocates and prints; programs
+ * that do not call bn_cli do not link it.
+ */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bn_model.h"
+#include "cli.h"
+
+/*          id          letter  name            value    what it does */
+#define CLI_OPTIONS(O)                                                                             \
+    O(PROMPT,      'p', "prompt",         "TEXT", "what to continue; - reads standard input")      \
+    O(TOKENS,      'n', "tokens",         "N",    "how many tokens to write (128)")                \
+    O(TEMPERATURE, 0,   "temp",           "F",    "temperature, 0 for the likeliest (0.8)")        \
+    O(TOP_K,       0,   "top-k",          "N",    "choose among the N likeliest, 0: all (40)")     \
+    O(TOP_P,       0,   "top-p",          "F",    "choose among those of mass F, 0: all (0.95)")   \
+    O(MIN_P,       0,   "min-p",          "F",    "drop those below F of the likeliest (0)")       \
+    O(PENALTY,     0,   "repeat-penalty", "F",    "against recent tokens, such as 1.1 (0: none)")  \
+    O(SEED,        0,   "seed",           "N",    "the same seed writes the same text (1)")        \
+    O(THREADS,     't', "threads",        "N",    "threads (processors online, at most 8)")        \
+    O(WEIGHTS,     'w', "weights",        "FILE", "the .bnw (the one the model was built with)")   \
+    O(SPECIAL,     0,   "special",        NULL,   "read special tokens such as <s> in the prompt") \
+    O(IDS,         0,   "ids",            "FILE", "token ids instead of a prompt; - reads stdin")  \
+    O(STATS,       0,   "stats",          NULL,   "print times to standard error")                 \
+    O(SCORE,       0,   "score",          NULL,   "ids (from stdin): a line 'nll argmax' for each")\
+    O(LOGITS,      0,   "logits",         NULL,   "--ids or the prompt: a line of logits for each")\
+    O(BENCH,       0,   "bench",          "N",    "time 64 prompt and N written tokens: JSON")     \
+    O(INFO,        0,   "info",           NULL,   "what the model says of itself: JSON")           \
+    O(HELP,        'h', "help",           NULL,   "this text")
+
+typedef enum cli_id {
+#define CLI_ENUM(id, letter, name, value, what) CLI_##id,
+    CLI_OPTIONS(CLI_ENUM)
+#undef CLI_ENUM
+        CLI_COUNT
+} cli_id;
+
+static const struct {
+    char letter;
+    const char *name, *value, *what;
+} cli_option[CLI_COUNT] = {
+#define CLI_ROW(id, letter, name, value, what) {letter, name, value, what},
+    CLI_OPTIONS(CLI_ROW)
+#undef CLI_ROW
+};
+
+enum { CLI_BENCH_PROMPT = 64, CLI_THREADS_MAX = 8 };
+
+typedef struct cli {
+    const bn_model *model;
+    const bn_info *info;
+    const char *program;
+    const char *value[CLI_COUNT]; /* as given; "" for options without a value; NULL: not given */
+    int tokens, threads, bench;
+    bn_sampling how;
+    bn_weights w;
+    void *block;
+    bn_state *state;
+    char *prompt; /* allocated, NUL after prompt_len bytes; NULL with --ids */
+    size_t prompt_len;
+    int32_t *ids; /* the input, allocated */
+    size_t nids;
+    double start, opened, prefilled, first, end; /* milliseconds */
+} cli;
+
+/* Messages. Every failure answers -1 up to bn_cli, which makes it exit status 1. */
+
+#if defined(__GNUC__) || defined(__clang__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static int cli_err(const cli *c, const char *format, ...)
+{
+    va_list args;
+    fflush(stdout);
+    fprintf(stderr, "%s: ", c->program);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return -1;
+}
+
+static int cli_failed(const cli *c, bn_status status, const char *message)
+{
+    return cli_err(c, "%s", message && *message ? message : bn_status_text(status));
+}
+
+static int cli_help(const cli *c)
+{
+    printf("usage: %s [options]\n\n%s (%s, %" PRId32 " words, context %" PRId32 ") for %s.\n\n",
+           c->program, c->info->name, c->info->arch, c->info->vocab, c->info->context,
+           c->info->target);
+    for (int i = 0; i < CLI_COUNT; i++) {
+        char left[40], letter[5] = "    ";
+        if (cli_option[i].letter)
+            snprintf(letter, sizeof letter, "-%c, ", cli_option[i].letter);
+        snprintf(left, sizeof left, "%s--%s %s", letter, cli_option[i].name,
+                 cli_option[i].value ? cli_option[i].value : "");
+        printf("  %-26s %s\n", left, cli_option[i].what);
+    }
+    return 0;
+}
+
+static double cli_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* Options. */
+
+static int cli_find(const char *arg, const char **value)
+{
+    *value = NULL;
+    for (int i = 0; i < CLI_COUNT; i++) {
+        size_t len = strlen(cli_option[i].name);
+        if (arg[0] == '-' && cli_option[i].letter && arg[1] == cli_option[i].letter && !arg[2])
+            return i;
+        if (strncmp(arg, "--", 2) != 0 || strncmp(arg + 2, cli_option[i].name, len) != 0)
+            continue;
+        if (arg[2 + len] == '=')
+            *value = arg + 2 + len + 1;
+        if (!arg[2 + len] || *value)
+            return i;
+    }
+    return -1;
+}
+
+static int cli_parse(cli *c, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value;
+        int id = cli_find(argv[i], &value);
+        if (id < 0)
+            return cli_err(c, "unexpected '%s'; %s --help lists the options", argv[i], c->program);
+        if (value && !cli_option[id].value)
+            return cli_err(c, "--%s takes no value", cli_option[id].name);
+        if (!value && cli_option[id].value) {
+            if (++i == argc)
+                return cli_err(c, "--%s: expected %s", cli_option[id].name, cli_option[id].value);
+            value = argv[i];
+        }
+        c->value[id] = value ? value : "";
+    }
+    return 0;
+}
+
+static int cli_int(const cli *c, cli_id id, int otherwise, int lo, int hi, int *out)
+{
+    char *end;
+    *out = otherwise;
+    if (!c->value[id])
+        return 0;
+    errno = 0;
+    long x = strtol(c->value[id], &end, 10);
+    if (errno || *end || end == c->value[id] || x < lo || x > hi)
+        return cli_err(c, "--%s: expected a whole number from %d to %d, found '%s'",
+                       cli_option[id].name, lo, hi, c->value[id]);
+    *out = (int)x;
+    return 0;
+}
+
+static int cli_float(const cli *c, cli_id id, double otherwise, double hi, float *out)
+{
+    char *end;
+    *out = (float)otherwise;
+    if (!c->value[id])
+        return 0;
+    double x = strtod(c->value[id], &end);
+    if (*end || end == c->value[id] || !(x >= 0 && x <= hi))
+        return cli_err(c, "--%s: expected a number from 0 to %g, found '%s'", cli_option[id].name,
+                       hi, c->value[id]);
+    *out = (float)x;
+    return 0;
+}
+
+static int cli_seed(cli *c)
+{
+    const char *text = c->value[CLI_SEED];
+    char *end;
+    c->how.seed = 1;
+    if (!text)
+        return 0;
+    errno = 0;
+    c->how.seed = strtoull(text, &end, 10);
+    if (errno || *end || *text < '0' || *text > '9')
+        return cli_err(c, "--seed: expected a whole number below 2^64, found '%s'", text);
+    return 0;
+}
+
+static int cli_processors(void)
+{
+    long n = 1;
+#ifdef _SC_NPROCESSORS_ONLN
+    n = sysconf(_SC_NPROCESSORS_ONLN);
+#endif
+    return n < 1 ? 1 : n > CLI_THREADS_MAX ? CLI_THREADS_MAX : (int)n;
+}
+
+static int cli_settings(cli *c)
+{
+    int top_k = 0;
+    if (cli_int(c, CLI_TOKENS, 128, 0, INT_MAX, &c->tokens) ||
+        cli_int(c, CLI_BENCH, 0, 1, INT_MAX, &c->bench) ||
+        cli_int(c, CLI_THREADS, cli_processors(), 1, BN_MAX_THREADS, &c->threads) ||
+        cli_int(c, CLI_TOP_K, 40, 0, INT_MAX, &top_k) ||
+        cli_float(c, CLI_TEMPERATURE, 0.8, 1e6, &c->how.temperature) ||
+        cli_float(c, CLI_TOP_P, 0.95, 1, &c->how.top_p) ||
+        cli_float(c, CLI_MIN_P, 0, 1, &c->how.min_p) ||
+        cli_float(c, CLI_PENALTY, 0, 1e6, &c->how.repeat_penalty) || cli_seed(c))
+        return -1;
+    c->how.top_k = top_k;
+    if (c->value[CLI_IDS] && c->value[CLI_PROMPT])
+        return cli_err(c, "expected --ids or --prompt, found both");
+    return 0;
+}
+
+/* Input. */
+
+static char *cli_read(const cli *c, const char *path, size_t *len)
+{
+    int is_stdin = strcmp(path, "-") == 0;
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
+    size_t cap = 4096, got;
+    char *text = f ? malloc(cap) : NULL;
+    *len = 0;
+    while (text && (got = fread(text + *len, 1, cap - *len - 1, f)) > 0) {
+        *len += got;
+        if (*len + 1 < cap)
+            continue;
+        char *more = cap < SIZE_MAX / 2 ? realloc(text, cap *= 2) : NULL;
+        if (!more)
+            free(text);
+        text = more;
+    }
+    if (!f)
+        cli_err(c, "%s: %s", path, strerror(errno));
+    else if (!text)
+        cli_err(c, "%s: not enough memory for it", path);
+    else if (ferror(f)) {
+        cli_err(c, "%s: cannot be read", path);
+        free(text);
+        text = NULL;
+    }
+    if (text)
+        text[*len] = 0;
+    if (f && !is_stdin)
+        fclose(f);
+    return text;
+}
+
+static int cli_parse_ids(cli *c, const char *path, const char *text, size_t bytes)
+{
+    const char *p = text;
+    char *end;
+    for (; p += strspn(p, " \t\r\n\f\v"), *p; p = end) {
+        errno = 0;
+        long id = strtol(p, &end, 10);
+        int len = (int)strcspn(p, " \t\r\n\f\v");
+        if (end == p || end != p + len)
+            return cli_err(c, "%s: expected token ids, found '%.*s'", path, len < 40 ? len : 40,
+                           p);
+        if (errno || id < 0 || id >= c->info->vocab)
+            return cli_err(c, "%s: expected ids from 0 to %" PRId32 ", found %.*s", path,
+                           c->info->vocab - 1, len < 40 ? len : 40, p);
+        c->ids[c->nids++] = (int32_t)id;
+    }
+    if (p != text + bytes)
+        return cli_err(c, "%s: expected text, found a zero byte", path);
+    return 0;
+}
+
+static int cli_load_ids(cli *c, const char *path)
+{
+    size_t len;
+    char *text = cli_read(c, path, &len);
+    if (!text)
+        return -1;
+    c->ids = malloc((len / 2 + 1) * sizeof *c->ids);
+    int failed = c->ids ? cli_parse_ids(c, path, text, len) : cli_err(c, "not enough memory");
+    free(text);
+    return failed;
+}
+
+static int cli_load_prompt(cli *c)
+{
+    const char *given = c->value[CLI_PROMPT] ? c->value[CLI_PROMPT] : "";
+    if (strcmp(given, "-") == 0) {
+        c->prompt = cli_read(c, given, &c->prompt_len);
+        return c->prompt ? 0 : -1;
+    }
+    c->prompt_len = strlen(given);
+    c->prompt = malloc(c->prompt_len + 1);
+    if (!c->prompt)
+        return cli_err(c, "not enough memory");
+    memcpy(c->prompt, given, c->prompt_len + 1);
+    return 0;
+}
+
+static int cli_tokenize(cli *c)
+{
+    size_t cap = BN_TOKEN_ROOM(c->prompt_len);
+    unsigned flags = BN_ADD_SPECIAL | (c->value[CLI_SPECIAL] ? BN_PARSE_SPECIAL : 0u);
+    c->ids = c->prompt_len < SIZE_MAX / 64 ? malloc(cap * sizeof *c->ids) : NULL;
+    if (!c->ids)
+        return cli_err(c, "not enough memory for a prompt of %zu bytes", c->prompt_len);
+    bn_status status = bn_tokenize(&c->w, c->prompt, c->prompt_len, flags, c->ids, cap, &c->nids);
+    return status == BN_OK ? 0 : cli_failed(c, status, NULL);
+}
+
+static int cli_input(cli *c)
+{
+    const char *ids = c->value[CLI_IDS];
+    if (!ids && c->value[CLI_SCORE] && !c->value[CLI_PROMPT])
+        ids = "-";
+    int failed = ids ? cli_load_ids(c, ids) : cli_load_prompt(c);
+    if (!failed && !ids)
+        failed = cli_tokenize(c);
+    if (!failed && !c->nids)
+        return cli_err(c, ids ? "expected at least one token id, found none"
+                              : "expected a prompt (-p): this model has no start token");
+    if (!failed && c->nids > (size_t)c->info->context)
+        return cli_err(c, "%zu tokens do not fit: the context holds %" PRId32, c->nids,
+                       c->info->context);
+    return failed;
+}
+
+static int cli_open(cli *c)
+{
+    bn_status status = bn_open(&c->w, c->model, c->value[CLI_WEIGHTS]);
+    if (status != BN_OK)
+        return cli_failed(c, status, c->w.message);
+    size_t size = bn_state_size(c->model, c->threads);
+    c->block = size ? malloc(size) : NULL;
+    if (!c->block)
+        return cli_err(c, "not enough memory: the state takes %zu bytes", size);
+    status = bn_init(&c->state, &c->w, c->threads, c->block, size);
+    if (status != BN_OK)
+        return cli_failed(c, status, NULL);
+    c->opened = cli_now();
+    return 0;
+}
+
+static void cli_close(cli *c)
+{
+    bn_done(c->state);
+    bn_close(&c->w);
+    free(c->block);
+    free(c->prompt);
+    free(c->ids);
+}
+
+/* Writing text. */
+
+static int cli_piece(void *user, const char *text, size_t len)
+{
+    cli *c = user;
+    if (c->first == 0)
+        c->first = cli_now();
+    return fwrite(text, 1, len, stdout) != len || fflush(stdout) != 0;
+}
+
+static int cli_echo_ids(cli *c)
+{
+    bn_text text;
+    bn_text_start(&text, &c->w);
+    for (size_t i = 0; i < c->nids; i++) {
+        size_t len;
+        (void)bn_piece(&c->w, c->ids[i], &len);
+        char *out = malloc(BN_TEXT_ROOM(len));
+        if (!out)
+            return cli_err(c, "not enough memory");
+        fwrite(out, 1, bn_detokenize(&text, c->ids[i], out), stdout);
+        free(out);
+    }
+    return 0;
+}
+
+static void cli_stats(const cli *c, int written)
+{
+    double prefill = c->prefilled - c->opened, decode = c->end - c->prefilled;
+    fprintf(stderr, "open %.1f ms; prompt %zu tokens, %.1f/s; first text after %.1f ms; ",
+            c->opened - c->start, c->nids, (double)c->nids * 1e3 / prefill,
+            c->first > 0 ? c->first - c->start : 0.0);
+    fprintf(stderr, "written %d tokens, %.1f/s; %d threads\n", written,
+            decode > 0 ? written * 1e3 / decode : 0.0, c->threads);
+}
+
+/* The prompt is evaluated here, with the tokens that the options made of it; bn_generate goes on
+ * from there with an empty one. */
+static int cli_generate(cli *c)
+{
+    if (!c->prompt && cli_echo_ids(c))
+        return -1;
+    if (c->prompt)
+        fwrite(c->prompt, 1, c->prompt_len, stdout);
+    fflush(stdout);
+    bn_status status = bn_eval(c->state, c->ids, (int)c->nids, NULL);
+    if (status != BN_OK)
+        return cli_failed(c, status, bn_message(c->state));
+    c->prefilled = cli_now();
+    status = bn_generate(c->state, "", c->tokens, &c->how, cli_piece, c);
+    c->end = cli_now();
+    putchar('\n');
+    if (status == BN_STOPPED)
+        return cli_err(c, "standard output: %s", strerror(errno));
+    if (status == BN_CONTEXT)
+        cli_err(c, "stopped: the context of %" PRId32 " tokens is full", c->info->context);
+    else if (status != BN_OK)
+        return cli_failed(c, status, bn_message(c->state));
+    if (c->value[CLI_STATS])
+        cli_stats(c, bn_position(c->state) - (int)c->nids);
+    return 0;
+}
+
+/* Numbers for tests. */
+
+/* -log p(next) under one row of logits[vocab], in double. */
+static double cli_nll(const float *logits, int vocab, int best, int next)
+{
+    double sum = 0, max = (double)logits[best];
+    for (int i = 0; i < vocab; i++)
+        sum += exp((double)logits[i] - max);
+    return log(sum) + max - (double)logits[next];
+}
+
+/* "nll argmax": the surprise at the token that follows this one (nan after the last), and the
+ * likeliest token, first of equals. */
+static void cli_print_score(const float *logits, int vocab, int next)
+{
+    int best = 0;
+    for (int i = 1; i < vocab; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    if (next < 0)
+        printf("nan %d\n", best);
+    else
+        printf("%.9g %d\n", cli_nll(logits, vocab, best, next), best);
+}
+
+static void cli_print_logits(const float *logits, int vocab)
+{
+    for (int i = 0; i < vocab; i++)
+        printf(i ? " %.9g" : "%.9g", (double)logits[i]);
+    putchar('\n');
+}
+
+static int cli_rows(cli *c)
+{
+    size_t chunk = c->info->batch > 1 ? (size_t)c->info->batch : 1, vocab = (size_t)c->info->vocab;
+    chunk = chunk < c->nids ? chunk : c->nids;
+    float *logits = chunk < SIZE_MAX / sizeof *logits / vocab
+                        ? malloc(chunk * vocab * sizeof *logits)
+                        : NULL;
+    if (!logits)
+        return cli_err(c, "not enough memory for %zu rows of logits", chunk);
+    bn_status status = BN_OK;
+    for (size_t i = 0; i < c->nids && status == BN_OK; i += chunk) {
+        size_t n = chunk < c->nids - i ? chunk : c->nids - i;
+        status = bn_score(c->state, c->ids + i, (int)n, logits);
+        for (size_t j = 0; j < n && status == BN_OK; j++) {
+            const float *row = logits + j * vocab;
+            if (c->value[CLI_LOGITS])
+                cli_print_logits(row, c->info->vocab);
+            else
+                cli_print_score(row, c->info->vocab, i + j + 1 < c->nids ? c->ids[i + j + 1] : -1);
+        }
+    }
+    free(logits);
+    return status == BN_OK ? 0 : cli_failed(c, status, bn_message(c->state));
+}
+
+/* The first prompt pays for the page faults and counts in first_token_ms, from the start of the
+ * program's work to the first chosen token; prefill_tps is of a second one. */
+static int cli_bench(cli *c)
+{
+    int32_t ids[CLI_BENCH_PROMPT];
+    bn_state *s = c->state;
+    bn_sampling greedy = {0};
+    int n = c->info->context / 2 < CLI_BENCH_PROMPT ? c->info->context / 2 : CLI_BENCH_PROMPT;
+    if (c->bench > c->info->context - n || n < 1)
+        return cli_err(c, "--bench: expected at most %" PRId32 " tokens, found %d",
+                       c->info->context - n, c->bench);
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)((1 + (int64_t)i * 7919) % c->info->vocab);
+    bn_status status = bn_eval(s, ids, n, NULL);
+    (void)bn_sample(s, &greedy);
+    c->first = cli_now();
+    if (status == BN_OK)
+        status = bn_rewind(s, 0);
+    if (status == BN_OK)
+        status = bn_eval(s, ids, n, NULL);
+    c->prefilled = cli_now();
+    for (int i = 0; i < c->bench && status == BN_OK; i++) {
+        int32_t token = bn_sample(s, &greedy);
+        status = bn_eval(s, &token, 1, NULL);
+    }
+    c->end = cli_now();
+    if (status != BN_OK)
+        return cli_failed(c, status, bn_message(s));
+    printf("{\"prefill_tps\":%.2f,\"decode_tps\":%.2f,\"open_ms\":%.3f,\"first_token_ms\":%.3f,"
+           "\"threads\":%d}\n",
+           n * 1e3 / (c->prefilled - c->first), c->bench * 1e3 / (c->end - c->prefilled),
+           c->opened - c->start, c->first - c->start, c->threads);
+    return 0;
+}
+
+static void cli_json_text(const char *key, const char *text)
+{
+    printf("\"%s\":\"", key);
+    for (; text && *text; text++) {
+        unsigned char ch = (unsigned char)*text;
+        if (ch < 0x20)
+            printf("\\u%04x", ch);
+        else
+            printf(ch == '"' || ch == '\\' ? "\\%c" : "%c", ch);
+    }
+    printf("\",");
+}
+
+static int cli_info(const cli *c)
+{
+    const bn_info *x = c->info;
+    putchar('{');
+    cli_json_text("name", x->name);
+    cli_json_text("arch", x->arch);
+    cli_json_text("target", x->target);
+    cli_json_text("source_hash", x->source_hash);
+    cli_json_text("compiler", x->compiler);
+    printf("\"vocab\":%" PRId32 ",\"context\":%" PRId32 ",\"layers\":%" PRId32 ",\"width\":%" PRId32
+           ",\"batch\":%" PRId32, x->vocab, x->context, x->layers, x->width, x->batch);
+    printf(",\"bos\":%" PRId32 ",\"eos\":%" PRId32 ",\"eot\":%" PRId32, x->bos, x->eos, x->eot);
+    printf(",\"add_bos\":%s,\"add_eos\":%s,\"weight_bytes\":%" PRIu64 "}\n",
+           x->add_bos ? "true" : "false", x->add_eos ? "true" : "false", x->weight_bytes);
+    return 0;
+}
+
+static int cli_run(cli *c, int argc, char **argv)
+{
+    c->start = cli_now();
+    if (cli_parse(c, argc, argv))
+        return -1;
+    if (c->value[CLI_HELP])
+        return cli_help(c);
+    if (c->value[CLI_INFO])
+        return cli_info(c);
+    if (cli_settings(c) || cli_open(c))
+        return -1;
+    if (c->value[CLI_BENCH])
+        return cli_bench(c);
+    if (cli_input(c))
+        return -1;
+    if (c->value[CLI_SCORE] || c->value[CLI_LOGITS])
+        return cli_rows(c);
+    return cli_generate(c);
+}
+
+int bn_cli(const bn_model *model, int argc, char **argv)
+{
+    const char *name = argc > 0 && argv[0] ? argv[0] : "model";
+    const char *slash = strrchr(name, '/');
+    cli c = {.model = model, .info = bn_describe(model), .program = slash ? slash + 1 : name};
+    int failed = c.info ? cli_run(&c, argc, argv) : cli_err(&c, "no model was given");
+    cli_close(&c);
+    if (!failed && (fflush(stdout) != 0 || ferror(stdout)))
+        failed = cli_err(&c, "standard output: %s", strerror(errno));
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,17 @@
+/* cli.h: the command line of a compiled model: `--emit=exe`, the amalgamation and `bnc run`. */
+#ifndef BN_CLI_H
+#define BN_CLI_H
+
+#include "bn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Takes argv as main gets it and answers what main returns: 0, or 1 after a message on stderr. */
+int bn_cli(const bn_model *model, int argc, char **argv);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,190 @@
+/* sample.c: chooses the next token from the logits of the last pass.
+ *
+ * One idea: nothing is sorted that need not be. top_k keeps the best k in a heap with the worst on
+ * top while it walks the logits once; top_p takes words off a heap with the best on top until
+ * their mass is enough; min_p and the draw need no order.
+ *
+ *   l[i]    the logits; NaN counts as the lowest, infinities as the largest finite numbers
+ *   l[i]    / penalty where positive, * penalty where negative, for i in the recent tokens
+ *   top_k   keeps the k largest l, of equals the smaller ids
+ *   w[i]    = exp((l[i] - max l) / temperature), so the best has weight exactly 1
+ *   top_p   keeps the shortest run of largest w whose sum is >= top_p * (sum of w), at least one
+ *   min_p   keeps w[i] >= min_p, which says p[i] >= min_p * max p
+ *   draw    the first i whose running sum of w exceeds u * (sum of w), u uniform in [0, 1)
+ */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <float.h>
+#include <math.h>
+
+#include "bn_model.h"
+#include "internal.h"
+
+enum { SAMPLE_RECENT = 64 };
+
+/* SplitMix64: any seed will do, consecutive ones included. 53 bits of it make u. */
+static double sample_uniform(uint64_t *seed)
+{
+    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+static float sample_finite(float x)
+{
+    if (x > -FLT_MAX)
+        return x < FLT_MAX ? x : FLT_MAX;
+    return -FLT_MAX;
+}
+
+static void sample_fill(bn_state *s, const bn_sampling *how)
+{
+    for (int i = 0; i < s->vocab; i++)
+        s->ranked[i] = (bn_ranked){sample_finite(s->logits[i]), i};
+    float penalty = how->repeat_penalty;
+    if (!(penalty > 0) || penalty == 1)
+        return;
+    int recent = how->repeat_last > 0 ? how->repeat_last : SAMPLE_RECENT;
+    int from = recent < s->position ? s->position - recent : 0;
+    /* From the logits each time, so that a word seen twice is punished once. */
+    for (int i = from; i < s->position; i++) {
+        int32_t id = s->history[i];
+        float x = sample_finite(s->logits[id]);
+        s->ranked[id].score = sample_finite(x > 0 ? x / penalty : x * penalty);
+    }
+}
+
+/* A strict order: ids differ. */
+static int sample_better(bn_ranked a, bn_ranked b)
+{
+    return a.score > b.score || (a.score == b.score && a.id < b.id);
+}
+
+static int32_t sample_best(const bn_ranked *c, int n)
+{
+    bn_ranked best = c[0];
+    for (int i = 1; i < n; i++)
+        if (c[i].score > best.score)
+            best = c[i];
+    return best.id;
+}
+
+/* Restores the heap below i; its top is the worst of all with `worst`, else the best. */
+static void sample_sift(bn_ranked *c, int n, int i, int worst)
+{
+    bn_ranked moving = c[i];
+    for (int child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && sample_better(c[child + 1], c[child]) != worst)
+            child++;
+        if (sample_better(c[child], moving) == worst)
+            break;
+        c[i] = c[child];
+    }
+    c[i] = moving;
+}
+
+static void sample_heap(bn_ranked *c, int n, int worst)
+{
+    for (int i = n / 2; i-- > 0;)
+        sample_sift(c, n, i, worst);
+}
+
+/* Moves the k best of n to the front, in no order. */
+static void sample_top_k(bn_ranked *c, int n, int k)
+{
+    sample_heap(c, k, 1);
+    for (int i = k; i < n; i++)
+        if (sample_better(c[i], c[0])) {
+            c[0] = c[i];
+            sample_sift(c, k, 0, 1);
+        }
+}
+
+static double sample_sum(const bn_ranked *c, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)c[i].score;
+    return sum;
+}
+
+static void sample_weigh(bn_ranked *c, int n, float temperature)
+{
+    float max = c[0].score;
+    for (int i = 1; i < n; i++)
+        max = c[i].score > max ? c[i].score : max;
+    for (int i = 0; i < n; i++) {
+        float w = expf((c[i].score - max) / temperature);
+        c[i].score = w >= 0 ? w : 0; /* -inf / inf */
+    }
+}
+
+/* Moves the nucleus to the end of c[n] and answers its size. */
+static int sample_top_p(bn_ranked *c, int n, double share)
+{
+    double left = share * sample_sum(c, n);
+    int heap = n;
+    sample_heap(c, n, 0);
+    do {
+        bn_ranked best = c[0];
+        c[0] = c[--heap];
+        c[heap] = best;
+        sample_sift(c, heap, 0, 0);
+        left -= (double)best.score;
+    } while (heap > 0 && left > 0);
+    return n - heap;
+}
+
+static int sample_min_p(bn_ranked *c, int n, float least)
+{
+    int kept = 0;
+    least = least < 1 ? least : 1;
+    for (int i = 0; i < n; i++)
+        if (c[i].score >= least)
+            c[kept++] = c[i];
+    return kept;
+}
+
+static int32_t sample_draw(const bn_ranked *c, int n, uint64_t *seed)
+{
+    double left = sample_uniform(seed) * sample_sum(c, n);
+    int last = 0; /* where rounding leaves a rest */
+    for (int i = 0; i < n; i++) {
+        left -= (double)c[i].score;
+        if (left < 0)
+            return c[i].id;
+        if (c[i].score > 0)
+            last = i;
+    }
+    return c[last].id;
+}
+
+int32_t bn_sample(bn_state *s, bn_sampling *how)
+{
+    bn_sampling greedy = {0};
+    bn_ranked *c = s->ranked;
+    int n = s->vocab;
+    if (s->logits_at < 0)
+        return -1;
+    if (!how)
+        how = &greedy;
+    sample_fill(s, how);
+    if (!(how->temperature > 0))
+        return sample_best(c, n);
+    if (how->top_k > 0 && how->top_k < n) {
+        sample_top_k(c, n, how->top_k);
+        n = how->top_k;
+    }
+    sample_weigh(c, n, how->temperature);
+    if (how->top_p > 0 && how->top_p < 1) {
+        int kept = sample_top_p(c, n, (double)how->top_p);
+        c += n - kept;
+        n = kept;
+    }
+    if (how->min_p > 0)
+        n = sample_min_p(c, n, how->min_p);
+    return sample_draw(c, n, &how->seed);
+}

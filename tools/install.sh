@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs the Debian packages that building and testing need and this machine lacks. Where there
+# is no apt-get or no right to use it, it says what is missing and stops.
+set -e
+need=
+want() { # want PACKAGE FILE...: the package, if none of the files exists
+    package=$1
+    shift
+    for file; do
+        for found in $file; do
+            [ -e "$found" ] && return 0
+        done
+    done
+    need="$need $package"
+}
+want gcc /usr/bin/gcc
+want libc6-dev /usr/include/stdio.h
+want g++ /usr/bin/g++
+want clang /usr/bin/clang
+want flex /usr/bin/flex
+want bison /usr/bin/bison
+want binutils /usr/bin/nm
+want libxxhash-dev /usr/include/xxhash.h
+want libcmocka-dev /usr/include/cmocka.h
+want libjansson-dev /usr/include/jansson.h
+want unicode-data /usr/share/unicode/UnicodeData.txt
+want libclang-rt-14-dev '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
+[ -z "$need" ] && exit 0
+echo "installing:$need"
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "this machine has no apt-get; install the equivalents of:$need" >&2
+    exit 1
+fi
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+$sudo apt-get install -y -qq --no-install-recommends $need >/dev/null
