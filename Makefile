@@ -11,10 +11,10 @@ DEPS     = -MMD -MP
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c cli.c
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_vocab.h internal.h cli.h
 IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c weights.c vocab.c vocab_tables.c
-FE_SRC  := gguf.c parse.c bind.c
+FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c run.c inspect.c
@@ -47,8 +47,9 @@ $(B)/.tools: tools/install.sh
 $(B)/gen/unicode: tools/unicode.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
+UNICODE := /usr/share/unicode
 $(B)/gen/unicode_tables.h: $(B)/gen/unicode
-	$< $@
+	$< $(UNICODE)/UnicodeData.txt $(UNICODE)/PropList.txt $@
 $(B)/gen/embed: tools/embed.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@

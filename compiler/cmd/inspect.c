@@ -542,8 +542,9 @@ static void json_summary(Inspect *p)
     json_text(p, "name", "general.name");
     put(o, ",\n  ");
     json_text(p, "architecture", "general.architecture");
-    put(o, ",\n  \"parameters\": %lld,\n  \"ternary_parameters\": %lld,\n  \"invalid_codes\": %lld,\n",
-        (long long)p->parameters, (long long)p->ternary, (long long)p->invalid);
+    put(o, ",\n  \"parameters\": %lld,\n", (long long)p->parameters);
+    put(o, "  \"ternary_parameters\": %lld,\n", (long long)p->ternary);
+    put(o, "  \"invalid_codes\": %lld,\n", (long long)p->invalid);
     put(o, "  \"i2s_layout\": ");
     put(o, p->i2s ? "\"%s\"" : "null", layout_name(p->layout));
     put(o, ",\n  \"shape\": {");

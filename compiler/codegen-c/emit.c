@@ -8,13 +8,20 @@
 #include "bn_vocab.h"
 #include "codegen-c/codegen.h"
 
+typedef struct Layer { /* a block's function, already printed */
+    const char *name, *body;
+    struct Layer *next;
+} Layer;
+
 typedef struct Emit {
     const Module *m;
     const Target *target;
     const EmitOptions *o;
     Out *out;
     const Func *f;
-    int depth; /* 1: inside a function */
+    int depth;             /* 1: inside a function */
+    Layer *layers;
+    const char **function; /* of f's layers ops, in order */
 } Emit;
 
 /* ---- names ---- */
@@ -197,14 +204,14 @@ static void put_call(Emit *e, const Op *op)
     put(e->out, ");\n");
 }
 
-static void put_layers(Emit *e, const Op *op, int n)
+static void put_layers(Emit *e, const Op *op, const char *function)
 {
     int64_t first = attr_int(op, "first", 0), count = attr_int(op, "count", 1);
     put_ir_line(e, op);
     indent(e);
     put(e->out, "for (int i = %" PRId64 "; i < %" PRId64 "; i++)\n", first, first + count);
     indent(e);
-    put(e->out, "    %s_layer%s(c, i);\n", e->f->name, n ? format(e->m->s, "_%d", n + 1) : "");
+    put(e->out, "    %s(c, i);\n", function);
 }
 
 /* Values of the function around that a layers body reads, once each. */
@@ -241,7 +248,7 @@ static void put_ops(Emit *e, const Block *b)
     int layers = 0;
     for (const Op *op = b->first; op; op = op->next)
         if (op->code == OP_LAYERS)
-            put_layers(e, op, layers++);
+            put_layers(e, op, e->function[layers++]);
         else if (op->code == OP_BARRIER)
             put(e->out, "%*sbn_barrier(c);\n", 4 * e->depth, "");
         else if (op->kernel)
@@ -256,21 +263,42 @@ static bool shares(const Block *b)
     return false;
 }
 
-static void put_layer_function(Emit *e, const Op *op, int n)
+/* The body of a layers op as a C function body. */
+static void put_layer_body(Emit *e, const Op *op)
 {
-    Out *o = e->out;
     struct Outside x = {e, op->body, NEW_ARRAY(e->m->s, bool, e->f->nvalue)};
-    put(o, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name, attr_int(op, "first", 0),
-        attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
-    put(o, "static void %s_layer%s(const bn_call *c, int i)\n{\n", e->f->name, n ? format(e->m->s, "_%d", n + 1) : "");
+    put(e->out, "{\n");
     if (shares(op->body))
-        put(o, "    int from, to;\n");
+        put(e->out, "    int from, to;\n");
     if (!uses_layer_index(op->body))
-        put(o, "    (void)i;\n");
+        put(e->out, "    (void)i;\n");
     walk(op->body, find_outside, &x);
-    put(o, "\n");
+    put(e->out, "\n");
     put_ops(e, op->body);
-    put(o, "}\n\n");
+    put(e->out, "}\n\n");
+}
+
+/* One function per block; forms whose blocks come out the same (prefill and score do) share it. */
+static const char *put_layer_function(Emit *e, const Op *op, int n)
+{
+    Session *s = e->m->s;
+    Out *file = e->out, body = {.s = s};
+    e->out = &body;
+    put_layer_body(e, op);
+    e->out = file;
+    for (const Layer *l = e->layers; l; l = l->next)
+        if (!strcmp(l->body, body.text)) {
+            out_free(&body);
+            return l->name;
+        }
+    Layer *l = NEW(s, Layer);
+    *l = (Layer){format(s, "%s_layer%s", e->f->name, n ? format(s, "_%d", n + 1) : ""), name(s, body.text), e->layers};
+    e->layers = l;
+    put(file, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name, attr_int(op, "first", 0),
+        attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
+    put(file, "static void %s(const bn_call *c, int i)\n%s", l->name, l->body);
+    out_free(&body);
+    return l->name;
 }
 
 static void put_results_of_layers(Emit *e, const Block *b)
@@ -283,13 +311,17 @@ static void put_results_of_layers(Emit *e, const Block *b)
 
 static void put_function(Emit *e, Func *f)
 {
-    int layers = 0;
+    size_t layers = 0;
     e->f = f;
     e->depth = 1;
+    e->function = NULL;
     func_number(f);
     for (const Op *op = f->body->first; op; op = op->next)
-        if (op->code == OP_LAYERS)
-            put_layer_function(e, op, layers++);
+        if (op->code == OP_LAYERS) {
+            const char *function = put_layer_function(e, op, (int)layers);
+            e->function = grow(e->m->s, e->function, layers, sizeof *e->function);
+            e->function[layers++] = function;
+        }
     put(e->out, "static void %s(const bn_call *c)\n{\n", f->name);
     if (shares(f->body))
         put(e->out, "    int from, to;\n");
@@ -480,7 +512,7 @@ static void put_runtime(Out *o, const char *path)
 static void put_amalgamation(Out *o)
 {
     static const char *const files[] = {"bn.h", "bn_model.h", "bn_vocab.h", "internal.h", "unicode_tables.h",
-        "load.c", "team.c", "state.c", "pretokenize.c", "tokenize.c", "sample.c", "generate.c", "cli.h", "cli.c"};
+        "load.c", "team.c", "state.c", "pretokenize.c", "tokenize.c", "detokenize.c", "sample.c", "generate.c", "cli.h", "cli.c"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
 }

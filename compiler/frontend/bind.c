@@ -98,13 +98,10 @@ static void resolve_symbols(Bind *b)
 
 static const Tensor *find_tensor(Bind *b, const char *pattern, int layer, bool take)
 {
-    const char *tensor = expand(b->s, pattern, b->arch, layer);
-    for (int64_t i = 0; i < gguf_tensor_count(b->g); i++)
-        if (!strcmp(gguf_tensor_at(b->g, i)->name, tensor)) {
-            b->used[i] |= take;
-            return gguf_tensor_at(b->g, i);
-        }
-    return NULL;
+    const Tensor *t = gguf_tensor_find(b->g, expand(b->s, pattern, b->arch, layer));
+    if (t && take)
+        b->used[gguf_tensor_info(t) - b->g->tensor] = true;
+    return t;
 }
 
 /* Dimensions without a key come from the first weight of that shape. */

@@ -172,7 +172,8 @@ static void check_version(Gguf *g, uint64_t version)
         return;
     if (version == 1)
         fail(g->s, g->loc,
-             "GGUF version 1 (2023) at byte 4; bnc reads 2 and 3: convert the original model again");
+             "GGUF version 1 (2023) at byte 4; bnc reads 2 and 3: convert the original model "
+             "again");
     if (version >> 16 && (version & 0xffff) == 0)
         fail(g->s, g->loc,
              "a big-endian GGUF file (version %08llx at byte 4); bnc reads little-endian files: "

@@ -62,7 +62,7 @@ static Choice *choice(Parse *p, const char *key, double number, const char *a, c
 %token <i> INTEGER "integer"
 %token <f> NUMBER "number"
 %type <list> names attrs attr_list outs operands results values
-%type <word> op
+%type <word> op key
 %type <type> type
 %type <shape> dims
 %type <dim> dim
@@ -146,10 +146,15 @@ attrs: %empty                            { $$ = (List){0}; }
 attr_list: attr                          { $$ = (List){0}; list_add(p, &$$, $1); }
     | attr_list ',' attr                 { $$ = $1; list_add(p, &$$, $3); }
     ;
-attr: IDENT '=' INTEGER                  { $$ = attr(p, $1, ATTR_INT); $$->i = $3; $$->f = (double)$3; }
-    | IDENT '=' NUMBER                   { $$ = attr(p, $1, ATTR_FLOAT); $$->f = $3; }
-    | IDENT '=' IDENT                    { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
-    | IDENT '=' STRING                   { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
+attr: key '=' INTEGER                  { $$ = attr(p, $1, ATTR_INT); $$->i = $3; $$->f = (double)$3; }
+    | key '=' NUMBER                   { $$ = attr(p, $1, ATTR_FLOAT); $$->f = $3; }
+    | key '=' IDENT                    { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
+    | key '=' STRING                   { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
+    ;
+
+key: IDENT
+    | DIM                                { $$ = name(p->s, "dim"); }
+    | AT                                 { $$ = name(p->s, "at"); }
     ;
 
 func: FUNC SYMBOL                        { tir_func_begin(p, @2, $2); }

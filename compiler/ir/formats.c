@@ -107,7 +107,7 @@ static float f16_at(const uint8_t *p)
     return widen(h);
 }
 
-/* ---- ternary blocks to codes: a field of two bits minus 1, so that the invalid 3 reads as 2 ---- */
+/* ---- ternary blocks to codes: two bits minus 1, so that the invalid 3 reads as 2 ---- */
 
 /* I2_S x128: 128 values in 32 bytes; byte j holds values j, j+32, j+64, j+96, the first on top.
  *

@@ -258,9 +258,11 @@ static void place_all(Plan *p)
 
 /* ---- barriers ---- */
 
-static bool aligned(const Touch *a, Split split, Dim units)
+/* Two shares that fall to the same thread piece by piece: the same bytes, cut the same way. */
+static bool aligned(const Touch *a, const Touch *b)
 {
-    return a->split == split && (split == SPLIT_TOKENS || split == SPLIT_GROUPS) && dim_equal(a->units, units);
+    return a->from == b->from && a->to == b->to && a->split == b->split && dim_equal(a->units, b->units) &&
+           (a->split == SPLIT_TOKENS || a->split == SPLIT_GROUPS);
 }
 
 /* Whether `t` has to wait for something that happened since the last barrier. */
@@ -269,7 +271,7 @@ static bool waits(const Plan *p, const Touch *t)
     for (int i = 0; i < p->ntouch; i++) {
         const Touch *o = &p->touch[i];
         if (o->state == t->state && o->from < t->to && t->from < o->to && (o->wrote || t->wrote) &&
-            !aligned(o, t->split, t->units))
+            !aligned(o, t))
             return true;
     }
     return false;

@@ -1,4 +1,4 @@
-/* gguf_file.h: one small valid GGUF file, built field by field with the place of each remembered. */
+/* gguf_file.h: one small valid GGUF file, built field by field, each with its place kept. */
 #ifndef GGUF_FILE_H
 #define GGUF_FILE_H
 

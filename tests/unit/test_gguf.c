@@ -1,7 +1,7 @@
 /* test_gguf.c: the GGUF reader against valid, damaged and hostile files.
  *
- * One idea: a case is a field of one small valid file (gguf_file.h), a value to write there, and the
- * whole message that the user must then see.
+ * One idea: a case is a field of one small valid file (gguf_file.h), a value to write there, and
+ * the whole message that the user must then see.
  * With BN_WRITE_SEEDS=folder the valid variants are written there, as seeds for tests/fuzz.
  */
 #include "gguf_file.h" /* first, because cmocka.h makes fail a macro */
