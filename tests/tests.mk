@@ -1,0 +1,82 @@
+# tests.mk: everything that `make check` runs. Unit tests run under AddressSanitizer and UBSan.
+
+SHARED  ?= $(abspath ../shared)
+SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+S       := $(B)/san
+RUN     := ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 BN_SHARED=$(SHARED)
+
+S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
+S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
+S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
+S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
+S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
+S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o
+
+$S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN) -pthread -Iruntime-min -I$(B)/gen $(DEPS) -c $< -o $@
+$S/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) -Wno-sign-compare -Wno-unused-function $(INC) $(DEPS) -c $< -o $@
+$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) $(DEPS) -c $< -o $@
+$S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) -Itests/unit $(DEPS) -c $< -o $@
+
+# ---- unit tests: name, and what each links ----
+
+UNITS := runtime cli tokenizer tokenizer_golden kernels session formats gguf ir
+$S/test_runtime: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+$S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
+$S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test_session $S/test_formats: $(S_BASE)
+$S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
+$S/test_ir: $(S_IR) $(S_FE) $(S_PS)
+$(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
+	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
+$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS)
+	$(CC) $(SAN) $^ -lxxhash -lm -o $@
+
+# ---- end to end: each model of ../shared by each target, against the goldens ----
+
+GOLDEN_MODELS := tales-27m-i2_s tales-27m-tq1_0 tales-27m-tq2_0 tales-27m-f16 tales-4m-i2_s tales-4m-f16 \
+    synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s \
+    synth-odd-bitnet-i2_s synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s
+GOLDEN_SO := $(foreach m,$(GOLDEN_MODELS),$(B)/models/$m.x86-64.so $(B)/models/$m.x86-64-v3.so)
+
+$(B)/models/%.x86-64.so: $(SHARED)/models/%.gguf $(B)/bnc
+	@mkdir -p $(@D)
+	$(B)/bnc $< --emit=so --name=m --target=x86-64 --quiet -o $@
+$(B)/models/%.x86-64-v3.so: $(SHARED)/models/%.gguf $(B)/bnc
+	@mkdir -p $(@D)
+	$(B)/bnc $< --emit=so --name=m --target=x86-64-v3 --quiet -o $@
+$(B)/test_golden: tests/e2e/test_golden.c
+	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
+
+# ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
+
+FUZZ_SECONDS ?= 20
+FUZZERS := gguf tir tokenizer
+FUZZ_CC := clang -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+           -Wno-sign-compare -Wno-unused-function $(INC)
+$(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c
+	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+$(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
+    compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $^ -lm -o $@
+$(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
+    $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
+	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+
+.PHONY: golden-build golden-run fuzz-build
+golden-build: $(GOLDEN_SO) $(B)/test_golden
+golden-run: golden-build
+	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
+fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
+
+check:
+	@sh tests/check.sh "$(MAKE)" "$(SHARED)"

@@ -104,9 +104,12 @@ static void put_attr_arg(Emit *e, const Op *op, const char *text, int len)
     }
 }
 
-static const char *tokens_of(const Func *f)
+/* T of the table: how many rows the op's first value operand has. */
+static const char *tokens_of(const Op *op)
 {
-    return f->form == FORM_DECODE ? "1" : "c->ntok";
+    const Type *t = op->in[0]->type;
+    CHECK(!op->in[0]->weight);
+    return t->rank == 0 || t->dim[0].sym ? "c->ntok" : "1";
 }
 
 /* Whether every thread does the whole op for itself. */
@@ -133,7 +136,7 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
         put(e->out, repeats(op) ? "0, 1" : "from, to");
     } else if (*word == 'T') {
-        put(e->out, "%s", tokens_of(e->f));
+        put(e->out, "%s", tokens_of(op));
     } else if (*word == '-') {
         put(e->out, "NULL");
     } else if (*word == '@') {

@@ -411,6 +411,57 @@ void tir_layers_end(Parse *p)
     p->block = op->block;
 }
 
+/* ---- facts ---- */
+
+static bool type_is_bound(const Type *t)
+{
+    bool bound = t->rank > 0;
+    for (int i = 0; i < t->rank; i++)
+        bound &= !t->dim[i].sym;
+    return bound;
+}
+
+static void check_bound_op(Op *op, void *arg)
+{
+    Parse *p = arg;
+    for (int i = 0; i < op->nattr; i++)
+        if (op->attr[i].ref)
+            err(p->s, op->loc, "%s = %s has no number, and the facts call this module bound", op->attr[i].name,
+                op->attr[i].ref);
+}
+
+static void check_place(Op *op, void *arg)
+{
+    Parse *p = arg;
+    for (int i = 0; i < op->nout && op->code != OP_LAYERS; i++) {
+        const Value *v = op->out[i];
+        int64_t size = value_bytes(p->m, v->type), room = v->room == ROOM_OWN ? p->m->own_bytes : p->m->shared_bytes;
+        bool inside = v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size;
+        if (v->room == ROOM_NONE || (v->room != ROOM_LOGITS && !inside))
+            err(p->s, op->loc, "%%%s has no place in the scratch memory, and the facts call this module planned",
+                v->name);
+    }
+}
+
+/* Passes rely on facts without looking: a text may only claim those that it bears out. */
+static void check_facts(Parse *p)
+{
+    const Module *m = p->m;
+    Loc top = {p->text, 1, 1};
+    if (m->facts && !(m->facts & FACT_BOUND))
+        err(p->s, top, "the facts of a module begin with bound");
+    if (m->facts & (FACT_PACKED | FACT_PLANNED) && !m->title)
+        err(p->s, top, "a packed or planned module has a model line, which gives its sizes");
+    for (const Weight *w = m->facts ? m->weights : NULL; w; w = w->next)
+        if (w->layers.sym || !type_is_bound(w->type))
+            err(p->s, w->loc, "@%s has no size in numbers, and the facts call this module bound", w->name);
+    for (const Func *f = m->facts && !p->s->nerror ? m->funcs : NULL; f; f = f->next) {
+        walk(f->body, check_bound_op, p);
+        if (m->facts & FACT_PLANNED)
+            walk(f->body, check_place, p);
+    }
+}
+
 /* ---- entry ---- */
 
 Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t size)
@@ -419,6 +470,7 @@ Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t s
     *text = (Text){name(s, path), bytes, size};
     Parse p = {.s = s, .text = text, .line = 1, .col = 1};
     p.m = module_new(s, text);
+    p.m->batch = 64; /* as bind_model's; the model line may give another */
     if (size > INT32_MAX / 2)
         fail(s, loc_file(s, path), "a text of %zu bytes is no module", size);
     yyscan_t scanner;
@@ -432,6 +484,8 @@ Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t s
         err(s, (Loc){text, 1, 1}, "no arch line: a module begins with arch \"name\"");
     if (!s->nerror && !p.m->funcs)
         err(s, (Loc){text, 1, 1}, "no function: a module has at least func @forward");
+    if (!s->nerror)
+        check_facts(&p);
     stop_on_errors(s);
     p.m->context = 0;
     for (const Weight *w = p.m->weights; w; w = w->next)

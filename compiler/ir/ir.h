@@ -57,7 +57,7 @@ void *alloc_array(Session *s, size_t n, size_t size);
 void *grow(Session *s, void *array, size_t n, size_t size);
 /* Runs fn(arg) at session_end: for maps, files and child processes. */
 void session_defer(Session *s, void (*fn)(void *), void *arg);
-/* Interned strings compare with ==. */
+/* Interned strings compare with ==; all three give such. */
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);

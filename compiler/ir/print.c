@@ -183,6 +183,17 @@ static void put_symbol(Out *o, const Symbol *y)
     put(o, "\n");
 }
 
+/* The sizes that `packed` and `planned` rest on stand in the model line: without it they are lost. */
+static void put_facts(Out *o, const Module *m)
+{
+    unsigned facts = m->title ? m->facts : m->facts & ~(unsigned)(FACT_PACKED | FACT_PLANNED);
+    put(o, m->title || facts ? "facts" : "");
+#define FACT_PUT(name, text) put(o, facts & FACT_##name ? " " text : "");
+    FACTS(FACT_PUT)
+#undef FACT_PUT
+    put(o, m->title || facts ? "\n" : "");
+}
+
 static void put_model(Out *o, const Module *m)
 {
     put(o, "model ");
@@ -199,11 +210,7 @@ static void put_model(Out *o, const Module *m)
     if (m->facts & FACT_PLANNED)
         put(o, ", shared = %" PRId64 ", own = %" PRId64 ", cache = %" PRId64, m->shared_bytes,
             m->own_bytes, m->cache_bytes);
-    put(o, "}\nfacts");
-#define FACT_PUT(name, text) put(o, m->facts & FACT_##name ? " " text : "");
-    FACTS(FACT_PUT)
-#undef FACT_PUT
-    put(o, "\n");
+    put(o, "}\n");
 }
 
 void module_print(const Module *m, Out *o)
@@ -216,6 +223,7 @@ void module_print(const Module *m, Out *o)
     put(o, "\n");
     if (m->title)
         put_model(o, m);
+    put_facts(o, m);
     for (const Symbol *y = m->symbols; y; y = y->next)
         put_symbol(o, y);
     for (const Expect *e = m->expects; e; e = e->next) {

@@ -196,7 +196,7 @@ const char *format(Session *s, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(p, (size_t)n + 1, fmt, ap);
     va_end(ap);
-    return p;
+    return intern(s, p, (size_t)n);
 }
 
 /* ---- messages ---- */

@@ -33,9 +33,23 @@ static void pack_vocabulary(Module *m)
     m->vocab_size = (int64_t)size;
 }
 
+/* Sizes of numbers that a text or a file claims: up to 2^40 values, so that sums of bytes fit. */
+static void check_size(Module *m, const Weight *w)
+{
+    int64_t n = w->count ? w->count : 1, most = (int64_t)1 << 40;
+    for (int i = 0; i < w->type->rank; i++) {
+        int64_t d = w->type->dim[i].n;
+        n = d > most / n ? most + 1 : n * d;
+        if (n > most)
+            fail(m->s, w->loc, "@%s has more than 2^40 values, which no machine holds", w->name);
+    }
+}
+
 void pass_pack(Module *m, const Target *target)
 {
     (void)target;
+    for (const Weight *w = m->weights; w; w = w->next)
+        check_size(m, w);
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, take_format, m);
     pack_vocabulary(m);

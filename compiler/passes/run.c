@@ -73,6 +73,8 @@ void passes_run(Module *m, const Target *target, const PassOptions *o)
     if (o->names) {
         run_named(m, target, o);
     } else {
+        if (m->vocab && !m->vocab_tables) /* a text has weights' places, but no tokenizer tables */
+            m->facts &= ~(unsigned)FACT_PACKED;
         for (int i = 0; i < npass; i++)
             if (passes[i].level <= o->level && (passes[i].gives == 0 || passes[i].gives & ~m->facts))
                 run_pass(m, &passes[i], target, o);

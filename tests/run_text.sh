@@ -1,0 +1,180 @@
+#!/bin/sh
+# run_text.sh BNC: the tests whose input and expected output are texts.
+#
+#   passes/NAME.tir   `# RUN: arguments` on its first line; NAME.out is the expected standard output
+#   errors/NAME.tir   a bad text for `bnc opt --passes=`; NAME.err is the expected standard error
+#   errors/NAME.cmd   a bad command line (a shell line that uses $BNC and $MODEL); NAME.err likewise
+#
+# Besides: whatever bnc prints reads back to the same print (architectures, expected outputs, every
+# stage of every model at hand), and a compilation resumed from the text of any stage writes the
+# bytes of the direct one. UPDATE=1 rewrites the expected files. The last line is
+# `N passed, M failed[, K skipped]`; status 1 where one failed.
+set -u
+LC_ALL=C
+export LC_ALL
+
+bin=${1:?usage: run_text.sh BNC}
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+case $bin in /*) BNC=$bin ;; *) BNC=$PWD/$bin ;; esac
+[ -x "$BNC" ] || { echo "run_text.sh: $BNC is no program" >&2; exit 2; }
+MODEL=examples/models/tales-27m-i2_s.gguf
+export BNC
+tmp=$(mktemp -d) || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 2' HUP INT TERM
+cd "$root" || exit 2
+
+passed=0 failed=0 skipped=0
+pass() { passed=$((passed + 1)); }
+skip() { skipped=$((skipped + 1)); echo "SKIP $1: $2"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
+
+# same NAME WHAT EXPECTED ACTUAL: passes where the two files are equal, else shows the difference.
+same() {
+    if cmp -s "$3" "$4"; then
+        pass
+    else
+        fail "$1" "$2"
+        diff -u "$3" "$4" | sed -n '1,40p'
+    fi
+}
+
+# golden NAME EXPECTED ACTUAL: the same against a file that UPDATE=1 rewrites.
+golden() {
+    if [ "${UPDATE:-0}" = 1 ]; then
+        cp "$3" "$2"
+    fi
+    if [ -f "$2" ]; then
+        same "$1" "differs from $2" "$2" "$3"
+    else
+        fail "$1" "$2 is missing (UPDATE=1 writes it)"
+    fi
+}
+
+# reprint IN OUT: IN as bnc reads and prints it. The generic target has the kernels of every
+# committed text; stages of a model name those of this machine.
+reprint() {
+    "$BNC" opt --quiet --passes= "$1" "--target=$3" >"$2" 2>"$tmp/log"
+}
+
+# stable NAME FILE TARGET: print(parse(print(parse(FILE)))) = print(parse(FILE)).
+stable() {
+    cp "$2" "$tmp/p0.tir"
+    if ! reprint "$tmp/p0.tir" "$tmp/p1.tir" "$3" || ! reprint "$tmp/p1.tir" "$tmp/p2.tir" "$3"; then
+        fail "$1" "does not read back"
+        cat "$tmp/log"
+    else
+        same "$1" "prints differently when read back" "$tmp/p1.tir" "$tmp/p2.tir"
+    fi
+}
+
+# ---- passes ----
+
+for t in tests/passes/*.tir; do
+    args=$(sed -n '1s/^# RUN: //p' "$t")
+    if [ -z "$args" ]; then
+        fail "$t" "its first line is not '# RUN: arguments'"
+        continue
+    fi
+    # shellcheck disable=SC2086
+    "$BNC" $args --quiet "$t" >"$tmp/out" 2>"$tmp/log"
+    status=$?
+    if [ $status -ne 0 ]; then
+        fail "$t" "exit status $status"
+        cat "$tmp/log"
+    else
+        golden "$t" "${t%.tir}.out" "$tmp/out"
+    fi
+done
+
+# ---- errors ----
+
+# refused NAME STATUS ERR: exit status 1, the expected messages, nothing written.
+refused() {
+    sed "s|$root/||g" "$tmp/log" >"$tmp/err"
+    if [ "$2" -ne 1 ]; then
+        fail "$1" "exit status $2, not 1"
+        cat "$tmp/err"
+    elif [ -n "$(ls -A "$tmp/made")" ]; then
+        fail "$1" "left behind: $(ls -A "$tmp/made")"
+    else
+        golden "$1" "$3" "$tmp/err"
+    fi
+    rm -rf "$tmp/made"
+}
+
+for t in tests/errors/*.tir; do
+    mkdir "$tmp/made"
+    "$BNC" opt --passes= --target=generic "$t" -o "$tmp/made/out.tir" >/dev/null 2>"$tmp/log"
+    refused "$t" $? "${t%.tir}.err"
+done
+for t in tests/errors/*.cmd; do
+    mkdir "$tmp/made"
+    (cd "$tmp/made" && MODEL=$root/$MODEL sh "$root/$t" >/dev/null 2>"$tmp/log")
+    refused "$t" $? "${t%.cmd}.err"
+done
+
+# ---- what is printed reads back ----
+
+for t in compiler/frontend/arch/*.tir tests/passes/*.out; do
+    stable "reprint $t" "$t" generic
+done
+
+# stages GGUF DIR: the text after each pass, in DIR/N-PASS.tir; the compiled files in DIR too.
+stages() {
+    mkdir -p "$2"
+    "$BNC" --quiet "$1" --print-after=all -o "$2/x.c" >"$2/all" 2>"$tmp/log" || return 1
+    awk -v dir="$2" '/^# after / { out = sprintf("%s/%d-%s.tir", dir, ++n, $3); next } { print >out }' "$2/all"
+}
+
+for g in "$MODEL" ../shared/models/*.gguf; do
+    case $g in
+    *vocab-*) continue ;; # a tokenizer without tensors
+    *"*"*)
+        skip reprint "there is no ../shared/models: the other model files are not tested"
+        continue
+        ;;
+    esac
+    dir=$tmp/stages/$(basename "$g" .gguf)
+    if [ "$g" != "$MODEL" ] && [ -d "$dir" ]; then
+        dir=$dir-shared
+    fi
+    if ! stages "$g" "$dir"; then
+        fail "stages $g" "does not compile"
+        cat "$tmp/log"
+        continue
+    fi
+    for t in "$dir"/*.tir; do
+        if reprint "$t" "$tmp/p1.tir" native; then
+            same "reprint $g after $(basename "$t" .tir)" "prints differently when read back" "$t" "$tmp/p1.tir"
+        else
+            fail "reprint $g after $(basename "$t" .tir)" "does not read back"
+            cat "$tmp/log"
+        fi
+    done
+done
+
+# ---- a compilation resumed from any stage ----
+
+direct=$tmp/stages/$(basename "$MODEL" .gguf)
+for t in "$direct"/*.tir; do
+    name="resume after $(basename "$t" .tir)"
+    rm -rf "$tmp/again"
+    mkdir "$tmp/again"
+    if "$BNC" --quiet "$t" -o "$tmp/again/x.c" >/dev/null 2>"$tmp/log"; then
+        grep -v '^ \* flags' "$direct/x.c" >"$tmp/direct.c"
+        grep -v '^ \* flags' "$tmp/again/x.c" >"$tmp/again.c"
+        same "$name" "x.c differs" "$tmp/direct.c" "$tmp/again.c"
+        same "$name" "x.bnw differs" "$direct/x.bnw" "$tmp/again/x.bnw"
+    else
+        fail "$name" "does not compile"
+        cat "$tmp/log"
+    fi
+done
+
+if [ $skipped -gt 0 ]; then
+    echo "$passed passed, $failed failed, $skipped skipped"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ $failed -eq 0 ]
