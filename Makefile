@@ -102,6 +102,9 @@ demo: all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
 	$(B)/story/story
 
+bench: all
+	@sh bench/bench.sh $(B)/bnc
+
 floors:
 	@sh tests/floors.sh
 

@@ -25,8 +25,8 @@ static void help_screen(FILE *to)
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n\n");
-    options_help(to);
-    fprintf(to, "\nbnc help compile|run|inspect|opt|passes|targets tells more; bnc --version.\n");
+    options_help(to, false);
+    fprintf(to, "\nbnc help compile|run|inspect|opt|passes|targets tells the rest; bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -78,13 +78,13 @@ static int help(Session *s, const char *topic)
     else if (!strcmp(topic, "targets"))
         help_targets();
     else if (!strcmp(topic, "compile"))
-        fputs(help_compile, stdout), options_help(stdout);
+        fputs(help_compile, stdout), options_help(stdout, true);
     else if (!strcmp(topic, "run"))
         fputs(help_run, stdout);
     else if (!strcmp(topic, "inspect"))
         fputs(help_inspect, stdout);
     else if (!strcmp(topic, "opt"))
-        fputs(help_opt, stdout), options_help(stdout);
+        fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0}, "no help on '%s': compile, run, inspect, opt, passes or targets", topic);
     return 0;

@@ -120,9 +120,13 @@ static void build_linked(Session *s, const Build *b, const char *object, bool sh
 
 static void build_library(Session *s, const Build *b, const char *object, const char *archive)
 {
-    const char *runtime = format(s, "%s/bnrt.o", b->dir);
+    const char *runtime = format(s, "%s/bnrt.o", b->dir), *source = format(s, "%s/bnrt.c", b->dir);
     Words w = {.s = s};
-    build_object(s, b, runtime, format(s, "%s/bnrt.c", b->dir), true);
+    Out text = {.s = s};
+    emit_runtime(&text);
+    file_save(s, source, &text);
+    out_free(&text);
+    build_object(s, b, runtime, source, true);
     add_split(&w, "ar rcsD");
     add(&w, archive);
     add(&w, object);

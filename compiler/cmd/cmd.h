@@ -10,7 +10,7 @@
 #define NUMBER(field) int64_t field;
 #define FLAG(field) bool field;
 typedef struct Options {
-#define OPTION(field, kind, name, argument, help) kind(field)
+#define OPTION(field, kind, where, name, argument, help) kind(field)
 #include "cmd/options.def"
 #undef OPTION
     const char *input;
@@ -25,7 +25,7 @@ typedef struct Options {
 /* options.c. Unknown options are errors, or go to `rest` with keep_rest; so does every second
  * plain argument. */
 void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest);
-void options_help(FILE *to);
+void options_help(FILE *to, bool all); /* else those of the front screen */
 
 /* compile.c: input -> passes -> emit. */
 int cmd_compile(Session *s, int argc, char **argv);

@@ -5,12 +5,15 @@
 #include "cmd/cmd.h"
 
 enum Kind { TEXT, NUMBER, FLAG };
+enum { MORE, FRONT };
 static const struct {
     const char *name, *argument, *help;
     enum Kind kind;
+    bool front;
     size_t field;
 } table[] = {
-#define OPTION(field, kind, name, argument, help) {name, argument, help, kind, offsetof(Options, field)},
+#define OPTION(field, kind, where, name, argument, help)                                           \
+    {name, argument, help, kind, where == FRONT, offsetof(Options, field)},
 #include "cmd/options.def"
 #undef OPTION
 };
@@ -86,12 +89,14 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
     out_free(&text);
 }
 
-void options_help(FILE *to)
+void options_help(FILE *to, bool all)
 {
     for (int i = 0; i < NOPTION; i++) {
         char left[40];
-        snprintf(left, sizeof left, "%s%s%s", table[i].name, table[i].name[1] == '-' && *table[i].argument ? "=" : "",
-                 table[i].argument);
+        const char *glue = table[i].kind == FLAG ? "" : table[i].name[1] == '-' ? "=" : table[i].kind == TEXT ? " " : "";
+        if (!all && !table[i].front)
+            continue;
+        snprintf(left, sizeof left, "%s%s%s", table[i].name, glue, table[i].argument);
         const char *help = table[i].help;
         for (int line = 0; *help; line++) {
             int len = (int)strcspn(help, "\n");

@@ -23,6 +23,8 @@ typedef struct EmitOptions {
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out);
 void emit_header(const Module *m, const EmitOptions *o, Out *out);
 
+void emit_runtime(Out *out); /* the runtime and its command line as one C file */
+
 /* chunks.c: the kernels a model uses, with what they need, in the order of their files. */
 void emit_kernels(const Module *m, Out *out);
 

@@ -512,10 +512,11 @@ static void put_runtime(Out *o, const char *path)
     }
 }
 
-static void put_amalgamation(Out *o)
+void emit_runtime(Out *o)
 {
     static const char *const files[] = {"bn.h", "bn_model.h", "bn_vocab.h", "internal.h", "unicode_tables.h",
         "load.c", "team.c", "state.c", "pretokenize.c", "tokenize.c", "detokenize.c", "sample.c", "generate.c", "cli.h", "cli.c"};
+    put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
 }
@@ -547,8 +548,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
-        put(out, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
-        put_amalgamation(out);
+        emit_runtime(out);
         put(out, "\n/* ==== the model ==== */\n\n");
     }
     put(out, "#include <math.h>\n#include <string.h>\n%s\n%s", target->isa ? "#include <immintrin.h>\n" : "",

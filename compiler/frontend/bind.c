@@ -118,18 +118,32 @@ static void resolve_from_shapes(Bind *b)
     resolve_symbols(b);
 }
 
+/* Whether y only waits for other symbols, which are then the ones to complain about. */
+static bool derived(const Symbol *y)
+{
+    for (const Choice *c = y->choices; c; c = c->next)
+        if (c->a)
+            return true;
+    return false;
+}
+
+static void check_symbol(Bind *b, const Symbol *y)
+{
+    Out keys = {.s = b->s};
+    for (const Choice *c = y->choices; c; c = c->next)
+        if (c->key)
+            put(&keys, "%s%s", keys.len ? " or " : "", expand(b->s, c->key, b->arch, 0));
+    err(b->s, b->file, "the model does not say %s: expected %s%s", y->name, keys.len ? "the key " : "a tensor of that shape",
+        keys.len ? keys.text : "");
+    out_free(&keys);
+}
+
 static void check_symbols(Bind *b)
 {
-    for (const Symbol *y = b->m->symbols; y; y = y->next) {
-        if (y->known)
-            continue;
-        Out keys = {.s = b->s};
-        for (const Choice *c = y->choices; c; c = c->next)
-            if (c->key)
-                put(&keys, "%s%s", keys.len ? " or " : "", expand(b->s, c->key, b->arch, 0));
-        err(b->s, b->file, "the model does not say %s: expected the key %s", y->name, keys.len ? keys.text : "of a tensor's shape");
-        out_free(&keys);
-    }
+    for (int round = 0; round < 2 && !b->s->nerror; round++)
+        for (const Symbol *y = b->m->symbols; y; y = y->next)
+            if (!y->known && (round || !derived(y)))
+                check_symbol(b, y);
     stop_on_errors(b->s);
 }
 
@@ -283,6 +297,16 @@ static void drop_unused(Module *m)
             *w = (*w)->next;
 }
 
+/* The one thing that no file says of itself (formats.md: three layouts, one type id). */
+static void note_layout(Bind *b)
+{
+    for (const Weight *w = b->m->weights; w; w = w->next)
+        if (w->tensor && w->tensor->fmt == FMT_I2_S) {
+            note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try --i2s-layout=arm64 or row4");
+            return;
+        }
+}
+
 /* ---- the tokenizer ---- */
 
 static const char *string_or(Bind *b, const char *key, const char *absent)
@@ -407,6 +431,8 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     Module *m = b.m = find_architecture(&b, o->arch_path);
     if (m->facts & FACT_BOUND)
         fail(s, loc_file(s, o->arch_path), "--arch wants an architecture; this text is a module that is bound already");
+    if (gguf_tensor_count(b.g) == 0)
+        fail(s, b.file, "there is not one tensor in this file: it holds a vocabulary or metadata only, nothing to compile");
     resolve_symbols(&b);
     limit_context(m, o->context);
     resolve_from_shapes(&b);
@@ -421,6 +447,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     drop_unused(m);
     if (!module_infer(m))
         give_up(s);
+    note_layout(&b);
     bind_vocabulary(&b);
     m->title = string_or(&b, "general.name", b.arch);
     m->source = name(s, path);

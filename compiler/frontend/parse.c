@@ -333,6 +333,13 @@ static void check_results(Parse *p, Op *op, List results)
     }
 }
 
+/* The results of an op that could not be read: defined, so that their uses are no further errors. */
+void tir_lost(Parse *p, TirPlace at, List outs)
+{
+    for (int i = 0; i < outs.n; i++)
+        tir_bind_value(p, at, value_new(p->s, outs.item[i], type_get(p->s, FMT_ANY, 0, NULL)));
+}
+
 static bool well_placed(Parse *p, const Op *op)
 {
     bool body = p->block->owner;

@@ -49,6 +49,7 @@ void tir_param(Parse *p, TirPlace at, const char *name, const Type *type);
 void tir_func_end(Parse *p, TirPlace at);
 void tir_op(Parse *p, TirPlace at, List outs, const char *op, List operands, List attrs,
             List results);
+void tir_lost(Parse *p, TirPlace at, List outs);
 void tir_layers_begin(Parse *p, TirPlace at, List outs, List attrs);
 void tir_layers_end(Parse *p);
 void tir_bind_value(Parse *p, TirPlace at, Value *v);

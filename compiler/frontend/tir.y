@@ -168,6 +168,7 @@ body: %empty | body body_line ;
 body_line: EOL
     | op_statement EOL
     | layers
+    | outs '=' error EOL                 { yyerrok; tir_lost(p, @1, $1); }
     | error EOL { yyerrok; }
     ;
 op_statement

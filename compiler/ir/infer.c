@@ -307,7 +307,7 @@ static bool check_attrs(Module *m, Op *op)
         if (!kind || (kind == 'i' && !number) || (kind == 'f' && !number && a->kind != ATTR_FLOAT) ||
             (kind == 's' && a->kind != ATTR_WORD)) {
             err(m->s, op->loc, kind ? "%s: %s is %s" : "%s has no attribute %s; it takes: %s", info->name,
-                a->name, kind ? attr_kind_name(kind) : info->attrs);
+                a->name, kind ? attr_kind_name(kind) : *info->attrs ? info->attrs : "none");
             return false;
         }
         if (kind == 'f' && a->kind == ATTR_INT)

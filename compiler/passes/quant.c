@@ -193,7 +193,7 @@ void pass_quant(Module *m, const Target *target)
     int made = 0;
     for (Weight *w = m->weights; w; w = w->next) {
         int n = w->count ? w->count : 1;
-        if (w->type->fmt != FMT_TERN || !w->tensor)
+        if (fmt_info[w->type->fmt].kind != KIND_LOGICAL || !w->tensor)
             continue;
         Fmt *fmt = NEW_ARRAY(m->s, Fmt, n);
         bool same = true;

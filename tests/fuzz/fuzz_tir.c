@@ -65,7 +65,8 @@ static void reprint(const Out *first)
     if (m)
         module_print(m, &second);
     if (!m || first->len != second.len || memcmp(first->text, second.text, first->len)) {
-        fprintf(stderr, "---- printed\n%s---- read back%s\n%s", first->text, m ? "" : ": refused", m ? second.text : "");
+        const char *back = m ? second.text : "refused\n";
+        fprintf(stderr, "---- printed\n%s---- read back\n%s", first->text, back);
         abort();
     }
     out_free(&second);

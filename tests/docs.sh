@@ -1,0 +1,182 @@
+#!/bin/sh
+# docs.sh: keeps README.md and docs/*.md true.
+#
+#   tables   what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made from the .def files:
+#            ops, formats (docs/ir.md), passes (docs/house.md), statuses (docs/embedding.md). The
+#            shapes table of docs/ir.md, written by hand, must have one row an op, in their order.
+#   blocks   a fenced block after the line `<!-- run -->` is run from the root of the project: lines
+#            that begin with `$ ` are commands (a `\` at the end goes on to the next line), the rest
+#            is what they print, both streams. Commands write below build/doc only; the blocks of a
+#            file run in order and see what earlier ones made.
+#
+# UPDATE=1 rewrites tables and blocks. The last line is `N passed, M failed`; status 1 where one
+# failed.
+set -u
+LC_ALL=C
+export LC_ALL
+cd "$(dirname "$0")/.." || exit 2
+tmp=$(mktemp -d) || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 2' HUP INT TERM
+passed=0 failed=0
+update=${UPDATE:-0}
+
+# same NAME FILE WANTED: FILE must equal WANTED, or becomes it with UPDATE=1.
+same() {
+    if [ "$update" = 1 ] && ! cmp -s "$2" "$3"; then
+        cat "$3" >"$2"
+        echo "updated: $1"
+    fi
+    if cmp -s "$2" "$3"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $1"
+        diff -u "$2" "$3" | sed -n '1,40p'
+    fi
+}
+
+# ---- tables ----
+
+# rows MACRO FILE: each MACRO(...) of a .def on one line, fields apart by tabs, strings unquoted,
+# comments and the line breaks inside a row gone. Rows of a #define have a backslash at the end.
+rows() {
+    awk -v macro="$1" '
+        function fields(row,    out, c, i, quoted) {
+            out = ""; quoted = 0
+            for (i = 1; i <= length(row); i++) {
+                c = substr(row, i, 1)
+                if (c == "\"") quoted = !quoted
+                else if (c == "," && !quoted) { sub(/ *$/, "", out); out = out "\t" }
+                else if (c == ")" && !quoted) break
+                else if (c != " " || (out != "" && out !~ /\t$/)) out = out c
+            }
+            return out
+        }
+        function whole(row,    c, i, quoted, depth) {
+            for (i = 1; i <= length(row); i++) {
+                c = substr(row, i, 1)
+                if (c == "\"") quoted = !quoted
+                if (c == ")" && !quoted) return 1
+            }
+            return 0
+        }
+        row == "" && index($0, macro "(") != 1 { next }
+        { sub(/^ */, ""); row = row (row == "" ? "" : " ") $0 }
+        whole(row) { print fields(substr(row, length(macro) + 2)); row = "" }' "$2"
+}
+
+cell='function cell(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " " t " " }
+      function code(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " `" t "` " }'
+
+table_ops() {
+    echo "| op | in | out | attributes | shared by | computes |"
+    echo "|---|---|---|---|---|---|"
+    rows OP compiler/ir/ops.def | awk -F '\t' "$cell"'
+        { printf "|%s|%s|%s|%s|%s|%s|\n", code($2), cell($3 < 0 ? "any" : $3), cell($4 < 0 ? "any" : $4),
+                 code($5), cell(tolower($7)), cell($10) }'
+}
+table_formats() {
+    echo "| format | values a block | bytes a block | bytes after | GGUF id | kind |"
+    echo "|---|---|---|---|---|---|"
+    rows FMT compiler/ir/formats.def | awk -F '\t' "$cell"'
+        { printf "|%s|%s|%s|%s|%s|%s|\n", code($2), cell($3 ? $3 : ""), cell($4 ? $4 : ""), cell($5 ? $5 : ""),
+                 cell($6 < 0 ? "" : $6), cell(tolower($7)) }'
+}
+table_passes() {
+    echo "| pass | from | needs | gives | breaks | what |"
+    echo "|---|---|---|---|---|---|"
+    rows PASS compiler/passes/passes.def | awk -F '\t' "$cell"'
+        function facts(t) { gsub(/ *\| */, ", ", t); return t == "0" ? " " : cell(tolower(t)) }
+        { printf "|%s|%s|%s|%s|%s|%s|\n", code($1), cell("-O" $2), facts($3), facts($4), facts($5), cell($6) }'
+}
+table_statuses() {
+    echo "| status | means |"
+    echo "|---|---|"
+    sed -n '/^#define BN_STATUSES/,/[^\\]$/p' runtime-min/bn.h | sed 's/^ *//; s/ *\\$//' >"$tmp/statuses"
+    rows S "$tmp/statuses" | awk -F '\t' "$cell"'{ printf "|%s|%s|\n", code("BN_" $1), cell($2) }'
+}
+
+# check_table NAME FILE: the lines between the markers against table_NAME.
+check_table() {
+    "table_$1" >"$tmp/table"
+    awk -v name="$1" -v table="$tmp/table" '
+        $0 == "<!-- /" name " -->" { skip = 0 }
+        !skip { print }
+        $0 == "<!-- " name " -->" { skip = 1; found++; while ((getline line < table) > 0) print line }
+        END { exit found != 1 }' "$2" >"$tmp/wanted" || {
+        failed=$((failed + 1))
+        echo "FAILED: $2 has no table <!-- $1 -->"
+        return
+    }
+    same "table of $1 in $2" "$2" "$tmp/wanted"
+}
+check_table ops docs/ir.md
+check_table formats docs/ir.md
+check_table passes docs/house.md
+check_table statuses docs/embedding.md
+
+rows OP compiler/ir/ops.def | cut -f 2 >"$tmp/wanted"
+sed -n '/^<!-- shapes -->$/,/^<!-- \/shapes -->$/s/^| `\([a-z0-9_]*\)`.*/\1/p' docs/ir.md >"$tmp/shapes"
+if cmp -s "$tmp/shapes" "$tmp/wanted"; then
+    passed=$((passed + 1))
+else
+    failed=$((failed + 1))
+    echo "FAILED: the shapes table of docs/ir.md does not list the ops of ops.def"
+    diff "$tmp/shapes" "$tmp/wanted"
+fi
+
+# ---- blocks ----
+
+# perform BLOCK: runs its commands, prints them and what they print.
+perform() {
+    command=
+    while IFS= read -r line; do
+        case $command$line in
+        '$ '*'\')
+            command=$command$line$nl
+            continue
+            ;;
+        '$ '*)
+            printf '%s\n' "$command$line"
+            shown=$command$line
+            sh -c "${shown#??}" </dev/null 2>&1
+            ;;
+        esac
+        command=
+    done <"$1"
+}
+nl='
+'
+
+rm -rf build/doc
+mkdir -p build/doc
+XDG_CACHE_HOME=$PWD/build/doc/cache
+export XDG_CACHE_HOME
+for doc in README.md docs/*.md; do
+    rm -rf "$tmp/blocks"
+    mkdir "$tmp/blocks"
+    awk -v dir="$tmp/blocks" '
+        inside && /^```/ { inside = 0; close(out); next }
+        inside { print >out; next }
+        last == "<!-- run -->" && /^```/ { inside = 1; out = sprintf("%s/%03d", dir, ++n); printf "" >out }
+        { last = $0 }' "$doc"
+    for block in "$tmp/blocks"/*; do
+        [ -f "$block" ] || continue
+        perform "$block" >"$tmp/actual"
+        first=$(sed -n '1p' "$block")
+        same "$doc: $first" "$block" "$tmp/actual"
+    done
+    if [ "$update" = 1 ]; then
+        awk -v dir="$tmp/blocks" '
+            inside && /^```/ { inside = 0; while ((getline line < out) > 0) print line }
+            inside { next }
+            { print }
+            last == "<!-- run -->" && /^```/ { inside = 1; out = sprintf("%s/%03d", dir, ++n) }
+            { last = $0 }' "$doc" >"$tmp/new"
+        cmp -s "$tmp/new" "$doc" || cat "$tmp/new" >"$doc"
+    fi
+done
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

@@ -1,0 +1,1 @@
+$BNC "$MODEL" --emit=wasm -o out.c

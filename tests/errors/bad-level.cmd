@@ -1,0 +1,1 @@
+$BNC "$MODEL" -O9 -o out.c

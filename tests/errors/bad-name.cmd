@@ -1,0 +1,1 @@
+$BNC "$MODEL" --name=27m -o out.c

@@ -1,0 +1,1 @@
+$BNC "$MODEL" --passes=quant,nosuch -o out.c

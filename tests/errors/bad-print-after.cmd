@@ -1,0 +1,1 @@
+$BNC "$MODEL" --print-after=nosuch -o out.c

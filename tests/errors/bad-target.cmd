@@ -1,0 +1,1 @@
+$BNC "$MODEL" --target=z80 -o out.c

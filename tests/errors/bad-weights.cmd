@@ -1,0 +1,1 @@
+$BNC "$MODEL" --weights=inline -o out.c

@@ -1,0 +1,1 @@
+$BNC opt --ctx=64 nosuch.tir

@@ -1,0 +1,1 @@
+$BNC opt --emit=c nosuch.tir

@@ -1,0 +1,1 @@
+$BNC "$MODEL" other.gguf -o out.c

@@ -1,0 +1,1 @@
+$BNC "$MODEL" --fast -o out.c

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" -o nosuch/out.c

@@ -1,0 +1,165 @@
+#!/bin/sh
+# Tests of generated C as a product sees it: run_generated.sh BNC. Compilers, languages, weights in
+# every form, determinism, sizes, sanitizers, two models in one program, an architecture by text.
+bnc=$1
+model=examples/models/tales-27m-i2_s.gguf
+dir=build/generated
+rm -rf $dir
+mkdir -p $dir/a $dir/b
+passed=0
+failed=0
+skipped=0
+prompt="Once upon a time there was"
+
+check() { # check NAME COMMAND...: the command must succeed, silently
+    title=$1
+    shift
+    if "$@" >$dir/log 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $title"
+        tail -n 15 $dir/log
+    fi
+}
+equal() { # equal NAME A B: the texts must be equal and not empty
+    check "$1" test -n "$2" -a "$2" = "$3"
+}
+tell() { # tell PROGRAM...: a greedy continuation
+    "$@" -p "$prompt" -n 16 --temp 0 --repeat-penalty 1
+}
+
+# ---- languages and compilers, each target ----
+for target in generic x86-64 x86-64-v3; do
+    for level in 0 2; do
+        c=$dir/m_${target}_O$level.c
+        check "emit $target -O$level" "$bnc" $model --target=$target -O$level --verify-each --quiet -o "$c"
+        [ $level = 0 ] && continue
+        for cc in gcc clang; do
+            check "$cc $target" $cc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iruntime-min -c "$c" -o $dir/x.o
+        done
+        check "g++ $target" g++ -x c++ -std=c++17 -O1 -Wall -Wextra -Werror -Iruntime-min -c "$c" -o $dir/x.o
+        check "clang++ $target" clang++ -x c++ -std=c++17 -O1 -Wall -Wextra -Werror -Iruntime-min -c "$c" -o $dir/x.o
+    done
+done
+check "gcc -O0 level, plain" gcc -std=c11 -O1 -Wall -Wextra -Werror -Iruntime-min -c $dir/m_x86-64_O0.c -o $dir/x.o
+
+# ---- same input, same flags, same bytes ----
+check "emit a" "$bnc" $model --quiet -o $dir/a/m.c
+check "emit b" "$bnc" $model --quiet -o $dir/b/m.c
+for ext in c h bnw; do
+    check "same bytes: m.$ext" cmp $dir/a/m.$ext $dir/b/m.$ext
+done
+check "model.c under 200 KB" test "$(wc -c <$dir/a/m.c)" -lt 200000
+text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o pretokenize.o detokenize.o | awk 'NR > 1 {n += $1} END {print n}')
+check "runtime under 64 KiB of text ($text)" test "$text" -lt 65536
+check "no file left of a failed run" test -z "$(ls $dir/a | grep tmp)"
+
+# ---- weights in a file, in the object, as literals; the runtime linked or inside ----
+check "exe" "$bnc" $model --emit=exe --quiet -o $dir/story
+want=$(tell $dir/story)
+check "exe with a file beside it" "$bnc" $model --emit=exe --weights=file --quiet -o $dir/a/apart
+equal "exe with a file tells the same" "$(cd $dir/a && tell ./apart)" "$want"
+check "amalgamate" "$bnc" $model --amalgamate --weights=incbin --quiet -o $dir/one.c
+check "amalgamation alone is a program" cc -O3 -march=native -Wall -Wextra -Werror $dir/one.c -lm -lpthread -o $dir/one
+equal "amalgamation tells the same" "$(tell $dir/one)" "$want"
+cat >$dir/app.c <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+#include "HEADER"
+static _Alignas(64) unsigned char block[PREFIX_STATE_BYTES(3)];
+static int put(void *user, const char *text, size_t len)
+{
+    (void)user;
+    return fwrite(text, 1, len, stdout) != len;
+}
+int main(int argc, char **argv)
+{
+    bn_weights w;
+    bn_state *s;
+    bn_sampling greedy = {0};
+    (void)argc;
+    for (int threads = 1; threads <= 3; threads++)
+        if (bn_state_size(&MODEL, threads) > PREFIX_STATE_BYTES(threads))
+            return 2;
+    if (bn_open(&w, &MODEL, argv[1]) || bn_init(&s, &w, 3, block, sizeof block))
+        return 3;
+    printf("%s", argv[2]);
+    if (bn_generate(s, argv[2], 16, &greedy, put, NULL))
+        return 4;
+    printf("\n");
+    bn_done(s);
+    bn_close(&w);
+    return 0;
+}
+C
+sed 's/HEADER/one.h/; s/MODEL/one_model/g; s/PREFIX/ONE/' $dir/app.c >$dir/app_one.c
+check "a product's main wins over the amalgamated one" cc -O3 -march=native -Wall -Wextra -Werror -I$dir $dir/one.c $dir/app_one.c -lm -lpthread -o $dir/app_one
+sed 's/HEADER/lib.h/; s/MODEL/lib_model/g; s/PREFIX/LIB/' $dir/app.c >$dir/app_lib.c
+check "lib" "$bnc" $model --emit=lib --quiet -o $dir/lib.a
+check "link with lib" cc -I$dir -Iruntime-min $dir/app_lib.c $dir/lib.a -lm -lpthread -o $dir/app_lib
+check "obj" "$bnc" $model --emit=obj --weights=file --quiet -o $dir/obj.o
+sed 's/HEADER/obj.h/; s/MODEL/obj_model/g; s/PREFIX/OBJ/' $dir/app.c >$dir/app_obj.c
+check "link with obj and libbnrt.a" cc -I$dir -Iruntime-min $dir/app_obj.c $dir/obj.o build/libbnrt.a -lm -lpthread -o $dir/app_obj
+equal "obj tells the same" "$($dir/app_obj $dir/obj.bnw "$prompt")" "$want"
+sed -i 's/argv\[1\])/NULL)/' $dir/app_lib.c $dir/app_one.c
+check "link with lib again" cc -I$dir -Iruntime-min $dir/app_lib.c $dir/lib.a -lm -lpthread -o $dir/app_lib
+check "link one again" cc -O3 -march=native -I$dir $dir/one.c $dir/app_one.c -lm -lpthread -o $dir/app_one
+equal "lib tells the same" "$($dir/app_lib x "$prompt")" "$want"
+equal "product with amalgamation tells the same" "$($dir/app_one x "$prompt")" "$want"
+
+# ---- bnc run: compiled once, started twice ----
+export XDG_CACHE_HOME=$PWD/$dir/cache
+equal "run" "$(tell "$bnc" run $model --quiet)" "$want"
+n=$(ls $dir/cache/bnc | wc -l)
+equal "run again" "$(tell "$bnc" run $model --quiet)" "$want"
+check "the second run compiles nothing" test "$(ls $dir/cache/bnc | wc -l)" = "$n"
+
+# ---- sanitizers over generated code and runtime ----
+check "emit for sanitizers" "$bnc" $model --amalgamate --weights=incbin --ctx=64 --quiet -o $dir/san.c
+check "build with ASan, UBSan" clang -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all $dir/san.c -lm -lpthread -o $dir/asan
+check "build with TSan" clang -O1 -g -fsanitize=thread $dir/san.c -lm -lpthread -o $dir/tsan
+equal "ASan run" "$(tell $dir/asan -t 3 2>&1)" "$want"
+equal "TSan run" "$(tell $dir/tsan -t 3 2>&1)" "$want"
+check "emit -O0 for TSan" "$bnc" $model --amalgamate --weights=incbin --ctx=64 -O0 --target=x86-64 --quiet -o $dir/tsan0.c
+check "build -O0 with TSan" clang -O1 -g -fsanitize=thread $dir/tsan0.c -lm -lpthread -o $dir/tsan0
+check "TSan run of -O0" sh -c "$dir/tsan0 -t 3 -p 'Once upon a time' -n 4 --temp 0"
+
+# ---- an architecture by text alone, as docs/adding.md says ----
+check "build own_head" cc -std=c11 -D_POSIX_C_SOURCE=200809L -Icompiler -Iruntime-min tests/e2e/own_head.c compiler/frontend/gguf.c \
+    compiler/frontend/gguf_get.c compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c -lxxhash -lm -o $dir/own_head
+check "model with a head of its own" $dir/own_head $model $dir/own.gguf bitnet-relu2
+check "unknown architecture is refused" sh -c "! $bnc $dir/own.gguf --quiet -o $dir/own.c"
+check "compile with --arch" "$bnc" $dir/own.gguf --arch=tests/arch/relu2-own-head.tir --emit=exe --quiet -o $dir/own
+equal "it tells the same" "$(tell $dir/own)" "$want"
+
+# ---- literals, on a small model where there is one ----
+small=../shared/models/synth-tiny-llama-i2_s.gguf
+if [ -f $small ]; then
+    check "literals" "$bnc" $small --weights=c --amalgamate --quiet -o $dir/lit.c
+    check "literals compile" cc -O1 -march=native -std=c11 -Wall -Wextra -Werror $dir/lit.c -lm -lpthread -o $dir/lit
+    check "the same model in a file" "$bnc" $small --emit=exe --quiet -o $dir/lit_exe
+    equal "literals give the same logits" "$(echo 1 2 3 | $dir/lit --ids - --logits | cksum)" "$(echo 1 2 3 | $dir/lit_exe --ids - --logits | cksum)"
+    check "two models" "$bnc" $small --emit=obj --name=tiny --quiet -o $dir/tiny.o
+    cat >$dir/two.c <<'C'
+#include "obj.h"
+#include "tiny.h"
+#include <stdio.h>
+int main(void)
+{
+    printf("%s %s\n", bn_describe(&obj_model)->arch, bn_describe(&tiny_model)->arch);
+    return 0;
+}
+C
+    check "two models in one program" cc -I$dir -Iruntime-min $dir/two.c $dir/obj.o $dir/tiny.o build/libbnrt.a -lm -lpthread -o $dir/two
+    equal "both are there" "$($dir/two)" "bitnet-b1.58 llama"
+else
+    skipped=$((skipped + 1))
+    echo "skipped: literals and two models (no ../shared)"
+fi
+if [ $skipped = 0 ]; then
+    echo "$passed passed, $failed failed"
+else
+    echo "$passed passed, $failed failed, $skipped skipped"
+fi
+[ $failed = 0 ]
