@@ -354,6 +354,19 @@ static int64_t parameters(const Module *m)
     return n;
 }
 
+/* The names of the instruction sets, `before` the first and `between` each two. */
+static void put_isa_names(Out *o, uint32_t isa, const char *before, const char *between)
+{
+    const char *glue = before;
+#define ISA_PUT(name, bit, text)                                                                   \
+    if (isa & BN_ISA_##name) {                                                                     \
+        put(o, "%s" text, glue);                                                                   \
+        glue = between;                                                                            \
+    }
+    BN_ISAS(ISA_PUT)
+#undef ISA_PUT
+}
+
 static void put_head(Emit *e)
 {
     const Module *m = e->m;
@@ -365,7 +378,9 @@ static void put_head(Emit *e)
     put_comment(o, file_name(m->source));
     put(o, " (XXH64 %016" PRIx64 ")\n * flags    ", m->hash);
     put_comment(o, e->o->flags);
-    put(o, "\n * target   %s: %s\n", e->target->name, e->target->what);
+    put(o, "\n * target   %s: %s", e->target->name, e->target->what);
+    put_isa_names(o, e->target->isa, " (", " ");
+    put(o, "%s\n", e->target->isa ? ")" : "");
     put(o, " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64 " a thread\n",
         m->weight_bytes, m->cache_bytes, m->shared_bytes, m->own_bytes);
     put(o, " * context  %d positions, prefill %d at a time\n *\n", m->context, m->batch);
@@ -379,11 +394,7 @@ static void put_isa(Emit *e)
     if (!e->target->isa)
         return;
     Out list = {.s = e->m->s};
-#define ISA_PUT(name, bit, text)                                                                   \
-    if (e->target->isa & BN_ISA_##name)                                                            \
-        put(&list, "%s" text, list.len ? "," : "");
-    BN_ISAS(ISA_PUT)
-#undef ISA_PUT
+    put_isa_names(&list, e->target->isa, "", ",");
     put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), apply_to = function)\n"
            "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n", list.text, list.text);
     out_free(&list);

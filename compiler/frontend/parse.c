@@ -39,9 +39,13 @@ bool tir_integer(const char *text, int64_t *out)
     return errno == 0;
 }
 
-double tir_number(const char *text)
+double tir_number(Parse *p, TirPlace at, const char *text)
 {
-    return strtod(text, NULL);
+    double v = strtod(text, NULL);
+    if (isfinite((float)v))
+        return v;
+    err(p->s, tir_loc(p, at), "the number %.40s is beyond a float", text);
+    return 0;
 }
 
 /* The text between the quotes with \" \\ \xHH undone. */
@@ -194,6 +198,9 @@ void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
         w->count = (int)(w->layers.n & 0x1FFFFF);
         w->layers.n = 0;
     }
+    if (w->is_state ? w->type->rank != 3 : w->type->rank < 1 || w->type->rank > 2)
+        err(p->s, w->loc, w->is_state ? "@%s: a state has three dimensions, f32<G x C x E>"
+                                      : "@%s: a weight has one dimension or two", w->name);
     if (!w->is_state && !w->pattern && !w->has_const)
         err(p->s, tir_loc(p, at), "@%s names no tensor: write = \"tensor name\"", w->name);
 }

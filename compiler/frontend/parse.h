@@ -31,7 +31,7 @@ typedef struct Parse {
 } Parse;
 
 bool tir_integer(const char *text, int64_t *out);
-double tir_number(const char *text);
+double tir_number(Parse *p, TirPlace at, const char *text); /* a finite float32 at least */
 const char *tir_string(Parse *p, const char *text, size_t len);
 Loc tir_loc(const Parse *p, TirPlace at);
 void list_add(Parse *p, List *list, void *item);

@@ -118,7 +118,7 @@ weight
     | WEIGHT SYMBOL '[' dim ']' ':' type { $$ = tir_weight(p, @2, false, $2, $7); $$->layers = $4; }
     | WEIGHT SYMBOL '[' INTEGER FROM INTEGER ']' ':' type
                                          { $$ = tir_weight(p, @2, false, $2, $9);
-                                           $$->layers.n = $4; $$->first = (int)$6; }
+                                           $$->layers.n = $4; $$->first = $6 < 0 || $6 > INT32_MAX ? -1 : (int)$6; }
     | STATE SYMBOL '[' dim ']' ':' type  { $$ = tir_weight(p, @2, true, $2, $7); $$->layers = $4; }
     | weight '=' STRING                  { $$ = $1; $$->pattern = $3; }
     | weight '=' number                  { $$ = $1; $$->has_const = true; $$->constant = (float)$3; }

@@ -1,6 +1,8 @@
 /* print.c: the module as text, at any stage. What is printed here the grammar reads back to the
  * same module, so every fact that later stages need must stand in the text. */
+#include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "ir/ir.h"
@@ -18,6 +20,31 @@ static void put_string(Out *o, const char *text)
             put(o, "%c", c);
     }
     put(o, "\"");
+}
+
+/* Quoted where the lexer would see something else than one word. */
+static void put_word(Out *o, const char *text)
+{
+    static const char *const keywords[] = {"arch",   "model", "facts", "dim",    "const", "expect", "weight",
+                                           "state",  "func",  "layers", "from",  "at",    "x"};
+    bool plain = isalpha((unsigned char)*text) || *text == '_';
+    for (const char *c = text; *c; c++)
+        plain &= isalnum((unsigned char)*c) || strchr("_.-", *c);
+    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+        plain &= strcmp(text, keywords[i]) != 0;
+    if (plain)
+        put(o, "%s", text);
+    else
+        put_string(o, text);
+}
+
+/* As a float where that is exact; whole numbers beyond stand in full. */
+static void put_number(Out *o, double v)
+{
+    if ((double)(float)v != v && fabs(v) < 1e15 && v == floor(v))
+        put(o, "%.0f", v);
+    else
+        put_float(o, v);
 }
 
 static void put_dim(Out *o, Dim d)
@@ -48,7 +75,7 @@ static void put_attr(Out *o, const Attr *a)
     else if (a->kind == ATTR_FLOAT)
         put_float(o, a->f);
     else
-        put(o, "%s", a->s);
+        put_word(o, a->s);
 }
 
 static const char *const room_name[] = {"", "shared", "own", "logits", "arg"};
@@ -147,7 +174,8 @@ static void put_weight(Out *o, const Weight *w)
     }
     const char *sep = " {";
     if (w->scheme) {
-        put(o, "%sscheme = %s", sep, w->scheme);
+        put(o, "%sscheme = ", sep);
+        put_word(o, w->scheme);
         sep = ", ";
     }
     if (w->at >= 0) {
@@ -178,7 +206,7 @@ static void put_symbol(Out *o, const Symbol *y)
         else if (c->a)
             put(o, "%s", c->a);
         else
-            put_float(o, c->number);
+            put_number(o, c->number);
     }
     put(o, "\n");
 }
@@ -201,10 +229,14 @@ static void put_model(Out *o, const Module *m)
     put(o, " {source = ");
     put_string(o, m->source);
     put(o, ", hash = \"%016" PRIx64 "\", batch = %d", m->hash, m->batch);
-    if (m->i2s_layout)
-        put(o, ", i2s_layout = %s", m->i2s_layout);
-    if (m->target)
-        put(o, ", target = \"%s\"", m->target);
+    if (m->i2s_layout) {
+        put(o, ", i2s_layout = ");
+        put_word(o, m->i2s_layout);
+    }
+    if (m->target) {
+        put(o, ", target = ");
+        put_string(o, m->target);
+    }
     if (m->facts & FACT_PACKED)
         put(o, ", weight_bytes = %" PRId64 ", vocab_at = %" PRId64, m->weight_bytes, m->vocab_at);
     if (m->facts & FACT_PLANNED)
@@ -233,7 +265,7 @@ void module_print(const Module *m, Out *o)
         if (e->text)
             put_string(o, e->text);
         else
-            put_float(o, e->number);
+            put_number(o, e->number);
         put(o, "\n");
     }
     for (const Weight *w = m->weights; w; w = w->next)

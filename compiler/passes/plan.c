@@ -3,8 +3,10 @@
  * Memory. A value's life is the stretch of ops from its definition to its last use; a value that
  * enters a layers body lives to its end. Values that must share memory (what a body carries from
  * layer to layer, and results that overwrite an operand) form a group; groups that live at the same
- * time get disjoint places in one arena, first fit in order of birth. Small work on one token is
- * done by every thread for itself, into memory of its own, so that nobody waits for it.
+ * time get disjoint places in one arena, first fit in order of birth. What an op reads stays until
+ * the end of the ops that share work the same way, so that they need not wait for each other. Small
+ * work on one token is done by every thread for itself, into memory of its own, so that nobody
+ * waits for it.
  *
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
  * written since the threads last met and by which share; an op that touches what another thread
@@ -135,6 +137,32 @@ static void carry_block(Plan *p, Block *b)
         }
 }
 
+/* ---- runs: neighbours that need no barrier between them ---- */
+
+static bool same_share(const Op *a, const Op *b)
+{
+    Split s = op_info[a->code].split;
+    return s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split && dim_equal(op_units(a), op_units(b));
+}
+
+/* What an op reads stays in place until the last of the ops that follow with the same share:
+ * memory taken over earlier would cost a barrier between them. */
+static void keep_for_runs(Plan *p, Block *b)
+{
+    for (Op *op = b->first; op; op = op->next) {
+        int end = ++p->now;
+        for (const Op *next = op->next; next && same_share(op, next); next = next->next)
+            end++;
+        for (int i = 0; i < op->nin; i++) {
+            Life *l = op->in[i]->weight ? NULL : group_of(p, op->in[i]);
+            if (l && l->value && l->dies < end)
+                l->dies = end;
+        }
+        if (op->body)
+            keep_for_runs(p, op->body);
+    }
+}
+
 /* ---- copies, so that carried values can share memory ---- */
 
 static Value *insert_copy(Plan *p, Op *before, Value *v)
@@ -155,6 +183,13 @@ static bool twice(const Op *op, int i)
     return false;
 }
 
+/* Whether what yield gives for carried value i stands in its memory already. */
+static bool renewed(Plan *p, const Op *op, int i)
+{
+    const Value *arg = op->body->arg[i], *next = op->body->last->in[i];
+    return p->life[next->id].value && root(p, next->id) == root(p, arg->id);
+}
+
 /* What a layers op carries starts in memory of its own and is renewed where the old one has been
  * read for the last time. Repairs the first place where that does not hold; false: none. */
 static bool copy_carried(Plan *p, Op *op)
@@ -162,18 +197,24 @@ static bool copy_carried(Plan *p, Op *op)
     Op *yield = op->body->last;
     for (int i = 0; i < op->nin; i++) {
         const Life *start = &p->life[op->in[i]->id];
+        const Value *next = yield->in[i];
         if (op->in[i]->nuse > 1 || !start->value) {
             op->in[i] = insert_copy(p, op, op->in[i]);
             return true;
         }
-        const Value *arg = op->body->arg[i], *next = yield->in[i];
-        bool same = p->life[next->id].value && root(p, next->id) == root(p, arg->id);
-        bool own = next->def && next->def->block == op->body && !twice(yield, i);
-        if (!same && (!own || group_of(p, arg)->dies >= p->life[next->id].born)) {
+        if (renewed(p, op, i))
+            continue;
+        if (!next->def || next->def->block != op->body || twice(yield, i)) {
             yield->in[i] = insert_copy(p, yield, yield->in[i]);
             return true;
         }
     }
+    /* Only now, when no yield reads a carried value itself: copies of copies end its life. */
+    for (int i = 0; i < op->nin; i++)
+        if (!renewed(p, op, i) && group_of(p, op->body->arg[i])->dies >= p->life[yield->in[i]->id].born) {
+            yield->in[i] = insert_copy(p, yield, yield->in[i]);
+            return true;
+        }
     return false;
 }
 
@@ -212,6 +253,8 @@ static void find_lives(Plan *p)
             fail(p->m->s, p->f->body->first->loc, "@%s: layers hands its carried values around in a circle", p->f->name);
     }
     carry_block(p, p->f->body);
+    p->now = 0;
+    keep_for_runs(p, p->f->body);
 }
 
 /* ---- places ---- */

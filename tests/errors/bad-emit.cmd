@@ -1,1 +1,1 @@
-$BNC "$MODEL" --emit=wasm -o out.c
+$BNC --quiet "$MODEL" --emit=wasm -o out.c

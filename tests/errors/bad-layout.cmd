@@ -1,1 +1,1 @@
-$BNC "$MODEL" --i2s-layout=x64 -o out.c
+$BNC --quiet "$MODEL" --i2s-layout=x64 -o out.c

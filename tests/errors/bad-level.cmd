@@ -1,1 +1,1 @@
-$BNC "$MODEL" -O9 -o out.c
+$BNC --quiet "$MODEL" -O9 -o out.c

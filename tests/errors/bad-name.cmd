@@ -1,1 +1,1 @@
-$BNC "$MODEL" --name=27m -o out.c
+$BNC --quiet "$MODEL" --name=27m -o out.c

@@ -1,1 +1,1 @@
-$BNC "$MODEL" --passes=quant,nosuch -o out.c
+$BNC --quiet "$MODEL" --passes=quant,nosuch -o out.c

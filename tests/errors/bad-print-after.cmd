@@ -1,1 +1,1 @@
-$BNC "$MODEL" --print-after=nosuch -o out.c
+$BNC --quiet "$MODEL" --print-after=nosuch -o out.c

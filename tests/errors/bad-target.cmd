@@ -1,1 +1,1 @@
-$BNC "$MODEL" --target=z80 -o out.c
+$BNC --quiet "$MODEL" --target=z80 -o out.c

@@ -1,1 +1,1 @@
-$BNC "$MODEL" --weights=inline -o out.c
+$BNC --quiet "$MODEL" --weights=inline -o out.c

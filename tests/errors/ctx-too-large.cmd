@@ -1,1 +1,1 @@
-$BNC "$MODEL" --ctx=99999999 -o out.c
+$BNC --quiet "$MODEL" --ctx=99999999 -o out.c

@@ -1,1 +1,1 @@
-$BNC "$MODEL" -Ofast -o out.c
+$BNC --quiet "$MODEL" -Ofast -o out.c

@@ -1,1 +1,1 @@
-$BNC "$MODEL"
+$BNC --quiet "$MODEL"

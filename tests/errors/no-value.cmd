@@ -1,1 +1,1 @@
-$BNC "$MODEL" -o
+$BNC --quiet "$MODEL" -o

@@ -1,1 +1,1 @@
-$BNC "$MODEL" other.gguf -o out.c
+$BNC --quiet "$MODEL" other.gguf -o out.c

@@ -1,1 +1,1 @@
-$BNC "$MODEL" --fast -o out.c
+$BNC --quiet "$MODEL" --fast -o out.c
