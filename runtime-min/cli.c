@@ -494,9 +494,9 @@ static int cli_bench(cli *c)
     bn_state *s = c->state;
     bn_sampling greedy = {0};
     int n = c->info->context / 2 < CLI_BENCH_PROMPT ? c->info->context / 2 : CLI_BENCH_PROMPT;
-    if (c->bench > c->info->context - n - 1 || n < 1)
+    if (c->bench > c->info->context - n || n < 1)
         return cli_err(c, "--bench: expected at most %" PRId32 " tokens, found %d",
-                       c->info->context - n - 1, c->bench);
+                       c->info->context - n, c->bench);
     for (int i = 0; i < n; i++)
         ids[i] = (int32_t)((1 + (int64_t)i * 7919) % c->info->vocab);
     bn_status status = bn_eval(s, ids, 1, NULL);

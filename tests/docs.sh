@@ -149,6 +149,13 @@ perform() {
 nl='
 '
 
+mkdir -p build
+if ! mkdir build/doc.lock 2>/dev/null; then
+    echo "another docs.sh is running (if not: rmdir build/doc.lock)"
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+trap 'rm -rf "$tmp" build/doc.lock' EXIT
 rm -rf build/doc
 mkdir -p build/doc
 XDG_CACHE_HOME=$PWD/build/doc/cache

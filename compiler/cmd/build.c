@@ -134,7 +134,7 @@ static void build_library(Session *s, const Build *b, const char *object, const 
     run_tool(&w);
 }
 
-static void move_file(Session *s, const char *from, const char *to)
+void file_copy(Session *s, const char *from, const char *to)
 {
     size_t size;
     struct stat st;
@@ -149,7 +149,7 @@ static void move_file(Session *s, const char *from, const char *to)
 
 void build_output(Session *s, const Build *b, const char *kind)
 {
-    const char *result = format(s, "%s/result", b->dir);
+    const char *result = b->output;
     if (!strcmp(kind, "exe") || !strcmp(kind, "so")) {
         build_linked(s, b, result, kind[0] == 's');
     } else {
@@ -159,5 +159,4 @@ void build_output(Session *s, const Build *b, const char *kind)
         if (!strcmp(kind, "lib"))
             build_library(s, b, object, result);
     }
-    move_file(s, result, b->output);
 }

@@ -32,7 +32,7 @@ int cmd_compile(Session *s, int argc, char **argv);
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
 void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps);
-/* Compiles to o->output by o->emit. `cc_input` of exe: weights stay in a file beside it. */
+/* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 
 /* build.c: C to objects, with $CC or cc. */
@@ -40,10 +40,11 @@ typedef struct Build {
     const Module *m;
     const Target *target;
     const char *dir, *source; /* a temporary folder and the model's C in it */
-    const char *output;
+    const char *output;       /* in that folder too */
 } Build;
 const char *temp_dir(Session *s); /* removed with the session */
 void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
+void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
 void build_output(Session *s, const Build *b, const char *kind);
 
 int cmd_run(Session *s, int argc, char **argv);

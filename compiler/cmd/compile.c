@@ -131,25 +131,26 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
          emit->weights == WEIGHTS_C ? "" : at.bnw);
 }
 
+/* Everything is made in a temporary folder first: a failing C compiler leaves nothing behind. */
 static void emit_built(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit, const char *kind)
 {
     const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
     bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
-    Files at = {format(s, "%s/model.c", dir), program || !strcmp(kind, "so") ? format(s, "%s/%s.h", dir, emit->prefix)
-                                                                              : format(s, "%s.h", stem),
-                format(s, "%s/model.bnw", dir)};
-    if (beside)
-        at.bnw = format(s, "%s.bnw", !strcmp(stem, o->output) ? o->output : stem);
-    if (!strcmp(kind, "so"))
-        at.header = format(s, "%s.h", stem);
+    const char *header = format(s, "%s.h", stem), *bnw = format(s, "%s.bnw", program ? o->output : stem);
+    Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir), format(s, "%s/model.bnw", dir)};
     emit->amalgamate = program || !strcmp(kind, "so");
-    emit->header = file_name(at.header);
-    emit->bnw_name = *o->output == '/' ? at.bnw : file_name(at.bnw);
+    emit->header = file_name(header);
+    emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
     write_files(s, m, target, emit, &at);
-    Build b = {m, target, dir, at.source, o->output};
+    Build b = {m, target, dir, at.source, format(s, "%s/result", dir)};
     build_output(s, &b, kind);
-    note(s, "wrote %s%s%s", o->output, beside ? ", " : "", beside ? at.bnw : "");
+    if (beside)
+        file_copy(s, at.bnw, bnw);
+    if (!program)
+        file_copy(s, at.header, header);
+    file_copy(s, b.output, o->output);
+    note(s, "wrote %s%s%s%s%s", o->output, program ? "" : ", ", program ? "" : header, beside ? ", " : "", beside ? bnw : "");
 }
 
 static void emit_text(Session *s, const Module *m, const char *path)

@@ -74,6 +74,8 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
                 put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name, table[i].name[1] == '-' && *value ? "=" : "", value);
         } else if (argv[at][0] != '-' && !o->input) {
             o->input = argv[at];
+        } else if (keep_rest && !o->input) {
+            fail(s, (Loc){0}, "the model comes first: bnc %s model.gguf %s ...", argv[0], argv[at]);
         } else if (keep_rest) {
             o->rest = grow(s, o->rest, (size_t)o->nrest, sizeof *o->rest);
             o->rest[o->nrest++] = argv[at];

@@ -204,6 +204,16 @@ static Fmt settled_format(const Weight *w, const Tensor *t)
     return fmt_info[t->fmt].kind == KIND_FLOAT ? t->fmt : FMT_F16;
 }
 
+/* Whether weights.c can make the declared format of this tensor: float formats in blocks are only
+ * copied, scales a block only kept. */
+static bool format_fits(const Weight *w, const Tensor *t)
+{
+    Fmt f = w->type->fmt;
+    bool blocks = fmt_info[f].kind == KIND_FLOAT && f != FMT_F32 && f != FMT_F16;
+    bool scales = f == FMT_TERN256 || f == FMT_Q2R4B;
+    return blocks ? t->fmt == f : !scales || fmt_info[t->fmt].kind == KIND_TERNARY;
+}
+
 static bool take_tensors(Bind *b, Weight *w)
 {
     int n = w->count ? w->count : 1, found = 0;
@@ -220,6 +230,11 @@ static bool take_tensors(Bind *b, Weight *w)
         }
         if (!shape_fits(b, w, t))
             return true;
+        if (!format_fits(w, t)) {
+            err(b->s, b->file, "tensor %s is %s, @%s is declared %s; declare it any, f32, f16 or tern", t->name,
+                fmt_info[t->fmt].name, w->name, fmt_info[w->type->fmt].name);
+            return true;
+        }
         w->tensor = grow(b->s, w->tensor, (size_t)i, sizeof *w->tensor);
         w->tensor[i] = *t;
         fmt = found++ ? (fmt == settled_format(w, t) ? fmt : FMT_F16) : settled_format(w, t);

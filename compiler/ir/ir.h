@@ -38,6 +38,7 @@ typedef struct Session {
     struct Name **names;
     size_t nname, capname;
     struct Cleanup *cleanups;
+    struct OutBlock *buffers; /* of Out, still alive */
     struct TypeList *types[256]; /* by a hash of the type */
     jmp_buf *home;       /* where fail() goes; NULL: exit(1) */
     FILE *log;           /* messages; NULL: discarded */
@@ -89,7 +90,8 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
-void out_free(Out *o);
+void out_free(Out *o); /* or the session frees it */
+void buffers_free(Session *s); /* session_end's part of that */
 
 /* A file written beside its target and renamed by file_commit; removed when the session ends
  * before that. Failures are the user's: fail(). "-" is standard output. */

@@ -15,6 +15,25 @@
 
 /* ---- a growing buffer ---- */
 
+/* The bytes of a buffer stand behind a link in the session's list of live buffers, so that those
+ * which a fail() jumps over are freed with the session. */
+struct OutBlock {
+    struct OutBlock *prev, *next;
+    char text[];
+};
+
+static struct OutBlock *block_of(char *text)
+{
+    return (struct OutBlock *)(void *)(text - offsetof(struct OutBlock, text));
+}
+
+static void block_unlink(Session *s, struct OutBlock *b)
+{
+    *(b->prev ? &b->prev->next : &s->buffers) = b->next;
+    if (b->next)
+        b->next->prev = b->prev;
+}
+
 /* Makes room for n bytes and the NUL after them. */
 static void out_room(Out *o, size_t n)
 {
@@ -23,11 +42,31 @@ static void out_room(Out *o, size_t n)
     size_t cap = o->cap ? 2 * o->cap : 256;
     while (cap - o->len <= n)
         cap *= 2;
-    char *p = realloc(o->text, cap);
-    if (!p)
+    struct OutBlock *old = o->text ? block_of(o->text) : NULL;
+    if (old)
+        block_unlink(o->s, old);
+    struct OutBlock *b = realloc(old, sizeof *b + cap);
+    if (!b) {
+        free(old);
+        o->text = NULL;
         fail(o->s, (Loc){0}, "the system has no memory left for %zu bytes of text", cap);
-    o->text = p;
+    }
+    b->prev = NULL;
+    b->next = o->s->buffers;
+    if (b->next)
+        b->next->prev = b;
+    o->s->buffers = b;
+    o->text = b->text;
     o->cap = cap;
+}
+
+void buffers_free(Session *s)
+{
+    while (s->buffers) {
+        struct OutBlock *b = s->buffers;
+        s->buffers = b->next;
+        free(b);
+    }
 }
 
 void put(Out *o, const char *fmt, ...)
@@ -86,7 +125,10 @@ void put_float(Out *o, double v)
 
 void out_free(Out *o)
 {
-    free(o->text);
+    if (o->text) {
+        block_unlink(o->s, block_of(o->text));
+        free(block_of(o->text));
+    }
     o->text = NULL;
     o->len = o->cap = 0;
 }

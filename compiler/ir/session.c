@@ -50,6 +50,7 @@ void session_end(Session *s)
         s->cleanups = c->next;
         c->fn(c->arg);
     }
+    buffers_free(s);
     while (s->mem) {
         struct MemBlock *b = s->mem;
         s->mem = b->next;

@@ -111,7 +111,7 @@ static float *score(Lib *l, const int *tokens, int n)
 {
     size_t size = sizeof(float) * (size_t)n * (size_t)vocab(l);
     float *first = NULL;
-    for (int threads = 1; threads <= 4; threads++) {
+    for (int threads = 1; threads <= 3; threads++) {
         float *x = __libc_malloc(size);
         start(l, threads);
         armed = 1;

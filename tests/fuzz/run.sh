@@ -3,8 +3,11 @@
 # build/corpus/NAME; a crash leaves its input in build/.
 name=$1
 corpus=build/corpus/$name
-mkdir -p "$corpus" "tests/fuzz/seeds/$name"
-extra=
-[ "$name" = tir ] && extra=compiler/frontend/arch
-exec build/fuzz_"$name" -max_total_time="$2" -max_len=65536 -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+mkdir -p "$corpus"
+case $name in
+tir) extra="-max_len=2500 -dict=tests/fuzz/tir.dict compiler/frontend/arch tests/passes tests/errors" ;;
+*) extra="-max_len=16384" ;;
+esac
+# shellcheck disable=SC2086
+exec build/fuzz_"$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
     -artifact_prefix=build/crash-"$name"- "$corpus" "tests/fuzz/seeds/$name" $extra

@@ -240,7 +240,9 @@ static Source *random_bpe(const char *pre)
         if (strlen(left) + strlen(right) >= 12)
             continue;
         add_merge(s, left, right);
-        snprintf(made[n], sizeof made[n], "%s%s", left, right);
+        char joined[40];
+        snprintf(joined, sizeof joined, "%s%s", left, right);
+        memcpy(made[n], joined, sizeof joined);
         if (rnd(4))
             add_token(s, made[n], VOCAB_NORMAL, 0);
         n++;
