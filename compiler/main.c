@@ -8,7 +8,9 @@ static const struct {
     const char *name, *what;
     int (*run)(Session *s, int argc, char **argv);
 } commands[] = {
-    {"compile", "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)", cmd_compile},
+    {"compile",
+     "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)",
+     cmd_compile},
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
@@ -26,7 +28,8 @@ static void help_screen(FILE *to)
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|opt|passes|targets tells the rest; bnc --version.\n");
+    fprintf(to,
+            "\nbnc help compile|run|inspect|opt|passes|targets tells the rest; bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -34,7 +37,8 @@ static void help_passes(void)
     printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
     for (int i = 0; i < npass; i++)
         printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
-    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after all.\n");
+    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after "
+           "all.\n");
 }
 
 static void help_targets(void)
@@ -64,10 +68,10 @@ static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
     "tensor, --metadata every key, --json everything for scripts.\n";
-static const char help_opt[] =
-    "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
-    "Runs passes over a module's text and prints it. Passes that look at weights open the file that\n"
-    "the text names.\n\n";
+static const char help_opt[] = "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
+                               "Runs passes over a module's text and prints it. Passes that look "
+                               "at weights open the file that\n"
+                               "the text names.\n\n";
 
 static int help(Session *s, const char *topic)
 {

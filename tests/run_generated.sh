@@ -115,6 +115,12 @@ n=$(ls $dir/cache/bnc | wc -l)
 equal "run again" "$(tell "$bnc" run $model --quiet)" "$want"
 check "the second run compiles nothing" test "$(ls $dir/cache/bnc | wc -l)" = "$n"
 
+# ---- JSON for scripts ----
+check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o $dir/json_get
+equal "inspect --json: architecture" "$("$bnc" inspect $model --json --tensors --metadata | $dir/json_get architecture)" "bitnet-b1.58"
+equal "program --info" "$($dir/story --info | $dir/json_get name)" "tales-27m"
+check "program --bench" sh -c "$dir/story --bench 4 -t 1 | $dir/json_get decode_tps"
+
 # ---- sanitizers over generated code and runtime ----
 check "emit for sanitizers" "$bnc" $model --amalgamate --weights=incbin --ctx=64 --quiet -o $dir/san.c
 check "build with ASan, UBSan" clang -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all $dir/san.c -lm -lpthread -o $dir/asan
@@ -132,6 +138,23 @@ check "model with a head of its own" $dir/own_head $model $dir/own.gguf bitnet-r
 check "unknown architecture is refused" sh -c "! $bnc $dir/own.gguf --quiet -o $dir/own.c"
 check "compile with --arch" "$bnc" $dir/own.gguf --arch=tests/arch/relu2-own-head.tir --emit=exe --quiet -o $dir/own
 equal "it tells the same" "$(tell $dir/own)" "$want"
+
+# ---- a tensor whose block scales disagree: kept, and the layers cut around it ----
+tq2=../shared/models/tales-27m-tq2_0.gguf
+if [ -f $tq2 ]; then
+    cp $tq2 $dir/mixed.gguf
+    chmod u+w $dir/mixed.gguf
+    at=$("$bnc" inspect $tq2 --json | $dir/json_get tensors | tr '{' '\n' | sed -n 's/.*"blk.3.ffn_down.weight".*"offset":\([0-9]*\).*/\1/p')
+    printf '\146\056' | dd of=$dir/mixed.gguf bs=1 seek=$((at + 64)) conv=notrunc 2>/dev/null # f16 0.1
+    check "mixed formats" "$bnc" $dir/mixed.gguf --verify-each --quiet -o $dir/mixed.c
+    check "three runs of layers" test "$(grep -c '^static void decode_layer' $dir/mixed.c)" = 3
+    check "mixed, AVX2" "$bnc" $dir/mixed.gguf --target=x86-64-v3 --emit=exe --quiet -o $dir/mixed_avx2
+    check "mixed, plain C" "$bnc" $dir/mixed.gguf --target=x86-64 --emit=exe --quiet -o $dir/mixed_c
+    equal "mixed formats tell the same on both" "$(tell $dir/mixed_avx2)" "$(tell $dir/mixed_c)"
+else
+    skipped=$((skipped + 1))
+    echo "skipped: mixed formats (no ../shared)"
+fi
 
 # ---- literals, on a small model where there is one ----
 small=../shared/models/synth-tiny-llama-i2_s.gguf

@@ -62,7 +62,8 @@ static void run_tool(Words *w)
     add(w, NULL);
     int failed = posix_spawnp(&pid, w->word[0], NULL, NULL, w->word, environ);
     if (failed)
-        fail(w->s, (Loc){0}, "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere",
+        fail(w->s, (Loc){0},
+             "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere",
              w->word[0], strerror(failed));
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;

@@ -37,7 +37,9 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         return bind_model(s, o->input, &bind);
     }
     if (o->context || o->batch || o->arch || o->i2s_layout)
-        fail(s, loc_file(s, o->input), "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already bound");
+        fail(s, loc_file(s, o->input),
+             "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already "
+             "bound");
     return tir_read(s, o->input);
 }
 
@@ -66,8 +68,9 @@ static const char *c_prefix(Session *s, const Options *o)
     Out text = {.s = s};
     for (const char *c = file_name(without_extension(s, o->output)); *c; c++)
         put(&text, "%c", isalnum((unsigned char)*c) ? *c : '_');
-    const char *prefix = text.len && isalpha((unsigned char)*text.text) ? name(s, text.text)
-                                                                          : format(s, "m_%s", text.len ? text.text : "");
+    const char *prefix = text.len && isalpha((unsigned char)*text.text)
+                             ? name(s, text.text)
+                             : format(s, "m_%s", text.len ? text.text : "");
     out_free(&text);
     return prefix;
 }
@@ -75,7 +78,8 @@ static const char *c_prefix(Session *s, const Options *o)
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
 {
     const char *how = o->weights ? o->weights : !strcmp(kind, "c") ? "file" : "incbin";
-    static const char *const names[] = {[WEIGHTS_FILE] = "file", [WEIGHTS_INCBIN] = "incbin", [WEIGHTS_C] = "c"};
+    static const char *const names[] = {
+        [WEIGHTS_FILE] = "file", [WEIGHTS_INCBIN] = "incbin", [WEIGHTS_C] = "c"};
     for (WeightsMode w = WEIGHTS_FILE; w <= WEIGHTS_C; w++)
         if (!strcmp(how, names[w]))
             return w;
@@ -85,7 +89,9 @@ static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
 static void check_c_weights(Session *s, const Module *m)
 {
     if (m->weight_bytes > 64 << 20)
-        fail(s, (Loc){0}, "--weights=c would write %lld MB as literals, which compilers take minutes for; use file or incbin",
+        fail(s, (Loc){0},
+             "--weights=c would write %lld MB as literals, which compilers take minutes for; use "
+             "file or incbin",
              (long long)(m->weight_bytes >> 20));
 }
 
@@ -94,7 +100,8 @@ typedef struct Files {
     const char *source, *header, *bnw;
 } Files;
 
-static void write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit, const Files *at)
+static void write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit,
+                        const Files *at)
 {
     EmitOptions o = *emit;
     Out source = {.s = s}, header = {.s = s};
@@ -119,7 +126,8 @@ static void write_files(Session *s, Module *m, const Target *target, const EmitO
     out_free(&header);
 }
 
-static void emit_source(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)
+static void emit_source(Session *s, Module *m, const Target *target, const Options *o,
+                        EmitOptions *emit)
 {
     const char *stem = without_extension(s, o->output);
     Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
@@ -132,12 +140,15 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
 }
 
 /* Everything is made in a temporary folder first: a failing C compiler leaves nothing behind. */
-static void emit_built(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit, const char *kind)
+static void emit_built(Session *s, Module *m, const Target *target, const Options *o,
+                       EmitOptions *emit, const char *kind)
 {
     const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
     bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
-    const char *header = format(s, "%s.h", stem), *bnw = format(s, "%s.bnw", program ? o->output : stem);
-    Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir), format(s, "%s/model.bnw", dir)};
+    const char *header = format(s, "%s.h", stem),
+               *bnw = format(s, "%s.bnw", program ? o->output : stem);
+    Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
+                format(s, "%s/model.bnw", dir)};
     emit->amalgamate = program || !strcmp(kind, "so");
     emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
@@ -150,7 +161,8 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     if (!program)
         file_copy(s, at.header, header);
     file_copy(s, b.output, o->output);
-    note(s, "wrote %s%s%s%s%s", o->output, program ? "" : ", ", program ? "" : header, beside ? ", " : "", beside ? bnw : "");
+    note(s, "wrote %s%s%s%s%s", o->output, program ? "" : ", ", program ? "" : header,
+         beside ? ", " : "", beside ? bnw : "");
 }
 
 static void emit_text(Session *s, const Module *m, const char *path)
@@ -182,11 +194,14 @@ void compile_to(Session *s, const Options *given)
     }
     if (!m->vocab)
         bind_weights(m, NULL);
-    EmitOptions emit = {.prefix = c_prefix(s, &o), .flags = o.text, .weights = weights_mode(s, &o, kind),
+    EmitOptions emit = {.prefix = c_prefix(s, &o),
+                        .flags = o.text,
+                        .weights = weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate};
     run_passes(m, target, &o, stdout);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
-        fail(s, (Loc){0}, "these passes leave a module that cannot be emitted; it must be packed and planned");
+        fail(s, (Loc){0},
+             "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
     if (!strcmp(kind, "c"))
@@ -209,8 +224,8 @@ int cmd_opt(Session *s, int argc, char **argv)
     const Target *target;
     options_read(s, &o, argc, argv, false);
     if (o.emit)
-        fail(s, (Loc){0}, "opt prints the module; to emit %s, use: bnc %s --emit=%s -o FILE", o.emit,
-             o.input ? o.input : "model.tir", o.emit);
+        fail(s, (Loc){0}, "opt prints the module; to emit %s, use: bnc %s --emit=%s -o FILE",
+             o.emit, o.input ? o.input : "model.tir", o.emit);
     Module *m = load_input(s, &o, &target);
     if (m->source && !m->vocab && file_exists(m->source))
         bind_weights(m, NULL);

@@ -70,8 +70,10 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
         int i = match(s, argc, argv, &at, &value);
         if (i >= 0) {
             set(s, o, i, value);
-            if (table[i].field != offsetof(Options, output) && table[i].field != offsetof(Options, quiet))
-                put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name, table[i].name[1] == '-' && *value ? "=" : "", value);
+            if (table[i].field != offsetof(Options, output) &&
+                table[i].field != offsetof(Options, quiet))
+                put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name,
+                    table[i].name[1] == '-' && *value ? "=" : "", value);
         } else if (argv[at][0] != '-' && !o->input) {
             o->input = argv[at];
         } else if (keep_rest && !o->input) {
@@ -80,8 +82,10 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
             o->rest = grow(s, o->rest, (size_t)o->nrest, sizeof *o->rest);
             o->rest[o->nrest++] = argv[at];
         } else {
-            fail(s, (Loc){0}, argv[at][0] == '-' ? "unknown option '%s'; `bnc --help` lists them"
-                                                 : "a second input '%s'; one model at a time", argv[at]);
+            fail(s, (Loc){0},
+                 argv[at][0] == '-' ? "unknown option '%s'; `bnc --help` lists them"
+                                    : "a second input '%s'; one model at a time",
+                 argv[at]);
         }
     }
     s->quiet = o->quiet;
@@ -95,7 +99,10 @@ void options_help(FILE *to, bool all)
 {
     for (int i = 0; i < NOPTION; i++) {
         char left[40];
-        const char *glue = table[i].kind == FLAG ? "" : table[i].name[1] == '-' ? "=" : table[i].kind == TEXT ? " " : "";
+        const char *glue = table[i].kind == FLAG     ? ""
+                           : table[i].name[1] == '-' ? "="
+                           : table[i].kind == TEXT   ? " "
+                                                     : "";
         if (!all && !table[i].front)
             continue;
         snprintf(left, sizeof left, "%s%s%s", table[i].name, glue, table[i].argument);

@@ -33,14 +33,15 @@ static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must
 static void make_dirs(Session *s, const char *path)
 {
     for (const char *c = path + 1; c[-1]; c++)
-        if ((*c == '/' || !*c) && mkdir(intern(s, path, (size_t)(c - path)), 0777) && errno != EEXIST)
+        if ((*c == '/' || !*c) && mkdir(intern(s, path, (size_t)(c - path)), 0777) &&
+            errno != EEXIST)
             fail(s, (Loc){0}, "cannot make the cache folder %s: %s", path, strerror(errno));
 }
 
 static const char *cache_dir(Session *s)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    const char *dir = base && *base ? format(s, "%s/bnc", base)
+    const char *dir = base && *base   ? format(s, "%s/bnc", base)
                       : home && *home ? format(s, "%s/.cache/bnc", home)
                                       : NULL;
     if (!dir)
@@ -80,7 +81,9 @@ int cmd_run(Session *s, int argc, char **argv)
     if (!o.input)
         fail(s, (Loc){0}, "no model given: bnc run model.gguf -p \"Once upon a time\"");
     if (o.output || o.emit || o.amalgamate || o.print_after || o.weights)
-        fail(s, (Loc){0}, "run chooses -o, --emit, --weights and --amalgamate itself; to choose, compile with --emit=exe");
+        fail(s, (Loc){0},
+             "run chooses -o, --emit, --weights and --amalgamate itself; to choose, compile with "
+             "--emit=exe");
     uint64_t key = hash_file(s, o.input, 0, true);
     key = XXH64(o.text, strlen(o.text), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);

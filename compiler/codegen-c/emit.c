@@ -19,7 +19,7 @@ typedef struct Emit {
     const EmitOptions *o;
     Out *out;
     const Func *f;
-    int depth;             /* 1: inside a function */
+    int depth; /* 1: inside a function */
     Layer *layers;
     const char **function; /* of f's layers ops, in order */
 } Emit;
@@ -163,7 +163,8 @@ static void put_result(Emit *e, const Value *v)
     if (v->room == ROOM_LOGITS)
         put(e->out, " = c->logits;\n");
     else
-        put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type, v->room == ROOM_OWN ? "own" : "shared", v->slot);
+        put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type,
+            v->room == ROOM_OWN ? "own" : "shared", v->slot);
 }
 
 static void put_share(Emit *e, const Op *op)
@@ -229,7 +230,8 @@ static void find_outside(Op *op, void *arg)
     struct Outside *x = arg;
     for (int i = 0; i < op->nin; i++) {
         Value *v = op->in[i];
-        if (v->weight || v->room == ROOM_ARG || x->seen[v->id] || (v->def && v->def->block == x->body))
+        if (v->weight || v->room == ROOM_ARG || x->seen[v->id] ||
+            (v->def && v->def->block == x->body))
             continue;
         x->seen[v->id] = true;
         if (op->code != OP_YIELD)
@@ -295,10 +297,11 @@ static const char *put_layer_function(Emit *e, const Op *op, int n)
             return l->name;
         }
     Layer *l = NEW(s, Layer);
-    *l = (Layer){format(s, "%s_layer%s", e->f->name, n ? format(s, "_%d", n + 1) : ""), name(s, body.text), e->layers};
+    *l = (Layer){format(s, "%s_layer%s", e->f->name, n ? format(s, "_%d", n + 1) : ""),
+                 name(s, body.text), e->layers};
     e->layers = l;
-    put(file, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name, attr_int(op, "first", 0),
-        attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
+    put(file, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name,
+        attr_int(op, "first", 0), attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
     put(file, "static void %s(const bn_call *c, int i)\n%s", l->name, l->body);
     out_free(&body);
     return l->name;
@@ -373,7 +376,8 @@ static void put_head(Emit *e)
     Out *o = e->out;
     put(o, "/* ");
     put_comment(o, m->title);
-    put(o, ", compiled by bnc " BN_VERSION ". Generated: change the model or the compiler, not this.\n *\n");
+    put(o, ", compiled by bnc " BN_VERSION
+           ". Generated: change the model or the compiler, not this.\n *\n");
     put(o, " * model    %s, %.1f M parameters, from ", m->arch[0], (double)parameters(m) / 1e6);
     put_comment(o, file_name(m->source));
     put(o, " (XXH64 %016" PRIx64 ")\n * flags    ", m->hash);
@@ -381,11 +385,15 @@ static void put_head(Emit *e)
     put(o, "\n * target   %s: %s", e->target->name, e->target->what);
     put_isa_names(o, e->target->isa, " (", " ");
     put(o, "%s\n", e->target->isa ? ")" : "");
-    put(o, " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64 " a thread\n",
+    put(o,
+        " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64
+        " a thread\n",
         m->weight_bytes, m->cache_bytes, m->shared_bytes, m->own_bytes);
     put(o, " * context  %d positions, prefill %d at a time\n *\n", m->context, m->batch);
-    put(o, " * Every call stands below the IR line that it computes; `shared`, `own` and `cache` are parts of\n"
-           " * the state, at offsets that the compiler's plan chose. See bn.h for how to run it. */\n");
+    put(o, " * Every call stands below the IR line that it computes; `shared`, `own` and `cache` "
+           "are parts of\n"
+           " * the state, at offsets that the compiler's plan chose. See bn.h for how to run it. "
+           "*/\n");
 }
 
 static void put_isa(Emit *e)
@@ -395,8 +403,11 @@ static void put_isa(Emit *e)
         return;
     Out list = {.s = e->m->s};
     put_isa_names(&list, e->target->isa, "", ",");
-    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), apply_to = function)\n"
-           "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n", list.text, list.text);
+    put(o,
+        "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
+        "apply_to = function)\n"
+        "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n",
+        list.text, list.text);
     out_free(&list);
 }
 
@@ -450,16 +461,26 @@ static void put_embedded(Emit *e)
     Out *o = e->out;
     const char *p = e->o->prefix;
     if (e->o->weights == WEIGHTS_INCBIN) {
-        put(o, "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the model with "
-               "--weights=file\"\n#endif\n#if defined(__APPLE__)\n__asm__(\".const\\n.p2align 12\\n.globl _%s_bnw\\n"
-               "_%s_bnw:\\n.incbin \\\"", p, p);
+        put(o,
+            "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the "
+            "model with "
+            "--weights=file\"\n#endif\n#if defined(__APPLE__)\n__asm__(\".const\\n.p2align "
+            "12\\n.globl _%s_bnw\\n"
+            "_%s_bnw:\\n.incbin \\\"",
+            p, p);
         put_incbin_path(o, e->o->bnw_path);
-        put(o, "\\\"\\n.text\\n\");\n#else\n__asm__(\".pushsection .rodata\\n.balign 4096\\n.globl %s_bnw\\n"
-               "%s_bnw:\\n.incbin \\\"", p, p);
+        put(o,
+            "\\\"\\n.text\\n\");\n#else\n__asm__(\".pushsection .rodata\\n.balign 4096\\n.globl "
+            "%s_bnw\\n"
+            "%s_bnw:\\n.incbin \\\"",
+            p, p);
         put_incbin_path(o, e->o->bnw_path);
         put(o, "\\\"\\n.popsection\\n\");\n#endif\nextern const unsigned char %s_bnw[];\n\n", p);
     } else if (e->o->weights == WEIGHTS_C) {
-        put(o, "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t %s_bnw[] = {", p);
+        put(o,
+            "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t "
+            "%s_bnw[] = {",
+            p);
         for (int64_t i = 0; i < e->m->weight_bytes; i += 8) {
             uint64_t word;
             memcpy(&word, e->o->bnw + i, sizeof word);
@@ -486,19 +507,29 @@ static void put_descriptor(Emit *e)
     bn_vocab v = {.bos = -1, .eos = -1, .eot = -1};
     if (m->vocab_tables)
         memcpy(&v, m->vocab_tables, sizeof v);
-    put(o, "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* instruction sets */\n    {",
+    put(o,
+        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* "
+        "instruction sets */\n    {",
         e->o->prefix, e->o->prefix, e->target->isa);
     put_c_string(o, m->title);
     put(o, ", ");
     put_c_string(o, m->arch[0]);
     put(o, ", \"%s\", \"%016" PRIx64 "\", \"bnc " BN_VERSION "\",\n", e->target->name, m->hash);
-    put(o, "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n", logits->dim[1].n,
-        m->context, layer_count(m), first->out[0]->type->dim[1].n);
-    put(o, "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n     %" PRId64 "u},\n", m->batch,
-        v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0, (v.flags & BN_VOCAB_ADD_EOS) != 0, m->weight_bytes);
-    put(o, "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64 "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
+    put(o,
+        "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n",
+        logits->dim[1].n, m->context, layer_count(m), first->out[0]->type->dim[1].n);
+    put(o,
+        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n     %" PRId64
+        "u},\n",
+        m->batch, v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0,
+        (v.flags & BN_VOCAB_ADD_EOS) != 0, m->weight_bytes);
+    put(o,
+        "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64
+        "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
         m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
-    put(o, "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
+    put(o,
+        "    %" PRId64 "u, %" PRId64 "u, %" PRId64
+        "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
         m->shared_bytes, m->own_bytes, m->cache_bytes);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
@@ -525,8 +556,10 @@ static void put_runtime(Out *o, const char *path)
 
 void emit_runtime(Out *o)
 {
-    static const char *const files[] = {"bn.h", "bn_model.h", "bn_vocab.h", "internal.h", "unicode_tables.h",
-        "load.c", "team.c", "state.c", "pretokenize.c", "tokenize.c", "detokenize.c", "sample.c", "generate.c", "cli.h", "cli.c"};
+    static const char *const files[] = {
+        "bn.h",         "bn_model.h", "bn_vocab.h", "internal.h",    "unicode_tables.h",
+        "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
+        "detokenize.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
@@ -534,9 +567,11 @@ void emit_runtime(Out *o)
 
 static void put_main(Emit *e)
 {
-    put(e->out, "\n/* Alone, this file is a program; a main of the product's own takes precedence. */\n"
-                "#if defined(__GNUC__)\n__attribute__((weak))\n#endif\nint main(int argc, char **argv)\n{\n"
-                "    return bn_cli(&%s_model, argc, argv);\n}\n", e->o->prefix);
+    put(e->out,
+        "\n/* Alone, this file is a program; a main of the product's own takes precedence. */\n"
+        "#if defined(__GNUC__)\n__attribute__((weak))\n#endif\nint main(int argc, char **argv)\n{\n"
+        "    return bn_cli(&%s_model, argc, argv);\n}\n",
+        e->o->prefix);
 }
 
 /* What the runtime relies on and a hand-written architecture could get wrong. */
@@ -546,7 +581,9 @@ static void check_shape(const Module *m)
         const Type *logits = f->body->last->in[0]->type;
         for (const Op *op = f->body->first; op; op = op->next)
             if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < logits->dim[1].n)
-                fail(m->s, op->loc, "@%s: the embedding has %lld rows, the logits %lld words: a token could have no row",
+                fail(m->s, op->loc,
+                     "@%s: the embedding has %lld rows, the logits %lld words: a token could have "
+                     "no row",
                      f->name, (long long)op->in[1]->type->dim[0].n, (long long)logits->dim[1].n);
         if (f->form == FORM_FORWARD)
             fail(m->s, (Loc){m->text, 0, 0}, "@forward is still general; run the pass specialize");
@@ -562,7 +599,8 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         emit_runtime(out);
         put(out, "\n/* ==== the model ==== */\n\n");
     }
-    put(out, "#include <math.h>\n#include <string.h>\n%s\n%s", target->isa ? "#include <immintrin.h>\n" : "",
+    put(out, "#include <math.h>\n#include <string.h>\n%s\n%s",
+        target->isa ? "#include <immintrin.h>\n" : "",
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
     put_isa(&e);
     put(out, "\n/* ---- kernels ---- */\n\n");
@@ -586,17 +624,22 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
     out_free(&name_of);
     put(out, "/* ");
     put_comment(out, m->title);
-    put(out, ", compiled by bnc " BN_VERSION ": see bn.h for how to run it. */\n#ifndef %s_MODEL_H\n#define %s_MODEL_H\n\n", big, big);
+    put(out,
+        ", compiled by bnc " BN_VERSION
+        ": see bn.h for how to run it. */\n#ifndef %s_MODEL_H\n#define %s_MODEL_H\n\n",
+        big, big);
     if (o->amalgamate)
         put_runtime(out, "bn.h");
     else
         put(out, "#include \"bn.h\"\n");
-    put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n", o->prefix);
-    put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n,
-        big, m->context);
-    put(out, "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
-             "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64 ", %" PRId64
-             ", %" PRId64 ", %d)\n", big, m->shared_bytes, m->own_bytes, m->cache_bytes,
-        logits->dim[1].n, m->context);
+    put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n",
+        o->prefix);
+    put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
+        m->context);
+    put(out,
+        "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
+        "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
+        ", %" PRId64 ", %" PRId64 ", %d)\n",
+        big, m->shared_bytes, m->own_bytes, m->cache_bytes, logits->dim[1].n, m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

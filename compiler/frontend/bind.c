@@ -49,7 +49,8 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
         else if (gguf_float(b->g, key, &f))
             *out = f;
         else if (gguf_get(b->g, key))
-            fail(b->s, b->file, "the key %s is not a number; %s of this architecture needs one", key, y->name);
+            fail(b->s, b->file, "the key %s is not a number; %s of this architecture needs one",
+                 key, y->name);
         else
             return false;
         return true;
@@ -58,13 +59,15 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
         *out = c->number;
         return true;
     }
-    const Symbol *p = symbol_find(b->m, name(b->s, c->a)), *q = c->b ? symbol_find(b->m, name(b->s, c->b)) : NULL;
+    const Symbol *p = symbol_find(b->m, name(b->s, c->a)),
+                 *q = c->b ? symbol_find(b->m, name(b->s, c->b)) : NULL;
     if (!p || (c->b && !q))
         fail(b->s, y->loc, "%s is made of %s, which is not declared", y->name, p ? c->b : c->a);
     if (!p->known || (q && !q->known))
         return false;
     if (q && c->op == '/' && (q->n == 0 || p->n % q->n))
-        fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name, (long long)p->n, (long long)q->n);
+        fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name,
+             (long long)p->n, (long long)q->n);
     *out = !q ? (double)p->n : c->op == '*' ? (double)p->n * (double)q->n : (double)(p->n / q->n);
     return true;
 }
@@ -72,7 +75,8 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
 static void set_symbol(Bind *b, Symbol *y, double v)
 {
     if (!isfinite(v) || (y->is_dim && (v < 1 || v > INT32_MAX || v != floor(v))))
-        fail(b->s, b->file, "%s of this model would be %g; expected a number from 1 to %d", y->name, v, INT32_MAX);
+        fail(b->s, b->file, "%s of this model would be %g; expected a number from 1 to %d", y->name,
+             v, INT32_MAX);
     y->f = v;
     y->n = y->is_dim ? (int64_t)v : 0;
     y->known = true;
@@ -133,8 +137,8 @@ static void check_symbol(Bind *b, const Symbol *y)
     for (const Choice *c = y->choices; c; c = c->next)
         if (c->key)
             put(&keys, "%s%s", keys.len ? " or " : "", expand(b->s, c->key, b->arch, 0));
-    err(b->s, b->file, "the model does not say %s: expected %s%s", y->name, keys.len ? "the key " : "a tensor of that shape",
-        keys.len ? keys.text : "");
+    err(b->s, b->file, "the model does not say %s: expected %s%s", y->name,
+        keys.len ? "the key " : "a tensor of that shape", keys.len ? keys.text : "");
     out_free(&keys);
 }
 
@@ -170,12 +174,16 @@ static void check_expects(Bind *b)
         int64_t i;
         if (e->text && gguf_string(b->g, key, &text, &len)) {
             if (len != strlen(e->text) || memcmp(text, e->text, len))
-                err(b->s, b->file, "%s is '%.*s', but this graph is only right for '%s'", key, (int)(len < 80 ? len : 80), text, e->text);
-        } else if (!e->text && (gguf_float(b->g, key, &f) || (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
+                err(b->s, b->file, "%s is '%.*s', but this graph is only right for '%s'", key,
+                    (int)(len < 80 ? len : 80), text, e->text);
+        } else if (!e->text && (gguf_float(b->g, key, &f) ||
+                                (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
             if (f != e->number)
-                err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f, e->number);
+                err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f,
+                    e->number);
         } else if (gguf_get(b->g, key)) {
-            err(b->s, b->file, "%s has an unexpected type; this graph is only right for one value of it", key);
+            err(b->s, b->file,
+                "%s has an unexpected type; this graph is only right for one value of it", key);
         }
     }
 }
@@ -190,8 +198,8 @@ static bool shape_fits(Bind *b, const Weight *w, const Tensor *t)
         return true;
     Out o = {.s = b->s};
     type_print(y, &o);
-    err(b->s, b->file, "tensor %s is %lld x %lld (rows x columns); @%s of this graph is %s", t->name,
-        (long long)t->rows, (long long)t->cols, w->name, o.text);
+    err(b->s, b->file, "tensor %s is %lld x %lld (rows x columns); @%s of this graph is %s",
+        t->name, (long long)t->rows, (long long)t->cols, w->name, o.text);
     out_free(&o);
     return false;
 }
@@ -224,14 +232,17 @@ static bool take_tensors(Bind *b, Weight *w)
         if (!t)
             break;
         if (t->fmt == FMT_COUNT) {
-            err(b->s, b->file, "tensor %s is of type %s, which bnc does not read yet; requantize it to f16, q8_0, "
-                "i2_s, tq1_0 or tq2_0", t->name, gguf_type_name(b->g, t));
+            err(b->s, b->file,
+                "tensor %s is of type %s, which bnc does not read yet; requantize it to f16, q8_0, "
+                "i2_s, tq1_0 or tq2_0",
+                t->name, gguf_type_name(b->g, t));
             return true;
         }
         if (!shape_fits(b, w, t))
             return true;
         if (!format_fits(w, t)) {
-            err(b->s, b->file, "tensor %s is %s, @%s is declared %s; declare it any, f32, f16 or tern", t->name,
+            err(b->s, b->file,
+                "tensor %s is %s, @%s is declared %s; declare it any, f32, f16 or tern", t->name,
                 fmt_info[t->fmt].name, w->name, fmt_info[w->type->fmt].name);
             return true;
         }
@@ -240,7 +251,8 @@ static bool take_tensors(Bind *b, Weight *w)
         fmt = found++ ? (fmt == settled_format(w, t) ? fmt : FMT_F16) : settled_format(w, t);
     }
     if (found && found < n)
-        err(b->s, b->file, "the model has %d of the %d tensors %s", found, n, expand(b->s, w->pattern, b->arch, w->first));
+        err(b->s, b->file, "the model has %d of the %d tensors %s", found, n,
+            expand(b->s, w->pattern, b->arch, w->first));
     w->type = w->value.type = type_with(b->s, w->type, fmt);
     return found > 0;
 }
@@ -249,12 +261,14 @@ static void bind_weight(Bind *b, Weight *w)
 {
     w->count = w->layers.sym ? (int)bound_dim(b, w->layers).n : w->count;
     if (w->layers.sym && (bound_dim(b, w->layers).sym || w->count > 1 << 20))
-        fail(b->s, w->loc, "@%s has layers [%s], which is no dimension of this graph up to %d", w->name, w->layers.sym, 1 << 20);
+        fail(b->s, w->loc, "@%s has layers [%s], which is no dimension of this graph up to %d",
+             w->name, w->layers.sym, 1 << 20);
     w->layers.sym = NULL;
     w->type = w->value.type = bound_type(b, w->type, w->type->fmt);
     for (int i = 0; i < w->type->rank; i++)
         if (w->type->dim[i].sym)
-            fail(b->s, w->loc, "@%s is as large as %s, which is no dimension of this graph", w->name, w->type->dim[i].sym);
+            fail(b->s, w->loc, "@%s is as large as %s, which is no dimension of this graph",
+                 w->name, w->type->dim[i].sym);
     if (w->is_state)
         return;
     bool found = w->pattern && take_tensors(b, w);
@@ -281,8 +295,10 @@ static void check_unused(Bind *b)
     int more = 0;
     for (int64_t i = 0; i < gguf_tensor_count(b->g); i++)
         if (!b->used[i] && ++more <= 4)
-            err(b->s, b->file, "tensor %s is unknown to architecture %s; without it the result would be wrong. "
-                "A graph that uses it can be given with --arch=FILE.tir", gguf_tensor_at(b->g, i)->name, b->m->arch[0]);
+            err(b->s, b->file,
+                "tensor %s is unknown to architecture %s; without it the result would be wrong. "
+                "A graph that uses it can be given with --arch=FILE.tir",
+                gguf_tensor_at(b->g, i)->name, b->m->arch[0]);
     if (more > 4)
         err(b->s, b->file, "and %d more unknown tensors", more - 4);
 }
@@ -317,7 +333,8 @@ static void note_layout(Bind *b)
 {
     for (const Weight *w = b->m->weights; w; w = w->next)
         if (w->tensor && w->tensor->fmt == FMT_I2_S) {
-            note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try --i2s-layout=arm64 or row4");
+            note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try "
+                       "--i2s-layout=arm64 or row4");
             return;
         }
 }
@@ -364,13 +381,17 @@ static void bind_vocabulary(Bind *b)
     v->tokens = texts(b, "tokenizer.ggml.tokens", &v->n);
     v->merges = texts(b, "tokenizer.ggml.merges", &v->nmerges);
     if (!v->model || !v->n)
-        fail(b->s, b->file, "the model carries no tokenizer (tokenizer.ggml.model and tokens); convert it again with one");
+        fail(b->s, b->file,
+             "the model carries no tokenizer (tokenizer.ggml.model and tokens); convert it again "
+             "with one");
     v->scores = gguf_floats(b->g, "tokenizer.ggml.scores", &n);
     if (v->scores && n != v->n)
-        fail(b->s, b->file, "tokenizer.ggml.scores has %lld entries for %lld tokens", (long long)n, (long long)v->n);
+        fail(b->s, b->file, "tokenizer.ggml.scores has %lld entries for %lld tokens", (long long)n,
+             (long long)v->n);
     v->types = gguf_ints(b->g, "tokenizer.ggml.token_type", &n);
     if (v->types && n != v->n)
-        fail(b->s, b->file, "tokenizer.ggml.token_type has %lld entries for %lld tokens", (long long)n, (long long)v->n);
+        fail(b->s, b->file, "tokenizer.ggml.token_type has %lld entries for %lld tokens",
+             (long long)n, (long long)v->n);
     v->bos = int_or(b, "tokenizer.ggml.bos_token_id", -1);
     v->eos = int_or(b, "tokenizer.ggml.eos_token_id", -1);
     v->eot = int_or(b, "tokenizer.ggml.eot_token_id", -1);
@@ -407,8 +428,11 @@ static Module *find_architecture(Bind *b, const char *own)
             return m;
         put(&known, "%s%s", known.len ? ", " : "", m->arch[0]);
     }
-    fail(b->s, b->file, "architecture '%s' is not known (%s); describe it in a text and give that with --arch=FILE.tir "
-         "(docs/adding.md)", b->arch, known.text);
+    fail(b->s, b->file,
+         "architecture '%s' is not known (%s); describe it in a text and give that with "
+         "--arch=FILE.tir "
+         "(docs/adding.md)",
+         b->arch, known.text);
 }
 
 static void open_file(Bind *b, const char *path, const char *i2s_layout)
@@ -445,9 +469,12 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     open_file(&b, path, o->i2s_layout);
     Module *m = b.m = find_architecture(&b, o->arch_path);
     if (m->facts & FACT_BOUND)
-        fail(s, loc_file(s, o->arch_path), "--arch wants an architecture; this text is a module that is bound already");
+        fail(s, loc_file(s, o->arch_path),
+             "--arch wants an architecture; this text is a module that is bound already");
     if (gguf_tensor_count(b.g) == 0)
-        fail(s, b.file, "there is not one tensor in this file: it holds a vocabulary or metadata only, nothing to compile");
+        fail(s, b.file,
+             "there is not one tensor in this file: it holds a vocabulary or metadata only, "
+             "nothing to compile");
     resolve_symbols(&b);
     limit_context(m, o->context);
     resolve_from_shapes(&b);
@@ -480,15 +507,19 @@ void bind_weights(Module *m, const char *path)
 {
     Bind b = {.s = m->s, .m = m};
     if (!m->source && !path)
-        fail(m->s, (Loc){m->text, 1, 1}, "this text names no model file, so there are no weights to emit");
+        fail(m->s, (Loc){m->text, 1, 1},
+             "this text names no model file, so there are no weights to emit");
     open_file(&b, path ? path : m->source, m->i2s_layout);
     if (gguf_hash(b.g) != m->hash)
-        fail(m->s, b.file, "this is not the file that %s was made from: its XXH64 is %016llx, the text says %016llx",
+        fail(m->s, b.file,
+             "this is not the file that %s was made from: its XXH64 is %016llx, the text says "
+             "%016llx",
              m->text->path, (unsigned long long)gguf_hash(b.g), (unsigned long long)m->hash);
     for (Weight *w = m->weights; w; w = w->next) {
         const Type *declared = w->type;
         if (!w->is_state && w->pattern && !take_tensors(&b, w))
-            err(m->s, b.file, "the model has no tensor %s", expand(m->s, w->pattern, b.arch, w->first));
+            err(m->s, b.file, "the model has no tensor %s",
+                expand(m->s, w->pattern, b.arch, w->first));
         w->type = w->value.type = declared;
     }
     stop_on_errors(m->s);

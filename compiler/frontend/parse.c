@@ -55,7 +55,8 @@ const char *tir_string(Parse *p, const char *text, size_t len)
     size_t n = 0;
     for (size_t i = 1; i + 1 < len; i++) {
         unsigned hex;
-        if (text[i] == '\\' && text[i + 1] == 'x' && i + 4 < len && sscanf(text + i + 2, "%2x", &hex) == 1) {
+        if (text[i] == '\\' && text[i + 1] == 'x' && i + 4 < len &&
+            sscanf(text + i + 2, "%2x", &hex) == 1) {
             buf[n++] = (char)(hex ? hex : '?');
             i += 3;
         } else {
@@ -70,13 +71,15 @@ Fmt tir_fmt(Parse *p, TirPlace at, const char *word)
 {
     Fmt f = fmt_by_name(word);
     if (f == FMT_COUNT)
-        err(p->s, tir_loc(p, at), "'%s' is not an element format; use any, f32, i8, i32, tern, ...", word);
+        err(p->s, tir_loc(p, at), "'%s' is not an element format; use any, f32, i8, i32, tern, ...",
+            word);
     return f == FMT_COUNT ? FMT_F32 : f;
 }
 
 Room tir_room(Parse *p, TirPlace at, const char *word)
 {
-    static const char *const rooms[] = {[ROOM_SHARED] = "shared", [ROOM_OWN] = "own", [ROOM_LOGITS] = "logits"};
+    static const char *const rooms[] = {
+        [ROOM_SHARED] = "shared", [ROOM_OWN] = "own", [ROOM_LOGITS] = "logits"};
     for (Room r = ROOM_SHARED; r <= ROOM_LOGITS; r++)
         if (!strcmp(rooms[r], word))
             return r;
@@ -199,8 +202,10 @@ void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
         w->layers.n = 0;
     }
     if (w->is_state ? w->type->rank != 3 : w->type->rank < 1 || w->type->rank > 2)
-        err(p->s, w->loc, w->is_state ? "@%s: a state has three dimensions, f32<G x C x E>"
-                                      : "@%s: a weight has one dimension or two", w->name);
+        err(p->s, w->loc,
+            w->is_state ? "@%s: a state has three dimensions, f32<G x C x E>"
+                        : "@%s: a weight has one dimension or two",
+            w->name);
     if (!w->is_state && !w->pattern && !w->has_const)
         err(p->s, tir_loc(p, at), "@%s names no tensor: write = \"tensor name\"", w->name);
 }
@@ -251,8 +256,10 @@ Value *tir_operand(Parse *p, TirPlace at, const char *name, bool symbol)
     struct Bound *b = p->capbound ? &p->bound[bound_slot(p, name)] : NULL;
     if (b && b->name && b->block)
         return b->value;
-    err(p->s, tir_loc(p, at), b && b->name ? "%%%s is not visible here: it belongs to a layers body"
-                                           : "%%%s is not defined above", name);
+    err(p->s, tir_loc(p, at),
+        b && b->name ? "%%%s is not visible here: it belongs to a layers body"
+                     : "%%%s is not defined above",
+        name);
     return NULL;
 }
 
@@ -271,7 +278,8 @@ void tir_func_begin(Parse *p, TirPlace at, const char *name)
         err(p->s, tir_loc(p, at), "@%s is defined twice", name);
     p->func = func_add(p->m, name);
     if (p->func->form == FORM_FORWARD && strcmp(name, form_name[FORM_FORWARD]))
-        err(p->s, tir_loc(p, at), "a function is @forward or one of its forms @decode, @prefill, @score");
+        err(p->s, tir_loc(p, at),
+            "a function is @forward or one of its forms @decode, @prefill, @score");
     p->block = p->func->body;
     p->bound = NULL;
     p->nbound = p->capbound = 0;
@@ -324,7 +332,8 @@ static bool take_operands(Op *op, List operands)
 static void check_results(Parse *p, Op *op, List results)
 {
     if (results.n != op->nout && results.n)
-        err(p->s, op->loc, "%s gives %d results, %d types stand here", op_info[op->code].name, op->nout, results.n);
+        err(p->s, op->loc, "%s gives %d results, %d types stand here", op_info[op->code].name,
+            op->nout, results.n);
     for (int i = 0; i < results.n && i < op->nout; i++) {
         const Result *r = results.item[i];
         if (r->type != op->out[i]->type) {
@@ -340,7 +349,8 @@ static void check_results(Parse *p, Op *op, List results)
     }
 }
 
-/* The results of an op that could not be read: defined, so that their uses are no further errors. */
+/* The results of an op that could not be read: defined, so that their uses are no further errors.
+ */
 void tir_lost(Parse *p, TirPlace at, List outs)
 {
     for (int i = 0; i < outs.n; i++)
@@ -362,7 +372,8 @@ static bool well_placed(Parse *p, const Op *op)
     return false;
 }
 
-void tir_op(Parse *p, TirPlace at, List outs, const char *text, List operands, List attrs, List results)
+void tir_op(Parse *p, TirPlace at, List outs, const char *text, List operands, List attrs,
+            List results)
 {
     OpCode code = op_by_name(text);
     if (code == OP_COUNT) {
@@ -440,8 +451,8 @@ static void check_bound_op(Op *op, void *arg)
     Parse *p = arg;
     for (int i = 0; i < op->nattr; i++)
         if (op->attr[i].ref)
-            err(p->s, op->loc, "%s = %s has no number, and the facts call this module bound", op->attr[i].name,
-                op->attr[i].ref);
+            err(p->s, op->loc, "%s = %s has no number, and the facts call this module bound",
+                op->attr[i].name, op->attr[i].ref);
 }
 
 static void check_place(Op *op, void *arg)
@@ -449,10 +460,12 @@ static void check_place(Op *op, void *arg)
     Parse *p = arg;
     for (int i = 0; i < op->nout && op->code != OP_LAYERS; i++) {
         const Value *v = op->out[i];
-        int64_t size = value_bytes(p->m, v->type), room = v->room == ROOM_OWN ? p->m->own_bytes : p->m->shared_bytes;
+        int64_t size = value_bytes(p->m, v->type),
+                room = v->room == ROOM_OWN ? p->m->own_bytes : p->m->shared_bytes;
         bool inside = v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size;
         if (v->room == ROOM_NONE || (v->room != ROOM_LOGITS && !inside))
-            err(p->s, op->loc, "%%%s has no place in the scratch memory, and the facts call this module planned",
+            err(p->s, op->loc,
+                "%%%s has no place in the scratch memory, and the facts call this module planned",
                 v->name);
     }
 }
@@ -468,7 +481,8 @@ static void check_facts(Parse *p)
         err(p->s, top, "a packed or planned module has a model line, which gives its sizes");
     for (const Weight *w = m->facts ? m->weights : NULL; w; w = w->next)
         if (w->layers.sym || !type_is_bound(w->type))
-            err(p->s, w->loc, "@%s has no size in numbers, and the facts call this module bound", w->name);
+            err(p->s, w->loc, "@%s has no size in numbers, and the facts call this module bound",
+                w->name);
     for (const Func *f = m->facts && !p->s->nerror ? m->funcs : NULL; f; f = f->next) {
         walk(f->body, check_bound_op, p);
         if (m->facts & FACT_PLANNED)

@@ -374,7 +374,8 @@ static void name_in_op(Op *op, void *arg)
 const char *fresh_name(Func *f, const char *base)
 {
     for (int n = 1;; n++) {
-        struct NameUse u = {n == 1 ? name(f->module->s, base) : format(f->module->s, "%s_%d", base, n), false};
+        struct NameUse u = {
+            n == 1 ? name(f->module->s, base) : format(f->module->s, "%s_%d", base, n), false};
         for (int i = 0; i < f->body->narg; i++)
             u.found |= f->body->arg[i]->name == u.name;
         walk(f->body, name_in_op, &u);

@@ -126,7 +126,8 @@ static bool infer_table(Module *m, Op *op)
     if (!value_is(op, 0, FMT_I32, 0) || !f->narg || f->arg[0]->type->rank != 1)
         return wrong(m, op, "the position i32, in a function whose first parameter is i32<T>");
     if (!dim->ref && (dim->i < 2 || dim->i % 2 || dim->i > 65536)) {
-        err(m->s, op->loc, "rope_table: dim is an even number of at least 2, not %lld", (long long)dim->i);
+        err(m->s, op->loc, "rope_table: dim is an even number of at least 2, not %lld",
+            (long long)dim->i);
         return false;
     }
     Dim n = dim->ref ? dim_free(dim->ref) : (Dim){dim->i, NULL};
@@ -168,7 +169,8 @@ static bool mode_ok(Module *m, const Op *op)
     const char *mode = attr_word(op, "mode", "");
     if (!strcmp(mode, "neox") || !strcmp(mode, "norm"))
         return true;
-    err(m->s, op->loc, "mode is neox (pairs j, j + dim/2) or norm (pairs 2j, 2j + 1), not '%s'", mode);
+    err(m->s, op->loc, "mode is neox (pairs j, j + dim/2) or norm (pairs 2j, 2j + 1), not '%s'",
+        mode);
     return false;
 }
 
@@ -180,7 +182,8 @@ static bool infer_rope(Module *m, Op *op)
         return wrong(m, op, "f32<T x N> and a table f32<T x R>");
     Dim n = in(op, 0)->dim[1], r = in(op, 1)->dim[1];
     if (!heads->ref && !groups->ref && !n.sym && !r.sym &&
-        (heads->i < 1 || groups->i < 1 || heads->i % groups->i || n.n % heads->i || n.n / heads->i < r.n))
+        (heads->i < 1 || groups->i < 1 || heads->i % groups->i || n.n % heads->i ||
+         n.n / heads->i < r.n))
         return wrong(m, op, "heads that divide N, groups that divide heads, R within a head");
     op->out[0]->type = in(op, 0);
     return mode_ok(m, op);
@@ -202,7 +205,8 @@ static bool infer_store(Module *m, Op *op)
 static bool infer_attn(Module *m, Op *op)
 {
     const Attr *h = attr_find(op, "heads");
-    if (!value_is(op, 0, FMT_F32, 2) || !is_state(op, 1) || !is_state(op, 2) || in(op, 1) != in(op, 2))
+    if (!value_is(op, 0, FMT_F32, 2) || !is_state(op, 1) || !is_state(op, 2) ||
+        in(op, 1) != in(op, 2))
         return wrong(m, op, "queries f32<T x H*E> and two states f32<G x C x E>");
     Dim heads = h->ref ? dim_free(h->ref) : (Dim){h->i, NULL}, g = in(op, 1)->dim[0];
     if (!product(in(op, 0)->dim[1], heads, in(op, 1)->dim[2]) ||
@@ -304,10 +308,14 @@ static bool check_attrs(Module *m, Op *op)
         Attr *a = &op->attr[i];
         char kind = attr_kind(info->attrs, a->name, strlen(a->name));
         bool number = a->kind == ATTR_INT || a->ref;
-        if (!kind || (kind == 'i' && !number) || (kind == 'f' && !number && a->kind != ATTR_FLOAT) ||
+        if (!kind || (kind == 'i' && !number) ||
+            (kind == 'f' && !number && a->kind != ATTR_FLOAT) ||
             (kind == 's' && a->kind != ATTR_WORD)) {
-            err(m->s, op->loc, kind ? "%s: %s is %s" : "%s has no attribute %s; it takes: %s", info->name,
-                a->name, kind ? attr_kind_name(kind) : *info->attrs ? info->attrs : "none");
+            err(m->s, op->loc, kind ? "%s: %s is %s" : "%s has no attribute %s; it takes: %s",
+                info->name, a->name,
+                kind           ? attr_kind_name(kind)
+                : *info->attrs ? info->attrs
+                               : "none");
             return false;
         }
         if (kind == 'f' && a->kind == ATTR_INT)
@@ -336,8 +344,8 @@ static bool layer_exists(Module *m, const Op *op, const Weight *w)
     int64_t first = attr_int(around, "first", 0), count = attr_int(around, "count", 1);
     bool fits = w->is_state ? first + count <= w->count : first == w->first && count == w->count;
     if (w->count && !attr_find(around, "count")->ref && !fits)
-        err(m->s, op->loc, "@%s has layers %d to %d, the body runs over %d to %d", w->name, w->first,
-            w->first + w->count - 1, (int)first, (int)(first + count) - 1);
+        err(m->s, op->loc, "@%s has layers %d to %d, the body runs over %d to %d", w->name,
+            w->first, w->first + w->count - 1, (int)first, (int)(first + count) - 1);
     return !w->count || attr_find(around, "count")->ref || fits;
 }
 
@@ -345,8 +353,8 @@ bool op_infer(Module *m, Op *op)
 {
     const OpInfo *info = &op_info[op->code];
     if ((info->nin >= 0 && op->nin != info->nin) || (info->nout >= 0 && op->nout != info->nout)) {
-        err(m->s, op->loc, "%s takes %d operands and gives %d results; here are %d and %d", info->name,
-            info->nin, info->nout, op->nin, op->nout);
+        err(m->s, op->loc, "%s takes %d operands and gives %d results; here are %d and %d",
+            info->name, info->nin, info->nout, op->nin, op->nout);
         return false;
     }
     for (int i = 0; i < op->nin; i++)

@@ -25,8 +25,9 @@ static void put_string(Out *o, const char *text)
 /* Quoted where the lexer would see something else than one word. */
 static void put_word(Out *o, const char *text)
 {
-    static const char *const keywords[] = {"arch",   "model", "facts", "dim",    "const", "expect", "weight",
-                                           "state",  "func",  "layers", "from",  "at",    "x"};
+    static const char *const keywords[] = {"arch",   "model",  "facts", "dim",  "const",
+                                           "expect", "weight", "state", "func", "layers",
+                                           "from",   "at",     "x"};
     bool plain = isalpha((unsigned char)*text) || *text == '_';
     for (const char *c = text; *c; c++)
         plain &= isalnum((unsigned char)*c) || strchr("_.-", *c);
@@ -211,12 +212,13 @@ static void put_symbol(Out *o, const Symbol *y)
     put(o, "\n");
 }
 
-/* The sizes that `packed` and `planned` rest on stand in the model line: without it they are lost. */
+/* The sizes that `packed` and `planned` rest on stand in the model line: without it they are lost.
+ */
 static void put_facts(Out *o, const Module *m)
 {
     unsigned facts = m->title ? m->facts : m->facts & ~(unsigned)(FACT_PACKED | FACT_PLANNED);
     put(o, m->title || facts ? "facts" : "");
-#define FACT_PUT(name, text) put(o, facts & FACT_##name ? " " text : "");
+#define FACT_PUT(name, text) put(o, facts &FACT_##name ? " " text : "");
     FACTS(FACT_PUT)
 #undef FACT_PUT
     put(o, m->title || facts ? "\n" : "");

@@ -23,13 +23,15 @@ static void check_value(Check *k, const Op *op, const Value *v)
         REQUIRE(k, op, w->value.type == w->type, "weight and operand differ in type");
         return;
     }
-    REQUIRE(k, op, v->id >= 0 && v->id < k->f->nvalue && k->seen[v->id], "uses a value before its definition");
+    REQUIRE(k, op, v->id >= 0 && v->id < k->f->nvalue && k->seen[v->id],
+            "uses a value before its definition");
 }
 
 static void check_place(Check *k, const Op *op, const Value *v)
 {
     const Module *m = k->m;
-    int64_t size = value_bytes(m, v->type), room = v->room == ROOM_OWN ? m->own_bytes : m->shared_bytes;
+    int64_t size = value_bytes(m, v->type),
+            room = v->room == ROOM_OWN ? m->own_bytes : m->shared_bytes;
     REQUIRE(k, op, v->room != ROOM_NONE, "result has no place");
     if (v->room == ROOM_OWN || v->room == ROOM_SHARED)
         REQUIRE(k, op, v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size,
@@ -39,10 +41,13 @@ static void check_place(Check *k, const Op *op, const Value *v)
 static void check_op(Check *k, Op *op)
 {
     const OpInfo *info = &op_info[op->code];
-    REQUIRE(k, op, (info->nin < 0 || op->nin == info->nin) && (info->nout < 0 || op->nout == info->nout), "arity");
+    REQUIRE(k, op,
+            (info->nin < 0 || op->nin == info->nin) && (info->nout < 0 || op->nout == info->nout),
+            "arity");
     for (int i = 0; i < op->nin; i++)
         check_value(k, op, op->in[i]);
-    const Type *was[2] = {op->nout > 0 ? op->out[0]->type : NULL, op->nout > 1 ? op->out[1]->type : NULL};
+    const Type *was[2] = {op->nout > 0 ? op->out[0]->type : NULL,
+                          op->nout > 1 ? op->out[1]->type : NULL};
     REQUIRE(k, op, op_infer(k->m, op), "types do not follow from operands");
     for (int i = 0; i < op->nout && i < 2; i++)
         REQUIRE(k, op, op->out[i]->type == was[i], "result type is not the inferred one");
@@ -61,8 +66,10 @@ static void check_block(Check *k, Block *b)
         k->seen[b->arg[i]->id] = true;
     for (Op *op = b->first; op; op = op->next) {
         bool ends = op->code == OP_YIELD || op->code == OP_RETURN;
-        REQUIRE(k, op, op->block == b && ends == !op->next, "a block ends with its only yield or return");
-        REQUIRE(k, op, !ends || (op->code == OP_YIELD) == (b->owner != NULL), "yield or return in the wrong block");
+        REQUIRE(k, op, op->block == b && ends == !op->next,
+                "a block ends with its only yield or return");
+        REQUIRE(k, op, !ends || (op->code == OP_YIELD) == (b->owner != NULL),
+                "yield or return in the wrong block");
         check_op(k, op);
         if (op->body)
             check_block(k, op->body);
@@ -70,7 +77,8 @@ static void check_block(Check *k, Block *b)
             k->seen[op->out[i]->id] = true;
     }
     for (int i = 0; b->owner && i < b->narg; i++)
-        REQUIRE(k, b->last, b->last->in[i]->type == b->arg[i]->type, "yield changes a carried type");
+        REQUIRE(k, b->last, b->last->in[i]->type == b->arg[i]->type,
+                "yield changes a carried type");
     for (Op *op = b->owner ? b->first : NULL; op; op = op->next)
         for (int i = 0; i < op->nout; i++)
             k->seen[op->out[i]->id] = false;

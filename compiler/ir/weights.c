@@ -127,8 +127,8 @@ static void pack_block(const int8_t *codes, int64_t stride, uint8_t *out)
 {
     for (int r = 0; r < QROWS; r++, codes += stride, out += QCOLS / 4)
         for (int i = 0; i < QCOLS / 4; i++)
-            out[i] = (uint8_t)((codes[i] + 1) | (codes[i + 32] + 1) << 2 | (codes[i + 64] + 1) << 4 |
-                               (codes[i + 96] + 1) << 6);
+            out[i] = (uint8_t)((codes[i] + 1) | (codes[i + 32] + 1) << 2 |
+                               (codes[i + 64] + 1) << 4 | (codes[i + 96] + 1) << 6);
 }
 
 static void put_f32(uint8_t *out, float v)
@@ -232,8 +232,11 @@ void bnw_write(Module *m, OutFile *f)
     file_write(f, m->vocab_tables, (size_t)m->vocab_size);
     file_write(f, zero, (size_t)(round_up(m->vocab_size, LINE) - m->vocab_size));
     m->vocab_hash = XXH64(m->vocab_tables, (size_t)m->vocab_size, 0);
-    bn_bnw header = {.abi = BN_ABI, .order = 0x01020304, .bytes = (uint64_t)m->weight_bytes,
-                     .hash = m->bnw_hash, .vocab_hash = m->vocab_hash};
+    bn_bnw header = {.abi = BN_ABI,
+                     .order = 0x01020304,
+                     .bytes = (uint64_t)m->weight_bytes,
+                     .hash = m->bnw_hash,
+                     .vocab_hash = m->vocab_hash};
     memcpy(header.magic, BN_BNW_MAGIC, sizeof header.magic);
     file_rewrite(f, 0, &header, sizeof header);
 }

@@ -68,7 +68,8 @@ static bool attrs_equal(const Op *a, const Op *b)
     bool same = a->nattr == b->nattr;
     for (int i = 0; same && i < a->nattr; i++) {
         const Attr *x = &a->attr[i], *y = attr_find(b, x->name);
-        same = y && x->kind == y->kind && x->i == y->i && x->f == y->f && x->s == y->s && x->ref == y->ref;
+        same = y && x->kind == y->kind && x->i == y->i && x->f == y->f && x->s == y->s &&
+               x->ref == y->ref;
     }
     return same;
 }
@@ -92,7 +93,8 @@ static void merge_op(Op *op, void *arg)
     int *merged = arg;
     if (!(op_info[op->code].flags & OPF_PURE))
         return;
-    for (Op *before = op->prev; before && !(reads_state(op) && op_info[before->code].flags & OPF_EFFECT);
+    for (Op *before = op->prev;
+         before && !(reads_state(op) && op_info[before->code].flags & OPF_EFFECT);
          before = before->prev)
         if (ops_equal(before, op)) {
             for (int i = 0; i < op->nout; i++)

@@ -24,7 +24,7 @@ typedef struct Life { /* of one value, by Value.id */
     Room room;
 } Life;
 
-typedef struct Touch { /* shared bytes since the last barrier */
+typedef struct Touch {   /* shared bytes since the last barrier */
     const Weight *state; /* NULL: scratch */
     int64_t from, to;
     bool wrote;
@@ -92,7 +92,8 @@ static void live_block(Plan *p, Block *b)
         if (op->code == OP_RETURN)
             p->life[op->in[0]->id].room = ROOM_LOGITS;
         for (int i = 0; i < op->nout; i++)
-            birth(p, op->out[i], op->code == OP_LAYERS || !repeated(op, i) ? ROOM_SHARED : ROOM_OWN);
+            birth(p, op->out[i],
+                  op->code == OP_LAYERS || !repeated(op, i) ? ROOM_SHARED : ROOM_OWN);
         if (!op->body)
             continue;
         for (int i = 0; i < op->body->narg; i++)
@@ -113,7 +114,8 @@ static bool may_overwrite(Plan *p, const Op *op, int k, int now)
 {
     const Value *v = op->in[k], *y = op->out[0];
     const Life *l = &p->life[v->weight ? 0 : root(p, v->id)], *r = &p->life[y->id];
-    return !v->weight && l->value && l->dies == now && l->size == r->size && l->room == r->room && v->type == y->type;
+    return !v->weight && l->value && l->dies == now && l->size == r->size && l->room == r->room &&
+           v->type == y->type;
 }
 
 static void overwrite_block(Plan *p, Block *b)
@@ -142,7 +144,8 @@ static void carry_block(Plan *p, Block *b)
 static bool same_share(const Op *a, const Op *b)
 {
     Split s = op_info[a->code].split;
-    return s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split && dim_equal(op_units(a), op_units(b));
+    return s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split &&
+           dim_equal(op_units(a), op_units(b));
 }
 
 /* What an op reads stays in place until the last of the ops that follow with the same share:
@@ -211,7 +214,8 @@ static bool copy_carried(Plan *p, Op *op)
     }
     /* Only now, when no yield reads a carried value itself: copies of copies end its life. */
     for (int i = 0; i < op->nin; i++)
-        if (!renewed(p, op, i) && group_of(p, op->body->arg[i])->dies >= p->life[yield->in[i]->id].born) {
+        if (!renewed(p, op, i) &&
+            group_of(p, op->body->arg[i])->dies >= p->life[yield->in[i]->id].born) {
             yield->in[i] = insert_copy(p, yield, yield->in[i]);
             return true;
         }
@@ -250,7 +254,8 @@ static void find_lives(Plan *p)
         if (!repair(p))
             break;
         if (tries > 64)
-            fail(p->m->s, p->f->body->first->loc, "@%s: layers hands its carried values around in a circle", p->f->name);
+            fail(p->m->s, p->f->body->first->loc,
+                 "@%s: layers hands its carried values around in a circle", p->f->name);
     }
     carry_block(p, p->f->body);
     p->now = 0;
@@ -304,8 +309,8 @@ static void place_all(Plan *p)
 /* Two shares that fall to the same thread piece by piece: the same bytes, cut the same way. */
 static bool aligned(const Touch *a, const Touch *b)
 {
-    return a->from == b->from && a->to == b->to && a->split == b->split && dim_equal(a->units, b->units) &&
-           (a->split == SPLIT_TOKENS || a->split == SPLIT_GROUPS);
+    return a->from == b->from && a->to == b->to && a->split == b->split &&
+           dim_equal(a->units, b->units) && (a->split == SPLIT_TOKENS || a->split == SPLIT_GROUPS);
 }
 
 /* Whether `t` has to wait for something that happened since the last barrier. */
@@ -325,7 +330,9 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
     bool repeats = op->nout > 0;
     for (int i = 0; i < op->nout; i++)
         repeats &= op->out[i]->room == ROOM_OWN;
-    *t = (Touch){.wrote = wrote, .split = repeats ? SPLIT_NONE : op_info[op->code].split, .units = op_units(op)};
+    *t = (Touch){.wrote = wrote,
+                 .split = repeats ? SPLIT_NONE : op_info[op->code].split,
+                 .units = op_units(op)};
     if (v->weight) {
         t->state = v->weight;
         t->to = 1;

@@ -20,9 +20,10 @@ static void check_codes(Module *m, const Tensor *t)
         for (int64_t i = 0; i < k; i++)
             bad |= code[i] == 2;
         if (bad) {
-            err(m->s, loc_file(m->s, m->source), "tensor %s holds a code that %s does not define: the file is "
-                "damaged or, for i2_s, of another layout (--i2s-layout=x128, arm64 or row4)", t->name,
-                fmt_info[t->fmt].name);
+            err(m->s, loc_file(m->s, m->source),
+                "tensor %s holds a code that %s does not define: the file is "
+                "damaged or, for i2_s, of another layout (--i2s-layout=x128, arm64 or row4)",
+                t->name, fmt_info[t->fmt].name);
             return;
         }
     }
@@ -38,7 +39,8 @@ static bool scales_agree(Module *m, const Tensor *t)
     for (int64_t at = 0; at < n; at += step) {
         float s = tensor_scale(t, at);
         if (!isfinite(s)) {
-            err(m->s, loc_file(m->s, m->source), "tensor %s has a scale that is not finite: the file is damaged", t->name);
+            err(m->s, loc_file(m->s, m->source),
+                "tensor %s has a scale that is not finite: the file is damaged", t->name);
             return true;
         }
         first = first == 0 ? s : first;
@@ -57,8 +59,9 @@ static void check_floats(Module *m, const Tensor *t)
         tensor_floats(t, at, k, part);
         for (int64_t i = 0; i < k; i++)
             if (!isfinite(part[i])) {
-                err(m->s, loc_file(m->s, m->source), "tensor %s holds %f at %lld: the file is damaged", t->name,
-                    (double)part[i], (long long)(at + i));
+                err(m->s, loc_file(m->s, m->source),
+                    "tensor %s holds %f at %lld: the file is damaged", t->name, (double)part[i],
+                    (long long)(at + i));
                 return;
             }
     }
@@ -212,7 +215,8 @@ void pass_quant(Module *m, const Target *target)
     }
     stop_on_errors(m->s);
     if (made)
-        note(m->s, "quant: %d float tensors made ternary by absmean (w = round(w / mean|w|))", made);
+        note(m->s, "quant: %d float tensors made ternary by absmean (w = round(w / mean|w|))",
+             made);
     cut_if_mixed(m, mixed);
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, to_ternary, m);

@@ -11,7 +11,8 @@
 #define PACKED FACT_PACKED
 #define PLANNED FACT_PLANNED
 const Pass passes[] = {
-#define PASS(name, level, needs, gives, breaks, what) {#name, level, needs, gives, breaks, pass_##name, what},
+#define PASS(name, level, needs, gives, breaks, what)                                              \
+    {#name, level, needs, gives, breaks, pass_##name, what},
 #include "passes/passes.def"
 #undef PASS
 };
@@ -28,7 +29,7 @@ static const Pass *pass_named(const char *name, size_t len)
 static const char *fact_names(Session *s, unsigned facts)
 {
     Out o = {.s = s};
-#define FACT_LIST(name, text) put(&o, facts & FACT_##name ? " " text : "");
+#define FACT_LIST(name, text) put(&o, facts &FACT_##name ? " " text : "");
     FACTS(FACT_LIST)
 #undef FACT_LIST
     const char *list = name(s, o.text ? o.text : "");
@@ -40,8 +41,9 @@ static void run_pass(Module *m, const Pass *p, const Target *target, const PassO
 {
     Session *s = m->s;
     if (p->needs & ~m->facts)
-        fail(s, (Loc){m->text, 0, 0}, "pass %s needs a module that is%s; run the passes before it first",
-             p->name, fact_names(s, p->needs & ~m->facts));
+        fail(s, (Loc){m->text, 0, 0},
+             "pass %s needs a module that is%s; run the passes before it first", p->name,
+             fact_names(s, p->needs & ~m->facts));
     p->run(m, target);
     stop_on_errors(s);
     m->facts = (m->facts & ~p->breaks) | p->gives;
@@ -61,22 +63,26 @@ static void run_named(Module *m, const Target *target, const PassOptions *o)
         size_t len = strcspn(at, ",");
         const Pass *p = pass_named(at, len);
         if (!p)
-            fail(m->s, (Loc){0}, "there is no pass '%.*s'; `bnc help passes` lists them", (int)len, at);
+            fail(m->s, (Loc){0}, "there is no pass '%.*s'; `bnc help passes` lists them", (int)len,
+                 at);
         run_pass(m, p, target, o);
     }
 }
 
 void passes_run(Module *m, const Target *target, const PassOptions *o)
 {
-    if (o->print_after && strcmp(o->print_after, "all") && !pass_named(o->print_after, strlen(o->print_after)))
-        fail(m->s, (Loc){0}, "there is no pass '%s' to print after; `bnc help passes` lists them", o->print_after);
+    if (o->print_after && strcmp(o->print_after, "all") &&
+        !pass_named(o->print_after, strlen(o->print_after)))
+        fail(m->s, (Loc){0}, "there is no pass '%s' to print after; `bnc help passes` lists them",
+             o->print_after);
     if (o->names) {
         run_named(m, target, o);
     } else {
         if (m->vocab && !m->vocab_tables) /* a text has weights' places, but no tokenizer tables */
             m->facts &= ~(unsigned)FACT_PACKED;
         for (int i = 0; i < npass; i++)
-            if (passes[i].level <= o->level && (passes[i].gives == 0 || passes[i].gives & ~m->facts))
+            if (passes[i].level <= o->level &&
+                (passes[i].gives == 0 || passes[i].gives & ~m->facts))
                 run_pass(m, &passes[i], target, o);
     }
     module_verify(m, "the last pass");

@@ -40,8 +40,9 @@ void *realloc(void *p, size_t n)
 
 /* The library's own runtime, by name. */
 #define API(F)                                                                                     \
-    F(bn_open) F(bn_close) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score)           \
-    F(bn_rewind) F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)
+    F(bn_open)                                                                                     \
+    F(bn_close) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind)         \
+        F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -140,12 +141,14 @@ static void check_cuts(Lib *l, const int *tokens, int n, const float *scored)
         for (int at = 0; at < n; at += cut) {
             int k = n - at < cut ? n - at : cut;
             assert_int_equal(l->bn_eval(l->s, tokens + at, k, &logits), BN_OK);
-            assert_memory_equal(logits, scored + (size_t)(at + k - 1) * (size_t)v, sizeof(float) * (size_t)v);
+            assert_memory_equal(logits, scored + (size_t)(at + k - 1) * (size_t)v,
+                                sizeof(float) * (size_t)v);
         }
         assert_int_equal(l->bn_position(l->s), n);
         assert_int_equal(l->bn_rewind(l->s, n / 2), BN_OK);
         assert_int_equal(l->bn_eval(l->s, tokens + n / 2, n - n / 2, &logits), BN_OK);
-        assert_memory_equal(logits, scored + (size_t)(n - 1) * (size_t)v, sizeof(float) * (size_t)v);
+        assert_memory_equal(logits, scored + (size_t)(n - 1) * (size_t)v,
+                            sizeof(float) * (size_t)v);
         stop(l);
     }
 }
@@ -168,7 +171,8 @@ static void check_synth(Lib *l)
     double sd = sqrt(square / v - sum / v * sum / v);
     for (int p = 0; p < n; p++) {
         for (int i = 0; i < (p == n - 1 ? v : 16); i++) {
-            double want = p == n - 1 ? number(last, i) : number(json_array_get(first16, (size_t)p), i);
+            double want =
+                p == n - 1 ? number(last, i) : number(json_array_get(first16, (size_t)p), i);
             double d = fabs(x[p * v + i] - want);
             off += d * d;
             count++;
@@ -179,7 +183,8 @@ static void check_synth(Lib *l)
             assert_int_equal(argmax(x + p * v, v), best[p]);
     }
     double rms = sqrt(off / count) / sd;
-    print_message("%s: rms %.5f sd, largest %.5f, position 0 %.6f\n", l->name, rms, worst / sd, at0 / sd);
+    print_message("%s: rms %.5f sd, largest %.5f, position 0 %.6f\n", l->name, rms, worst / sd,
+                  at0 / sd);
     assert_true(at0 < 1e-3 * sd);
     assert_true(rms < (strstr(l->name, "synth-tiny-llama") ? 0.06 : 0.03));
     assert_true(worst < 0.4 * sd);
@@ -196,10 +201,13 @@ static void check_prompt(Lib *l, const json_t *p)
     int n, steps, v = vocab(l), *tokens = ints(json_object_get(p, "tokens"), &n);
     int *greedy = ints(json_object_get(p, "greedy"), &steps);
     const char *text = json_string_value(json_object_get(p, "text"));
-    const json_t *top = json_object_get(p, "last_top"), *margin = json_object_get(p, "greedy_margin");
+    const json_t *top = json_object_get(p, "last_top"),
+                 *margin = json_object_get(p, "greedy_margin");
     int32_t got[BN_TOKEN_ROOM(512)];
     size_t ngot;
-    assert_int_equal(l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got, sizeof got / sizeof *got, &ngot), BN_OK);
+    assert_int_equal(l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got,
+                                    sizeof got / sizeof *got, &ngot),
+                     BN_OK);
     assert_int_equal(ngot, n);
     assert_memory_equal(got, tokens, sizeof(int32_t) * (size_t)n);
     start(l, 2);
@@ -211,7 +219,8 @@ static void check_prompt(Lib *l, const json_t *p)
         square += (double)logits[i] * logits[i];
     }
     double sd = sqrt(square / v - sum / v * sum / v);
-    assert_true(fabs(sqrt(square) - json_number_value(json_object_get(p, "logit_l2"))) < 0.03 * sd * sqrt(v));
+    assert_true(fabs(sqrt(square) - json_number_value(json_object_get(p, "logit_l2"))) <
+                0.03 * sd * sqrt(v));
     for (int i = 0; i < 10; i++) {
         const json_t *pair = json_array_get(top, (size_t)i);
         assert_true(fabs(logits[(int)number(pair, 0)] - number(pair, 1)) < 0.4 * sd);
@@ -248,7 +257,8 @@ static double check_excerpt(Lib *l, const json_t *e)
 
 static void check_trained(Lib *l)
 {
-    const json_t *prompts = json_object_get(l->golden, "prompts"), *nll = json_object_get(l->golden, "nll");
+    const json_t *prompts = json_object_get(l->golden, "prompts"),
+                 *nll = json_object_get(l->golden, "nll");
     double off = 0;
     for (size_t i = 0; i < json_array_size(prompts); i++)
         check_prompt(l, json_array_get(prompts, i));
@@ -303,7 +313,8 @@ int main(int argc, char **argv)
         return 1;
     golden_dir = argv[1];
     for (int i = 2; i < argc; i++)
-        tests[i - 2] = (struct CMUnitTest){strrchr(argv[i], '/') + 1, test_library, NULL, NULL, argv[i]};
+        tests[i - 2] =
+            (struct CMUnitTest){strrchr(argv[i], '/') + 1, test_library, NULL, NULL, argv[i]};
     int failed = _cmocka_run_group_tests("golden", tests, (size_t)argc - 2, NULL, NULL);
     free(tests);
     return failed != 0;

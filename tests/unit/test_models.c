@@ -79,8 +79,8 @@ static void compare(const char *a, const char *b, double tolerance)
         differ += compare_codes(&p, t, o);
         compared += t->rows * t->cols;
     }
-    print_message("%s, %s: %lld of %lld codes differ, scales by %.2e at most\n", a, b, (long long)differ,
-                  (long long)compared, worst);
+    print_message("%s, %s: %lld of %lld codes differ, scales by %.2e at most\n", a, b,
+                  (long long)differ, (long long)compared, worst);
     assert_true(compared > 0);
     assert_true(worst < tolerance);
     session_end(&p.s);
