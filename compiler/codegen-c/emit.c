@@ -339,12 +339,6 @@ static void put_function(Emit *e, Func *f)
 
 /* ---- the file around them ---- */
 
-static const char *file_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static int64_t parameters(const Module *m)
 {
     int64_t n = 0;

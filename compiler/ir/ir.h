@@ -102,6 +102,7 @@ void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n);
 void file_commit(OutFile *f);
 void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
 bool file_exists(const char *path);
+const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
 

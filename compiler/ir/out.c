@@ -346,3 +346,9 @@ bool file_exists(const char *path)
 {
     return access(path, R_OK) == 0;
 }
+
+const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
