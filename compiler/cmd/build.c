@@ -29,8 +29,7 @@ const char *temp_dir(Session *s)
 {
     const char *base = getenv("TMPDIR");
     const char *pattern = format(s, "%s/bnc-XXXXXX", base && *base ? base : "/tmp");
-    char *dir = NEW_ARRAY(s, char, strlen(pattern) + 1);
-    strcpy(dir, pattern);
+    char *dir = scratch_copy(s, pattern);
     if (!mkdtemp(dir))
         fail(s, (Loc){0}, "cannot make a temporary folder %s: %s", dir, strerror(errno));
     session_defer(s, remove_dir, dir);

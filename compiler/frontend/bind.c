@@ -319,15 +319,6 @@ static void bind_op(Op *op, void *arg)
     }
 }
 
-static void drop_unused(Module *m)
-{
-    for (Weight **w = &m->weights; *w;)
-        if ((*w)->used)
-            w = &(*w)->next;
-        else
-            *w = (*w)->next;
-}
-
 /* The one thing that no file says of itself (formats.md: three layouts, one type id). */
 static void note_layout(Bind *b)
 {
@@ -486,7 +477,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     stop_on_errors(s);
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, bind_op, &b);
-    drop_unused(m);
+    weights_keep_used(m);
     if (!module_infer(m))
         give_up(s);
     note_layout(&b);

@@ -92,6 +92,15 @@ Weight *weight_add(Module *m, const char *name, const Type *type)
     return *end = w;
 }
 
+void weights_keep_used(Module *m)
+{
+    for (Weight **w = &m->weights; *w;)
+        if ((*w)->used)
+            w = &(*w)->next;
+        else
+            *w = (*w)->next;
+}
+
 Func *func_find(const Module *m, const char *name)
 {
     for (Func *f = m->funcs; f; f = f->next)

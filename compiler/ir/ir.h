@@ -62,6 +62,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
 /* The user's mistakes: path:line:col: error: text, the source line and a caret. err goes on (a
  * parser reports several), fail does not return. Texts say what was found, what was expected and
@@ -342,6 +343,7 @@ bool dim_equal(Dim a, Dim b);
 Symbol *symbol_find(const Module *m, const char *name);
 Weight *weight_find(const Module *m, const char *name);
 Weight *weight_add(Module *m, const char *name, const Type *type);
+void weights_keep_used(Module *m); /* unlists those whose `used` is false */
 Func *func_find(const Module *m, const char *name);
 Func *func_add(Module *m, const char *name);
 Block *block_new(Func *f, Op *owner);

@@ -222,7 +222,7 @@ static void file_abandon(void *arg)
 /* Opens the file beside the target, with the rights that fopen would have given. */
 static void open_beside(OutFile *f)
 {
-    char *temp = (char *)format(f->s, "%s.tmp-XXXXXX", f->path);
+    char *temp = scratch_copy(f->s, format(f->s, "%s.tmp-XXXXXX", f->path));
     int fd = mkstemp(temp);
     if (fd < 0)
         file_fail(f, "create it there");

@@ -200,6 +200,12 @@ const char *format(Session *s, const char *fmt, ...)
     return intern(s, p, (size_t)n);
 }
 
+char *scratch_copy(Session *s, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    return memcpy(alloc(s, n), text, n);
+}
+
 /* ---- messages ---- */
 
 enum { ERRORS_SHOWN = 20, WINDOW = 96 };

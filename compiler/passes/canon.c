@@ -127,11 +127,7 @@ static void drop_weights(Module *m)
         for (Weight *w = m->weights; w; w = w->next)
             w->used |= w->value.nuse > 0;
     }
-    for (Weight **w = &m->weights; *w;)
-        if ((*w)->used)
-            w = &(*w)->next;
-        else
-            *w = (*w)->next;
+    weights_keep_used(m);
 }
 
 void pass_canon(Module *m, const Target *target)

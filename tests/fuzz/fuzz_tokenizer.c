@@ -18,13 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(x)                                                                                    \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "must.h"
 
 enum { MOST = 400 };
 typedef struct Source {
