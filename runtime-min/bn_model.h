@@ -24,7 +24,19 @@ extern "C" {
 #define BN_ABI 1 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
-#define BN_ISAS(I) I(AVX2, 0, "avx2") I(FMA, 1, "fma") I(F16C, 2, "f16c")
+#define BN_ISAS(I)                                                                                 \
+    I(AVX2, 0, "avx2")                                                                             \
+    I(FMA, 1, "fma")                                                                               \
+    I(F16C, 2, "f16c")                                                                             \
+    I(AVX_VNNI, 3, "avxvnni")                                                                      \
+    I(AVX512, 4, "avx512f,avx512bw,avx512dq,avx512vl")                                             \
+    I(AVX512_VNNI, 5, "avx512vnni")                                                                \
+    I(AVX512_VBMI, 6, "avx512vbmi")                                                                \
+    I(AMX_INT8, 7, "amx-tile,amx-int8")                                                            \
+    I(NEON, 8, "neon")                                                                             \
+    I(DOTPROD, 9, "dotprod")                                                                       \
+    I(I8MM, 10, "i8mm")                                                                            \
+    I(SIMD128, 11, "simd128")
 enum {
 #define BN_ISA_ENUM(name, bit, text) BN_ISA_##name = 1 << bit,
     BN_ISAS(BN_ISA_ENUM)

@@ -46,7 +46,7 @@
 #ifndef BN_VOCAB_H
 #define BN_VOCAB_H
 
-#include "bn.h"
+#include "bn_model.h"
 
 #define BN_VOCAB_MAGIC 0x1a564e42u /* "BNV\x1a" */
 #define BN_VOCAB_VERSION 1u
@@ -115,7 +115,7 @@ static inline const void *bn_vocab_table(const bn_vocab *v, int table)
 }
 
 /* Slots of a hash table with `entries` entries: load at most 2/3. */
-static inline uint64_t bn_vocab_slots(uint64_t entries)
+BN_INLINE uint64_t bn_vocab_slots(uint64_t entries)
 {
     return entries + entries / 2 + 1;
 }

@@ -1,16 +1,27 @@
 /* chunks.c: kernels are real C files (kernels/), cut into chunks by `//@ name : needs` lines. A
- * model gets the chunks it calls and those they need, in the order of the files. */
+ * model gets the chunks it calls and those they need, in the order of files.def, each file's under
+ * the instruction sets it was written for. */
 #include <string.h>
 
+#include "bn_model.h"
 #include "codegen-c/codegen.h"
 
-static const char *const files[] = {"kernels/scalar.c", "kernels/avx2.c"};
+static const struct File {
+    const char *path;
+    uint32_t isa;
+    const char *header;
+} files[] = {
+#define KFILE(path, isa, header) {path, isa, header},
+#include "codegen-c/files.def"
+#undef KFILE
+};
 enum { NFILE = sizeof files / sizeof *files };
 
 typedef struct Chunk {
     const char *name, *needs, *text; /* each ends where its length says */
     int name_len, needs_len;
     size_t text_len;
+    int file;
     bool used;
 } Chunk;
 typedef struct Chunks {
@@ -19,11 +30,11 @@ typedef struct Chunks {
     int n;
 } Chunks;
 
-static void cut(Chunks *c, const char *text, size_t size)
+static void cut(Chunks *c, int file, const char *text, size_t size)
 {
     const char *at = strstr(text, "\n//@ ");
     while (at) {
-        Chunk k = {.name = at + 5};
+        Chunk k = {.name = at + 5, .file = file};
         const char *line = strchr(k.name, '\n'), *next = strstr(k.name, "\n//@ ");
         k.name_len = (int)strcspn(k.name, " :\n");
         k.needs = k.name + k.name_len + strspn(k.name + k.name_len, " :");
@@ -61,17 +72,44 @@ static void use_kernel(Op *op, void *arg)
         use(arg, op->kernel->symbol, (int)strlen(op->kernel->symbol));
 }
 
+static bool file_used(const Chunks *c, int file)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->chunk[i].used && c->chunk[i].file == file)
+            return true;
+    return false;
+}
+
+static void put_headers(const Chunks *c, Out *out)
+{
+    const char *last = "";
+    for (int i = 0; i < NFILE; i++)
+        if (file_used(c, i) && *files[i].header && strcmp(files[i].header, last)) {
+            put(out, "#include <%s>\n", files[i].header);
+            last = files[i].header;
+        }
+    put(out, "\n");
+}
+
 void emit_kernels(const Module *m, Out *out)
 {
     Chunks c = {.s = m->s};
     for (int i = 0; i < NFILE; i++) {
         size_t size;
-        const char *text = embedded_file(files[i], &size);
-        cut(&c, text, size);
+        const char *text = embedded_file(files[i].path, &size);
+        cut(&c, i, text, size);
     }
     for (const Func *f = m->funcs; f; f = f->next)
         walk(f->body, use_kernel, &c);
-    for (int i = 0; i < c.n; i++)
-        if (c.chunk[i].used)
-            put_bytes(out, c.chunk[i].text, c.chunk[i].text_len);
+    put_headers(&c, out);
+    for (int file = 0; file < NFILE; file++) {
+        if (!file_used(&c, file))
+            continue;
+        put(out, "/* ---- %s ---- */\n\n", files[file].path);
+        emit_isa(files[file].isa, out);
+        for (int i = 0; i < c.n; i++)
+            if (c.chunk[i].used && c.chunk[i].file == file)
+                put_bytes(out, c.chunk[i].text, c.chunk[i].text_len);
+        emit_isa_end(files[file].isa, out);
+    }
 }

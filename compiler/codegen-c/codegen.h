@@ -4,6 +4,9 @@
 
 #include "ir/ir.h"
 
+/* What kernels.def, files.def and targets.def call by one name. */
+#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
+
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);
 const Target *target_at(int i); /* the named ones; NULL after the last */
@@ -25,7 +28,12 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out);
 
 void emit_runtime(Out *out); /* the runtime and its command line as one C file */
 
-/* chunks.c: the kernels a model uses, with what they need, in the order of their files. */
+/* chunks.c: the kernels a model uses, with what they need, in the order of their files, and the
+ * headers that these ask for. */
 void emit_kernels(const Module *m, Out *out);
+
+/* emit.c: what stands between the two is compiled for instruction sets beyond the baseline. */
+void emit_isa(uint32_t isa, Out *out);
+void emit_isa_end(uint32_t isa, Out *out);
 
 #endif

@@ -390,26 +390,28 @@ static void put_head(Emit *e)
            "*/\n");
 }
 
-static void put_isa(Emit *e)
+/* Bits that every compiler for that architecture has on are named, but not asked for. */
+#define BASELINE 0u
+
+void emit_isa(uint32_t isa, Out *o)
 {
-    Out *o = e->out;
-    if (!e->target->isa)
+    Out list = {.s = o->s};
+    if (!(isa & ~BASELINE))
         return;
-    Out list = {.s = e->m->s};
-    put_isa_names(&list, e->target->isa, "", ",");
+    put_isa_names(&list, isa & ~BASELINE, "", ",");
     put(o,
         "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
         "apply_to = function)\n"
-        "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n",
+        "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n\n",
         list.text, list.text);
     out_free(&list);
 }
 
-static void put_isa_end(Emit *e)
+void emit_isa_end(uint32_t isa, Out *o)
 {
-    if (e->target->isa)
-        put(e->out, "#if defined(__clang__)\n#pragma clang attribute pop\n#elif defined(__GNUC__)\n"
-                    "#pragma GCC pop_options\n#endif\n\n");
+    if (isa & ~BASELINE)
+        put(o, "#if defined(__clang__)\n#pragma clang attribute pop\n#elif defined(__GNUC__)\n"
+               "#pragma GCC pop_options\n#endif\n\n");
 }
 
 static void put_weights(Emit *e)
@@ -593,16 +595,14 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         emit_runtime(out);
         put(out, "\n/* ==== the model ==== */\n\n");
     }
-    put(out, "#include <math.h>\n#include <string.h>\n%s\n%s",
-        target->isa ? "#include <immintrin.h>\n" : "",
+    put(out, "#include <math.h>\n#include <string.h>\n\n%s",
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
-    put_isa(&e);
-    put(out, "\n/* ---- kernels ---- */\n\n");
     emit_kernels(m, out);
     put_weights(&e);
+    emit_isa(target->isa, out);
     for (Func *f = m->funcs; f; f = f->next)
         put_function(&e, f);
-    put_isa_end(&e);
+    emit_isa_end(target->isa, out);
     put_embedded(&e);
     put_descriptor(&e);
     if (o->amalgamate)

@@ -5,10 +5,15 @@
 #include "bn_model.h"
 #include "codegen-c/codegen.h"
 
-#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
+/* ---- scratch that kernels ask for: bytes a thread, for n rows, k columns, t tokens ---- */
+
+#define work_NONE NULL
+#define work_LUT3 NULL
+enum { TABLES_NONE = false, TABLES_LUT3 = true };
 
 static const Kernel kernels[] = {
-#define KERNEL(op, weight, isa, mr, symbol) {OP_##op, FMT_##weight, isa, mr, #symbol},
+#define KERNEL(op, weight, isa, form, mr, work, symbol)                                            \
+    {OP_##op, FMT_##weight, isa, FORMS_##form, mr, TABLES_##work, work_##work, #symbol},
 #include "codegen-c/kernels.def"
 #undef KERNEL
 };

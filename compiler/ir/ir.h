@@ -411,11 +411,16 @@ int64_t value_bytes(const Module *m, const Type *t);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 
+enum { FORMS_ONE = 1, FORMS_MANY = 2, FORMS_ANY = 3 }; /* numbers of tokens a kernel is for */
 struct Kernel {
     OpCode op;
     Fmt weight;
     uint32_t isa;
+    unsigned forms;
     int mr;
+    bool tables; /* operand 0 is what lut3 makes of it */
+    /* Bytes of scratch a thread for an n x k weight and up to t tokens, or NULL. */
+    int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
 };
 struct Target {

@@ -18,13 +18,19 @@ static Fmt weight_format(const Op *op)
     return FMT_ANY;
 }
 
+static bool fits(const Kernel *k, const Op *op, const Target *target)
+{
+    unsigned forms = op->block->func->form == FORM_DECODE ? FORMS_ONE : FORMS_MANY;
+    return k->op == op->code && k->weight == weight_format(op) && !(k->isa & ~target->isa) &&
+           k->forms & forms;
+}
+
 void select_kernel(Module *m, Op *op, const Target *target)
 {
     op->kernel = NULL;
     for (int i = 0; i < target->nkernel; i++) {
-        const Kernel *k = &target->kernel[i];
-        if (k->op == op->code && k->weight == weight_format(op) && !(k->isa & ~target->isa))
-            op->kernel = k;
+        if (fits(&target->kernel[i], op, target))
+            op->kernel = &target->kernel[i];
     }
     if (op->kernel)
         attr_set_word(op, "kernel", name(m->s, op->kernel->symbol));

@@ -3,7 +3,6 @@
  * Integer sums must be exact; f32 results must be right to rounding and the same to the bit for
  * every split of the work, every number of tokens and every place in the batch. Outputs lie
  * between guard bytes, inputs end where malloc says they do (AddressSanitizer looks there).
- * The AVX2 kernels are compiled as generated code compiles them, by a target pragma.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -17,10 +16,8 @@
 #include <cmocka.h>
 
 #include "../../compiler/codegen-c/kernels/scalar.c"
-
 #if defined(__x86_64__)
 #define TEST_AVX2
-#include <immintrin.h>
 #endif
 
 /* ---- the kernels under test ---- */
@@ -70,13 +67,16 @@ enum { F32, F16, BF16, Q8_0, FORMATS };
 
 TABLE()
 #ifdef TEST_AVX2
+#include <immintrin.h>
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 #endif
-#include "../../compiler/codegen-c/kernels/avx2.c"
+#include "../../compiler/codegen-c/kernels/avx2_linear.c"
+#include "../../compiler/codegen-c/kernels/avx2_attention.c"
+#include "../../compiler/codegen-c/kernels/avx2_q2.c"
 TABLE(_avx2)
 #ifdef __clang__
 #pragma clang attribute pop
