@@ -65,11 +65,40 @@ typedef void (*bn_forward)(const bn_call *c);
 /* Waits until every thread of the call has come here; orders all memory before and after. */
 void bn_barrier(const bn_call *c);
 
+/* The next number from 0 on, each to one thread only, of counter `slot` below BN_CLAIMS; barriers
+ * set all of them back to 0. */
+#define BN_CLAIMS 16
+int bn_take(const bn_call *c, int slot);
+
 /* The part [*lo, *hi) of `units` equal pieces of work that falls to this thread. */
 BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
 {
     *lo = (int)((int64_t)units * c->thread / c->nthread);
     *hi = (int)((int64_t)units * (c->thread + 1) / c->nthread);
+}
+
+/* Deals out `units` pieces of work, [from, to) at each call, until it answers 0. Three quarters are
+ * shared as by bn_share; the rest goes in small pieces, of `least` units or more, to whom has time,
+ * so that a thread that is held up keeps nobody waiting. Start from {0, 0, 0}. */
+typedef struct bn_rows {
+    int from, to, turn;
+} bn_rows;
+BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_rows *r)
+{
+    int rest = c->nthread == 1 ? 0 : units / 4, piece = rest / (4 * c->nthread);
+    piece = piece > least ? piece : least;
+    if (rest < 2 * piece)
+        rest = 0;
+    if (r->turn++ == 0) {
+        bn_share(c, units - rest, &r->from, &r->to);
+        if (r->from < r->to)
+            return 1;
+    }
+    if (rest == 0)
+        return 0;
+    r->from = units - rest + bn_take(c, slot) * piece;
+    r->to = r->from + piece < units ? r->from + piece : units;
+    return r->from < units;
 }
 
 struct bn_model {

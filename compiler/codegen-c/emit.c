@@ -121,6 +121,12 @@ static bool repeats(const Op *op)
     return own;
 }
 
+/* Whether its rows are dealt out piece by piece. */
+static bool dealt(const Op *op)
+{
+    return attr_find(op, "claim") != NULL;
+}
+
 static void put_value_arg(Emit *e, const Value *v)
 {
     if (v->room == ROOM_ARG)
@@ -134,7 +140,7 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
     if (!strncmp(word, "pos", (size_t)len) && len == 3) {
         put(e->out, "c->pos");
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
-        put(e->out, repeats(op) ? "0, 1" : "from, to");
+        put(e->out, repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
     } else if (*word == 'T') {
         put(e->out, "%s", tokens_of(op));
     } else if (*word == '-') {
@@ -167,12 +173,29 @@ static void put_result(Emit *e, const Value *v)
             v->room == ROOM_OWN ? "own" : "shared", v->slot);
 }
 
+/* Units of rows that are worth fetching one by one: some microseconds of work. */
+static int64_t least_units(const Op *op)
+{
+    int64_t unit = op->kernel->mr, least = 1 << 15;
+    for (int i = 0; i < op->nin; i++)
+        if (op->in[i]->weight)
+            unit = op->kernel->mr * op->in[i]->type->dim[1].n;
+    return unit < least ? least / unit : 1;
+}
+
 static void put_share(Emit *e, const Op *op)
 {
     Dim units = op_units(op);
     if (repeats(op))
         return;
     indent(e);
+    if (dealt(op)) {
+        put(e->out,
+            "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
+            ", &r);)\n    ",
+            attr_int(op, "claim", 0), units.n, least_units(op));
+        return;
+    }
     put(e->out, "bn_share(c, ");
     if (units.sym)
         put(e->out, "c->ntok");
@@ -205,6 +228,8 @@ static void put_call(Emit *e, const Op *op)
         put(e->out, w == op_info[op->code].args ? "" : ", ");
         put_arg(e, op, w, (int)(end - w));
     }
+    if (op->kernel->work)
+        put(e->out, ", c->own + %" PRId64, attr_int(op, "work", 0));
     put(e->out, ");\n");
 }
 
@@ -263,7 +288,7 @@ static void put_ops(Emit *e, const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !repeats(op))
+        if (op->kernel && !repeats(op) && !dealt(op))
             return true;
     return false;
 }

@@ -224,6 +224,13 @@ void attr_set_word(Op *op, const char *name, const char *word)
     attr_make(op, name, ATTR_WORD)->s = word;
 }
 
+void attr_drop(Op *op, const char *name)
+{
+    Attr *a = attr_find(op, name);
+    if (a)
+        memmove(a, a + 1, (size_t)(&op->attr[--op->nattr] - a) * sizeof *a);
+}
+
 int64_t attr_int(const Op *op, const char *name, int64_t absent)
 {
     const Attr *a = attr_find(op, name);

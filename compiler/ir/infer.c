@@ -3,6 +3,7 @@
  * after it. */
 #include <string.h>
 
+#include "bn_model.h"
 #include "ir/ir.h"
 
 #define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula)                       \
@@ -298,7 +299,7 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
     for (const char *a = attrs; *a; a += strcspn(a, ","), a += *a == ',')
         if (strcspn(a, ":") == len && !strncmp(a, want, len))
             return a[len + 1];
-    return !strncmp("kernel", want, len) && len == 6 ? 's' : 0;
+    return !strcmp(want, "kernel") ? 's' : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i' : 0;
 }
 
 static bool check_attrs(Module *m, Op *op)
@@ -320,6 +321,10 @@ static bool check_attrs(Module *m, Op *op)
         }
         if (kind == 'f' && a->kind == ATTR_INT)
             a->kind = ATTR_FLOAT;
+    }
+    if (attr_int(op, "claim", 0) < 0 || attr_int(op, "claim", 0) >= BN_CLAIMS) {
+        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_CLAIMS - 1);
+        return false;
     }
     for (const char *a = info->attrs; *a; a += strcspn(a, ","), a += *a == ',') {
         size_t len = strcspn(a, ":");

@@ -356,6 +356,7 @@ Attr *attr_find(const Op *op, const char *name);
 void attr_set_int(Op *op, const char *name, int64_t i);
 void attr_set_float(Op *op, const char *name, double f);
 void attr_set_word(Op *op, const char *name, const char *word);
+void attr_drop(Op *op, const char *name);
 int64_t attr_int(const Op *op, const char *name, int64_t absent);
 double attr_float(const Op *op, const char *name, double absent);
 const char *attr_word(const Op *op, const char *name, const char *absent);
@@ -408,6 +409,8 @@ void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
  * padded to 128. */
 int64_t value_bytes(const Module *m, const Type *t);
+/* Bytes of a thread's scratch that op's kernel asks for, a multiple of 64; 0: none. */
+int64_t kernel_work(const Module *m, const Op *op);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 

@@ -241,6 +241,18 @@ void bnw_write(Module *m, OutFile *f)
     file_rewrite(f, 0, &header, sizeof header);
 }
 
+int64_t kernel_work(const Module *m, const Op *op)
+{
+    const Type *w = NULL, *y = op->nout ? op->out[0]->type : NULL;
+    for (int i = op->nin; i-- > 0;)
+        if (op->in[i]->weight)
+            w = op->in[i]->type;
+    if (!op->kernel || !op->kernel->work)
+        return 0;
+    CHECK(w && w->rank == 2 && y);
+    return round_up(op->kernel->work(w->dim[0].n, w->dim[1].n, y->dim[0].sym ? m->batch : 1), LINE);
+}
+
 int64_t value_bytes(const Module *m, const Type *t)
 {
     int64_t n = t->fmt == FMT_I8 ? 1 : 4;

@@ -67,6 +67,11 @@ static void recall_op(Op *op, void *arg)
         if (k->op == op->code && k->weight == weight_format(op) && !strcmp(k->symbol, symbol))
             op->kernel = k;
     }
+    int64_t size = op->kernel ? kernel_work(s->m, op) : 0, at = attr_int(op, "work", -1);
+    if (size && s->m->facts & FACT_PLANNED &&
+        (at < 0 || at % 64 || s->m->own_bytes < size || at > s->m->own_bytes - size))
+        err(s->m->s, op->loc, "%s wants %lld bytes of scratch, and work = %lld is no place for them",
+            op->kernel->symbol, (long long)size, (long long)at);
     if (op_info[op->code].split != SPLIT_NONE && !op->kernel)
         err(s->m->s, op->loc, "target %s has no kernel '%s' for this %s", s->target->name,
             symbol ? symbol : "", op_info[op->code].name);
