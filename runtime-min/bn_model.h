@@ -21,7 +21,7 @@ extern "C" {
 #define BN_INLINE static inline
 #endif
 
-#define BN_ABI 1 /* raised when anything below changes */
+#define BN_ABI 2 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
 #define BN_ISAS(I)                                                                                 \
@@ -101,13 +101,20 @@ BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_
     return r->from < units;
 }
 
+/* What runs on one kind of processor. */
+typedef struct bn_code {
+    uint32_t isa; /* BN_ISA_* bits that it needs */
+    bn_forward decode, prefill, score;
+} bn_code;
+
 struct bn_model {
-    uint32_t abi, isa; /* BN_ABI; BN_ISA_* bits */
+    uint32_t abi; /* BN_ABI */
     bn_info info;
     uint64_t hash; /* of the .bnw body, as its header repeats it */
     uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
     uint64_t shared_bytes, own_bytes, cache_bytes;
-    bn_forward decode, prefill, score;
+    const bn_code *code; /* [ncode], weakest first; bn_open takes the last that can run */
+    int ncode;
     const unsigned char *embedded; /* the .bnw inside the program, or NULL */
     const char *weights_file;      /* default file name, or NULL */
 };

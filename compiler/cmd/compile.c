@@ -39,6 +39,8 @@ Module *load_input(Session *s, const Options *o, const Target **target)
 
 void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
 {
+    if (o->tune)
+        m->tuning = tuning_read(m->s, o->tune);
     PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
@@ -59,14 +61,8 @@ static const char *c_prefix(Session *s, const Options *o)
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
         return o->name;
     }
-    Out text = {.s = s};
-    for (const char *c = file_name(without_extension(s, o->output)); *c; c++)
-        put(&text, "%c", isalnum((unsigned char)*c) ? *c : '_');
-    const char *prefix = text.len && isalpha((unsigned char)*text.text)
-                             ? name(s, text.text)
-                             : format(s, "m_%s", text.len ? text.text : "");
-    out_free(&text);
-    return prefix;
+    const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
+    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)

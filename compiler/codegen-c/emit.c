@@ -24,6 +24,11 @@ typedef struct Emit {
     const char **function; /* of f's layers ops, in order */
 } Emit;
 
+static uint32_t target_isa(const Emit *e, const Func *f)
+{
+    return f->target ? f->target->isa : e->target->isa;
+}
+
 /* ---- names ---- */
 
 static void put_upper(Out *o, const char *prefix, const char *text)
@@ -519,6 +524,24 @@ static int64_t layer_count(const Module *m)
     return n;
 }
 
+/* The functions of each part, in the order of bn_code; a module has them part by part. */
+static void put_code(Emit *e)
+{
+    put(e->out, "/* What a processor must have, and the functions for it; bn_open takes the last "
+                "that fits. */\nstatic const bn_code code[] = {\n");
+    for (const Func *f = e->m->funcs; f;) {
+        const Target *part = f->target;
+        const Func *of[FORM_SCORE + 1] = {NULL};
+        put(e->out, "    {%u", target_isa(e, f));
+        for (; f && f->target == part; f = f->next)
+            of[f->form] = f;
+        for (Form form = FORM_DECODE; form <= FORM_SCORE; form++)
+            put(e->out, ", %s", of[form] ? of[form]->name : "NULL");
+        put(e->out, "},%s%s%s\n", part ? " /* " : "", part ? part->name : "", part ? " */" : "");
+    }
+    put(e->out, "};\n\n");
+}
+
 static void put_descriptor(Emit *e)
 {
     const Module *m = e->m;
@@ -529,9 +552,8 @@ static void put_descriptor(Emit *e)
     if (m->vocab_tables)
         memcpy(&v, m->vocab_tables, sizeof v);
     put(o,
-        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* "
-        "instruction sets */\n    {",
-        e->o->prefix, e->o->prefix, e->target->isa);
+        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI,\n    {",
+        e->o->prefix, e->o->prefix);
     put_c_string(o, m->title);
     put(o, ", ");
     put_c_string(o, m->arch[0]);
@@ -550,8 +572,9 @@ static void put_descriptor(Emit *e)
         m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
     put(o,
         "    %" PRId64 "u, %" PRId64 "u, %" PRId64
-        "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
-        m->shared_bytes, m->own_bytes, m->cache_bytes);
+        "u, /* bytes: shared, own, cache */\n    code, %d,\n    ",
+        m->shared_bytes, m->own_bytes, m->cache_bytes,
+        e->target->npart ? e->target->npart : 1);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
         put_c_string(o, e->o->bnw_name);
@@ -614,6 +637,7 @@ static void check_shape(const Module *m)
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    const Target *part = NULL;
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
@@ -624,10 +648,15 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
     emit_kernels(m, out);
     put_weights(&e);
-    emit_isa(target->isa, out);
-    for (Func *f = m->funcs; f; f = f->next)
+    for (Func *f = m->funcs; f; f = f->next) {
+        if (f == m->funcs || f->target != part)
+            emit_isa(target_isa(&e, f), out);
+        part = f->target;
         put_function(&e, f);
-    emit_isa_end(target->isa, out);
+        if (!f->next || f->next->target != part)
+            emit_isa_end(target_isa(&e, f), out);
+    }
+    put_code(&e);
     put_embedded(&e);
     put_descriptor(&e);
     if (o->amalgamate)

@@ -116,7 +116,8 @@ Func *func_add(Module *m, const char *name)
     f->module = m;
     f->form = FORM_FORWARD;
     for (Form form = FORM_FORWARD; form <= FORM_SCORE; form++)
-        if (!strcmp(name, form_name[form]))
+        if (!strncmp(name, form_name[form], strlen(form_name[form])) &&
+            (!name[strlen(form_name[form])] || name[strlen(form_name[form])] == '_'))
             f->form = form;
     f->body = block_new(f, NULL);
     while (*end)

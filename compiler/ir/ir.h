@@ -62,6 +62,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
 /* The user's mistakes: path:line:col: error: text, the source line and a caret. err goes on (a
@@ -244,8 +245,9 @@ struct Block {
 typedef enum Form { FORM_FORWARD, FORM_DECODE, FORM_PREFILL, FORM_SCORE } Form;
 extern const char *const form_name[4]; /* the name of a function says its form */
 struct Func {
-    const char *name; /* without @ */
+    const char *name; /* without @: the form; of a part of a target also _ and the part's name */
     Form form;
+    const Target *target; /* the part it is for; NULL: the whole target */
     Module *module;
     Block *body;
     int nvalue;
@@ -269,6 +271,7 @@ struct Weight {
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
     int64_t stride;        /* bytes from one layer's tensor to the next */
+    Fmt layout;            /* what select chose for a logical format */
     int64_t scales;        /* byte offset of the scales within one packed tensor; 0: none */
     Value value;           /* the weight as an operand */
     Weight *next;
@@ -329,6 +332,7 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
@@ -426,12 +430,31 @@ struct Kernel {
     int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
 };
+/* The format that a logical one is packed to: see codegen-c/layouts.def. */
+typedef struct Layout {
+    Fmt from, to;
+    uint32_t isa;
+    int megabytes;
+} Layout;
+/* A measured choice for weights of rows x cols: a kernel for `op` (and forms), or, with OP_COUNT, a
+ * layout. */
+typedef struct Tuning {
+    OpCode op;
+    unsigned forms;
+    int64_t rows, cols;
+    const char *choice;
+    struct Tuning *next;
+} Tuning;
 struct Target {
     const char *name, *what;
     uint32_t isa;
     const char *cflags;      /* for a driver that compiles the result itself */
     const Kernel *kernel;    /* oldest first, last match wins */
     int nkernel;
+    const Layout *layout;    /* the same */
+    int nlayout;
+    const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
+    int npart;
 };
 
 #endif

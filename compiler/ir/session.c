@@ -5,6 +5,7 @@
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -204,6 +205,14 @@ char *scratch_copy(Session *s, const char *text)
 {
     size_t n = strlen(text) + 1;
     return memcpy(alloc(s, n), text, n);
+}
+
+const char *c_name(Session *s, const char *text)
+{
+    char *copy = scratch_copy(s, text);
+    for (char *c = copy; *c; c++)
+        *c = isalnum((unsigned char)*c) ? *c : '_';
+    return name(s, copy);
 }
 
 /* ---- messages ---- */

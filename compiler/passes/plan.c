@@ -430,7 +430,7 @@ void pass_plan(Module *m, const Target *target)
 {
     int64_t shared = 0, own = 0, sum = 0;
     for (Func *f = m->funcs; f; f = f->next) {
-        Plan p = {.m = m, .f = f, .target = target};
+        Plan p = {.m = m, .f = f, .target = target_of(f, target)};
         walk(f->body, drop_barrier, NULL);
         find_lives(&p);
         place_all(&p);
