@@ -18,7 +18,7 @@ static const Kernel kernels[] = {
 #undef KERNEL
 };
 
-static const Layout layouts[] = {
+static const LayoutRule layouts[] = {
 #define LAYOUT(from, to, isa, megabytes) {FMT_##from, FMT_##to, isa, megabytes},
 #include "codegen-c/layouts.def"
 #undef LAYOUT

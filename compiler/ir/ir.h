@@ -444,11 +444,11 @@ struct Kernel {
     const char *symbol;
 };
 /* The format that a logical one is packed to: see codegen-c/layouts.def. */
-typedef struct Layout {
+typedef struct LayoutRule {
     Fmt from, to;
     uint32_t isa;
     int megabytes;
-} Layout;
+} LayoutRule;
 /* A measured choice for weights of rows x cols: a kernel for `op` (and forms), or, with OP_COUNT, a
  * layout. */
 typedef struct Tuning {
@@ -464,7 +464,7 @@ struct Target {
     const char *cflags;      /* for a driver that compiles the result itself */
     const Kernel *kernel;    /* oldest first, last match wins */
     int nkernel;
-    const Layout *layout;    /* the same */
+    const LayoutRule *layout;/* the same */
     int nlayout;
     const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
     int npart;

@@ -112,7 +112,7 @@ static Fmt choose_layout(Module *m, const Weight *w, const Target *target, int64
             possible(m, w, fmt_by_name(t->choice), target))
             return fmt_by_name(t->choice);
     for (int i = 0; i < target->nlayout; i++) {
-        const Layout *l = &target->layout[i];
+        const LayoutRule *l = &target->layout[i];
         if (l->from == w->type->fmt && !(l->isa & ~target->isa) &&
             bytes >= (int64_t)l->megabytes << 20 &&
             (best == FMT_COUNT || possible(m, w, l->to, target)))
