@@ -2,9 +2,9 @@
 # Lists are explicit; everything built stands in build/.
 
 CC      ?= cc
-CFLAGS  ?= -O2 -g
+CFLAGS  ?= -O3 -g
 B       := build
-CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L
+CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L -pthread
 WARN    := -Wall -Wextra -Werror
 INC     := -Icompiler -Iruntime-min -I$(B)/gen
 DEPS     = -MMD -MP
@@ -93,7 +93,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ)
-	$(CC) $(CFLAGS) $^ -lxxhash -lm -o $@
+	$(CC) $(CFLAGS) -pthread $^ -lxxhash -lm -o $@
 
 # ---- for people ----
 

@@ -127,7 +127,8 @@ struct bn_model {
  *   +-------------------+-----+------------+------------+-----------+------------+-------+---------
  *
  * Sections (weights as the kernels want them, tokenizer tables) stand at offsets that only the
- * model knows, each 64-byte aligned. Hashes are XXH64, seed 0. */
+ * model knows, each 64-byte aligned. Hashes are XXH64, seed 0; that of the body, all behind the
+ * header, is the hash of the hashes of its 4 MiB pieces, so that several cores can make it. */
 #define BN_BNW_MAGIC "BNW\r\n\x1a\n"
 #define BN_BNW_BODY 4096
 typedef struct bn_bnw {

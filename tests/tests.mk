@@ -39,7 +39,7 @@ $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
 $S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS)
-	$(CC) $(SAN) $^ -lxxhash -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lxxhash -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -61,7 +61,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 
 FUZZ_SECONDS ?= 20
 FUZZERS := gguf tir tokenizer
-FUZZ_CC := clang -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c

@@ -82,6 +82,10 @@ _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_L
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(c) ((c) ? (void)0 : die("check failed: %s", #c))
 
+/* Runs fn(own, i, arg) for 0 <= i < n on all cores, in no order. fn has a session of its own for its
+ * memory, which lasts as long as the call; it reports through arg, for it may not fail. */
+void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg);
+
 /* ==== out.c: text and files being written ==== */
 
 typedef struct Out { /* a growing buffer */
@@ -100,7 +104,8 @@ void buffers_free(Session *s); /* session_end's part of that */
 typedef struct OutFile OutFile;
 OutFile *file_create(Session *s, const char *path);
 void file_write(OutFile *f, const void *bytes, size_t n);
-void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n);
+/* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
+uint8_t *file_map(OutFile *f, uint64_t size);
 void file_commit(OutFile *f);
 void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
 bool file_exists(const char *path);
@@ -421,7 +426,7 @@ float ternary_scale(const Tensor *t);
 void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
-/* Writes the .bnw (header, weights, tokenizer tables); sets bnw_hash and vocab_hash. */
+/* Writes the .bnw (header, weights, tokenizer tables), on all cores; sets bnw_hash and vocab_hash. */
 void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
  * padded to 128. */
