@@ -15,6 +15,23 @@
 #include <cmocka.h> /* last: its macro `fail` would hide ir.h's */
 
 #include "../../compiler/codegen-c/kernels/scalar_t3.c"
+#if defined(__x86_64__)
+#define TEST_AVX2
+#include <immintrin.h>
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#include "../../compiler/codegen-c/kernels/avx2_q2.c"
+#include "../../compiler/codegen-c/kernels/avx2_t3.c"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
 
 /* ---- the kernels under test ---- */
 
@@ -31,6 +48,9 @@ typedef struct Kernels {
     Glu glu, glu_q2; /* glu_q2: what glu must agree with */
 } Kernels;
 
+#ifdef TEST_AVX2
+static const Kernels avx2 = {"avx2", true, lut3_avx2, tmatmul_t3_avx2, tglu_t3_avx2, tglu_q2_avx2};
+#endif
 static const Kernels plain = {"scalar", false, lut3, tmatmul_t3, tglu_t3, tglu_q2};
 static const Kernels *sets[2] = {&plain};
 static int nset = 1;
@@ -431,5 +451,11 @@ int main(void)
         cmocka_unit_test(test_extremes), cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_tokens),   cmocka_unit_test(test_glu),
     };
+#ifdef TEST_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        sets[nset++] = &avx2;
+#endif
+    if (nset == 1)
+        print_message("no AVX2 here: those kernels are skipped\n");
     return cmocka_run_group_tests(tests, begin, finish);
 }
