@@ -248,7 +248,7 @@ static void files_appear_complete_or_not(void **state)
     session_end(&s);
     assert_int_equal(entries(folder), 1);
     session_start(&s, NULL);
-    assert_string_equal(file_read(&s, kept, NULL), "hello World");
+    assert_string_equal(file_read(&s, kept, NULL), "hello world!");
     Out text = {.s = &s};
     put(&text, "%s", "x");
     file_save(&s, kept, &text);

@@ -19,7 +19,7 @@
 #endif
 #define BN_KERNELS_AVX2_FR4 /* avx2_fr3.c leans on chunks of this file */
 
-//@ fr4_avx2 : q2_run_avx2
+//@ fr4_avx2 : q2_run_avx2 out4 act4
 /* A layout: unpack(w, k, row, rows, step, at, R) gives the offsets of rows [row, row + rows) in one
  * step, `step` k, each pass 32 of them, as at[pass][0 .. rows). Digit d (worth 3^d) of group g in
  * pass p is k = first + pass * p + group * g + digit * d of the step. */
@@ -199,16 +199,13 @@ BN_INLINE void fr4_finish(const int16_t *low, const int16_t *high, const float *
             fr4_codes(low + up, high + up, codes_up);
         for (int t = 0; t < toks; t++) {
             const size_t at = (size_t)t * (size_t)n + (size_t)(row + r);
-            __m256d v = q2_times(codes[t], 0, _mm256_set1_pd((double)(c[0] / s[t])));
-            if (cu)
-                q2_store(y + at,
-                         q2_act(v, q2_times(codes_up[t], 0, _mm256_set1_pd((double)(cu[0] / s[t]))),
-                                act),
-                         real);
-            else if (res)
-                q2_store(y + at, q2_add(v, res + at, real), real);
-            else
-                q2_store(y + at, _mm256_cvtpd_ps(v), real);
+            __m256d v = out4_times(codes[t], _mm256_set1_pd((double)(c[0] / s[t])));
+            if (!cu) {
+                out4(y + at, v, res ? res + at : NULL, real);
+                continue;
+            }
+            __m256d u = out4_times(codes_up[t], _mm256_set1_pd((double)(cu[0] / s[t])));
+            out4_store(y + at, act4(v, u, act), real);
         }
     }
 }
