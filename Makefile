@@ -17,7 +17,7 @@ IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c layouts.c 
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c run.c inspect.c
+CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c avx2_t3.c avx2_fr4.c
 
@@ -27,6 +27,7 @@ LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/ti
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
+           tune_bench.c=compiler/cmd/tune_bench.c \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
 .PHONY: all demo check bench floors clean tools

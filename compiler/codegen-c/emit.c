@@ -634,9 +634,25 @@ static void check_shape(const Module *m)
     }
 }
 
+struct Used {
+    Session *s;
+    const Kernel **kernel;
+    int n;
+};
+
+static void note_kernel(Op *op, void *arg)
+{
+    struct Used *u = arg;
+    if (!op->kernel)
+        return;
+    u->kernel = grow(u->s, u->kernel, (size_t)u->n, sizeof *u->kernel);
+    u->kernel[u->n++] = op->kernel;
+}
+
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    struct Used used = {m->s, NULL, 0};
     const Target *part = NULL;
     check_shape(m);
     put_head(&e);
@@ -646,7 +662,9 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     }
     put(out, "#include <math.h>\n#include <string.h>\n\n%s",
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
-    emit_kernels(m, out);
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, note_kernel, &used);
+    emit_kernels(m->s, used.kernel, used.n, out);
     put_weights(&e);
     for (Func *f = m->funcs; f; f = f->next) {
         if (f == m->funcs || f->target != part)

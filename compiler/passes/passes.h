@@ -37,6 +37,10 @@ const Tuning *tuning_read(Session *s, const char *path);
 
 /* select.c: the best row for one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);
+/* select.c: whether a row serves an op whose ternary weight lies in `format`. */
+bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target);
+/* select.c: whether every op that reads w has a kernel for it in `format`. */
+bool layout_possible(Module *m, const Weight *w, Fmt format, const Target *target);
 /* select.c: finds the kernel rows that a module read from text names. */
 void recall_kernels(Module *m, const Target *target);
 

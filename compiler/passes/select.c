@@ -26,7 +26,7 @@ static Fmt weight_format(const Op *op)
     return w ? met(w) : FMT_ANY;
 }
 
-static bool fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
+bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
 {
     unsigned forms = op->block->func->form == FORM_DECODE ? FORMS_ONE : FORMS_MANY;
     return k->op == op->code && k->weight == format && !(k->isa & ~target->isa) &&
@@ -54,7 +54,7 @@ void select_kernel(Module *m, Op *op, const Target *target)
     for (int i = 0; i < target->nkernel; i++) {
         const Kernel *k = &target->kernel[i];
         bool wanted = tuned && op->kernel && !strcmp(op->kernel->symbol, tuned);
-        if (fits(k, op, format, target) && !wanted)
+        if (kernel_fits(k, op, format, target) && !wanted)
             op->kernel = k;
     }
     if (op->kernel)
@@ -82,11 +82,11 @@ static void could_read(Op *op, void *arg)
         return;
     const Target *target = target_of(op->block->func, s->target);
     for (int i = 0; i < target->nkernel; i++)
-        found |= fits(&target->kernel[i], op, s->format, target);
+        found |= kernel_fits(&target->kernel[i], op, s->format, target);
     s->possible &= found;
 }
 
-static bool possible(Module *m, const Weight *w, Fmt format, const Target *target)
+bool layout_possible(Module *m, const Weight *w, Fmt format, const Target *target)
 {
     Selecting s = {m, target, w, format, true};
     for (Func *f = m->funcs; f; f = f->next)
@@ -109,13 +109,13 @@ static Fmt choose_layout(Module *m, const Weight *w, const Target *target, int64
     Fmt best = FMT_COUNT;
     for (const Tuning *t = m->tuning; t; t = t->next)
         if (t->op == OP_COUNT && t->rows == w->type->dim[0].n && t->cols == w->type->dim[1].n &&
-            possible(m, w, fmt_by_name(t->choice), target))
+            layout_possible(m, w, fmt_by_name(t->choice), target))
             return fmt_by_name(t->choice);
     for (int i = 0; i < target->nlayout; i++) {
         const LayoutRule *l = &target->layout[i];
         if (l->from == w->type->fmt && !(l->isa & ~target->isa) &&
             bytes >= (int64_t)l->megabytes << 20 &&
-            (best == FMT_COUNT || possible(m, w, l->to, target)))
+            (best == FMT_COUNT || layout_possible(m, w, l->to, target)))
             best = l->to;
     }
     return best;
