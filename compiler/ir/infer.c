@@ -247,6 +247,8 @@ static bool infer_lut3(Module *m, Op *op)
     const Type *q = in(op, 0);
     if (!value_is(op, 0, FMT_I8, 2) || q->dim[0].sym || q->dim[0].n != 1 || q->dim[1].sym)
         return wrong(m, op, "i8<1 x K>, K a number");
+    if (lut3_width(q->dim[1].n) > INT32_MAX)
+        return wrong(m, op, "activations whose tables have less than 2^31 bytes");
     return give(m, op, 0, FMT_I8, 2, q->dim[0], (Dim){lut3_width(q->dim[1].n), NULL});
 }
 
