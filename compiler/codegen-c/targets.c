@@ -15,7 +15,7 @@ enum { TABLES_NONE = false, TABLES_LUT3 = true, TABLES_FR4 = false };
  * 64 bytes a row and as many for each 16 tokens, of two matrices at once, up to FR4_PANEL. */
 static int64_t work_FR4(int64_t n, int64_t k, int64_t t)
 {
-    const int64_t fixed = 8 * 81 * 32 + 128 * 16, most = 400 * 1024;
+    const int64_t fixed = 8 * 81 * 32 + 128 * 16, most = 800 * 1024;
     int64_t tiles = t < 64 ? (t + 15) / 16 : 4, panel = 2 * ((n + 31) / 32 * 32) * 64 * (1 + tiles);
     (void)k;
     return fixed + (panel < most ? panel : most);

@@ -24,7 +24,7 @@
  * step, `step` k, each pass 32 of them, as at[pass][0 .. rows). Digit d (worth 3^d) of group g in
  * pass p is k = first + pass * p + group * g + digit * d of the step. */
 enum { FR4_TILES = 4, FR4_SUMS = 81 * 32, FR4_FIXED = 8 * FR4_SUMS + 128 * 16 };
-enum { FR4_PANEL = 400 * 1024 }; /* bytes for the rest, about what leaves L2 to the weights */
+enum { FR4_PANEL = 800 * 1024 }; /* bytes for the rest: 2560 rows by 64 tokens */
 typedef struct fr4_layout {
     void (*unpack)(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at, int panel);
     int unit, step, first, pass, group, digit; /* unit: rows that unpack takes at a time */
@@ -97,28 +97,33 @@ BN_INLINE __m256i fr4_sums(const int8_t *x, int next, uint8_t *sums)
                             _mm256_add_epi16(_mm256_abs_epi16(c), _mm256_abs_epi16(d)));
 }
 
-/* Two offsets at once: a load is dearer than a shift. */
-BN_INLINE __m256i fr4_pair(__m256i v, const uint16_t *at, const uint8_t *sums)
-{
-    uint32_t two;
-
-    memcpy(&two, at, sizeof two);
-    v = _mm256_add_epi16(v, _mm256_load_si256((const __m256i *)(sums + (two & 0xffff))));
-    sums += FR4_SUMS;
-    return _mm256_add_epi16(v, _mm256_load_si256((const __m256i *)(sums + (two >> 16))));
-}
-
-/* One pass: 8 groups of `rows` rows by 16 tokens. */
+/* One pass: 8 groups of `rows` rows (one at least) by 16 tokens. Compilers take twice the
+ * instructions for the offsets, and those are what is short; bextr (BMI1) is in every processor
+ * with AVX2. */
+#define FR4_FOUR(at, group)                                                                        \
+    "movq " #at "(%[at],%[i]), %%rax\n\t"                                                          \
+    "movzwl %%ax, %%ecx\n\t"                                                                       \
+    "bextr %[second], %%rax, %%rdx\n\t"                                                            \
+    "vpaddw " #group "*2592(%[sums],%%rcx), %%ymm0, %%ymm0\n\t"                                    \
+    "bextr %[third], %%rax, %%rcx\n\t"                                                             \
+    "shrq $48, %%rax\n\t"                                                                          \
+    "vpaddw (" #group "+1)*2592(%[sums],%%rdx), %%ymm0, %%ymm0\n\t"                                \
+    "vpaddw (" #group "+2)*2592(%[sums],%%rcx), %%ymm0, %%ymm0\n\t"                                \
+    "vpaddw (" #group "+3)*2592(%[sums],%%rax), %%ymm0, %%ymm0\n\t"
 BN_INLINE void fr4_rows(const uint16_t *at, const uint8_t *sums, int16_t *low, int rows)
 {
-    for (int r = 0; r < rows; r++, at += 8, low += 16) {
-        __m256i v = _mm256_load_si256((const __m256i *)low);
-        v = fr4_pair(v, at, sums);
-        v = fr4_pair(v, at + 2, sums + 2 * FR4_SUMS);
-        v = fr4_pair(v, at + 4, sums + 4 * FR4_SUMS);
-        v = fr4_pair(v, at + 6, sums + 6 * FR4_SUMS);
-        _mm256_store_si256((__m256i *)low, v);
-    }
+    int64_t i = -16 * (int64_t)rows;
+
+    __asm__ volatile(".p2align 5\n"
+                     "1:\n\t"
+                     "vmovdqa (%[low],%[i],2), %%ymm0\n\t" FR4_FOUR(0, 0)
+                         FR4_FOUR(8, 4) "vmovdqa %%ymm0, (%[low],%[i],2)\n\t"
+                                        "addq $16, %[i]\n\t"
+                                        "jnz 1b"
+                     : [i] "+&r"(i)
+                     : [low] "r"(low - i), [at] "r"(at - i / 2), [sums] "r"(sums),
+                       [second] "r"((uint64_t)0x1010), [third] "r"((uint64_t)0x1020)
+                     : "rax", "rcx", "rdx", "xmm0", "memory", "cc");
 }
 
 /* Moves multiples of 1024 from low to high: low in 0 .. 1023 again. Room in high for K < 2^17. */
@@ -277,7 +282,8 @@ BN_INLINE void fr4_run(const fr4_layout *l, const uint8_t *w, const float *c, co
 }
 
 //@ q2_fr4_avx2 : fr4_avx2
-/* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time. */
+/* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time; the next blocks lie
+ * too far apart for the processor to see them coming. */
 BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
 {
     const __m256i m15 = _mm256_set1_epi8(15);
@@ -304,6 +310,7 @@ BN_INLINE void q2_fr4_unpack(const uint8_t *w, int k, int row, int rows, int ste
 
     w += (size_t)(row / 4) * block + 128 * (size_t)step;
     for (int r = 0; r < rows; r += 2, at += 16, w += r % 4 ? 64 : block - 64) {
+        _mm_prefetch((const char *)((uintptr_t)w + 8 * block), _MM_HINT_T0);
         __m256i a = q2_fr4_number(w), b = q2_fr4_number(w + 32);
         __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
         fr4_offsets(at, _mm256_castsi256_si128(even));
