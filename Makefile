@@ -13,13 +13,13 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_vocab.h internal.h cli.h
-IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c weights.c vocab.c vocab_tables.c
+IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c run.c inspect.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
-KERNELS := scalar.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c avx2_fr4.c
+KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c avx2_t3.c avx2_fr4.c avx2_fr3.c
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \

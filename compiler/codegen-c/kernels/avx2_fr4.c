@@ -19,16 +19,23 @@
 #endif
 #define BN_KERNELS_AVX2_FR4 /* avx2_fr3.c leans on chunks of this file */
 
-//@ fr4_avx2 : q2_run_avx2
+//@ fr4_avx2 : out4 act4 qpad
 /* A layout: unpack(w, k, row, rows, step, at, R) gives the offsets of rows [row, row + rows) in one
  * step, `step` k, each pass 32 of them, as at[pass][0 .. rows). Digit d (worth 3^d) of group g in
- * pass p is k = first + pass * p + group * g + digit * d of the step. */
+ * pass p is k = first + pass * p + group * g + digit * d of the step; where passes do not
+ * interleave (pass is 32), those past K are left out. */
 enum { FR4_TILES = 4, FR4_SUMS = 81 * 32, FR4_FIXED = 8 * FR4_SUMS + 128 * 16 };
 enum { FR4_PANEL = 800 * 1024 }; /* bytes for the rest: 2560 rows by 64 tokens */
 typedef struct fr4_layout {
     void (*unpack)(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at, int panel);
     int unit, step, first, pass, group, digit; /* unit: rows that unpack takes at a time */
 } fr4_layout;
+
+/* For unpack: 16 groups' numbers as offsets. */
+BN_INLINE void fr4_offsets(uint16_t *at, __m128i numbers)
+{
+    _mm256_storeu_si256((__m256i *)at, _mm256_slli_epi16(_mm256_cvtepu8_epi16(numbers), 5));
+}
 
 /* 16 k of up to 16 tokens (rows of q, `stride` bytes), k first; tokens past `toks` are zero. */
 BN_INLINE void fr4_turn(const int8_t *q, size_t stride, int toks, int8_t *out)
@@ -204,16 +211,13 @@ BN_INLINE void fr4_finish(const int16_t *low, const int16_t *high, const float *
             fr4_codes(low + up, high + up, codes_up);
         for (int t = 0; t < toks; t++) {
             const size_t at = (size_t)t * (size_t)n + (size_t)(row + r);
-            __m256d v = q2_times(codes[t], 0, _mm256_set1_pd((double)(c[0] / s[t])));
-            if (cu)
-                q2_store(y + at,
-                         q2_act(v, q2_times(codes_up[t], 0, _mm256_set1_pd((double)(cu[0] / s[t]))),
-                                act),
-                         real);
-            else if (res)
-                q2_store(y + at, q2_add(v, res + at, real), real);
-            else
-                q2_store(y + at, _mm256_cvtpd_ps(v), real);
+            const __m256d v = out4_times(codes[t], _mm256_set1_pd((double)(c[0] / s[t])));
+            if (cu) {
+                const __m256d factor = _mm256_set1_pd((double)(cu[0] / s[t]));
+                out4_store(y + at, act4(v, out4_times(codes_up[t], factor), act), real);
+            } else {
+                out4(y + at, v, res ? res + at : NULL, real);
+            }
         }
     }
 }
@@ -236,7 +240,7 @@ BN_INLINE void fr4_panel(const fr4_layout *l, const uint8_t *w, const float *c, 
         bound[i] = _mm256_setzero_si256();
     for (int j = 0; j * l->step < k; j++) {
         const int left = k - j * l->step < l->step ? k - j * l->step : l->step;
-        const int passes = l->step == 128 ? 4 : (left + 31) / 32;
+        const int passes = l->pass == 32 ? (left + 31) / 32 : l->step / 32;
         l->unpack(w, k, row, rows, j, at, both);
         if (wu)
             l->unpack(wu, k, row, rows, j, at + 8 * rows, both);
@@ -281,7 +285,7 @@ BN_INLINE void fr4_run(const fr4_layout *l, const uint8_t *w, const float *c, co
     }
 }
 
-//@ q2_fr4_avx2 : fr4_avx2
+//@ q2_fr4_avx2 : fr4_avx2 q2_run_avx2
 /* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time; the next blocks lie
  * too far apart for the processor to see them coming. */
 BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
@@ -296,11 +300,6 @@ BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
     return _mm256_add_epi8(
         _mm256_shuffle_epi8(low, _mm256_and_si256(v, m15)),
         _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(v, 4), m15)));
-}
-
-BN_INLINE void fr4_offsets(uint16_t *at, __m128i numbers)
-{
-    _mm256_storeu_si256((__m256i *)at, _mm256_slli_epi16(_mm256_cvtepu8_epi16(numbers), 5));
 }
 
 BN_INLINE void q2_fr4_unpack(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at,
