@@ -15,12 +15,11 @@ BN_INLINE __m256i t3_fr4_odd(__m256i size, __m256i sign, __m128i f)
 }
 
 /* 12 k of 32 rows: planes of groups v1 v2 and v3 v4 (v = 9a + 3b + c), signs from the top bit on,
- * give the numbers of
+ * give numbers, counted from 40, of
  *
- *   a1 b1 c1 a2 : 3 v1 + a2     b2 c2 a3 b3 : 9 (v2 - 9 a2) + (v3 - c3) / 3     c3 a4 b4 c4 : 27 c3
- * + v4
- *
- * counted from 40. */
+ *   a1 b1 c1 a2   3 v1 + a2
+ *   b2 c2 a3 b3   9 (v2 - 9 a2) + (v3 - c3) / 3
+ *   c3 a4 b4 c4   27 c3 + v4                      */
 BN_INLINE void t3_fr4_numbers(const uint8_t *plane, __m256i signs, __m256i *number)
 {
     const __m128i three = _mm_setr_epi8(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 0, 0);
