@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "codegen-c/kernels/scalar.c"
+#include "codegen-c/kernels/scalar_t3.c"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #ifdef __clang__
@@ -22,7 +22,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 #endif
-#include "codegen-c/kernels/avx2_fr4.c"
+#include "codegen-c/kernels/avx2_fr3.c"
 
 /* Each kernel, and its tables whatever the size, where it would choose to multiply. */
 static void q2_kernel(const uint8_t *w, const float *c, const int8_t *q, const float *s,
@@ -42,6 +42,19 @@ static void q2_kernel_glu(const uint8_t *wg, const float *cg, const uint8_t *wu,
                           int from, int to, void *work)
 {
     tglu_q2_fr_avx2(wg, cg, wu, cu, q, s, y, act, T, n, k, from, to, work);
+}
+
+static void t3_kernel(const uint8_t *w, const float *c, const int8_t *q, const float *s,
+                      const float *res, float *y, int T, int n, int k, int from, int to, void *work)
+{
+    tmatmul_t3_fr_avx2(w, c, q, s, res, y, T, n, k, from, to, work);
+}
+
+static void t3_kernel_glu(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
+                          const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
+                          int from, int to, void *work)
+{
+    tglu_t3_fr_avx2(wg, cg, wu, cu, q, s, y, act, T, n, k, from, to, work);
 }
 
 /* What SiLU must give to the bit. */
@@ -122,6 +135,54 @@ static uint8_t *pack_q2(const int8_t *w, int n, int k)
     return out;
 }
 
+/* The scale and, for T3R32, what follows it. */
+static float *scales_q2(const int8_t *w, int n, int k, float scale)
+{
+    float *c = (float *)input(sizeof *c);
+    (void)w, (void)n, (void)k;
+    *c = scale;
+    return c;
+}
+
+static int group_t3(const int8_t *w, int n, int k, int r, int j)
+{
+    int v = 0;
+    for (int i = j; i < j + 3; i++)
+        v = 3 * v + (r < n && i < k ? w[r * k + i] : 0);
+    return v;
+}
+
+static uint8_t *pack_t3(const int8_t *w, int n, int k)
+{
+    const int steps = (k + 23) / 24, blocks = (n + 31) / 32;
+    uint8_t *out = (uint8_t *)input((size_t)blocks * (size_t)steps * 160);
+    memset(out, 0, (size_t)blocks * (size_t)steps * 160);
+    for (int r = 0; r < 32 * blocks; r++)
+        for (int i = 0; i < 8 * steps; i++) {
+            const int v = group_t3(w, n, k, r, 3 * i), g = i % 8;
+            uint8_t *step = out + (size_t)(r / 32 * steps + i / 8) * 160;
+            uint8_t *plane = step + g / 2 * 32 + r % 32, *sign = step + 128 + r % 32;
+            *plane = (uint8_t)(*plane | abs(v) << g % 2 * 4);
+            *sign = (uint8_t)(*sign | (v < 0) << (7 - g));
+        }
+    return out;
+}
+
+static float *scales_t3(const int8_t *w, int n, int k, float scale)
+{
+    const int rows = (n + 31) / 32 * 32;
+    float *c = (float *)input((size_t)(16 + rows) * sizeof *c);
+    for (int i = 0; i < 16; i++)
+        c[i] = scale;
+    for (int r = 0; r < rows; r++) {
+        int32_t loss = 0;
+        for (int j = 0; j < k; j += 3)
+            loss += 33 * (group_t3(w, n, k, r, j) < 0);
+        memcpy(&c[16 + r], &loss, sizeof loss);
+    }
+    return c;
+}
+
 typedef void (*Matmul)(const uint8_t *, const float *, const int8_t *, const float *, const float *,
                        float *, int, int, int, int, int, void *);
 typedef void (*Glu)(const uint8_t *, const float *, const uint8_t *, const float *, const int8_t *,
@@ -129,13 +190,20 @@ typedef void (*Glu)(const uint8_t *, const float *, const uint8_t *, const float
 typedef struct Layout {
     const char *symbol; /* of matmul[0], in kernels.def */
     int unit;           /* rows */
-    uint8_t *(*pack)(const int8_t *, int, int);
-    Matmul matmul[2]; /* the kernel; its tables */
+    uint8_t *(*pack)(const int8_t *w, int n, int k);
+    float *(*scales)(const int8_t *w, int n, int k, float scale);
+    Matmul matmul[2]; /* the kernel; its tables, or NULL */
     Glu glu[2];
 } Layout;
 
 static const Layout layouts[] = {
-    {"tmatmul_q2_fr_avx2", 4, pack_q2, {q2_kernel, q2_tables}, {q2_kernel_glu, q2_tables_glu}},
+    {"tmatmul_q2_fr_avx2",
+     4,
+     pack_q2,
+     scales_q2,
+     {q2_kernel, q2_tables},
+     {q2_kernel_glu, q2_tables_glu}},
+    {"tmatmul_t3_fr_avx2", 32, pack_t3, scales_t3, {t3_kernel, NULL}, {t3_kernel_glu, NULL}},
 };
 enum { NLAYOUT = sizeof layouts / sizeof *layouts };
 
@@ -217,8 +285,8 @@ static void same(const float *y, const float *want, int all, const Case *a, cons
 }
 
 /* One number of tokens by one kernel, in `threads` shares; the last time onto the residual. */
-static void check_matmul(const Case *a, const Layout *l, int which, const uint8_t *w, int T,
-                         int threads)
+static void check_matmul(const Case *a, const Layout *l, int which, const uint8_t *w,
+                         const float *c, int T, int threads)
 {
     const int units = (a->n + l->unit - 1) / l->unit, all = T * a->n;
     const size_t bytes = (size_t)work_bytes(l->symbol, a->n, a->k, T);
@@ -230,7 +298,7 @@ static void check_matmul(const Case *a, const Layout *l, int which, const uint8_
         if (form == 2)
             memcpy(y, a->res, size);
         for (int t = threads - 1; t >= 0; t--)
-            l->matmul[which](w, &a->c, a->q, a->s, res, y, T, a->n, a->k, units * t / threads,
+            l->matmul[which](w, c, a->q, a->s, res, y, T, a->n, a->k, units * t / threads,
                              units * (t + 1) / threads, work);
         same(y, form ? a->want_res : a->want, all, a, l->symbol);
     }
@@ -241,12 +309,15 @@ static void check_matmul(const Case *a, const Layout *l, int which, const uint8_
 static void check_case(Case *a, const int *Ts, int nT, int most_threads)
 {
     for (int i = 0; i < NLAYOUT; i++) {
-        uint8_t *w = layouts[i].pack(a->w, a->n, a->k);
+        const Layout *l = &layouts[i];
+        uint8_t *w = l->pack(a->w, a->n, a->k);
+        float *c = l->scales(a->w, a->n, a->k, a->c);
         for (int j = 0; j < nT; j++)
-            for (int which = 0; which < 2; which++)
+            for (int which = 0; which < 2 && l->matmul[which]; which++)
                 for (int threads = 1; threads <= most_threads; threads++)
-                    check_matmul(a, &layouts[i], which, w, Ts[j], threads);
+                    check_matmul(a, l, which, w, c, Ts[j], threads);
         free(w);
+        free(c);
     }
 }
 
@@ -318,6 +389,7 @@ static void check_glu(const Case *g, const Case *u, const Layout *l, int which, 
     const int n = g->n, k = g->k, units = (n + l->unit - 1) / l->unit, all = T * n;
     const size_t bytes = (size_t)work_bytes(l->symbol, n, k, T), size = (size_t)all * sizeof(float);
     uint8_t *wg = l->pack(g->w, n, k), *wu = l->pack(u->w, n, k), *work = guarded(bytes);
+    float *cg = l->scales(g->w, n, k, g->c), *cu = l->scales(u->w, n, k, u->c);
     float *y = (float *)guarded(size), *want = (float *)input(size);
     if (act == BN_SILU)
         q2_silu(g->plain, &g->c, u->plain, &u->c, g->q, g->s, want, T, n, k);
@@ -325,7 +397,7 @@ static void check_glu(const Case *g, const Case *u, const Layout *l, int which, 
         tglu_q2(g->plain, &g->c, u->plain, &u->c, g->q, g->s, want, act, T, n, k, 0, (n + 3) / 4);
     for (int threads = 1; threads <= 3; threads++) {
         for (int t = 0; t < threads; t++)
-            l->glu[which](wg, &g->c, wu, &u->c, g->q, g->s, y, act, T, n, k, units * t / threads,
+            l->glu[which](wg, cg, wu, cu, g->q, g->s, y, act, T, n, k, units * t / threads,
                           units * (t + 1) / threads, work);
         same(y, want, all, g, "tglu");
     }
@@ -334,6 +406,8 @@ static void check_glu(const Case *g, const Case *u, const Layout *l, int which, 
     free(want);
     free(wg);
     free(wu);
+    free(cg);
+    free(cu);
 }
 
 static void test_glu(void **state)
@@ -346,7 +420,9 @@ static void test_glu(void **state)
         start(&u, ns[i], ks[i], RANDOM, ANY_TRIT);
         for (int j = 0; j < NTOKENS; j += 1 + i / 4)
             for (int v = 0; v < 4 * NLAYOUT; v++)
-                check_glu(&g, &u, &layouts[v / 4], v % 2, tokens[j], v & 2 ? BN_SILU : BN_RELU2);
+                if (layouts[v / 4].glu[v % 2])
+                    check_glu(&g, &u, &layouts[v / 4], v % 2, tokens[j],
+                              v & 2 ? BN_SILU : BN_RELU2);
         end(&g);
         end(&u);
     }

@@ -19,16 +19,23 @@
 #endif
 #define BN_KERNELS_AVX2_FR4 /* avx2_fr3.c leans on chunks of this file */
 
-//@ fr4_avx2 : q2_run_avx2 out4 act4
+//@ fr4_avx2 : out4 act4 qpad
 /* A layout: unpack(w, k, row, rows, step, at, R) gives the offsets of rows [row, row + rows) in one
  * step, `step` k, each pass 32 of them, as at[pass][0 .. rows). Digit d (worth 3^d) of group g in
- * pass p is k = first + pass * p + group * g + digit * d of the step. */
+ * pass p is k = first + pass * p + group * g + digit * d of the step; where passes do not
+ * interleave (pass is 32), those past K are left out. */
 enum { FR4_TILES = 4, FR4_SUMS = 81 * 32, FR4_FIXED = 8 * FR4_SUMS + 128 * 16 };
-enum { FR4_PANEL = 400 * 1024 }; /* bytes for the rest, about what leaves L2 to the weights */
+enum { FR4_PANEL = 800 * 1024 }; /* bytes for the rest: 2560 rows by 64 tokens */
 typedef struct fr4_layout {
     void (*unpack)(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at, int panel);
     int unit, step, first, pass, group, digit; /* unit: rows that unpack takes at a time */
 } fr4_layout;
+
+/* For unpack: 16 groups' numbers as offsets. */
+BN_INLINE void fr4_offsets(uint16_t *at, __m128i numbers)
+{
+    _mm256_storeu_si256((__m256i *)at, _mm256_slli_epi16(_mm256_cvtepu8_epi16(numbers), 5));
+}
 
 /* 16 k of up to 16 tokens (rows of q, `stride` bytes), k first; tokens past `toks` are zero. */
 BN_INLINE void fr4_turn(const int8_t *q, size_t stride, int toks, int8_t *out)
@@ -97,28 +104,33 @@ BN_INLINE __m256i fr4_sums(const int8_t *x, int next, uint8_t *sums)
                             _mm256_add_epi16(_mm256_abs_epi16(c), _mm256_abs_epi16(d)));
 }
 
-/* Two offsets at once: a load is dearer than a shift. */
-BN_INLINE __m256i fr4_pair(__m256i v, const uint16_t *at, const uint8_t *sums)
-{
-    uint32_t two;
-
-    memcpy(&two, at, sizeof two);
-    v = _mm256_add_epi16(v, _mm256_load_si256((const __m256i *)(sums + (two & 0xffff))));
-    sums += FR4_SUMS;
-    return _mm256_add_epi16(v, _mm256_load_si256((const __m256i *)(sums + (two >> 16))));
-}
-
-/* One pass: 8 groups of `rows` rows by 16 tokens. */
+/* One pass: 8 groups of `rows` rows (one at least) by 16 tokens. Compilers take twice the
+ * instructions for the offsets, and those are what is short; bextr (BMI1) is in every processor
+ * with AVX2. */
+#define FR4_FOUR(at, group)                                                                        \
+    "movq " #at "(%[at],%[i]), %%rax\n\t"                                                          \
+    "movzwl %%ax, %%ecx\n\t"                                                                       \
+    "bextr %[second], %%rax, %%rdx\n\t"                                                            \
+    "vpaddw " #group "*2592(%[sums],%%rcx), %%ymm0, %%ymm0\n\t"                                    \
+    "bextr %[third], %%rax, %%rcx\n\t"                                                             \
+    "shrq $48, %%rax\n\t"                                                                          \
+    "vpaddw (" #group "+1)*2592(%[sums],%%rdx), %%ymm0, %%ymm0\n\t"                                \
+    "vpaddw (" #group "+2)*2592(%[sums],%%rcx), %%ymm0, %%ymm0\n\t"                                \
+    "vpaddw (" #group "+3)*2592(%[sums],%%rax), %%ymm0, %%ymm0\n\t"
 BN_INLINE void fr4_rows(const uint16_t *at, const uint8_t *sums, int16_t *low, int rows)
 {
-    for (int r = 0; r < rows; r++, at += 8, low += 16) {
-        __m256i v = _mm256_load_si256((const __m256i *)low);
-        v = fr4_pair(v, at, sums);
-        v = fr4_pair(v, at + 2, sums + 2 * FR4_SUMS);
-        v = fr4_pair(v, at + 4, sums + 4 * FR4_SUMS);
-        v = fr4_pair(v, at + 6, sums + 6 * FR4_SUMS);
-        _mm256_store_si256((__m256i *)low, v);
-    }
+    int64_t i = -16 * (int64_t)rows;
+
+    __asm__ volatile(".p2align 5\n"
+                     "1:\n\t"
+                     "vmovdqa (%[low],%[i],2), %%ymm0\n\t" FR4_FOUR(0, 0)
+                         FR4_FOUR(8, 4) "vmovdqa %%ymm0, (%[low],%[i],2)\n\t"
+                                        "addq $16, %[i]\n\t"
+                                        "jnz 1b"
+                     : [i] "+&r"(i)
+                     : [low] "r"(low - i), [at] "r"(at - i / 2), [sums] "r"(sums),
+                       [second] "r"((uint64_t)0x1010), [third] "r"((uint64_t)0x1020)
+                     : "rax", "rcx", "rdx", "xmm0", "memory", "cc");
 }
 
 /* Moves multiples of 1024 from low to high: low in 0 .. 1023 again. Room in high for K < 2^17. */
@@ -199,13 +211,13 @@ BN_INLINE void fr4_finish(const int16_t *low, const int16_t *high, const float *
             fr4_codes(low + up, high + up, codes_up);
         for (int t = 0; t < toks; t++) {
             const size_t at = (size_t)t * (size_t)n + (size_t)(row + r);
-            __m256d v = out4_times(codes[t], _mm256_set1_pd((double)(c[0] / s[t])));
-            if (!cu) {
+            const __m256d v = out4_times(codes[t], _mm256_set1_pd((double)(c[0] / s[t])));
+            if (cu) {
+                const __m256d factor = _mm256_set1_pd((double)(cu[0] / s[t]));
+                out4_store(y + at, act4(v, out4_times(codes_up[t], factor), act), real);
+            } else {
                 out4(y + at, v, res ? res + at : NULL, real);
-                continue;
             }
-            __m256d u = out4_times(codes_up[t], _mm256_set1_pd((double)(cu[0] / s[t])));
-            out4_store(y + at, act4(v, u, act), real);
         }
     }
 }
@@ -228,7 +240,7 @@ BN_INLINE void fr4_panel(const fr4_layout *l, const uint8_t *w, const float *c, 
         bound[i] = _mm256_setzero_si256();
     for (int j = 0; j * l->step < k; j++) {
         const int left = k - j * l->step < l->step ? k - j * l->step : l->step;
-        const int passes = l->step == 128 ? 4 : (left + 31) / 32;
+        const int passes = l->pass == 32 ? (left + 31) / 32 : l->step / 32;
         l->unpack(w, k, row, rows, j, at, both);
         if (wu)
             l->unpack(wu, k, row, rows, j, at + 8 * rows, both);
@@ -273,8 +285,9 @@ BN_INLINE void fr4_run(const fr4_layout *l, const uint8_t *w, const float *c, co
     }
 }
 
-//@ q2_fr4_avx2 : fr4_avx2
-/* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time. */
+//@ q2_fr4_avx2 : fr4_avx2 q2_run_avx2
+/* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time; the next blocks lie
+ * too far apart for the processor to see them coming. */
 BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
 {
     const __m256i m15 = _mm256_set1_epi8(15);
@@ -289,11 +302,6 @@ BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
         _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(v, 4), m15)));
 }
 
-BN_INLINE void fr4_offsets(uint16_t *at, __m128i numbers)
-{
-    _mm256_storeu_si256((__m256i *)at, _mm256_slli_epi16(_mm256_cvtepu8_epi16(numbers), 5));
-}
-
 BN_INLINE void q2_fr4_unpack(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at,
                              int panel)
 {
@@ -301,6 +309,7 @@ BN_INLINE void q2_fr4_unpack(const uint8_t *w, int k, int row, int rows, int ste
 
     w += (size_t)(row / 4) * block + 128 * (size_t)step;
     for (int r = 0; r < rows; r += 2, at += 16, w += r % 4 ? 64 : block - 64) {
+        _mm_prefetch((const char *)((uintptr_t)w + 8 * block), _MM_HINT_T0);
         __m256i a = q2_fr4_number(w), b = q2_fr4_number(w + 32);
         __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
         fr4_offsets(at, _mm256_castsi256_si128(even));
