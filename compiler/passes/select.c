@@ -13,7 +13,7 @@ static Fmt packed(Fmt f)
 static Fmt weight_format(const Op *op)
 {
     for (int i = 0; i < op->nin; i++)
-        if (op->in[i]->weight && !op->in[i]->weight->is_state)
+        if (op->in[i]->weight)
             return packed(op->in[i]->type->fmt);
     return FMT_ANY;
 }
