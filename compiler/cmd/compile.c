@@ -27,13 +27,13 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch};
+        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
         return bind_model(s, o->input, &bind);
     }
-    if (o->context || o->batch || o->arch || o->i2s_layout)
+    if (o->context || o->batch || o->kv || o->arch || o->i2s_layout)
         fail(s, loc_file(s, o->input),
-             "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already "
-             "bound");
+             "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
+             "already bound");
     return tir_read(s, o->input);
 }
 

@@ -54,7 +54,11 @@ static void put_value(Out *o, const Value *v)
 
 static const char *c_type(const Type *t)
 {
-    return t->fmt == FMT_I8 ? "int8_t" : t->fmt == FMT_I32 ? "int32_t" : "float";
+    return t->fmt == FMT_I8    ? "int8_t"
+           : t->fmt == FMT_I32 ? "int32_t"
+           : t->fmt == FMT_F16 ? "uint16_t"
+           : t->fmt == FMT_KV8 ? "uint8_t"
+                               : "float";
 }
 
 /* Text inside a comment: nothing in it may end the comment or the line. */
@@ -453,8 +457,9 @@ static void put_weights(Emit *e)
         type_print(w->type, &type);
         put_upper(o, "#define W_", w->name);
         put(o, w->count || w->is_state ? "(i) " : " ");
-        put(o, w->is_state ? "(float *)(c->cache + " : "(c->weights + ");
-        put(o, "%" PRId64, w->at);
+        if (w->is_state)
+            put(o, "(%s *)", c_type(w->type));
+        put(o, "(c->%s + %" PRId64, w->is_state ? "cache" : "weights", w->at);
         if (w->count && w->first)
             put(o, " + (size_t)((i) - %d) * %" PRId64, w->first, w->stride);
         else if (w->count)

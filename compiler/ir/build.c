@@ -404,11 +404,9 @@ const char *fresh_name(Func *f, const char *base)
 Dim op_units(const Op *op)
 {
     const Value *first = op->nin ? op->in[0] : NULL;
-    if (op_info[op->code].split == SPLIT_GROUPS) {
-        for (int i = 0; i < op->nin; i++)
-            if (op->in[i]->weight && op->in[i]->weight->is_state)
-                return op->in[i]->type->dim[0];
-        return (Dim){attr_int(op, "groups", 1), NULL};
+    if (op_info[op->code].split == SPLIT_HEADS) {
+        const Attr *heads = attr_find(op, "heads");
+        return heads ? (Dim){heads->i, NULL} : op->in[op->nin - 1]->type->dim[0];
     }
     if (op_info[op->code].split == SPLIT_ROWS) {
         int64_t rows = op->out[0]->type->dim[1].n, mr = op->kernel ? op->kernel->mr : 1;

@@ -179,7 +179,7 @@ typedef enum OpCode {
 #undef OP
     OP_COUNT
 } OpCode;
-typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_GROUPS } Split;
+typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_HEADS } Split;
 enum { OPF_PURE = 1, OPF_EFFECT = 2, OPF_SAME0 = 4, OPF_SAME3 = 8 };
 
 typedef struct Op Op;
@@ -375,7 +375,7 @@ void replace_uses(Func *f, Value *old, Value *by);
 void func_number(Func *f); /* sets Value.id, Value.nuse, Func.nvalue, in order of definition */
 Func *func_clone(Func *f, const char *name);
 Op *layers_clone(Op *op); /* a copy before op, with names of its own */
-/* How many equal pieces of work threads share in an op: tokens, KV groups or blocks of rows. */
+/* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);

@@ -254,9 +254,24 @@ int64_t kernel_work(const Module *m, const Op *op)
     return round_up(op->kernel->work(w->dim[0].n, w->dim[1].n, y->dim[0].sym ? m->batch : 1), LINE);
 }
 
+/* kv8, an int8 cache of G groups, C positions and E values a head: value = code * scale, where
+ * scale = max |value| / 127 of one head at one position.
+ *
+ *   0                       round_up(G*C*E, 64)      + 4*G*C
+ *   +-----------------------+-----------------------+
+ *   | codes int8 [G][C][E]  | scales f32 [G][C]     |
+ *   +-----------------------+-----------------------+                                  */
+static int64_t kv8_bytes(const Type *t)
+{
+    int64_t heads = t->dim[0].n * t->dim[1].n;
+    return round_up(heads * t->dim[2].n, LINE) + round_up(4 * heads, LINE);
+}
+
 int64_t value_bytes(const Module *m, const Type *t)
 {
-    int64_t n = t->fmt == FMT_I8 ? 1 : 4;
+    int64_t n = t->fmt == FMT_I8 ? 1 : t->fmt == FMT_F16 ? 2 : 4;
+    if (t->fmt == FMT_KV8)
+        return kv8_bytes(t);
     for (int i = 0; i < t->rank; i++) {
         int64_t d = t->dim[i].sym ? m->batch : t->dim[i].n;
         n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, VALUE_COLS) : d;

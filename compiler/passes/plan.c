@@ -315,7 +315,7 @@ static void place_all(Plan *p)
 static bool aligned(const Touch *a, const Touch *b)
 {
     return a->from == b->from && a->to == b->to && a->split == b->split &&
-           dim_equal(a->units, b->units) && (a->split == SPLIT_TOKENS || a->split == SPLIT_GROUPS);
+           dim_equal(a->units, b->units) && (a->split == SPLIT_TOKENS || a->split == SPLIT_HEADS);
 }
 
 /* Whether `t` has to wait for something that happened since the last barrier. */

@@ -12,10 +12,11 @@ static Fmt met(const Weight *w)
     return fmt_info[w->type->fmt].kind == KIND_LOGICAL ? w->layout : w->type->fmt;
 }
 
+/* The weight or state that decides the kernel. */
 static const Weight *weight_of(const Op *op)
 {
     for (int i = 0; i < op->nin; i++)
-        if (op->in[i]->weight && !op->in[i]->weight->is_state)
+        if (op->in[i]->weight)
             return op->in[i]->weight;
     return NULL;
 }
