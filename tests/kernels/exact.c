@@ -54,6 +54,8 @@ FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2_attention.c"
 #include "codegen-c/kernels/avx2_q2.c"
 #include "codegen-c/kernels/avx2_t3.c"
+#include "codegen-c/kernels/avx2_fr4.c"
+#include "codegen-c/kernels/avx2_fr3.c"
 FOR_END
 #else
 #define HAVE_AVX2_SET(...)

@@ -2,6 +2,7 @@
 #ifndef BN_KERNELS_AVX2
 #include "avx2.c"
 #endif
+#define BN_KERNELS_AVX2_Q2 /* avx2_fr4.c leans on chunks of this file */
 
 //@ q2_dot_avx2 : q2_layout
 /* Sums of code * q, code = w + 1, over `steps` steps of 128 k.

@@ -5,6 +5,7 @@
 #ifndef BN_KERNELS_SCALAR_T3
 #include "scalar_t3.c"
 #endif
+#define BN_KERNELS_AVX2_T3 /* avx2_fr3.c leans on chunks of this file */
 
 //@ lut3_avx2 : t3_layout
 /* lut3 of scalar.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
