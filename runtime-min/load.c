@@ -18,10 +18,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#endif
 
+#include "bn_cpu.h"
 #include "bn_model.h"
 #include "bn_vocab.h"
 #include "internal.h"
@@ -116,25 +114,6 @@ static uint64_t load_xxh64(const unsigned char *p, size_t len)
     return load_tail(h + len, p, left);
 }
 
-/* The BN_ISA_* bits of this processor. CPUID throughout: compilers differ in the names that
- * __builtin_cpu_supports takes. The system must save the 256-bit registers too (XCR0 bits 1, 2). */
-static uint32_t load_isa(void)
-{
-    uint32_t has = 0;
-#if defined(__x86_64__) || defined(__i386__)
-    unsigned a, b, c, d, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1) || !(c >> 28 & 1))
-        return 0;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 6) != 6)
-        return 0;
-    has |= (c >> 12 & 1) * BN_ISA_FMA | (c >> 29 & 1) * BN_ISA_F16C;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        has |= (b >> 5 & 1) * BN_ISA_AVX2;
-#endif
-    return has;
-}
-
 static bn_status load_lacks(bn_weights *w, uint32_t missing)
 {
     static const struct {
@@ -160,11 +139,11 @@ static bn_status load_lacks(bn_weights *w, uint32_t missing)
 
 static bn_status load_choose_code(bn_weights *w)
 {
-    const uint32_t has = load_isa();
+    const bn_code *code = w->model->code;
     for (int i = w->model->ncode; i-- > 0 && !w->code;)
-        if (!(w->model->code[i].isa & ~has))
-            w->code = &w->model->code[i];
-    return w->code ? BN_OK : load_lacks(w, w->model->code[0].isa & ~has);
+        if (!(code[i].isa & ~bn_cpu(code[i].isa)))
+            w->code = &code[i];
+    return w->code ? BN_OK : load_lacks(w, code[0].isa & ~bn_cpu(code[0].isa));
 }
 
 /* The end of a long name says more than its beginning, and the message has 192 bytes. */

@@ -2,10 +2,8 @@
 #ifndef BNC_CODEGEN_C_H
 #define BNC_CODEGEN_C_H
 
+#include "codegen-c/columns.h"
 #include "ir/ir.h"
-
-/* What kernels.def, files.def and targets.def call by one name. */
-#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
 
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);
