@@ -1,5 +1,5 @@
 /* test_ir.c: the graph in memory (build.c, infer.c, print.c) and the weights that kernels read
- * (weights.c), these against an unpacker written from the picture in weights.c alone.
+ * (layouts.c, weights.c), these against an unpacker written from the pictures in layouts.c alone.
  *
  * Link with all objects of ir, frontend, passes, codegen-c and gen (without main and cmd).
  */
@@ -324,7 +324,7 @@ static uint32_t rnd(void)
     return state >> 8;
 }
 
-/* The code at row r, column c as weights.c pictures it: blocks of 4 rows x 128 columns. */
+/* The code at row r, column c as layouts.c pictures it: blocks of 4 rows x 128 columns. */
 static int code_at(const uint8_t *p, int64_t cols, int64_t r, int64_t c)
 {
     int64_t across = (cols + 127) / 128, block = r / 4 * across + c / 128;

@@ -8,7 +8,7 @@
 #define BN_KERNELS_AVX2_T3 /* avx2_fr3.c leans on chunks of this file */
 
 //@ lut3_avx2 : t3_layout
-/* lut3 of scalar.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
+/* lut3 of scalar_t3.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
  * unsigned: it gets x + 128, and what that adds is taken off with the 16 that makes the shift
  * round as it should. */
 BN_INLINE void lut3_step(const int8_t *x, int8_t *t)
@@ -125,8 +125,8 @@ BN_INLINE void t3_widen(const __m256i *sum, int32_t *y)
     }
 }
 
-/* y [32] = sums. Not inlined: the loop above needs every register, and gcc 12 would keep constants
- * of its caller in some. */
+/* y[r] = the sum of row r, loss included. Not inlined: the loop above needs every register, and gcc
+ * 12 would keep constants of its caller in some. */
 #if defined(__GNUC__)
 __attribute__((noinline, unused))
 #endif
