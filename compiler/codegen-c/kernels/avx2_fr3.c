@@ -87,7 +87,7 @@ BN_INLINE void t3_fr4_unpack(const uint8_t *w, int k, int row, int rows, int ste
             const uint8_t *in = w + 160 * (size_t)from;
             const __m256i signs = _mm256_loadu_si256((const __m256i *)(in + 128));
             for (int i = 0; i < 160; i += 64)
-                _mm_prefetch((const char *)((uintptr_t)in + block + (uintptr_t)i), _MM_HINT_T0);
+                _mm_prefetch((const char *)((uintptr_t)in + 2 * block + (uintptr_t)i), _MM_HINT_T0);
             t3_fr4_numbers(in, signs, number + 6 * j);
             t3_fr4_numbers(in + 64, _mm256_slli_epi16(signs, 4), number + 6 * j + 3);
         }
