@@ -65,6 +65,7 @@ const bn_info *bn_describe(const bn_model *model);
 /* Weights, read-only and shared. The struct is the caller's; its fields are for reading. */
 typedef struct bn_weights {
     const bn_model *model;
+    const struct bn_code *code; /* the part of the model that this processor runs */
     const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
     size_t size;
     int mapped; /* bn_close unmaps */

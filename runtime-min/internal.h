@@ -40,6 +40,7 @@ struct bn_team {
     _Alignas(BN_ALIGN) atomic_uint arrived;
     _Alignas(BN_ALIGN) atomic_uint generation; /* raised by the last to arrive at a barrier */
     _Alignas(BN_ALIGN) atomic_uint sleepers;
+    _Alignas(BN_ALIGN) atomic_int claim[BN_CLAIMS];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     _Alignas(BN_ALIGN) bn_slot *slot; /* [nthread], constant from here on */

@@ -166,14 +166,14 @@ static int state_chunk(const bn_state *s, int left)
 
 bn_status bn_eval(bn_state *s, const int32_t *tokens, int n, const float **logits)
 {
-    const bn_model *m = s->model;
+    const bn_code *code = s->w->code;
     bn_status status = state_check(s, tokens, n);
     if (status != BN_OK)
         return status;
     memmove(s->history + s->position, tokens, (size_t)n * sizeof *tokens);
     while (n > 0) {
         int chunk = state_chunk(s, n);
-        state_pass(s, chunk == 1 ? m->decode : m->prefill, chunk, s->logits);
+        state_pass(s, chunk == 1 ? code->decode : code->prefill, chunk, s->logits);
         n -= chunk;
     }
     s->logits_at = s->position;
@@ -187,14 +187,14 @@ bn_status bn_score(bn_state *s, const int32_t *tokens, int n, float *logits)
     bn_status status = state_check(s, tokens, n);
     if (status != BN_OK)
         return status;
-    if (!logits || !s->model->score)
+    if (!logits || !s->w->code->score)
         return bn_fail(s->message, BN_ARGUMENT,
                        logits ? "this model was compiled without its score function"
                               : "bn_score needs a buffer for the logits");
     memmove(s->history + s->position, tokens, (size_t)n * sizeof *tokens);
     while (n > 0) {
         int chunk = state_chunk(s, n);
-        state_pass(s, s->model->score, chunk, logits);
+        state_pass(s, s->w->code->score, chunk, logits);
         logits += (size_t)chunk * (size_t)s->vocab;
         n -= chunk;
     }

@@ -27,18 +27,20 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch};
+        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
         return bind_model(s, o->input, &bind);
     }
-    if (o->context || o->batch || o->arch || o->i2s_layout)
+    if (o->context || o->batch || o->kv || o->arch || o->i2s_layout)
         fail(s, loc_file(s, o->input),
-             "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already "
-             "bound");
+             "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
+             "already bound");
     return tir_read(s, o->input);
 }
 
 void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
 {
+    if (o->tune)
+        m->tuning = tuning_read(m->s, o->tune);
     PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
@@ -59,14 +61,8 @@ static const char *c_prefix(Session *s, const Options *o)
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
         return o->name;
     }
-    Out text = {.s = s};
-    for (const char *c = file_name(without_extension(s, o->output)); *c; c++)
-        put(&text, "%c", isalnum((unsigned char)*c) ? *c : '_');
-    const char *prefix = text.len && isalpha((unsigned char)*text.text)
-                             ? name(s, text.text)
-                             : format(s, "m_%s", text.len ? text.text : "");
-    out_free(&text);
-    return prefix;
+    const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
+    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)

@@ -24,6 +24,11 @@ typedef struct Emit {
     const char **function; /* of f's layers ops, in order */
 } Emit;
 
+static uint32_t target_isa(const Emit *e, const Func *f)
+{
+    return f->target ? f->target->isa : e->target->isa;
+}
+
 /* ---- names ---- */
 
 static void put_upper(Out *o, const char *prefix, const char *text)
@@ -49,7 +54,11 @@ static void put_value(Out *o, const Value *v)
 
 static const char *c_type(const Type *t)
 {
-    return t->fmt == FMT_I8 ? "int8_t" : t->fmt == FMT_I32 ? "int32_t" : "float";
+    return t->fmt == FMT_I8    ? "int8_t"
+           : t->fmt == FMT_I32 ? "int32_t"
+           : t->fmt == FMT_F16 ? "uint16_t"
+           : t->fmt == FMT_KV8 ? "uint8_t"
+                               : "float";
 }
 
 /* Text inside a comment: nothing in it may end the comment or the line. */
@@ -121,6 +130,12 @@ static bool repeats(const Op *op)
     return own;
 }
 
+/* Whether its rows are dealt out piece by piece. */
+static bool dealt(const Op *op)
+{
+    return attr_find(op, "claim") != NULL;
+}
+
 static void put_value_arg(Emit *e, const Value *v)
 {
     if (v->room == ROOM_ARG)
@@ -134,7 +149,7 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
     if (!strncmp(word, "pos", (size_t)len) && len == 3) {
         put(e->out, "c->pos");
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
-        put(e->out, repeats(op) ? "0, 1" : "from, to");
+        put(e->out, repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
     } else if (*word == 'T') {
         put(e->out, "%s", tokens_of(op));
     } else if (*word == '-') {
@@ -167,12 +182,29 @@ static void put_result(Emit *e, const Value *v)
             v->room == ROOM_OWN ? "own" : "shared", v->slot);
 }
 
+/* Units of rows that are worth fetching one by one: some microseconds of work. */
+static int64_t least_units(const Op *op)
+{
+    int64_t unit = op->kernel->mr, least = 1 << 15;
+    for (int i = 0; i < op->nin; i++)
+        if (op->in[i]->weight)
+            unit = op->kernel->mr * op->in[i]->type->dim[1].n;
+    return unit < least ? least / unit : 1;
+}
+
 static void put_share(Emit *e, const Op *op)
 {
     Dim units = op_units(op);
     if (repeats(op))
         return;
     indent(e);
+    if (dealt(op)) {
+        put(e->out,
+            "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
+            ", &r);)\n    ",
+            attr_int(op, "claim", 0), units.n, least_units(op));
+        return;
+    }
     put(e->out, "bn_share(c, ");
     if (units.sym)
         put(e->out, "c->ntok");
@@ -205,6 +237,8 @@ static void put_call(Emit *e, const Op *op)
         put(e->out, w == op_info[op->code].args ? "" : ", ");
         put_arg(e, op, w, (int)(end - w));
     }
+    if (op->kernel->work)
+        put(e->out, ", c->own + %" PRId64, attr_int(op, "work", 0));
     put(e->out, ");\n");
 }
 
@@ -263,7 +297,7 @@ static void put_ops(Emit *e, const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !repeats(op))
+        if (op->kernel && !repeats(op) && !dealt(op))
             return true;
     return false;
 }
@@ -423,8 +457,9 @@ static void put_weights(Emit *e)
         type_print(w->type, &type);
         put_upper(o, "#define W_", w->name);
         put(o, w->count || w->is_state ? "(i) " : " ");
-        put(o, w->is_state ? "(float *)(c->cache + " : "(c->weights + ");
-        put(o, "%" PRId64, w->at);
+        if (w->is_state)
+            put(o, "(%s *)", c_type(w->type));
+        put(o, "(c->%s + %" PRId64, w->is_state ? "cache" : "weights", w->at);
         if (w->count && w->first)
             put(o, " + (size_t)((i) - %d) * %" PRId64, w->first, w->stride);
         else if (w->count)
@@ -494,6 +529,24 @@ static int64_t layer_count(const Module *m)
     return n;
 }
 
+/* The functions of each part, in the order of bn_code; a module has them part by part. */
+static void put_code(Emit *e)
+{
+    put(e->out, "/* What a processor must have, and the functions for it; bn_open takes the last "
+                "that fits. */\nstatic const bn_code code[] = {\n");
+    for (const Func *f = e->m->funcs; f;) {
+        const Target *part = f->target;
+        const Func *of[FORM_SCORE + 1] = {NULL};
+        put(e->out, "    {%u", target_isa(e, f));
+        for (; f && f->target == part; f = f->next)
+            of[f->form] = f;
+        for (Form form = FORM_DECODE; form <= FORM_SCORE; form++)
+            put(e->out, ", %s", of[form] ? of[form]->name : "NULL");
+        put(e->out, "},%s%s%s\n", part ? " /* " : "", part ? part->name : "", part ? " */" : "");
+    }
+    put(e->out, "};\n\n");
+}
+
 static void put_descriptor(Emit *e)
 {
     const Module *m = e->m;
@@ -504,9 +557,8 @@ static void put_descriptor(Emit *e)
     if (m->vocab_tables)
         memcpy(&v, m->vocab_tables, sizeof v);
     put(o,
-        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* "
-        "instruction sets */\n    {",
-        e->o->prefix, e->o->prefix, e->target->isa);
+        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI,\n    {",
+        e->o->prefix, e->o->prefix);
     put_c_string(o, m->title);
     put(o, ", ");
     put_c_string(o, m->arch[0]);
@@ -525,8 +577,9 @@ static void put_descriptor(Emit *e)
         m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
     put(o,
         "    %" PRId64 "u, %" PRId64 "u, %" PRId64
-        "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
-        m->shared_bytes, m->own_bytes, m->cache_bytes);
+        "u, /* bytes: shared, own, cache */\n    code, %d,\n    ",
+        m->shared_bytes, m->own_bytes, m->cache_bytes,
+        e->target->npart ? e->target->npart : 1);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
         put_c_string(o, e->o->bnw_name);
@@ -553,8 +606,8 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o)
 {
     static const char *const files[] = {
-        "bn.h",         "bn_model.h", "bn_vocab.h", "internal.h",    "unicode_tables.h",
-        "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
+        "bn.h",          "bn_model.h", "bn_cpu.h", "bn_vocab.h", "internal.h",
+        "unicode_tables.h", "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
         "detokenize.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -586,9 +639,26 @@ static void check_shape(const Module *m)
     }
 }
 
+struct Used {
+    Session *s;
+    const Kernel **kernel;
+    int n;
+};
+
+static void note_kernel(Op *op, void *arg)
+{
+    struct Used *u = arg;
+    if (!op->kernel)
+        return;
+    u->kernel = grow(u->s, u->kernel, (size_t)u->n, sizeof *u->kernel);
+    u->kernel[u->n++] = op->kernel;
+}
+
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    struct Used used = {m->s, NULL, 0};
+    const Target *part = NULL;
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
@@ -597,12 +667,19 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     }
     put(out, "#include <math.h>\n#include <string.h>\n\n%s",
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
-    emit_kernels(m, out);
-    put_weights(&e);
-    emit_isa(target->isa, out);
     for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, note_kernel, &used);
+    emit_kernels(m->s, used.kernel, used.n, out);
+    put_weights(&e);
+    for (Func *f = m->funcs; f; f = f->next) {
+        if (f == m->funcs || f->target != part)
+            emit_isa(target_isa(&e, f), out);
+        part = f->target;
         put_function(&e, f);
-    emit_isa_end(target->isa, out);
+        if (!f->next || f->next->target != part)
+            emit_isa_end(target_isa(&e, f), out);
+    }
+    put_code(&e);
     put_embedded(&e);
     put_descriptor(&e);
     if (o->amalgamate)

@@ -62,6 +62,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
 /* The user's mistakes: path:line:col: error: text, the source line and a caret. err goes on (a
@@ -81,6 +82,10 @@ _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_L
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(c) ((c) ? (void)0 : die("check failed: %s", #c))
 
+/* Runs fn(own, i, arg) for 0 <= i < n on all cores, in no order. fn has a session of its own for its
+ * memory, which lasts as long as the call; it reports through arg, for it may not fail. */
+void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg);
+
 /* ==== out.c: text and files being written ==== */
 
 typedef struct Out { /* a growing buffer */
@@ -99,7 +104,8 @@ void buffers_free(Session *s); /* session_end's part of that */
 typedef struct OutFile OutFile;
 OutFile *file_create(Session *s, const char *path);
 void file_write(OutFile *f, const void *bytes, size_t n);
-void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n);
+/* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
+uint8_t *file_map(OutFile *f, uint64_t size);
 void file_commit(OutFile *f);
 void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
 bool file_exists(const char *path);
@@ -173,7 +179,7 @@ typedef enum OpCode {
 #undef OP
     OP_COUNT
 } OpCode;
-typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_GROUPS } Split;
+typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_HEADS } Split;
 enum { OPF_PURE = 1, OPF_EFFECT = 2, OPF_SAME0 = 4, OPF_SAME3 = 8 };
 
 typedef struct Op Op;
@@ -244,8 +250,9 @@ struct Block {
 typedef enum Form { FORM_FORWARD, FORM_DECODE, FORM_PREFILL, FORM_SCORE } Form;
 extern const char *const form_name[4]; /* the name of a function says its form */
 struct Func {
-    const char *name; /* without @ */
+    const char *name; /* without @: the form; of a part of a target also _ and the part's name */
     Form form;
+    const Target *target; /* the part it is for; NULL: the whole target */
     Module *module;
     Block *body;
     int nvalue;
@@ -269,6 +276,7 @@ struct Weight {
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
     int64_t stride;        /* bytes from one layer's tensor to the next */
+    Fmt layout;            /* what select chose for a logical format */
     int64_t scales;        /* byte offset of the scales within one packed tensor; 0: none */
     Value value;           /* the weight as an operand */
     Weight *next;
@@ -329,6 +337,7 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
@@ -356,6 +365,7 @@ Attr *attr_find(const Op *op, const char *name);
 void attr_set_int(Op *op, const char *name, int64_t i);
 void attr_set_float(Op *op, const char *name, double f);
 void attr_set_word(Op *op, const char *name, const char *word);
+void attr_drop(Op *op, const char *name);
 int64_t attr_int(const Op *op, const char *name, int64_t absent);
 double attr_float(const Op *op, const char *name, double absent);
 const char *attr_word(const Op *op, const char *name, const char *absent);
@@ -365,7 +375,7 @@ void replace_uses(Func *f, Value *old, Value *by);
 void func_number(Func *f); /* sets Value.id, Value.nuse, Func.nvalue, in order of definition */
 Func *func_clone(Func *f, const char *name);
 Op *layers_clone(Op *op); /* a copy before op, with names of its own */
-/* How many equal pieces of work threads share in an op: tokens, KV groups or blocks of rows. */
+/* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);
@@ -416,11 +426,13 @@ float ternary_scale(const Tensor *t);
 void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
-/* Writes the .bnw (header, weights, tokenizer tables); sets bnw_hash and vocab_hash. */
+/* Writes the .bnw (header, weights, tokenizer tables), on all cores; sets bnw_hash and vocab_hash. */
 void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
  * padded to 128. */
 int64_t value_bytes(const Module *m, const Type *t);
+/* Bytes of a thread's scratch that op's kernel asks for, a multiple of 64; 0: none. */
+int64_t kernel_work(const Module *m, const Op *op);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 
@@ -436,12 +448,31 @@ struct Kernel {
     int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
 };
+/* The format that a logical one is packed to: see codegen-c/layouts.def. */
+typedef struct LayoutRule {
+    Fmt from, to;
+    uint32_t isa;
+    int megabytes;
+} LayoutRule;
+/* A measured choice for weights of rows x cols: a kernel for `op` (and forms), or, with OP_COUNT, a
+ * layout. */
+typedef struct Tuning {
+    OpCode op;
+    unsigned forms;
+    int64_t rows, cols;
+    const char *choice;
+    struct Tuning *next;
+} Tuning;
 struct Target {
     const char *name, *what;
     uint32_t isa;
     const char *cflags;      /* for a driver that compiles the result itself */
     const Kernel *kernel;    /* oldest first, last match wins */
     int nkernel;
+    const LayoutRule *layout;/* the same */
+    int nlayout;
+    const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
+    int npart;
 };
 
 #endif

@@ -29,17 +29,21 @@ static void infer_block(Module *m, Block *b)
     }
 }
 
-void pass_specialize(Module *m, const Target *target)
+static Func *form_clone(Func *f, Form form, const Target *part)
 {
-    (void)target;
-    Func *f = func_find(m, name(m->s, form_name[FORM_FORWARD]));
-    if (!f) {
-        err(m->s, (Loc){m->text, 0, 0}, "specialize needs a function @forward");
-        return;
-    }
-    Func *decode = func_clone(f, name(m->s, form_name[FORM_DECODE]));
-    Func *prefill = func_clone(f, name(m->s, form_name[FORM_PREFILL]));
-    Func *score = func_clone(f, name(m->s, form_name[FORM_SCORE]));
+    Session *s = f->module->s;
+    const char *base = name(s, form_name[form]);
+    Func *n = func_clone(f, part ? format(s, "%s_%s", base, c_name(s, part->name)) : base);
+    n->target = part;
+    return n;
+}
+
+/* The forms for one machine; names of a part's functions end in its own. */
+static void specialize_for(Module *m, Func *f, const Target *part)
+{
+    Func *decode = form_clone(f, FORM_DECODE, part);
+    Func *prefill = form_clone(f, FORM_PREFILL, part);
+    Func *score = form_clone(f, FORM_SCORE, part);
     const char *tokens = f->body->arg[0]->type->dim[0].sym;
     decode->body->arg[0]->type = one_token(m->s, decode->body->arg[0]->type, tokens);
     walk(decode->body, drop_last, NULL);
@@ -47,5 +51,18 @@ void pass_specialize(Module *m, const Target *target)
     infer_block(m, decode->body);
     infer_block(m, prefill->body);
     infer_block(m, score->body);
-    m->funcs = decode; /* @forward, the first, has served */
+}
+
+void pass_specialize(Module *m, const Target *target)
+{
+    Func *f = func_find(m, name(m->s, form_name[FORM_FORWARD]));
+    if (!f) {
+        err(m->s, (Loc){m->text, 0, 0}, "specialize needs a function @forward");
+        return;
+    }
+    if (!target->npart)
+        specialize_for(m, f, NULL);
+    for (int i = 0; i < target->npart; i++)
+        specialize_for(m, f, target->part[i]);
+    m->funcs = f->next; /* @forward, the first, has served */
 }

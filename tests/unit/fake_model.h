@@ -120,6 +120,8 @@ static void fake_score(const bn_call *c)
     fake_forward(c, 1);
 }
 
+static const bn_code fake_code = {0, fake_decode, fake_prefill, fake_score};
+
 /* XXH64 of bytes 0, 1, 2, ... 100, as the reference implementation computes it. */
 #define FAKE_VOCAB_HASH 0xe99038495f85381eu
 #define FAKE_HASH 0x1122334455667788u
@@ -137,9 +139,8 @@ static const bn_model fake_model = {
     .shared_bytes = sizeof(fake_shared),
     .own_bytes = FAKE_BATCH * sizeof(uint32_t),
     .cache_bytes = FAKE_CONTEXT * sizeof(uint32_t),
-    .decode = fake_decode,
-    .prefill = fake_prefill,
-    .score = fake_score,
+    .code = &fake_code,
+    .ncode = 1,
 };
 
 /* Writes the model's .bnw into bnw[FAKE_BYTES]. */

@@ -560,6 +560,8 @@ static void test_packed_bytes(void **unused)
         {FMT_Q2R4, 1, 1, 192, 128},      {FMT_Q2R4, 5, 129, 576, 512},
         {FMT_Q2R4B, 4, 256, 320, 256},   {FMT_Q2R4B, 4, 257, 448, 384},
         {FMT_Q2R4B, 9, 300, 1280, 1152}, {FMT_F32, 3, 7, 128, 0},
+        {FMT_T3R32, 1, 1, 384, 192},     /* 160 codes, 64 with the scale, 32 losses */
+        {FMT_T3R32, 32, 48, 512, 320},   {FMT_T3R32, 33, 49, 1280, 960},
         {FMT_F16, 3, 7, 64, 0},          {FMT_Q8_0, 2, 32, 128, 0},
     };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
