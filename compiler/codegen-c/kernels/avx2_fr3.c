@@ -118,10 +118,10 @@ BN_INLINE void t3_few(const uint8_t *w, const float *c, const uint8_t *wu, const
 }
 
 /* From how many tokens on a tile of 16 is the faster way. */
-enum { T3_FR4_TOKENS = 8 };
-BN_INLINE void t3_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                      const int8_t *q, const float *s, const float *res, float *y, int act, int T,
-                      int n, int k, int from, int to, void *work)
+enum { T3_FR4_TOKENS = 9 };
+FR4_ONCE void t3_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
+                     const int8_t *q, const float *s, const float *res, float *y, int act, int T,
+                     int n, int k, int from, int to, void *work)
 {
     const int rest = T % 16 < T3_FR4_TOKENS ? T % 16 : 0, many = T - rest;
     const size_t at = (size_t)many * (size_t)n;

@@ -26,6 +26,8 @@
  * interleave (pass is 32), those past K are left out. */
 enum { FR4_TILES = 4, FR4_SUMS = 81 * 32, FR4_FIXED = 8 * FR4_SUMS + 128 * 16 };
 enum { FR4_PANEL = 800 * 1024 }; /* bytes for the rest: 2560 rows by 64 tokens */
+/* One copy for all calls of a model: ten would be a quarter of a megabyte. */
+#define FR4_ONCE static __attribute__((noinline, unused))
 typedef struct fr4_layout {
     void (*unpack)(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at, int panel);
     int unit, step, first, pass, group, digit; /* unit: rows that unpack takes at a time */
@@ -339,9 +341,9 @@ static const fr4_layout q2_fr4_layout = {q2_fr4_unpack, 4, 128, 0, 8, 1, 32};
 /* Where tables pay: 16 tokens fill a tile and a table is used by many rows. What is left over, and
  * all else, goes to the multiplying kernel. */
 enum { FR4_ROWS = 96, FR4_TOKENS = 8 };
-BN_INLINE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                      const int8_t *q, const float *s, const float *res, float *y, int act, int T,
-                      int n, int k, int from, int to, void *work)
+FR4_ONCE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
+                     const int8_t *q, const float *s, const float *res, float *y, int act, int T,
+                     int n, int k, int from, int to, void *work)
 {
     const int rest = T % 16 < FR4_TOKENS ? T % 16 : 0;
     const int many = (to - from) * (wu ? 8 : 4) < FR4_ROWS ? 0 : T - rest;
