@@ -27,10 +27,10 @@ static inline int64_t work_FR4(int64_t n, int64_t k, int64_t t)
     return fixed + (panel < most ? panel : most);
 }
 
-/* avx2_fr3.c: that, or the 32 bytes a group of lut3 for each of at most 7 tokens. */
+/* avx2_fr3.c: that, or the 32 bytes a group of lut3 for each of at most 8 tokens. */
 static inline int64_t work_FR3(int64_t n, int64_t k, int64_t t)
 {
-    int64_t few = (t < 7 ? t : 7) * ((k + 23) / 24) * 256, many = t < 8 ? 0 : work_FR4(n, k, t);
+    int64_t few = (t < 8 ? t : 8) * ((k + 23) / 24) * 256, many = t < 9 ? 0 : work_FR4(n, k, t);
     return few > many ? few : many;
 }
 
