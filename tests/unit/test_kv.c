@@ -21,9 +21,9 @@ typedef struct Cache { /* kernels of one format: x or q, cache, ... */
 } Cache;
 typedef struct Kernels {
     const char *name;
-    Cache cache[2];
+    Cache cache[3];
 } Kernels;
-enum { F32, F16, FORMATS };
+enum { F32, F16, KV8, FORMATS };
 
 #define CACHE(type, store_, rope_store_, attention_)                                               \
     static void do_##store_##attention_(const float *x, void *c, int pos, int T, int g, int ctx,   \
@@ -54,9 +54,11 @@ enum { F32, F16, FORMATS };
 
 CACHE(float, store_f32, rope_store_f32, attention_f32)
 CACHE(uint16_t, store_f16, rope_store_f16, attention_f16)
-static const Kernels kernels = {
-    "plain C",
-    {ROW(store_f32, rope_store_f32, attention_f32), ROW(store_f16, rope_store_f16, attention_f16)}};
+CACHE(uint8_t, store_kv8, rope_store_kv8, attention_kv8)
+static const Kernels kernels = {"plain C",
+                                {ROW(store_f32, rope_store_f32, attention_f32),
+                                 ROW(store_f16, rope_store_f16, attention_f16),
+                                 ROW(store_kv8, rope_store_kv8, attention_kv8)}};
 #ifdef TEST_AVX2
 #include <immintrin.h>
 #ifdef __clang__
@@ -68,10 +70,12 @@ static const Kernels kernels = {
 #include "../../compiler/codegen-c/kernels/avx2_kv.c"
 CACHE(float, store_f32, rope_store_f32, attention_f32_avx2)
 CACHE(uint16_t, store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2)
+CACHE(uint8_t, store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2)
 static const Kernels kernels_avx2 = {
     "AVX2",
     {ROW(store_f32, rope_store_f32, attention_f32_avx2),
-     ROW(store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2)}};
+     ROW(store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2),
+     ROW(store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2)}};
 #ifdef __clang__
 #pragma clang attribute pop
 #else
@@ -86,27 +90,40 @@ static int nset = 1;
 
 static size_t cache_bytes(int format, int groups, int context, int d)
 {
-    return (size_t)(groups * context * d) * (format == F32 ? sizeof(float) : 2);
+    const size_t n = (size_t)(groups * context * d);
+    if (format == KV8)
+        return (n + 63) / 64 * 64 + (size_t)(groups * context) * sizeof(float);
+    return n * (format == F32 ? sizeof(float) : 2);
 }
 
-/* What the cache holds at element i of row `row`. */
-static double held(int format, const void *cache, int row, int d, int i)
+/* Of int8: where row `row` of all has its scale. */
+static float *scale_of(const void *cache, int rows, int row, int d)
+{
+    return (float *)cache + ((size_t)(rows * d) + 63) / 64 * 16 + row;
+}
+
+/* What a cache of `rows` rows holds at element i of one. */
+static double held(int format, const void *cache, int rows, int row, int d, int i)
 {
     const size_t at = (size_t)row * (size_t)d + (size_t)i;
     if (format == F32)
         return (double)((const float *)cache)[at];
-    return half_value(((const uint16_t *)cache)[at]);
+    if (format == F16)
+        return half_value(((const uint16_t *)cache)[at]);
+    return (double)((const int8_t *)cache)[at] * (double)*scale_of(cache, rows, row, d);
 }
 
-/* Rows that nobody may look at. */
-static void spoil(int format, void *cache, int row, int d)
+/* Makes a row one that nobody may look at. */
+static void spoil(int format, void *cache, int rows, int row, int d)
 {
     for (int i = 0; i < d; i++) {
         const size_t at = (size_t)row * (size_t)d + (size_t)i;
         if (format == F32)
             ((float *)cache)[at] = NAN;
-        else
+        else if (format == F16)
             ((uint16_t *)cache)[at] = 0x7e00;
+        else
+            *scale_of(cache, rows, row, d) = NAN;
     }
 }
 
@@ -159,13 +176,31 @@ static void test_half(void **state)
 /* ---- stores ---- */
 
 /* Whether a row holds x as the format has it. */
-static void check_row(int format, const void *cache, int row, int d, const float *x)
+static void check_row(int format, const void *cache, int rows, int row, int d, const float *x)
 {
+    float most = 0.0f;
     for (int i = 0; i < d; i++)
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    if (format == KV8)
+        assert_true(*scale_of(cache, rows, row, d) == most / 127.0f);
+    for (int i = 0; i < d; i++) {
+        volatile float product = x[i] * (most > 0.0f ? 127.0f / most : 0.0f); /* rounds it */
         if (format == F32)
-            assert_true(held(format, cache, row, d, i) == (double)x[i]);
-        else
+            assert_true(held(format, cache, rows, row, d, i) == (double)x[i]);
+        else if (format == F16)
             assert_int_equal(((const uint16_t *)cache)[row * d + i], f32_to_f16(x[i]));
+        else
+            assert_int_equal(((const int8_t *)cache)[row * d + i], (int)nearbyintf(product));
+    }
+}
+
+static void check_untouched(int format, const void *cache, int rows, int row, int d)
+{
+    const size_t bytes = (size_t)d * (format == F32 ? 4 : format == F16 ? 2 : 1);
+    for (size_t i = 0; i < bytes; i++)
+        assert_int_equal(((const uint8_t *)cache)[(size_t)row * bytes + i], 0x5a);
+    for (size_t i = 0; format == KV8 && i < sizeof(float); i++)
+        assert_int_equal(((const uint8_t *)scale_of(cache, rows, row, d))[i], 0x5a);
 }
 
 static void check_store(int format, int T, int groups, int d, int rot, int mode)
@@ -174,10 +209,9 @@ static void check_store(int format, int T, int groups, int d, int rot, int mode)
     const int context = POS + T + 2, all = T * groups * d;
     const size_t size = cache_bytes(format, groups, context, d);
     float *x = reals(all), *table = floats(T * rot + 1), *y = floats(all);
-    uint8_t *first = NULL, *old = (uint8_t *)input(size);
+    uint8_t *first = NULL;
     rope_table(5, table, rot, 10000.0f, 0, T);
     rope(x, table, y, T, groups, groups * d, rot, mode, 0, groups);
-    memset(old, 0x5a, size);
     for (int s = 0; s < nset; s++) {
         const Cache *k = &sets[s]->cache[format];
         uint8_t *a = (uint8_t *)keep(size, 1), *b = (uint8_t *)keep(size, 1);
@@ -190,10 +224,10 @@ static void check_store(int format, int T, int groups, int d, int rot, int mode)
         for (int row = 0; row < groups * context; row++) {
             const int t = row % context - POS;
             if (t >= 0 && t < T)
-                check_row(format, a, row, d, y + (t * groups + row / context) * d);
+                check_row(format, a, groups * context, row, d,
+                          y + (t * groups + row / context) * d);
             else
-                for (int i = 0; i < d; i++)
-                    assert_true(held(format, a, row, d, i) == held(format, old, row, d, i));
+                check_untouched(format, a, groups * context, row, d);
         }
         first = first ? first : a;
         same(a, b, size);
@@ -216,17 +250,34 @@ static void test_store(void **state)
 
 /* ---- attention ---- */
 
-/* One query over n rows from `row` on; what a relative error of one part in 1 of the scores would
- * do to the result stands in *size. */
-static void reference(int format, const float *q, const void *k, const void *v, int row, int n,
-                      int d, double *y)
+typedef struct Case {
+    int format, pos, T, heads, groups, context, d;
+    float *q;
+    void *k, *v;
+} Case;
+
+/* Result and bound of one query over the first n rows of a group. A score that is off by e moves
+ * every weight by a factor within exp(-2 e) .. exp(2 e), and so a value by no more than
+ * (exp(2 e) - 1) max |v|. Queries over int8 are off by half a step of max |q| / 8191 an element. */
+static double reference(const Case *c, const float *q, int g, int n, double *y)
 {
-    double *p = (double *)malloc((size_t)n * sizeof *p), top = -1e300, sum = 0.0;
+    const int d = c->d, f = c->format, rows = c->groups * c->context, row = g * c->context;
+    double *p = (double *)malloc((size_t)n * sizeof *p), top = -1e300, sum = 0.0, off = 0.0;
+    double most = 0.0, size = 0.0;
     assert_non_null(p);
+    for (int i = 0; i < d; i++)
+        most = fabs((double)q[i]) > most ? fabs((double)q[i]) : most;
     for (int j = 0; j < n; j++) {
+        double all = 0.0, keys = 0.0;
         p[j] = 0.0;
-        for (int i = 0; i < d; i++)
-            p[j] += (double)q[i] * held(format, k, row + j, d, i);
+        for (int i = 0; i < d; i++) {
+            const double k = held(f, c->k, rows, row + j, d, i);
+            p[j] += q[i] * k;
+            all += fabs(q[i] * k);
+            keys += fabs(k);
+        }
+        all = 3e-7 * all + (f == KV8 ? keys * most / 8191.0 / 2.0 : 0.0);
+        off = all > off ? all : off;
         p[j] /= sqrt((double)d);
         top = p[j] > top ? p[j] : top;
     }
@@ -234,17 +285,15 @@ static void reference(int format, const float *q, const void *k, const void *v, 
         sum += p[j] = exp(p[j] - top);
     for (int i = 0; i < d; i++) {
         y[i] = 0.0;
-        for (int j = 0; j < n; j++)
-            y[i] += p[j] / sum * held(format, v, row + j, d, i);
+        for (int j = 0; j < n; j++) {
+            const double v = held(f, c->v, rows, row + j, d, i);
+            y[i] += p[j] / sum * v;
+            size = fabs(v) > size ? fabs(v) : size;
+        }
     }
     free(p);
+    return size * (expm1(2.0 * off / sqrt((double)d)) + 6e-7);
 }
-
-typedef struct Case {
-    int format, pos, T, heads, groups, context, d;
-    float *q;
-    void *k, *v;
-} Case;
 
 static Case attention_case(int format, int pos, int T, int heads, int groups, int d, float span)
 {
@@ -259,8 +308,8 @@ static Case attention_case(int format, int pos, int T, int heads, int groups, in
     kernels.cache[format].store(z, c.v, 0, c.context, groups, c.context, d, 0, groups);
     for (int row = 0; row < groups * c.context; row++)
         if (row % c.context >= pos + T) {
-            spoil(format, c.k, row, d);
-            spoil(format, c.v, row, d);
+            spoil(format, c.k, groups * c.context, row, d);
+            spoil(format, c.v, groups * c.context, row, d);
         }
     return c;
 }
@@ -283,9 +332,9 @@ static void check_attention(int format, int pos, int T, int heads, int groups, i
         for (int t = 0; t < T; t++)
             for (int h = 0; h < heads; h++) {
                 const int at = (t * heads + h) * d;
-                reference(format, c.q + at, c.k, c.v, h / each * c.context, pos + t + 1, d, want);
+                const double bound = reference(&c, c.q + at, h / each, pos + t + 1, want);
                 for (int i = 0; i < d; i++)
-                    near_(y[at + i], want[i], 1.0, 1e-6 * (1.0 + (double)span));
+                    near_(y[at + i], want[i], 1.0, bound);
             }
         for (int t = T - 1; t >= 0; t--) /* token by token, head by head: the same bits */
             for (int h = 0; h < heads; h++)
