@@ -50,5 +50,7 @@ void build_output(Session *s, const Build *b, const char *kind);
 int cmd_run(Session *s, int argc, char **argv);
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_synth(Session *s, int argc, char **argv);
+void synth_help(FILE *to);
 
 #endif
