@@ -29,7 +29,7 @@ EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
-.PHONY: all demo check bench floors clean tools
+.PHONY: all demo check bench bench-peers floors clean tools
 all: $(B)/bnc $(B)/libbnrt.a
 
 include tests/tests.mk
@@ -102,8 +102,12 @@ demo: all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
 	$(B)/story/story
 
+# JSON=1 prints JSON, BENCH_SMALL=1 leaves out the 2B4T shape; bench/*.sh name the rest.
 bench: all
-	@sh bench/bench.sh $(B)/bnc
+	@sh bench/bench.sh $(if $(JSON),--json) $(B)/bnc
+# Beside other engines' programs that the environment names (IK_LLAMA_BENCH=... IK_LLAMA_MODEL=...).
+bench-peers: all
+	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
 floors:
 	@sh tests/floors.sh
