@@ -14,10 +14,12 @@ DEPS     = -MMD -MP
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
 IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c
+RT_HDR  := bn.h bn_model.h bn_vocab.h internal.h cli.h
+IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c weights.c vocab.c vocab_tables.c
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c
+CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c gguf_out.c synth.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_q2.c avx2_t3.c avx2_fr4.c avx2_fr3.c scalar_kv.c avx2_kv.c
 
@@ -30,7 +32,7 @@ EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            tune_bench.c=compiler/cmd/tune_bench.c \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
-.PHONY: all demo check bench floors clean tools
+.PHONY: all demo check bench bench-peers floors clean tools
 all: $(B)/bnc $(B)/libbnrt.a
 
 include tests/tests.mk
@@ -103,8 +105,12 @@ demo: all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
 	$(B)/story/story
 
+# JSON=1 prints JSON, BENCH_SMALL=1 leaves out the 2B4T shape; bench/*.sh name the rest.
 bench: all
-	@sh bench/bench.sh $(B)/bnc
+	@sh bench/bench.sh $(if $(JSON),--json) $(B)/bnc
+# Beside other engines' programs that the environment names (IK_LLAMA_BENCH=... IK_LLAMA_MODEL=...).
+bench-peers: all
+	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
 floors:
 	@sh tests/floors.sh

@@ -14,6 +14,7 @@ static const struct {
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
+    {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };
@@ -27,10 +28,12 @@ static void help_screen(FILE *to)
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
-            "  bnc opt --passes=fuse model.tir        passes over that text\n\n");
+            "  bnc opt --passes=fuse model.tir        passes over that text\n"
+            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to,
-            "\nbnc help compile|run|inspect|tune|opt|passes|targets tells the rest; bnc --version.\n");
+    fprintf(to, "\nbnc help compile|run|inspect|tune|synth|opt|passes|targets tells the rest; "
+                "bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -96,10 +99,13 @@ static int help(Session *s, const char *topic)
         fputs(help_inspect, stdout);
     else if (!strcmp(topic, "tune"))
         fputs(help_tune, stdout);
+    else if (!strcmp(topic, "synth"))
+        synth_help(stdout);
     else if (!strcmp(topic, "opt"))
         fputs(help_opt, stdout), options_help(stdout, true);
     else
-        fail(s, (Loc){0}, "no help on '%s': compile, run, inspect, tune, opt, passes or targets", topic);
+        fail(s, (Loc){0},
+             "no help on '%s': compile, run, inspect, tune, synth, opt, passes or targets", topic);
     return 0;
 }
 

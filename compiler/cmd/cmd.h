@@ -51,5 +51,7 @@ int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_synth(Session *s, int argc, char **argv);
+void synth_help(FILE *to);
 
 #endif

@@ -156,6 +156,14 @@ float tensor_scale(const Tensor *t, int64_t at);
 float f16_to_float(uint16_t h);
 uint16_t float_to_f16(float f); /* round to nearest even */
 
+/* ==== encode.c: the way back ==== */
+
+/* n codes -1, 0, +1, whole blocks, as I2_S, TQ1_0, TQ2_0 or F16; returns the bytes written. A
+ * scale that stands in blocks is rounded to f16. */
+size_t codes_encode(Fmt fmt, const int8_t *codes, int64_t n, float scale, uint8_t *out);
+/* What follows a tensor's last block: I2_S's scale. */
+size_t codes_tail(Fmt fmt, float scale, uint8_t *out);
+
 /* ==== build.c: the graph ==== */
 
 typedef struct Dim { /* a number, or the name of a free dimension: interned */
