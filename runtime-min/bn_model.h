@@ -1,6 +1,6 @@
 /* bn_model.h: the contract between generated code and the runtime. Products include bn.h only.
  *
- * One idea: the compiler knows every size, so a model is a constant record of numbers and three
+ * One idea: the compiler knows every size, so a model is a constant record of numbers and a few
  * functions, and the runtime allocates, maps and schedules by those numbers alone.
  */
 #ifndef BN_MODEL_H
@@ -21,7 +21,7 @@ extern "C" {
 #define BN_INLINE static inline
 #endif
 
-#define BN_ABI 2 /* raised when anything below changes */
+#define BN_ABI 3 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
 #define BN_ISAS(I)                                                                                 \
@@ -53,14 +53,17 @@ typedef struct bn_call {
     uint8_t *own;           /* scratch of this thread */
     uint8_t *cache;         /* KV cache */
     const int32_t *tokens;  /* [ntok] */
-    float *logits;          /* decode, prefill: [vocab]; score: [ntok x vocab] */
+    float *hidden;          /* decode, prefill write it, head and best read it */
+    float *logits;          /* head, best: [vocab]; score: [ntok x vocab] */
     int ntok, pos;          /* 1 <= ntok <= batch; position of tokens[0] */
+    int best;               /* best: 1 <= best <= BN_BEST */
     int thread, nthread;
     bn_team *team;
 } bn_call;
 
 /* Runs on every thread of the team at once. */
 typedef void (*bn_forward)(const bn_call *c);
+#define BN_BEST 256
 
 /* Waits until every thread of the call has come here; orders all memory before and after. */
 void bn_barrier(const bn_call *c);
@@ -101,10 +104,15 @@ BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_
     return r->from < units;
 }
 
-/* What runs on one kind of processor. */
+/* What runs on one kind of processor. decode (one token) and prefill (2 to `batch`) end with the
+ * hidden vector of their last token, from which head makes its logits; score gives those of all its
+ * tokens. best, which may be NULL, is head for those who need only the largest logits: to each word
+ * that may be one of the c->best largest, equal ones included, it gives the logit that head gives,
+ * to the bit; to any other that logit or -INFINITY. What is no number counts as the smallest finite
+ * one, and so does -INFINITY; INFINITY as the largest. */
 typedef struct bn_code {
     uint32_t isa; /* BN_ISA_* bits that it needs */
-    bn_forward decode, prefill, score;
+    bn_forward decode, prefill, score, head, best;
 } bn_code;
 
 struct bn_model {
@@ -112,7 +120,7 @@ struct bn_model {
     bn_info info;
     uint64_t hash; /* of the .bnw body, as its header repeats it */
     uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
-    uint64_t shared_bytes, own_bytes, cache_bytes;
+    uint64_t shared_bytes, own_bytes, cache_bytes, hidden_bytes;
     const bn_code *code; /* [ncode], weakest first; bn_open takes the last that can run */
     int ncode;
     const unsigned char *embedded; /* the .bnw inside the program, or NULL */

@@ -140,6 +140,8 @@ static void put_value_arg(Emit *e, const Value *v)
 {
     if (v->room == ROOM_ARG)
         put(e->out, "c->tokens");
+    else if (v->room == ROOM_HIDDEN && !v->def)
+        put(e->out, "c->hidden");
     else
         put_value(e->out, v);
 }
@@ -175,8 +177,8 @@ static void put_result(Emit *e, const Value *v)
     indent(e);
     put(e->out, "%s *const ", type);
     put_value(e->out, v);
-    if (v->room == ROOM_LOGITS)
-        put(e->out, " = c->logits;\n");
+    if (v->room == ROOM_LOGITS || v->room == ROOM_HIDDEN)
+        put(e->out, " = c->%s;\n", v->room == ROOM_LOGITS ? "logits" : "hidden");
     else
         put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type,
             v->room == ROOM_OWN ? "own" : "shared", v->slot);
@@ -536,22 +538,36 @@ static void put_code(Emit *e)
                 "that fits. */\nstatic const bn_code code[] = {\n");
     for (const Func *f = e->m->funcs; f;) {
         const Target *part = f->target;
-        const Func *of[FORM_SCORE + 1] = {NULL};
+        const Func *of[FORM_COUNT] = {NULL};
         put(e->out, "    {%u", target_isa(e, f));
         for (; f && f->target == part; f = f->next)
             of[f->form] = f;
-        for (Form form = FORM_DECODE; form <= FORM_SCORE; form++)
+        for (Form form = FORM_DECODE; form < FORM_COUNT; form++)
             put(e->out, ", %s", of[form] ? of[form]->name : "NULL");
         put(e->out, "},%s%s%s\n", part ? " /* " : "", part ? part->name : "", part ? " */" : "");
     }
     put(e->out, "};\n\n");
 }
 
+/* What the functions of this form give; check_shape has seen that there are such, all alike. */
+static const Type *result_of(const Module *m, Form form)
+{
+    const Func *f = m->funcs;
+    while (f && f->form != form)
+        f = f->next;
+    return f ? f->body->last->in[0]->type : NULL;
+}
+
+static int64_t hidden_bytes(const Module *m)
+{
+    return value_bytes(m, result_of(m, FORM_DECODE));
+}
+
 static void put_descriptor(Emit *e)
 {
     const Module *m = e->m;
     Out *o = e->out;
-    const Type *logits = m->funcs->body->last->in[0]->type;
+    const Type *logits = result_of(m, FORM_SCORE);
     const Op *first = m->funcs->body->first;
     bn_vocab v = {.bos = -1, .eos = -1, .eot = -1};
     if (m->vocab_tables)
@@ -576,9 +592,9 @@ static void put_descriptor(Emit *e)
         "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
         m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
     put(o,
-        "    %" PRId64 "u, %" PRId64 "u, %" PRId64
-        "u, /* bytes: shared, own, cache */\n    code, %d,\n    ",
-        m->shared_bytes, m->own_bytes, m->cache_bytes,
+        "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, %" PRId64
+        "u, /* bytes: shared, own, cache, hidden */\n    code, %d,\n    ",
+        m->shared_bytes, m->own_bytes, m->cache_bytes, hidden_bytes(m),
         e->target->npart ? e->target->npart : 1);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
@@ -626,8 +642,18 @@ static void put_main(Emit *e)
 /* What the runtime relies on and a hand-written architecture could get wrong. */
 static void check_shape(const Module *m)
 {
+    const Type *logits = result_of(m, FORM_SCORE), *hidden = result_of(m, FORM_DECODE);
+    if (!logits || !hidden || !result_of(m, FORM_PREFILL) || !result_of(m, FORM_HEAD))
+        fail(m->s, (Loc){m->text, 0, 0},
+             "a program needs @decode, @prefill, @score and @head; run the pass specialize");
     for (Func *f = m->funcs; f; f = f->next) {
-        const Type *logits = f->body->last->in[0]->type;
+        const Type *y = f->body->last->in[0]->type;
+        bool cut = result_room(f) == ROOM_HIDDEN;
+        if (cut ? y != hidden
+                : y->dim[1].n != logits->dim[1].n ||
+                      (f->form != FORM_SCORE && f->body->arg[0]->type != hidden))
+            fail(m->s, f->body->last->loc, "@%s hands on or takes another type than the others",
+                 f->name);
         for (const Op *op = f->body->first; op; op = op->next)
             if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < logits->dim[1].n)
                 fail(m->s, op->loc,
@@ -688,7 +714,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
 
 void emit_header(const Module *m, const EmitOptions *o, Out *out)
 {
-    const Type *logits = m->funcs->body->last->in[0]->type;
+    const Type *logits = result_of(m, FORM_SCORE);
     Out name_of = {.s = m->s};
     put_upper(&name_of, "", o->prefix);
     const char *big = name(m->s, name_of.text);
@@ -711,6 +737,7 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
         "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
         ", %" PRId64 ", %" PRId64 ", %d)\n",
-        big, m->shared_bytes, m->own_bytes, m->cache_bytes, logits->dim[1].n, m->context);
+        big, m->shared_bytes + hidden_bytes(m), m->own_bytes, m->cache_bytes, logits->dim[1].n,
+        m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

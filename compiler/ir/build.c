@@ -115,7 +115,7 @@ Func *func_add(Module *m, const char *name)
     f->name = name;
     f->module = m;
     f->form = FORM_FORWARD;
-    for (Form form = FORM_FORWARD; form <= FORM_SCORE; form++)
+    for (Form form = FORM_FORWARD; form < FORM_COUNT; form++)
         if (!strncmp(name, form_name[form], strlen(form_name[form])) &&
             (!name[strlen(form_name[form])] || name[strlen(form_name[form])] == '_'))
             f->form = form;
@@ -399,6 +399,11 @@ const char *fresh_name(Func *f, const char *base)
         if (!u.found)
             return u.name;
     }
+}
+
+Room result_room(const Func *f)
+{
+    return f->form == FORM_DECODE || f->form == FORM_PREFILL ? ROOM_HIDDEN : ROOM_LOGITS;
 }
 
 Dim op_units(const Op *op)

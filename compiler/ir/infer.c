@@ -22,7 +22,8 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
-const char *const form_name[4] = {"forward", "decode", "prefill", "score"};
+const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill",
+                                           "score",   "head",   "best"};
 
 OpCode op_by_name(const char *name)
 {
@@ -96,7 +97,7 @@ static bool infer_none(Module *m, Op *op)
 
 static bool infer_result(Module *m, Op *op)
 {
-    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "logits f32<T x V>");
+    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "f32<T x N>");
 }
 
 static bool infer_same0(Module *m, Op *op)

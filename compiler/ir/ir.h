@@ -222,7 +222,14 @@ typedef struct Attr {
 } Attr;
 
 /* Where the plan puts a value. */
-typedef enum Room { ROOM_NONE, ROOM_SHARED, ROOM_OWN, ROOM_LOGITS, ROOM_ARG } Room;
+typedef enum Room {
+    ROOM_NONE,
+    ROOM_SHARED,
+    ROOM_OWN,
+    ROOM_LOGITS,
+    ROOM_HIDDEN, /* what @decode and @prefill hand to @head */
+    ROOM_ARG
+} Room;
 
 struct Value {
     const char *name;
@@ -255,8 +262,16 @@ struct Block {
     Func *func;
 };
 
-typedef enum Form { FORM_FORWARD, FORM_DECODE, FORM_PREFILL, FORM_SCORE } Form;
-extern const char *const form_name[4]; /* the name of a function says its form */
+typedef enum Form {
+    FORM_FORWARD,
+    FORM_DECODE,
+    FORM_PREFILL,
+    FORM_SCORE,
+    FORM_HEAD,
+    FORM_BEST,
+    FORM_COUNT
+} Form;
+extern const char *const form_name[FORM_COUNT]; /* the name of a function says its form */
 struct Func {
     const char *name; /* without @: the form; of a part of a target also _ and the part's name */
     Form form;
@@ -385,6 +400,8 @@ Func *func_clone(Func *f, const char *name);
 Op *layers_clone(Op *op); /* a copy before op, with names of its own */
 /* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
+/* Where what a function returns stands. */
+Room result_room(const Func *f);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);
 

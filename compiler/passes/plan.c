@@ -66,7 +66,7 @@ static void join(Plan *p, const Value *a, const Value *b)
         return;
     l->born = r->born < l->born ? r->born : l->born;
     l->dies = r->dies > l->dies ? r->dies : l->dies;
-    l->room = r->room == ROOM_SHARED || r->room == ROOM_LOGITS ? r->room : l->room;
+    l->room = r->room == ROOM_NONE || r->room == ROOM_OWN ? l->room : r->room;
     r->group = x;
 }
 
@@ -95,7 +95,7 @@ static void live_block(Plan *p, Block *b)
             if (!op->in[i]->weight)
                 p->life[op->in[i]->id].dies = p->now;
         if (op->code == OP_RETURN)
-            p->life[op->in[0]->id].room = ROOM_LOGITS;
+            p->life[op->in[0]->id].room = result_room(p->f);
         for (int i = 0; i < op->nout; i++)
             birth(p, op->out[i],
                   op->code == OP_LAYERS || !repeated(op, i) ? ROOM_SHARED : ROOM_OWN);
@@ -298,7 +298,7 @@ static void place_all(Plan *p)
             continue;
         p->sum += l->size;
         Life *g = &p->life[root(p, id)];
-        if (g->slot < 0 && g->room == ROOM_LOGITS)
+        if (g->slot < 0 && g->room == result_room(p->f))
             g->slot = 0;
         if (g->slot < 0) {
             place_group(p, placed, n, g);

@@ -27,11 +27,16 @@ static Fmt weight_format(const Op *op)
     return w ? met(w) : FMT_ANY;
 }
 
+static unsigned forms_of(const Op *op)
+{
+    Form form = op->block->func->form;
+    return form == FORM_DECODE || form == FORM_HEAD || form == FORM_BEST ? FORMS_ONE : FORMS_MANY;
+}
+
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
 {
-    unsigned forms = op->block->func->form == FORM_DECODE ? FORMS_ONE : FORMS_MANY;
     return k->op == op->code && k->weight == format && !(k->isa & ~target->isa) &&
-           k->forms & forms;
+           k->forms & forms_of(op);
 }
 
 /* ---- kernels ---- */
@@ -39,7 +44,7 @@ bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target
 static const char *tuned_kernel(const Module *m, const Op *op)
 {
     const Weight *w = weight_of(op);
-    unsigned forms = op->block->func->form == FORM_DECODE ? FORMS_ONE : FORMS_MANY;
+    unsigned forms = forms_of(op);
     for (const Tuning *t = w && w->type->rank == 2 ? m->tuning : NULL; t; t = t->next)
         if (t->op == op->code && t->forms == forms && t->rows == w->type->dim[0].n &&
             t->cols == w->type->dim[1].n)
