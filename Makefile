@@ -54,7 +54,7 @@ $(B)/gen/unicode_tables.h: $(B)/gen/unicode
 $(B)/gen/embed: tools/embed.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
-$(B)/gen/embedded.c: $(B)/gen/embed $(foreach e,$(EMBED),$(lastword $(subst =, ,$e)))
+$(B)/gen/embedded.c: $(B)/gen/embed Makefile $(foreach e,$(EMBED),$(lastword $(subst =, ,$e)))
 	$< $@ $(EMBED)
 $(B)/gen/tir.tab.c: compiler/frontend/tir.y | $(B)/.tools
 	@mkdir -p $(B)/gen

@@ -609,7 +609,9 @@ static void put_descriptor(Emit *e)
 static void put_runtime(Out *o, const char *path)
 {
     size_t size;
-    const char *text = embedded_file(path, &size), *end = text + size;
+    const char *text = embedded_file(path, &size);
+    CHECK(text);
+    const char *end = text + size;
     put(o, "\n/* ==== %s ==== */\n", path);
     while (text < end) {
         size_t len = strcspn(text, "\n") + 1;
