@@ -117,6 +117,7 @@ compare() { # PEER KIND SIZE
     pair=1
     while [ $pair -le "$pairs" ]; do
         a=$(run_ours "$2" "$3")
+        [ -n "$a" ] || { say "our program failed at $2 $3"; exit 1; }
         b=$(run_peer "$1" "$2" "$3")
         if [ -z "$b" ]; then
             say "$1 gives no number for $2 $3: left out"
