@@ -61,11 +61,9 @@ for model in "$@"; do
     name=$(basename "$model" .gguf)
     say "compiling $name"
     # shellcheck disable=SC2086
-    "$bnc" "$model" --emit=exe --weights=file --quiet --ctx=4096 ${BENCH_FLAGS:-} -o "$dir/$name"
-    # shellcheck disable=SC2086
-    "$bnc" "$model" --quiet --ctx=4096 ${BENCH_FLAGS:-} --print-after=plan -o "$dir/$name.c" |
-        awk -f "$here/traffic.awk" >$dir/traffic
-    rm -f "$dir/$name.c" "$dir/$name.h"
+    "$bnc" "$model" --emit=exe --weights=file --quiet --ctx=4096 ${BENCH_FLAGS:-} \
+        --print-after=plan -o "$dir/$name" >$dir/plan.tir
+    awk -f "$here/traffic.awk" $dir/plan.tir >$dir/traffic
     for t in $threads; do
         say "timing $name, threads: $t"
         "$dir/$name" -w "$dir/$name.bnw" -t "$t" --bench "${BENCH_TOKENS:-64}" \
