@@ -54,7 +54,7 @@ static void add_cases(Op *op, void *arg)
 {
     Cases *x = arg;
     const Weight *w = NULL;
-    unsigned form = op->block->func->form == FORM_DECODE ? FORMS_ONE : FORMS_MANY;
+    unsigned form = forms_of(op);
     for (int i = 0; i < op->nin; i++)
         if (op->in[i]->weight && op->in[i]->weight->type->fmt == FMT_TERN)
             w = op->in[i]->weight;

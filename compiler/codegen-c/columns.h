@@ -15,7 +15,7 @@
 
 #define work_NONE NULL
 #define work_LUT3 NULL
-enum { TABLES_NONE, TABLES_LUT3, TABLES_FR4 = 0, TABLES_FR3 = 0, TABLES_AMX = 0 };
+enum { TABLES_NONE, TABLES_LUT3, TABLES_FR4 = 0, TABLES_FR3 = 0, TABLES_AMX = 0, TABLES_SCREEN = 0 };
 
 /* avx2_fr4.c, whose head pictures it: sums and turned activations, then a panel of rows that takes
  * 64 bytes a row and as many for each 16 tokens, of two matrices at once, up to FR4_PANEL. */
@@ -39,6 +39,13 @@ static inline int64_t work_AMX(int64_t n, int64_t k, int64_t t)
 {
     (void)n, (void)t;
     return 8192 + (k + 127) / 128 * 128 * 32;
+}
+
+/* scalar_head.c: a bn_screen. */
+static inline int64_t work_SCREEN(int64_t n, int64_t k, int64_t t)
+{
+    (void)n, (void)k, (void)t;
+    return (BN_BEST + 8) * (int64_t)sizeof(float);
 }
 
 #endif

@@ -152,6 +152,10 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
         put(e->out, "c->pos");
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
         put(e->out, repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
+    } else if (!strncmp(word, "best", (size_t)len) && len == 4) {
+        put(e->out, "c->best");
+    } else if (!strncmp(word, "first", (size_t)len) && len == 5) {
+        put(e->out, dealt(op) ? "r.turn == 1" : "1");
     } else if (*word == 'T') {
         put(e->out, "%s", tokens_of(op));
     } else if (*word == '-') {

@@ -101,6 +101,18 @@ void weights_keep_used(Module *m)
             *w = (*w)->next;
 }
 
+void weights_drop_unused(Module *m)
+{
+    for (Weight *w = m->weights; w; w = w->next)
+        w->used = false;
+    for (Func *f = m->funcs; f; f = f->next) {
+        func_number(f);
+        for (Weight *w = m->weights; w; w = w->next)
+            w->used |= w->value.nuse > 0;
+    }
+    weights_keep_used(m);
+}
+
 Func *func_find(const Module *m, const char *name)
 {
     for (Func *f = m->funcs; f; f = f->next)

@@ -292,6 +292,28 @@ static bool infer_glu(Module *m, Op *op)
            give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
 }
 
+static bool infer_qlin(Module *m, Op *op)
+{
+    if (!value_is(op, 0, FMT_I8, 2) || !value_is(op, 1, FMT_F32, 1) ||
+        !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]) || !weight_is(op, 2, 2) ||
+        fmt_info[in(op, 2)->fmt].kind != KIND_LOW ||
+        !dim_equal(in(op, 0)->dim[1], in(op, 2)->dim[1]))
+        return wrong(m, op, "i8<T x K>, f32<T> and a weight h8, h6 or h4<N x K>");
+    return give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
+}
+
+static bool infer_screen(Module *m, Op *op)
+{
+    const Type *x = in(op, 0), *w = in(op, 3);
+    bool one = value_is(op, 0, FMT_F32, 2) && !x->dim[0].sym && x->dim[0].n == 1;
+    if (!one || !value_is(op, 1, FMT_I8, 2) || !value_is(op, 2, FMT_F32, 1) ||
+        in(op, 1) != type_with(m->s, x, FMT_I8) || !dim_equal(in(op, 2)->dim[0], x->dim[0]) ||
+        !weight_is(op, 3, 2) || !weight_is(op, 4, 2) || fmt_info[w->fmt].kind != KIND_FLOAT ||
+        in(op, 4) != type_with(m->s, w, FMT_H6) || !dim_equal(w->dim[1], x->dim[1]))
+        return wrong(m, op, "f32<1 x K>, i8<1 x K>, f32<1>, a float weight<N x K> and its h6<N x K>");
+    return give(m, op, 0, FMT_F32, 2, x->dim[0], w->dim[0]);
+}
+
 /* The body is inferred by module_infer, between these results and its arguments. */
 static bool infer_layers(Module *m, Op *op)
 {

@@ -126,7 +126,14 @@ typedef enum Fmt {
 #undef FMT
     FMT_COUNT
 } Fmt;
-typedef enum FmtKind { KIND_VALUE, KIND_FLOAT, KIND_TERNARY, KIND_LOGICAL, KIND_PACKED } FmtKind;
+typedef enum FmtKind {
+    KIND_VALUE,
+    KIND_FLOAT,
+    KIND_TERNARY,
+    KIND_LOGICAL,
+    KIND_PACKED,
+    KIND_LOW
+} FmtKind;
 typedef struct FmtInfo {
     const char *name;
     int elems, bytes, tail, gguf;
@@ -331,8 +338,8 @@ typedef struct Expect {
 } Expect;
 
 /* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
-#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(SELECTED, "selected")       \
-    F(PACKED, "packed") F(PLANNED, "planned")
+#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(HEAD, "head")               \
+    F(SELECTED, "selected") F(PACKED, "packed") F(PLANNED, "planned")
 enum {
 #define FACT_SHIFT(n, t) FACT_SHIFT_##n,
     FACTS(FACT_SHIFT)
@@ -360,6 +367,7 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
@@ -375,6 +383,7 @@ bool dim_equal(Dim a, Dim b);
 Symbol *symbol_find(const Module *m, const char *name);
 Weight *weight_find(const Module *m, const char *name);
 Weight *weight_add(Module *m, const char *name, const Type *type);
+void weights_drop_unused(Module *m); /* unlists those that no op reads */
 void weights_keep_used(Module *m); /* unlists those whose `used` is false */
 Func *func_find(const Module *m, const char *name);
 Func *func_add(Module *m, const char *name);
@@ -434,6 +443,14 @@ int64_t layout_blocks(Fmt fmt, int64_t rows);
  * ternary by `scale`. No code of t is 2 (the pass quant refuses such tensors). */
 void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, int64_t from, int64_t to,
                  uint8_t *out);
+
+/* ==== low.c: copies of float matrices in few bits ==== */
+
+/* As their namesakes of layouts.c, for LOW formats. */
+int64_t low_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
+int64_t low_blocks(int64_t rows);
+void low_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out);
+enum { LOW_COLS = 1 << 17 }; /* the most columns that sums of int32 and the norms are sure of */
 
 /* ==== weights.c: weights in the form that kernels read ==== */
 

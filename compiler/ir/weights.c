@@ -32,9 +32,10 @@ static int64_t type_cols(const Type *t)
 int64_t packed_bytes(const Type *t, int64_t *scales)
 {
     int64_t rows = type_rows(t), cols = type_cols(t), at = 0;
-    int64_t bytes = fmt_info[t->fmt].kind == KIND_PACKED
-                        ? layout_bytes(t->fmt, rows, cols, &at)
-                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
+    FmtKind kind = fmt_info[t->fmt].kind;
+    int64_t bytes = kind == KIND_PACKED ? layout_bytes(t->fmt, rows, cols, &at)
+                    : kind == KIND_LOW  ? low_bytes(t->fmt, rows, cols, &at)
+                                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
     if (scales)
         *scales = at;
     return bytes;
@@ -141,9 +142,11 @@ static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_
 /* A tensor has parts that can be packed apart and in any order: blocks of rows, or values. */
 static int64_t pack_parts(const Weight *w)
 {
-    bool packed = fmt_info[w->type->fmt].kind == KIND_PACKED;
-    return packed ? layout_blocks(w->type->fmt, type_rows(w->type))
-                  : type_rows(w->type) * type_cols(w->type);
+    FmtKind kind = fmt_info[w->type->fmt].kind;
+    int64_t rows = type_rows(w->type);
+    return kind == KIND_PACKED ? layout_blocks(w->type->fmt, rows)
+           : kind == KIND_LOW  ? low_blocks(rows)
+                               : rows * type_cols(w->type);
 }
 
 /* Where all of the tensor's bytes are zeros before. */
@@ -151,6 +154,8 @@ static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t 
 {
     if (fmt_info[w->type->fmt].kind == KIND_PACKED)
         layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), from, to, out);
+    else if (fmt_info[w->type->fmt].kind == KIND_LOW)
+        low_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
     else
         pack_floats(w, i, from, to, out);
 }

@@ -37,6 +37,8 @@ const Tuning *tuning_read(Session *s, const char *path);
 
 /* select.c: the best row for one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);
+/* select.c: how many tokens op works on, as kernels name it. */
+unsigned forms_of(const Op *op);
 /* select.c: whether a row serves an op whose ternary weight lies in `format`. */
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target);
 /* select.c: whether every op that reads w has a kernel for it in `format`. */

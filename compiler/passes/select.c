@@ -27,7 +27,7 @@ static Fmt weight_format(const Op *op)
     return w ? met(w) : FMT_ANY;
 }
 
-static unsigned forms_of(const Op *op)
+unsigned forms_of(const Op *op)
 {
     Form form = op->block->func->form;
     return form == FORM_DECODE || form == FORM_HEAD || form == FORM_BEST ? FORMS_ONE : FORMS_MANY;
