@@ -20,6 +20,10 @@
 #include <unistd.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__) /* whose header POSIX alone leaves without types */
+int sysctlbyname(const char *name, void *old, size_t *old_size, void *value, size_t size);
 #endif
 
 #include "bn_model.h"
@@ -131,6 +135,21 @@ static uint32_t load_isa(void)
     has |= (c >> 12 & 1) * BN_ISA_FMA | (c >> 29 & 1) * BN_ISA_F16C;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
         has |= (b >> 5 & 1) * BN_ISA_AVX2;
+#elif defined(__aarch64__)
+    has = BN_ISA_NEON;
+#if defined(__linux__) /* HWCAP_ASIMDDP, HWCAP2_I8MM */
+    has |= (uint32_t)(getauxval(AT_HWCAP) >> 20 & 1) * BN_ISA_DOTPROD;
+    has |= (uint32_t)(getauxval(AT_HWCAP2) >> 13 & 1) * BN_ISA_I8MM;
+#elif defined(__APPLE__)
+    int on = 0;
+    size_t size = sizeof on;
+    if (!sysctlbyname("hw.optional.arm.FEAT_DotProd", &on, &size, NULL, 0) && on)
+        has |= BN_ISA_DOTPROD;
+    if (!sysctlbyname("hw.optional.arm.FEAT_I8MM", &on, &size, NULL, 0) && on)
+        has |= BN_ISA_I8MM;
+#endif
+#elif defined(__wasm_simd128__)
+    has = BN_ISA_SIMD128;
 #endif
     return has;
 }

@@ -6,6 +6,9 @@
 
 /* What kernels.def, files.def and targets.def call by one name. */
 #define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
+#define NEON_SET BN_ISA_NEON
+#define DOTPROD_SET (NEON_SET | BN_ISA_DOTPROD)
+#define I8MM_SET (DOTPROD_SET | BN_ISA_I8MM)
 
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);
