@@ -20,7 +20,7 @@ CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c run.c inspect.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c \
-           neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c
+           neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \

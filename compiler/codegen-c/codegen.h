@@ -9,6 +9,7 @@
 #define NEON_SET BN_ISA_NEON
 #define DOTPROD_SET (NEON_SET | BN_ISA_DOTPROD)
 #define I8MM_SET (DOTPROD_SET | BN_ISA_I8MM)
+#define SIMD128_SET BN_ISA_SIMD128
 
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);

@@ -57,6 +57,19 @@ static int find_sets(void)
     return 4;
 }
 
+#elif defined(__wasm_simd128__)
+#include "../../compiler/codegen-c/kernels/wasm_simd128.c"
+#define embed_f16_simd128 embed_f16
+#define linear_bf16_simd128 linear_bf16
+#define linear_q8_0_simd128 linear_q8_0
+TABLE(_simd128, _simd128)
+
+static int find_sets(void)
+{
+    sets[1] = &kernels_simd128;
+    return 2;
+}
+
 #else
 static int find_sets(void)
 {
