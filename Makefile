@@ -12,14 +12,15 @@ DEPS     = -MMD -MP
 # ---- what is built from what ----
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
-RT_HDR  := bn.h bn_model.h bn_vocab.h internal.h cli.h
-IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c weights.c vocab.c vocab_tables.c
+RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
+IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c run.c inspect.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
-KERNELS := scalar.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c \
+KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c \
+           avx2_t3.c avx2_fr4.c avx2_fr3.c \
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)

@@ -18,14 +18,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#elif defined(__aarch64__) && defined(__APPLE__) /* whose header POSIX alone leaves without types */
-int sysctlbyname(const char *name, void *old, size_t *old_size, void *value, size_t size);
-#endif
 
+#include "bn_cpu.h"
 #include "bn_model.h"
 #include "bn_vocab.h"
 #include "internal.h"
@@ -120,40 +114,6 @@ static uint64_t load_xxh64(const unsigned char *p, size_t len)
     return load_tail(h + len, p, left);
 }
 
-/* The BN_ISA_* bits of this processor. CPUID throughout: compilers differ in the names that
- * __builtin_cpu_supports takes. The system must save the 256-bit registers too (XCR0 bits 1, 2). */
-static uint32_t load_isa(void)
-{
-    uint32_t has = 0;
-#if defined(__x86_64__) || defined(__i386__)
-    unsigned a, b, c, d, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1) || !(c >> 28 & 1))
-        return 0;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 6) != 6)
-        return 0;
-    has |= (c >> 12 & 1) * BN_ISA_FMA | (c >> 29 & 1) * BN_ISA_F16C;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        has |= (b >> 5 & 1) * BN_ISA_AVX2;
-#elif defined(__aarch64__)
-    has = BN_ISA_NEON;
-#if defined(__linux__) /* HWCAP_ASIMDDP, HWCAP2_I8MM */
-    has |= (uint32_t)(getauxval(AT_HWCAP) >> 20 & 1) * BN_ISA_DOTPROD;
-    has |= (uint32_t)(getauxval(AT_HWCAP2) >> 13 & 1) * BN_ISA_I8MM;
-#elif defined(__APPLE__)
-    int on = 0;
-    size_t size = sizeof on;
-    if (!sysctlbyname("hw.optional.arm.FEAT_DotProd", &on, &size, NULL, 0) && on)
-        has |= BN_ISA_DOTPROD;
-    if (!sysctlbyname("hw.optional.arm.FEAT_I8MM", &on, &size, NULL, 0) && on)
-        has |= BN_ISA_I8MM;
-#endif
-#elif defined(__wasm_simd128__)
-    has = BN_ISA_SIMD128;
-#endif
-    return has;
-}
-
 static bn_status load_check_cpu(bn_weights *w)
 {
     static const struct {
@@ -165,7 +125,7 @@ static bn_status load_check_cpu(bn_weights *w)
 #undef LOAD_ISA
     };
     char names[64] = "";
-    uint32_t missing = w->model->isa & ~load_isa(), named = 0;
+    uint32_t missing = w->model->isa & ~bn_cpu(w->model->isa), named = 0;
     if (!missing)
         return BN_OK;
     for (size_t i = 0; i < sizeof isa / sizeof *isa; i++) {

@@ -2,14 +2,8 @@
 #ifndef BNC_CODEGEN_C_H
 #define BNC_CODEGEN_C_H
 
+#include "codegen-c/columns.h"
 #include "ir/ir.h"
-
-/* What kernels.def, files.def and targets.def call by one name. */
-#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
-#define NEON_SET BN_ISA_NEON
-#define DOTPROD_SET (NEON_SET | BN_ISA_DOTPROD)
-#define I8MM_SET (DOTPROD_SET | BN_ISA_I8MM)
-#define SIMD128_SET BN_ISA_SIMD128
 
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);

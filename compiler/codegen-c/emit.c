@@ -566,8 +566,8 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o)
 {
     static const char *const files[] = {
-        "bn.h",         "bn_model.h", "bn_vocab.h", "internal.h",    "unicode_tables.h",
-        "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
+        "bn.h",          "bn_model.h", "bn_cpu.h", "bn_vocab.h", "internal.h",
+        "unicode_tables.h", "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
         "detokenize.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)

@@ -2,14 +2,8 @@
  * that this processor can run, compiled with -march=native. */
 #include <string.h>
 
-#include "bn_model.h"
+#include "bn_cpu.h"
 #include "codegen-c/codegen.h"
-
-/* ---- scratch that kernels ask for: bytes a thread, for n rows, k columns, t tokens ---- */
-
-#define work_NONE NULL
-#define work_LUT3 NULL
-enum { TABLES_NONE = false, TABLES_LUT3 = true };
 
 static const Kernel kernels[] = {
 #define KERNEL(op, weight, isa, form, mr, work, symbol)                                            \
@@ -26,18 +20,6 @@ static const Target table[] = {
 };
 enum { NTARGET = sizeof table / sizeof *table };
 
-static uint32_t native_isa(void)
-{
-    uint32_t isa = 0;
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-    __builtin_cpu_init();
-    /* every processor with AVX2 and FMA has F16C, which gcc 12 cannot ask for */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        isa = AVX2_SET;
-#endif
-    return isa;
-}
-
 const Target *target_find(Session *s, const char *name)
 {
     for (int i = 0; i < NTARGET; i++)
@@ -46,7 +28,7 @@ const Target *target_find(Session *s, const char *name)
     if (strcmp(name, "native"))
         return NULL;
     Target *t = NEW(s, Target);
-    *t = (Target){"native", "this machine", native_isa(), "-march=native", ROWS};
+    *t = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS};
     return t;
 }
 

@@ -236,13 +236,33 @@ static bool infer_normq(Module *m, Op *op)
     return norm_operands(m, op) && infer_quant(m, op);
 }
 
+int64_t lut3_width(int64_t k)
+{
+    return (k + 23) / 24 * 256;
+}
+
+static bool infer_lut3(Module *m, Op *op)
+{
+    const Type *q = in(op, 0);
+    if (!value_is(op, 0, FMT_I8, 2) || q->dim[0].sym || q->dim[0].n != 1 || q->dim[1].sym)
+        return wrong(m, op, "i8<1 x K>, K a number");
+    return give(m, op, 0, FMT_I8, 2, q->dim[0], (Dim){lut3_width(q->dim[1].n), NULL});
+}
+
+/* Whether operand 0 is activations for k columns of a weight, or one token's tables of them. */
+static bool fits_columns(const Type *q, Dim k)
+{
+    bool one = !q->dim[0].sym && q->dim[0].n == 1, numbers = !q->dim[1].sym && !k.sym;
+    return dim_equal(q->dim[1], k) || (one && numbers && q->dim[1].n == lut3_width(k.n));
+}
+
 static bool ternary_operands(Module *m, const Op *op, int nweight)
 {
     bool ok = value_is(op, 0, FMT_I8, 2) && value_is(op, 1, FMT_F32, 1) &&
               dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]);
     for (int i = 2; ok && i < 2 + nweight; i++)
         ok = weight_is(op, i, 2) && codes(in(op, i)->fmt) && in(op, i) == in(op, 2) &&
-             dim_equal(in(op, 0)->dim[1], in(op, i)->dim[1]);
+             fits_columns(in(op, 0), in(op, i)->dim[1]);
     return ok ? true : wrong(m, op, "i8<T x K>, f32<T> and ternary weights<N x K>");
 }
 

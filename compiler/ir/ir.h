@@ -372,6 +372,7 @@ const char *fresh_name(Func *f, const char *base);
 
 /* ==== infer.c ==== */
 
+int64_t lut3_width(int64_t k); /* bytes of the tables that lut3 makes of k values */
 bool op_infer(Module *m, Op *op);    /* result types from operands; false after err */
 bool module_infer(Module *m);        /* all of them; false after err */
 
@@ -386,6 +387,18 @@ void type_print(const Type *t, Out *o);
 /* Dominance, arity, attributes, types, use of weights, one yield or return, carried types, places
  * within their rooms. A broken module is our bug: dies, naming the pass `after` which it broke. */
 void module_verify(Module *m, const char *after);
+
+/* ==== layouts.c: the bytes of packed ternary formats ==== */
+
+/* Bytes of rows x cols weights in a PACKED format, and where in them the scales start; both are
+ * multiples of 64. */
+int64_t layout_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
+/* How many blocks of rows, which layout_pack can write apart and in any order. */
+int64_t layout_blocks(Fmt fmt, int64_t rows);
+/* Writes blocks [from, to) of t to out, where all layout_bytes are zeros before; floats become
+ * ternary by `scale`. No code of t is 2 (the pass quant refuses such tensors). */
+void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, int64_t from, int64_t to,
+                 uint8_t *out);
 
 /* ==== weights.c: weights in the form that kernels read ==== */
 

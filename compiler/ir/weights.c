@@ -2,15 +2,6 @@
  *
  * One idea: passes change a weight's type, never its bytes. The bytes of any type follow from the
  * file's tensor, so a module that was read back from text packs to the same bytes.
- *
- * q2r4, ternary rows for every CPU kernel: rows padded to a multiple of 4 and columns to one of
- * 128, with zeros; 4 rows x 128 columns are 128 bytes, column blocks first, then row blocks:
- *
- *   byte 0         32         64         96        127      byte i of a row's 32:
- *   +----------+----------+----------+----------+           bits 1-0  column i      code + 1
- *   | row 0    | row 1    | row 2    | row 3    |           bits 3-2  column i + 32
- *   +----------+----------+----------+----------+           bits 5-4  column i + 64
- *   then the scales: f32, one (q2r4) or [rows][cols/256 up] (q2r4b)   bits 7-6  column i + 96
  */
 #include <math.h>
 #include <string.h>
@@ -20,7 +11,7 @@
 #include "ir/ir.h"
 #include "ir/vocab.h"
 
-enum { LINE = 64, QROWS = 4, QCOLS = 128, SCALE_COLS = 256, CHUNK = 1 << 14 };
+enum { LINE = 64, VALUE_COLS = 128, CHUNK = 1 << 14 };
 
 static int64_t round_up(int64_t n, int64_t to)
 {
@@ -39,16 +30,13 @@ static int64_t type_cols(const Type *t)
 
 int64_t packed_bytes(const Type *t, int64_t *scales)
 {
-    int64_t rows = type_rows(t), cols = type_cols(t), codes = 0, nscale = 0;
-    if (t->fmt == FMT_Q2R4 || t->fmt == FMT_Q2R4B) {
-        codes = round_up(rows, QROWS) * round_up(cols, QCOLS) / 4;
-        nscale = t->fmt == FMT_Q2R4 ? 1 : rows * (round_up(cols, SCALE_COLS) / SCALE_COLS);
-    } else {
-        codes = (int64_t)fmt_extent(t->fmt, rows, cols);
-    }
+    int64_t rows = type_rows(t), cols = type_cols(t), at = 0;
+    int64_t bytes = fmt_info[t->fmt].kind == KIND_PACKED
+                        ? layout_bytes(t->fmt, rows, cols, &at)
+                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
     if (scales)
-        *scales = nscale ? codes : 0;
-    return round_up(codes + 4 * nscale, LINE);
+        *scales = at;
+    return bytes;
 }
 
 /* ---- ternary codes and their scales ---- */
@@ -123,43 +111,6 @@ void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_
     }
 }
 
-static void pack_block(const int8_t *codes, int64_t stride, uint8_t *out)
-{
-    for (int r = 0; r < QROWS; r++, codes += stride, out += QCOLS / 4)
-        for (int i = 0; i < QCOLS / 4; i++)
-            out[i] = (uint8_t)((codes[i] + 1) | (codes[i + 32] + 1) << 2 |
-                               (codes[i + 64] + 1) << 4 | (codes[i + 96] + 1) << 6);
-}
-
-static void put_f32(uint8_t *out, float v)
-{
-    memcpy(out, &v, sizeof v);
-}
-
-static void pack_codes(Session *s, const Weight *w, int i, uint8_t *out)
-{
-    const Tensor *t = &w->tensor[i];
-    int64_t rows = type_rows(w->type), cols = type_cols(w->type), wide = round_up(cols, QCOLS);
-    float scale = ternary_scale(t);
-    int8_t *codes = NEW_ARRAY(s, int8_t, QROWS * wide);
-    for (int64_t r = 0; r < rows; r += QROWS) {
-        for (int64_t k = 0; k < QROWS; k++)
-            if (r + k < rows)
-                ternary_codes(t, scale, (r + k) * cols, cols, codes + k * wide);
-            else
-                memset(codes + k * wide, 0, (size_t)wide);
-        for (int64_t c = 0; c < wide; c += QCOLS, out += QCOLS)
-            pack_block(codes + c, wide, out);
-    }
-    if (w->type->fmt == FMT_Q2R4) {
-        put_f32(out, scale);
-        return;
-    }
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c += SCALE_COLS, out += 4)
-            put_f32(out, tensor_scale(t, r * cols + c));
-}
-
 static void pack_floats(const Weight *w, int i, uint8_t *out)
 {
     const Tensor *t = w->tensor ? &w->tensor[i] : NULL;
@@ -179,18 +130,21 @@ static void pack_floats(const Weight *w, int i, uint8_t *out)
             if (w->type->fmt == FMT_F16)
                 memcpy(out + 2 * (at + j), &h, 2);
             else
-                put_f32(out + 4 * (at + j), v);
+                memcpy(out + 4 * (at + j), &v, sizeof v);
         }
     }
 }
 
 void weight_pack(Session *s, const Weight *w, int i, uint8_t *out)
 {
+    Fmt fmt = w->type->fmt;
     memset(out, 0, (size_t)packed_bytes(w->type, NULL));
-    if (fmt_info[w->type->fmt].kind == KIND_PACKED)
-        pack_codes(s, w, i, out);
-    else
+    if (fmt_info[fmt].kind != KIND_PACKED) {
         pack_floats(w, i, out);
+        return;
+    }
+    const Tensor *t = &w->tensor[i];
+    layout_pack(s, t, fmt, ternary_scale(t), 0, layout_blocks(fmt, t->rows), out);
 }
 
 /* ---- the .bnw (pictured in bn_model.h) ---- */
@@ -246,7 +200,7 @@ int64_t value_bytes(const Module *m, const Type *t)
     int64_t n = t->fmt == FMT_I8 ? 1 : 4;
     for (int i = 0; i < t->rank; i++) {
         int64_t d = t->dim[i].sym ? m->batch : t->dim[i].n;
-        n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, QCOLS) : d;
+        n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, VALUE_COLS) : d;
     }
     return round_up(n, LINE);
 }
