@@ -10,6 +10,10 @@
 #define AVXVNNI_SET (AVX2_SET | BN_ISA_AVX_VNNI)
 #define AVX512_SET (AVX2_SET | BN_ISA_AVX512 | BN_ISA_AVX512_VNNI)
 #define AMX_SET (AVX512_SET | BN_ISA_AMX_INT8)
+#define NEON_SET BN_ISA_NEON
+#define DOTPROD_SET (NEON_SET | BN_ISA_DOTPROD)
+#define I8MM_SET (DOTPROD_SET | BN_ISA_I8MM)
+#define SIMD128_SET BN_ISA_SIMD128
 
 /* ---- work: bytes a thread, for n rows, k columns, up to t tokens ---- */
 

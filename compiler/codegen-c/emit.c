@@ -431,20 +431,33 @@ static void put_head(Emit *e)
 }
 
 /* Bits that every compiler for that architecture has on are named, but not asked for. */
-#define BASELINE 0u
+#define BASELINE ((uint32_t)BN_ISA_NEON)
+#define AARCH64 (BN_ISA_DOTPROD | BN_ISA_I8MM)
+
+/* For AArch64, gcc adds "+name" to what the command line gives; it has the intrinsics from Armv8.2
+ * on, which is asked for where the command line says less: "arch" would lose what it says more. */
+static void put_gcc_isa(Out *o, uint32_t isa)
+{
+    if (!(isa & AARCH64)) {
+        put_isa_names(o, isa, "#pragma GCC target(\"", ",");
+        put(o, "\")\n");
+        return;
+    }
+    put_isa_names(o, isa, "#ifdef __ARM_FEATURE_DOTPROD\n#pragma GCC target(\"+", "+");
+    put_isa_names(o, isa, "\")\n#else\n#pragma GCC target(\"arch=armv8.2-a+", "+");
+    put(o, "\")\n#endif\n");
+}
 
 void emit_isa(uint32_t isa, Out *o)
 {
-    Out list = {.s = o->s};
-    if (!(isa & ~BASELINE))
+    isa &= ~BASELINE;
+    if (!isa)
         return;
-    put_isa_names(&list, isa & ~BASELINE, "", ",");
-    put(o,
-        "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
-        "apply_to = function)\n"
-        "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n\n",
-        list.text, list.text);
-    out_free(&list);
+    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(");
+    put_isa_names(o, isa, "\"", ",");
+    put(o, "\"))), apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
+    put_gcc_isa(o, isa);
+    put(o, "#endif\n\n");
 }
 
 void emit_isa_end(uint32_t isa, Out *o)

@@ -12,7 +12,7 @@
  *                                leaves it and threads out
  *
  * Another machine's kernels: a HAVE_ line for each of its sets, the includes under the pragmas that
- * generated code uses, and its part of `cpu`.
+ * generated code uses (machine.h, for other than x86), and its part of bn_cpu.
  */
 #include <math.h>
 #include <stdint.h>
@@ -32,6 +32,7 @@
 
 #include "codegen-c/kernels/scalar.c"
 #include "codegen-c/kernels/scalar_t3.c"
+#include "machine.h"
 #define HAVE_0(...) __VA_ARGS__
 
 #if defined(__x86_64__)
@@ -40,14 +41,6 @@
 #define HAVE_AVX512_SET(...) __VA_ARGS__
 #define HAVE_AMX_SET(...) __VA_ARGS__
 #include <immintrin.h>
-#define PRAGMA(text) _Pragma(#text)
-#ifdef __clang__
-#define FOR(isa) PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
-#define FOR_END PRAGMA(clang attribute pop)
-#else
-#define FOR(isa) PRAGMA(GCC push_options) PRAGMA(GCC target(isa))
-#define FOR_END PRAGMA(GCC pop_options)
-#endif
 FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2.c"
 #include "codegen-c/kernels/avx2_linear.c"
