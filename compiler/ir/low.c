@@ -31,7 +31,7 @@
 
 #include "ir/ir.h"
 
-enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5 };
+enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5, LANES = 4 };
 
 static int64_t round_up(int64_t n, int64_t to)
 {
@@ -61,27 +61,39 @@ int64_t low_blocks(int64_t rows)
  * and what they lose is all they hold. */
 static const float LEAST_STEP = 0x1p-60f;
 
+/* Magnitudes are compared as integers: the order is the same, and integers vectorise. What is no
+ * number is the largest. */
 static float largest(const float *w, int64_t n)
 {
-    float most = 0;
-    for (int64_t i = 0; i < n; i++)
-        most = fabsf(w[i]) > most ? fabsf(w[i]) : most;
-    return most;
+    int32_t most = 0;
+    float v;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, &w[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    memcpy(&v, &most, sizeof v);
+    return v;
 }
 
-/* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. */
+/* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. Adding 1.5 * 2^23
+ * leaves a float rounded, half to even, in its low bits; of what is no number, any code. */
 static float row_codes(const float *w, int64_t n, int bits, uint8_t *code)
 {
     int top = (1 << bits) - 1;
     float half = bits == 8 ? 127 : (float)top / 2, scale = largest(w, n) / half;
     if (!(scale >= LEAST_STEP && scale <= 0x1p60f))
         scale = 0;
-    float inv = scale > 0 ? 1 / scale : 0;
+    const float inv = scale > 0 ? 1 / scale : 0, zero = bits == 8 ? 0 : half;
+    const int least = bits == 8 ? -127 : 0, most = bits == 8 ? 127 : top;
     for (int64_t i = 0; i < n; i++) {
-        float v = bits == 8 ? w[i] * inv : w[i] * inv + half;
-        int c = isfinite(v) ? (int)lrintf(v) : 0, least = bits == 8 ? -127 : 0;
-        int most = bits == 8 ? 127 : top;
-        code[i] = (uint8_t)(c < least ? least : c > most ? most : c);
+        float v = w[i] * inv + zero + 12582912.0f;
+        int32_t c;
+        memcpy(&c, &v, sizeof c);
+        c -= 0x4b400000;
+        c = c < least ? least : c;
+        code[i] = (uint8_t)(c > most ? most : c);
     }
     return scale;
 }
@@ -113,21 +125,27 @@ static float norm_up(double sum)
 /* Halves of the scale are exact in double, and so are its products with codes. */
 static void put_about(const float *w, const uint8_t *code, int64_t n, float scale, float *out)
 {
-    double half = 0.5 * (double)scale, e4 = 0, v4 = 0, e6 = 0, v6 = 0, all = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double a = half * (8 * (code[i] / 4) - 60), b = half * (2 * code[i] - 63), x = (double)w[i];
-        e4 += (x - a) * (x - a);
-        v4 += a * a;
-        e6 += (x - b) * (x - b);
-        v6 += b * b;
-        all += x * x;
-    }
-    bool whole = sqrt(all) <= 0x1p60;
+    enum { E4, V4, E6, V6, ALL, SUMS };
+    double half = 0.5 * (double)scale, lane[SUMS][LANES] = {{0}}, sum[SUMS] = {0};
+    for (int64_t at = 0; at < n; at += LANES)
+        for (int j = 0; j < (n - at < LANES ? (int)(n - at) : LANES); j++) {
+            int c = code[at + j];
+            double a = half * (8 * (c / 4) - 60), b = half * (2 * c - 63), x = (double)w[at + j];
+            lane[E4][j] += (x - a) * (x - a);
+            lane[V4][j] += a * a;
+            lane[E6][j] += (x - b) * (x - b);
+            lane[V6][j] += b * b;
+            lane[ALL][j] += x * x;
+        }
+    for (int i = 0; i < SUMS; i++)
+        for (int j = 0; j < LANES; j++)
+            sum[i] += lane[i][j];
+    bool whole = sqrt(sum[ALL]) <= 0x1p60;
     out[0] = scale;
-    out[ROWS] = whole ? norm_up(e4) : INFINITY;
-    out[2 * ROWS] = norm_up(v4);
-    out[3 * ROWS] = whole ? norm_up(e6) : INFINITY;
-    out[4 * ROWS] = norm_up(v6);
+    out[ROWS] = whole ? norm_up(sum[E4]) : INFINITY;
+    out[2 * ROWS] = norm_up(sum[V4]);
+    out[3 * ROWS] = whole ? norm_up(sum[E6]) : INFINITY;
+    out[4 * ROWS] = norm_up(sum[V6]);
 }
 
 /* ---- rows ---- */

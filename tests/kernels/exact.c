@@ -44,7 +44,6 @@
 FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2.c"
 #include "codegen-c/kernels/avx2_linear.c"
-#include "codegen-c/kernels/avx2_attention.c"
 #include "codegen-c/kernels/avx2_q2.c"
 #include "codegen-c/kernels/avx2_t3.c"
 #include "codegen-c/kernels/avx2_fr4.c"
