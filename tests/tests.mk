@@ -28,17 +28,21 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime cli tokenizer tokenizer_golden kernels kv session formats gguf ir models
+UNITS := runtime deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv
 $S/test_runtime: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+$S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test_t3: $(S_IR)
 $S/test_session $S/test_formats: $(S_BASE)
+$S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
+$S/test_formats: $S/ir/encode.o
 $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
 $S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS)
-	$(CC) $(SAN) $^ -lxxhash -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lxxhash -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -63,7 +67,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 
 FUZZ_SECONDS ?= 20
 FUZZERS := gguf tir tokenizer
-FUZZ_CC := clang -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c

@@ -2,10 +2,8 @@
 #ifndef BNC_CODEGEN_C_H
 #define BNC_CODEGEN_C_H
 
+#include "codegen-c/columns.h"
 #include "ir/ir.h"
-
-/* What kernels.def, files.def and targets.def call by one name. */
-#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
 
 /* targets.c. NULL where there is none of that name; "native" is this machine. */
 const Target *target_find(Session *s, const char *name);
@@ -28,9 +26,9 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out);
 
 void emit_runtime(Out *out); /* the runtime and its command line as one C file */
 
-/* chunks.c: the kernels a model uses, with what they need, in the order of their files, and the
- * headers that these ask for. */
-void emit_kernels(const Module *m, Out *out);
+/* chunks.c: n kernels, each once, with what they need, in the order of their files, and the headers
+ * that these ask for. */
+void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out);
 
 /* emit.c: what stands between the two is compiled for instruction sets beyond the baseline. */
 void emit_isa(uint32_t isa, Out *out);

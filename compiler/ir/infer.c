@@ -3,6 +3,7 @@
  * after it. */
 #include <string.h>
 
+#include "bn_model.h"
 #include "ir/ir.h"
 
 #define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula)                       \
@@ -21,7 +22,8 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
-const char *const form_name[4] = {"forward", "decode", "prefill", "score"};
+const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill",
+                                           "score",   "head",   "best"};
 
 OpCode op_by_name(const char *name)
 {
@@ -95,7 +97,7 @@ static bool infer_none(Module *m, Op *op)
 
 static bool infer_result(Module *m, Op *op)
 {
-    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "logits f32<T x V>");
+    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "f32<T x N>");
 }
 
 static bool infer_same0(Module *m, Op *op)
@@ -247,13 +249,35 @@ static bool infer_normq(Module *m, Op *op)
     return norm_operands(m, op) && infer_quant(m, op);
 }
 
+int64_t lut3_width(int64_t k)
+{
+    return (k + 23) / 24 * 256;
+}
+
+static bool infer_lut3(Module *m, Op *op)
+{
+    const Type *q = in(op, 0);
+    if (!value_is(op, 0, FMT_I8, 2) || q->dim[0].sym || q->dim[0].n != 1 || q->dim[1].sym)
+        return wrong(m, op, "i8<1 x K>, K a number");
+    if (lut3_width(q->dim[1].n) > INT32_MAX)
+        return wrong(m, op, "activations whose tables have less than 2^31 bytes");
+    return give(m, op, 0, FMT_I8, 2, q->dim[0], (Dim){lut3_width(q->dim[1].n), NULL});
+}
+
+/* Whether operand 0 is activations for k columns of a weight, or one token's tables of them. */
+static bool fits_columns(const Type *q, Dim k)
+{
+    bool one = !q->dim[0].sym && q->dim[0].n == 1, numbers = !q->dim[1].sym && !k.sym;
+    return dim_equal(q->dim[1], k) || (one && numbers && q->dim[1].n == lut3_width(k.n));
+}
+
 static bool ternary_operands(Module *m, const Op *op, int nweight)
 {
     bool ok = value_is(op, 0, FMT_I8, 2) && value_is(op, 1, FMT_F32, 1) &&
               dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]);
     for (int i = 2; ok && i < 2 + nweight; i++)
         ok = weight_is(op, i, 2) && codes(in(op, i)->fmt) && in(op, i) == in(op, 2) &&
-             dim_equal(in(op, 0)->dim[1], in(op, i)->dim[1]);
+             fits_columns(in(op, 0), in(op, i)->dim[1]);
     return ok ? true : wrong(m, op, "i8<T x K>, f32<T> and ternary weights<N x K>");
 }
 
@@ -276,6 +300,28 @@ static bool infer_glu(Module *m, Op *op)
     }
     return ternary_operands(m, op, 2) &&
            give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
+}
+
+static bool infer_qlin(Module *m, Op *op)
+{
+    if (!value_is(op, 0, FMT_I8, 2) || !value_is(op, 1, FMT_F32, 1) ||
+        !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]) || !weight_is(op, 2, 2) ||
+        fmt_info[in(op, 2)->fmt].kind != KIND_LOW ||
+        !dim_equal(in(op, 0)->dim[1], in(op, 2)->dim[1]))
+        return wrong(m, op, "i8<T x K>, f32<T> and a weight h8, h6 or h4<N x K>");
+    return give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
+}
+
+static bool infer_screen(Module *m, Op *op)
+{
+    const Type *x = in(op, 0), *w = in(op, 3);
+    bool one = value_is(op, 0, FMT_F32, 2) && !x->dim[0].sym && x->dim[0].n == 1;
+    if (!one || !value_is(op, 1, FMT_I8, 2) || !value_is(op, 2, FMT_F32, 1) ||
+        in(op, 1) != type_with(m->s, x, FMT_I8) || !dim_equal(in(op, 2)->dim[0], x->dim[0]) ||
+        !weight_is(op, 3, 2) || !weight_is(op, 4, 2) || fmt_info[w->fmt].kind != KIND_FLOAT ||
+        in(op, 4) != type_with(m->s, w, FMT_H6) || !dim_equal(w->dim[1], x->dim[1]))
+        return wrong(m, op, "f32<1 x K>, i8<1 x K>, f32<1>, a float weight<N x K> and its h6<N x K>");
+    return give(m, op, 0, FMT_F32, 2, x->dim[0], w->dim[0]);
 }
 
 /* The body is inferred by module_infer, between these results and its arguments. */
@@ -309,7 +355,7 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
     for (const char *a = attrs; *a; a += strcspn(a, ","), a += *a == ',')
         if (strcspn(a, ":") == len && !strncmp(a, want, len))
             return a[len + 1];
-    return !strncmp("kernel", want, len) && len == 6 ? 's' : 0;
+    return !strcmp(want, "kernel") ? 's' : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i' : 0;
 }
 
 static bool check_attrs(Module *m, Op *op)
@@ -331,6 +377,10 @@ static bool check_attrs(Module *m, Op *op)
         }
         if (kind == 'f' && a->kind == ATTR_INT)
             a->kind = ATTR_FLOAT;
+    }
+    if (attr_int(op, "claim", 0) < 0 || attr_int(op, "claim", 0) >= BN_CLAIMS) {
+        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_CLAIMS - 1);
+        return false;
     }
     for (const char *a = info->attrs; *a; a += strcspn(a, ","), a += *a == ',') {
         size_t len = strcspn(a, ":");

@@ -2,15 +2,6 @@
  *
  * One idea: passes change a weight's type, never its bytes. The bytes of any type follow from the
  * file's tensor, so a module that was read back from text packs to the same bytes.
- *
- * q2r4, ternary rows for every CPU kernel: rows padded to a multiple of 4 and columns to one of
- * 128, with zeros; 4 rows x 128 columns are 128 bytes, column blocks first, then row blocks:
- *
- *   byte 0         32         64         96        127      byte i of a row's 32:
- *   +----------+----------+----------+----------+           bits 1-0  column i      code + 1
- *   | row 0    | row 1    | row 2    | row 3    |           bits 3-2  column i + 32
- *   +----------+----------+----------+----------+           bits 5-4  column i + 64
- *   then the scales: f32, one (q2r4) or [rows][cols/256 up] (q2r4b)   bits 7-6  column i + 96
  */
 #include <math.h>
 #include <string.h>
@@ -20,7 +11,8 @@
 #include "ir/ir.h"
 #include "ir/vocab.h"
 
-enum { LINE = 64, QROWS = 4, QCOLS = 128, SCALE_COLS = 256, CHUNK = 1 << 14 };
+enum { LINE = 64, VALUE_COLS = 128, CHUNK = 1 << 14 };
+static const int64_t PIECE = 4 << 20;
 
 static int64_t round_up(int64_t n, int64_t to)
 {
@@ -39,16 +31,14 @@ static int64_t type_cols(const Type *t)
 
 int64_t packed_bytes(const Type *t, int64_t *scales)
 {
-    int64_t rows = type_rows(t), cols = type_cols(t), codes = 0, nscale = 0;
-    if (t->fmt == FMT_Q2R4 || t->fmt == FMT_Q2R4B) {
-        codes = round_up(rows, QROWS) * round_up(cols, QCOLS) / 4;
-        nscale = t->fmt == FMT_Q2R4 ? 1 : rows * (round_up(cols, SCALE_COLS) / SCALE_COLS);
-    } else {
-        codes = (int64_t)fmt_extent(t->fmt, rows, cols);
-    }
+    int64_t rows = type_rows(t), cols = type_cols(t), at = 0;
+    FmtKind kind = fmt_info[t->fmt].kind;
+    int64_t bytes = kind == KIND_PACKED ? layout_bytes(t->fmt, rows, cols, &at)
+                    : kind == KIND_LOW  ? low_bytes(t->fmt, rows, cols, &at)
+                                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
     if (scales)
-        *scales = nscale ? codes : 0;
-    return round_up(codes + 4 * nscale, LINE);
+        *scales = at;
+    return bytes;
 }
 
 /* ---- ternary codes and their scales ---- */
@@ -123,54 +113,19 @@ void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_
     }
 }
 
-static void pack_block(const int8_t *codes, int64_t stride, uint8_t *out)
-{
-    for (int r = 0; r < QROWS; r++, codes += stride, out += QCOLS / 4)
-        for (int i = 0; i < QCOLS / 4; i++)
-            out[i] = (uint8_t)((codes[i] + 1) | (codes[i + 32] + 1) << 2 |
-                               (codes[i + 64] + 1) << 4 | (codes[i + 96] + 1) << 6);
-}
-
-static void put_f32(uint8_t *out, float v)
-{
-    memcpy(out, &v, sizeof v);
-}
-
-static void pack_codes(Session *s, const Weight *w, int i, uint8_t *out)
-{
-    const Tensor *t = &w->tensor[i];
-    int64_t rows = type_rows(w->type), cols = type_cols(w->type), wide = round_up(cols, QCOLS);
-    float scale = ternary_scale(t);
-    int8_t *codes = NEW_ARRAY(s, int8_t, QROWS * wide);
-    for (int64_t r = 0; r < rows; r += QROWS) {
-        for (int64_t k = 0; k < QROWS; k++)
-            if (r + k < rows)
-                ternary_codes(t, scale, (r + k) * cols, cols, codes + k * wide);
-            else
-                memset(codes + k * wide, 0, (size_t)wide);
-        for (int64_t c = 0; c < wide; c += QCOLS, out += QCOLS)
-            pack_block(codes + c, wide, out);
-    }
-    if (w->type->fmt == FMT_Q2R4) {
-        put_f32(out, scale);
-        return;
-    }
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c += SCALE_COLS, out += 4)
-            put_f32(out, tensor_scale(t, r * cols + c));
-}
-
-static void pack_floats(const Weight *w, int i, uint8_t *out)
+/* Elements [from, to), cut between blocks. */
+static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
 {
     const Tensor *t = w->tensor ? &w->tensor[i] : NULL;
-    int64_t n = type_rows(w->type) * type_cols(w->type);
+    const FmtInfo *info = &fmt_info[w->type->fmt];
     float part[CHUNK];
     if (t && t->fmt == w->type->fmt) {
-        memcpy(out, t->data, t->size);
+        int64_t at = from / info->elems * info->bytes;
+        memcpy(out + at, t->data + at, (size_t)((to - from) / info->elems * info->bytes));
         return;
     }
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
+    for (int64_t at = from; at < to; at += CHUNK) {
+        int64_t k = to - at < CHUNK ? to - at : CHUNK;
         if (t)
             tensor_floats(t, at, k, part);
         for (int64_t j = 0; j < k; j++) {
@@ -179,18 +134,36 @@ static void pack_floats(const Weight *w, int i, uint8_t *out)
             if (w->type->fmt == FMT_F16)
                 memcpy(out + 2 * (at + j), &h, 2);
             else
-                put_f32(out + 4 * (at + j), v);
+                memcpy(out + 4 * (at + j), &v, sizeof v);
         }
     }
+}
+
+/* A tensor has parts that can be packed apart and in any order: blocks of rows, or values. */
+static int64_t pack_parts(const Weight *w)
+{
+    FmtKind kind = fmt_info[w->type->fmt].kind;
+    int64_t rows = type_rows(w->type);
+    return kind == KIND_PACKED ? layout_blocks(w->type->fmt, rows)
+           : kind == KIND_LOW  ? low_blocks(rows)
+                               : rows * type_cols(w->type);
+}
+
+/* Where all of the tensor's bytes are zeros before. */
+static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
+{
+    if (fmt_info[w->type->fmt].kind == KIND_PACKED)
+        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), from, to, out);
+    else if (fmt_info[w->type->fmt].kind == KIND_LOW)
+        low_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
+    else
+        pack_floats(w, i, from, to, out);
 }
 
 void weight_pack(Session *s, const Weight *w, int i, uint8_t *out)
 {
     memset(out, 0, (size_t)packed_bytes(w->type, NULL));
-    if (fmt_info[w->type->fmt].kind == KIND_PACKED)
-        pack_codes(s, w, i, out);
-    else
-        pack_floats(w, i, out);
+    pack_part(s, w, i, 0, pack_parts(w), out);
 }
 
 /* ---- the .bnw (pictured in bn_model.h) ---- */
@@ -209,28 +182,61 @@ void weights_place(Module *m)
     m->weight_bytes = at + round_up(m->vocab_size, LINE);
 }
 
-void bnw_write(Module *m, OutFile *f)
+typedef struct Piece { /* of a tensor, some megabytes in the .bnw */
+    const Weight *w;
+    int layer;
+    int64_t from, to;
+} Piece;
+typedef struct Writing {
+    uint8_t *file;
+    int64_t size;
+    Piece *piece;
+    int npiece;
+    uint64_t *hash; /* of each PIECE bytes behind the header */
+} Writing;
+
+static void cut_pieces(Module *m, Writing *x)
 {
-    static const uint8_t zero[BN_BNW_BODY];
-    XXH64_state_t *hash = XXH64_createState();
-    CHECK(hash);
-    XXH64_reset(hash, 0);
-    file_write(f, zero, sizeof zero);
     for (const Weight *w = m->weights; w; w = w->next) {
         if (w->is_state)
             continue;
-        uint8_t *bytes = NEW_ARRAY(m->s, uint8_t, w->stride);
-        for (int i = 0; i < (w->count ? w->count : 1); i++) {
-            weight_pack(m->s, w, i, bytes);
-            XXH64_update(hash, bytes, (size_t)w->stride);
-            file_write(f, bytes, (size_t)w->stride);
-        }
+        int64_t parts = pack_parts(w), unit = parts > CHUNK ? CHUNK : 1;
+        int64_t each = PIECE * parts / (w->stride ? w->stride : 1) / unit * unit;
+        each = each ? each : parts;
+        for (int i = 0; i < (w->count ? w->count : 1); i++)
+            for (int64_t at = 0; at < parts; at += each) {
+                x->piece = grow(m->s, x->piece, (size_t)x->npiece, sizeof *x->piece);
+                x->piece[x->npiece++] = (Piece){w, i, at, at + each < parts ? at + each : parts};
+            }
     }
-    XXH64_update(hash, m->vocab_tables, (size_t)m->vocab_size);
-    m->bnw_hash = XXH64_digest(hash);
-    XXH64_freeState(hash);
-    file_write(f, m->vocab_tables, (size_t)m->vocab_size);
-    file_write(f, zero, (size_t)(round_up(m->vocab_size, LINE) - m->vocab_size));
+}
+
+static void write_piece(Session *own, int i, void *arg)
+{
+    const Writing *x = arg;
+    const Piece *p = &x->piece[i];
+    pack_part(own, p->w, p->layer, p->from, p->to, x->file + p->w->at + p->layer * p->w->stride);
+}
+
+static void hash_piece(Session *own, int i, void *arg)
+{
+    const Writing *x = arg;
+    int64_t at = BN_BNW_BODY + i * PIECE, left = x->size - at;
+    (void)own;
+    x->hash[i] = XXH64(x->file + at, (size_t)(left < PIECE ? left : PIECE), 0);
+}
+
+void bnw_write(Module *m, OutFile *f)
+{
+    Writing x = {.file = file_map(f, (uint64_t)m->weight_bytes), .size = m->weight_bytes};
+    int n = (int)((m->weight_bytes - BN_BNW_BODY + PIECE - 1) / PIECE);
+    cut_pieces(m, &x);
+    parallel(x.npiece, write_piece, &x);
+    if (m->vocab_size)
+        memcpy(x.file + m->vocab_at, m->vocab_tables, (size_t)m->vocab_size);
+    x.hash = NEW_ARRAY(m->s, uint64_t, n + 1);
+    parallel(n, hash_piece, &x);
+    m->bnw_hash = XXH64(x.hash, (size_t)n * sizeof *x.hash, 0);
     m->vocab_hash = XXH64(m->vocab_tables, (size_t)m->vocab_size, 0);
     bn_bnw header = {.abi = BN_ABI,
                      .order = 0x01020304,
@@ -238,7 +244,19 @@ void bnw_write(Module *m, OutFile *f)
                      .hash = m->bnw_hash,
                      .vocab_hash = m->vocab_hash};
     memcpy(header.magic, BN_BNW_MAGIC, sizeof header.magic);
-    file_rewrite(f, 0, &header, sizeof header);
+    memcpy(x.file, &header, sizeof header);
+}
+
+int64_t kernel_work(const Module *m, const Op *op)
+{
+    const Type *w = NULL, *y = op->nout ? op->out[0]->type : NULL;
+    for (int i = op->nin; i-- > 0;)
+        if (op->in[i]->weight)
+            w = op->in[i]->type;
+    if (!op->kernel || !op->kernel->work)
+        return 0;
+    CHECK(w && w->rank == 2 && y);
+    return round_up(op->kernel->work(w->dim[0].n, w->dim[1].n, y->dim[0].sym ? m->batch : 1), LINE);
 }
 
 /* kv8, an int8 cache of G groups, C positions and E values a head: value = code * scale, where
@@ -261,7 +279,7 @@ int64_t value_bytes(const Module *m, const Type *t)
         return kv8_bytes(t);
     for (int i = 0; i < t->rank; i++) {
         int64_t d = t->dim[i].sym ? m->batch : t->dim[i].n;
-        n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, QCOLS) : d;
+        n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, VALUE_COLS) : d;
     }
     return round_up(n, LINE);
 }

@@ -1,4 +1,5 @@
-/* test_kernels.c: every C kernel against naive references, scalar and AVX2 side by side.
+/* test_kernels.c: every C kernel against naive references, those of this machine side by
+ * side.
  *
  * Integer sums must be exact; f32 results must be right to rounding and the same to the bit for
  * every split of the work, every number of tokens and every place in the batch. Outputs lie
@@ -7,9 +8,6 @@
 #include "kernel_case.h"
 
 #include "../../compiler/codegen-c/kernels/scalar.c"
-#if defined(__x86_64__)
-#define TEST_AVX2
-#endif
 
 /* ---- the kernels under test ---- */
 
@@ -39,41 +37,22 @@ typedef struct Kernels {
 } Kernels;
 enum { F32, F16, BF16, Q8_0, FORMATS };
 
-/* The table of an instruction set, and calls whose sizes are literals: specialised copies. */
-#define TABLE(tag)                                                                                 \
-    static void literal##tag(const Literal *a)                                                     \
+/* The table of an instruction set, and calls whose sizes are literals: specialised copies. `dots`
+ * is the tag of its products of integers. */
+#define TABLE(tag, dots)                                                                           \
+    static void literal##dots(const Literal *a)                                                    \
     {                                                                                              \
-        tmatmul_q2##tag(a->w, a->c, a->q, a->s, a->x, a->y, 1, 13, 1300, 0, 4);                    \
+        tmatmul_q2##dots(a->w, a->c, a->q, a->s, a->x, a->y, 1, 13, 1300, 0, 4);                   \
         linear_f16##tag(a->half, a->x, a->y + 13, 1, 13, 1300, 0, 13);                             \
         rmsnorm_quant##tag(a->x, a->g, a->codes, a->y + 26, 1300, 1e-5f, 0, 1);                    \
     }                                                                                              \
-    static const Kernels kernels##tag = {                                                          \
-        #tag, embed_f16##tag,                                                                      \
+    static const Kernels kernels##dots = {                                                         \
+        #dots, embed_f16##tag,                                                                     \
         {linear_f32##tag, linear_f16##tag, linear_bf16##tag, linear_q8_0##tag},                    \
-        {tmatmul_q2##tag, tmatmul_q2b##tag}, {tglu_q2##tag, tglu_q2b##tag},                        \
-        quant##tag, rmsnorm_quant##tag, literal##tag};
+        {tmatmul_q2##dots, tmatmul_q2b##dots}, {tglu_q2##dots, tglu_q2b##dots},                    \
+        quant##tag, rmsnorm_quant##tag, literal##dots};
 
-TABLE()
-#ifdef TEST_AVX2
-#include <immintrin.h>
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-#include "../../compiler/codegen-c/kernels/avx2_linear.c"
-#include "../../compiler/codegen-c/kernels/avx2_q2.c"
-TABLE(_avx2)
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-
-static const Kernels *sets[2] = {&kernels};
-static int nset = 1;
+#include "kernel_sets.h"
 
 /* ---- ternary ---- */
 
@@ -624,11 +603,8 @@ int main(void)
         cmocka_unit_test(test_rope_table),   cmocka_unit_test(test_rope),
         cmocka_unit_test(test_literal),
     };
-#ifdef TEST_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        sets[nset++] = &kernels_avx2;
-#endif
+    nset = find_sets();
     if (nset == 1)
-        print_message("no AVX2 here: those kernels are skipped\n");
+        print_message("plain C alone: this machine has no other kernels\n");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,51 @@ BN_INLINE __m256 exp8(__m256 x)
     return _mm256_andnot_ps(_mm256_cmp_ps(x, low, _CMP_LT_OQ), p);
 }
 
+//@ out4 : load8
+/* Sums of 4 rows times a factor: outputs before the residual. */
+BN_INLINE __m256d out4_times(__m128i sum, __m256d factor)
+{
+    return _mm256_mul_pd(_mm256_cvtepi32_pd(sum), factor);
+}
+
+/* y = v, plus res where there is one, for the first `rows` of 4. */
+BN_INLINE void out4_store(float *y, __m128 v, int rows)
+{
+    if (rows >= 4)
+        _mm_storeu_ps(y, v);
+    else
+        _mm_maskstore_ps(y, _mm256_castsi256_si128(mask8(rows)), v);
+}
+
+BN_INLINE void out4(float *y, __m256d v, const float *res, int rows)
+{
+    const __m128i real = _mm256_castsi256_si128(mask8(rows));
+    __m128 u;
+
+    if (res) {
+        u = rows >= 4 ? _mm_loadu_ps(res) : _mm_maskload_ps(res, real);
+        v = _mm256_add_pd(v, _mm256_cvtps_pd(u));
+    }
+    out4_store(y, _mm256_cvtpd_ps(v), rows);
+}
+
+//@ act4 : exp8 modes
+/* act(gate) * up of 4 rows, as glu_act of scalar.c but for exp. */
+BN_INLINE __m128 act4(__m256d wide, __m256d up, int act)
+{
+    __m128 gate = _mm256_cvtpd_ps(wide);
+
+    if (act == BN_SILU) {
+        __m128 minus = _mm_xor_ps(gate, _mm_set1_ps(-0.0f));
+        __m128 e = _mm256_castps256_ps128(exp8(_mm256_set_m128(minus, minus)));
+        gate = _mm_div_ps(gate, _mm_add_ps(_mm_set1_ps(1.0f), e));
+    } else {
+        gate = _mm_max_ps(gate, _mm_setzero_ps());
+        gate = _mm_mul_ps(gate, gate);
+    }
+    return _mm_mul_ps(gate, _mm256_cvtpd_ps(up));
+}
+
 //@ embed_f16_avx2 : load8 load8_half
 /* y[t] = w[token[t]]; w f16 [V x D], y [T x D]. */
 BN_INLINE void embed_f16_avx2(const int32_t *token, const void *w, float *y, int d, int from,

@@ -2,6 +2,7 @@
 #ifndef BN_KERNELS_AVX2
 #include "avx2.c"
 #endif
+#define BN_KERNELS_AVX2_Q2 /* avx2_fr4.c leans on chunks of this file */
 
 //@ q2_dot_avx2 : q2_layout
 /* Sums of code * q, code = w + 1, over `steps` steps of 128 k.
@@ -115,7 +116,7 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
     return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
 }
 
-//@ q2_value_avx2 : q2_dot_avx2 load8
+//@ q2_value_avx2 : q2_dot_avx2 out4
 /* Outputs of one block of 4 rows before the residual, as q2_value of scalar.c, to the bit. w is
  * the block; c its scales: c[0], or (blocked) the first scale of its first row, `rows` rows being
  * real; bias the sum of each token's q (unused if blocked). v[t]: lane r is row r for token t. */
@@ -127,12 +128,6 @@ BN_INLINE __m256d q2_scales(const float *c, int b, int rows, int k)
     for (int r = 0; r < 4; r++)
         v[r] = r < rows ? c[(size_t)r * next + (size_t)b] : 0.0f;
     return _mm256_cvtps_pd(_mm_loadu_ps(v));
-}
-
-BN_INLINE __m256d q2_times(__m128i codes, int32_t bias, __m256d factor)
-{
-    __m128i sum = _mm_sub_epi32(codes, _mm_set1_epi32(bias));
-    return _mm256_mul_pd(_mm256_cvtepi32_pd(sum), factor);
 }
 
 /* codes[t]: lane r is the sum of row r for token t, of `toks` (1 or 4) tokens. */
@@ -169,7 +164,8 @@ BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, cons
     if (!blocked) {
         q2_codes(w, q, stride, steps, toks, codes);
         for (int t = 0; t < toks; t++)
-            v[t] = q2_times(codes[t], bias[t], _mm256_set1_pd((double)(c[0] / s[t])));
+            v[t] = out4_times(_mm_sub_epi32(codes[t], _mm_set1_epi32(bias[t])),
+                              _mm256_set1_pd((double)(c[0] / s[t])));
         return;
     }
     for (int t = 0; t < toks; t++)
@@ -179,47 +175,17 @@ BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, cons
         const int8_t *x = q + (size_t)j * 128;
         const __m256d unit = q2_scales(c, j / 2, rows, k);
         q2_codes(w + (size_t)j * 128, x, stride, part, toks, codes);
-        for (int t = 0; t < toks; t++)
-            v[t] = _mm256_add_pd(v[t], q2_times(codes[t], q2_bias(x + (size_t)t * stride, part),
-                                                unit));
+        for (int t = 0; t < toks; t++) {
+            const int32_t off = q2_bias(x + (size_t)t * stride, part);
+            const __m128i sum = _mm_sub_epi32(codes[t], _mm_set1_epi32(off));
+            v[t] = _mm256_add_pd(v[t], out4_times(sum, unit));
+        }
     }
     for (int t = 0; t < toks; t++)
         v[t] = _mm256_div_pd(v[t], _mm256_set1_pd((double)s[t]));
 }
 
-/* v + res, and the writing, of the `rows` real rows of a block for one token. */
-BN_INLINE __m128 q2_add(__m256d v, const float *res, int rows)
-{
-    const __m128i real = _mm256_castsi256_si128(mask8(rows));
-    __m128 u = rows >= 4 ? _mm_loadu_ps(res) : _mm_maskload_ps(res, real);
-    return _mm256_cvtpd_ps(_mm256_add_pd(v, _mm256_cvtps_pd(u)));
-}
-
-BN_INLINE void q2_store(float *y, __m128 v, int rows)
-{
-    if (rows >= 4)
-        _mm_storeu_ps(y, v);
-    else
-        _mm_maskstore_ps(y, _mm256_castsi256_si128(mask8(rows)), v);
-}
-
-//@ q2_run_avx2 : q2_value_avx2 exp8 modes
-/* act(gate) * up of one block for one token. */
-BN_INLINE __m128 q2_act(__m256d wide, __m256d up, int act)
-{
-    __m128 gate = _mm256_cvtpd_ps(wide);
-
-    if (act == BN_SILU) {
-        __m128 minus = _mm_xor_ps(gate, _mm_set1_ps(-0.0f));
-        __m128 e = _mm256_castps256_ps128(exp8(_mm256_set_m128(minus, minus)));
-        gate = _mm_div_ps(gate, _mm_add_ps(_mm_set1_ps(1.0f), e));
-    } else {
-        gate = _mm_max_ps(gate, _mm_setzero_ps());
-        gate = _mm_mul_ps(gate, gate);
-    }
-    return _mm_mul_ps(gate, _mm256_cvtpd_ps(up));
-}
-
+//@ q2_run_avx2 : q2_value_avx2 act4
 /* One block of 4 rows by `toks` (1 or 4) tokens. */
 BN_INLINE void q2_tile(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
                        const int8_t *q, const float *s, const int32_t *bias, const float *res,
@@ -233,11 +199,9 @@ BN_INLINE void q2_tile(const uint8_t *w, const float *c, const uint8_t *wu, cons
     for (int t = 0; t < toks; t++) {
         const size_t at = (size_t)t * (size_t)n;
         if (wu)
-            q2_store(y + at, q2_act(v[t], up[t], act), rows);
-        else if (res)
-            q2_store(y + at, q2_add(v[t], res + at, rows), rows);
+            out4_store(y + at, act4(v[t], up[t], act), rows);
         else
-            q2_store(y + at, _mm256_cvtpd_ps(v[t]), rows);
+            out4(y + at, v[t], res ? res + at : NULL, rows);
     }
 }
 

@@ -495,7 +495,17 @@ BN_INLINE void q2_matmul(const uint8_t *w, const float *c, const int8_t *q, cons
         }
 }
 
-//@ q2_glu : q2_value modes
+//@ glu_act : modes
+/* act(gate) * up. */
+BN_INLINE float glu_act(float gate, float up, int act)
+{
+    if (act == BN_SILU)
+        return gate / (1.0f + expf(-gate)) * up;
+    gate = gate > 0.0f ? gate : 0.0f;
+    return gate * gate * up;
+}
+
+//@ q2_glu : q2_value glu_act
 /* y = act(gate) * up over blocks [from, to) of 4 rows, for rows below n alone. */
 BN_INLINE void q2_glu(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                       const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
@@ -506,13 +516,7 @@ BN_INLINE void q2_glu(const uint8_t *wg, const float *cg, const uint8_t *wu, con
             const int8_t *in = q + (size_t)t * BN_QPAD((size_t)k);
             float gate = (float)q2_value(wg, cg, in, s[t], r, k, blocked);
             float up = (float)q2_value(wu, cu, in, s[t], r, k, blocked);
-            if (act == BN_SILU) {
-                gate = gate / (1.0f + expf(-gate));
-            } else {
-                gate = gate > 0.0f ? gate : 0.0f;
-                gate = gate * gate;
-            }
-            y[(size_t)t * (size_t)n + (size_t)r] = gate * up;
+            y[(size_t)t * (size_t)n + (size_t)r] = glu_act(gate, up, act);
         }
 }
 

@@ -1,0 +1,181 @@
+/* low.c: copies of float matrices in few bits a value.
+ *
+ * One idea: a row has one scale c, and what its codes stand for are the odd multiples of c / 2 (of
+ * 8 bits: the multiples of c). Rows are padded to a multiple of 8 and columns to one of 128.
+ *
+ *   h8   | row 0, row 1, ... : a byte a column, -127 .. 127 | to 64 | f32 scale a row      |
+ *   h4   | row 0, row 1, ... : 4 bits a column, 0 .. 15     | to 64 | f32 scale a row      |
+ *   h6   | row 0, row 1, ... : 4 bits a column | row 0, row 1, ... : 2 bits | to 64 | about |
+ *
+ * 128 columns of 4 bits are 64 bytes, of 2 bits 32 bytes; a code of 6 bits is 4 * (4 bits) + 2 bits:
+ *
+ *   byte 0           32          63             byte i of 32
+ *   +----------------+-----------+              +---------------+
+ *   | 3-0  i         | 64 + i    |              | 1-0  i        |
+ *   | 7-4  32 + i    | 96 + i    |              | 3-2  32 + i   |
+ *   +----------------+-----------+              | 5-4  64 + i   |
+ *   4 bits: code, or code / 4 of h6             | 7-6  96 + i   |
+ *                                               +---------------+
+ *
+ * about: 40 f32 for each 8 rows, five numbers of a row, each of all 8 rows before the next:
+ *
+ *   | c | |w - v4| | |v4| | |w - v6| | |v6| |   w: the row; v6: what its codes stand for, c/2 (2 code
+ *                                               - 63); v4: the same when the 2 bits are not known,
+ * c/2 (8 (code / 4) - 60)
+ *
+ * The norms are Euclidean and rounded up: kernels exclude rows by them, and none may be missed. A row
+ * with a value that is no number, or larger than 2^60, has INFINITY for them.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "ir/ir.h"
+
+enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5, LANES = 4 };
+
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static int bits_of(Fmt fmt)
+{
+    return fmt == FMT_H8 ? 8 : fmt == FMT_H6 ? 6 : 4;
+}
+
+int64_t low_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales)
+{
+    int64_t r = round_up(rows, ROWS), numbers = fmt == FMT_H6 ? ABOUT : 1;
+    *scales = round_up(r * round_up(cols, COLS) * bits_of(fmt) / 8, LINE);
+    return round_up(*scales + r * numbers * (int64_t)sizeof(float), LINE);
+}
+
+int64_t low_blocks(int64_t rows)
+{
+    return round_up(rows, ROWS) / ROWS;
+}
+
+/* ---- one row ---- */
+
+/* Steps below this one would make products with activations underflow: such rows count as zeros,
+ * and what they lose is all they hold. */
+static const float LEAST_STEP = 0x1p-60f;
+
+/* Magnitudes are compared as integers: the order is the same, and integers vectorise. What is no
+ * number is the largest. */
+static float largest(const float *w, int64_t n)
+{
+    int32_t most = 0;
+    float v;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, &w[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    memcpy(&v, &most, sizeof v);
+    return v;
+}
+
+/* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. Adding 1.5 * 2^23
+ * leaves a float rounded, half to even, in its low bits; of what is no number, any code. */
+static float row_codes(const float *w, int64_t n, int bits, uint8_t *code)
+{
+    int top = (1 << bits) - 1;
+    float half = bits == 8 ? 127 : (float)top / 2, scale = largest(w, n) / half;
+    if (!(scale >= LEAST_STEP && scale <= 0x1p60f))
+        scale = 0;
+    const float inv = scale > 0 ? 1 / scale : 0, zero = bits == 8 ? 0 : half;
+    const int least = bits == 8 ? -127 : 0, most = bits == 8 ? 127 : top;
+    for (int64_t i = 0; i < n; i++) {
+        float v = w[i] * inv + zero + 12582912.0f;
+        int32_t c;
+        memcpy(&c, &v, sizeof c);
+        c -= 0x4b400000;
+        c = c < least ? least : c;
+        code[i] = (uint8_t)(c > most ? most : c);
+    }
+    return scale;
+}
+
+static void put_row4(const uint8_t *code, int shift, int64_t wide, uint8_t *out)
+{
+    for (int64_t k = 0; k < wide; k += 64, out += 32)
+        for (int i = 0; i < 32; i++)
+            out[i] = (uint8_t)(code[k + i] >> shift | (code[k + 32 + i] >> shift) << 4);
+}
+
+static void put_row2(const uint8_t *code, int64_t wide, uint8_t *out)
+{
+    for (int64_t k = 0; k < wide; k += 128, out += 32)
+        for (int i = 0; i < 32; i++)
+            out[i] = (uint8_t)((code[k + i] & 3) | (code[k + 32 + i] & 3) << 2 |
+                               (code[k + 64 + i] & 3) << 4 | (code[k + 96 + i] & 3) << 6);
+}
+
+/* ---- norms ---- */
+
+/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. */
+static float norm_up(double sum)
+{
+    double norm = sqrt(sum) * (1 + 0x1p-30);
+    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22)) : INFINITY;
+}
+
+/* Halves of the scale are exact in double, and so are its products with codes. */
+static void put_about(const float *w, const uint8_t *code, int64_t n, float scale, float *out)
+{
+    enum { E4, V4, E6, V6, ALL, SUMS };
+    double half = 0.5 * (double)scale, lane[SUMS][LANES] = {{0}}, sum[SUMS] = {0};
+    for (int64_t at = 0; at < n; at += LANES)
+        for (int j = 0; j < (n - at < LANES ? (int)(n - at) : LANES); j++) {
+            int c = code[at + j];
+            double a = half * (8 * (c / 4) - 60), b = half * (2 * c - 63), x = (double)w[at + j];
+            lane[E4][j] += (x - a) * (x - a);
+            lane[V4][j] += a * a;
+            lane[E6][j] += (x - b) * (x - b);
+            lane[V6][j] += b * b;
+            lane[ALL][j] += x * x;
+        }
+    for (int i = 0; i < SUMS; i++)
+        for (int j = 0; j < LANES; j++)
+            sum[i] += lane[i][j];
+    bool whole = sqrt(sum[ALL]) <= 0x1p60;
+    out[0] = scale;
+    out[ROWS] = whole ? norm_up(sum[E4]) : INFINITY;
+    out[2 * ROWS] = norm_up(sum[V4]);
+    out[3 * ROWS] = whole ? norm_up(sum[E6]) : INFINITY;
+    out[4 * ROWS] = norm_up(sum[V6]);
+}
+
+/* ---- rows ---- */
+
+static void pack_row(const float *w, Fmt fmt, const Tensor *t, int64_t r, uint8_t *code,
+                     uint8_t *out)
+{
+    int64_t wide = round_up(t->cols, COLS), rows = round_up(t->rows, ROWS), at;
+    low_bytes(fmt, t->rows, t->cols, &at);
+    float *scales = (float *)(void *)(out + at);
+    float scale = row_codes(w, t->cols, bits_of(fmt), code);
+    if (fmt == FMT_H8) {
+        memcpy(out + r * wide, code, (size_t)wide);
+    } else {
+        put_row4(code, fmt == FMT_H6 ? 2 : 0, wide, out + r * (wide / 2));
+    }
+    if (fmt == FMT_H6) {
+        put_row2(code, wide, out + rows * (wide / 2) + r * (wide / 4));
+        put_about(w, code, t->cols, scale, scales + r / ROWS * ROWS * ABOUT + r % ROWS);
+    } else {
+        scales[r] = scale;
+    }
+}
+
+void low_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out)
+{
+    float *w = NEW_ARRAY(s, float, t->cols);
+    uint8_t *code = NEW_ARRAY(s, uint8_t, round_up(t->cols, COLS));
+    for (int64_t r = from * ROWS; r < to * ROWS && r < t->rows; r++) {
+        tensor_floats(t, r * t->cols, t->cols, w);
+        pack_row(w, fmt, t, r, code, out);
+    }
+}
