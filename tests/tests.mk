@@ -50,7 +50,8 @@ GOLDEN_MODELS := tales-27m-i2_s tales-27m-tq1_0 tales-27m-tq2_0 tales-27m-f16 ta
     synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s \
     synth-odd-bitnet-i2_s synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s
 # Their caches hold f32, for the tightest bounds; these hold what users get, or may ask for:
-GOLDEN_KV := tales-27m-i2_s.kv-f16 tales-4m-i2_s.kv-f16 synth-odd-llama-i2_s.kv-f16
+GOLDEN_KV := tales-27m-i2_s.kv-f16 tales-4m-i2_s.kv-f16 synth-odd-llama-i2_s.kv-f16 \
+    tales-27m-i2_s.kv-int8 tales-4m-i2_s.kv-int8
 GOLDEN_SO := $(foreach m,$(GOLDEN_MODELS) $(GOLDEN_KV),$(foreach t,x86-64 x86-64-v3,$(B)/models/$m.$t.so))
 
 define golden

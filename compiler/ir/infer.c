@@ -192,6 +192,16 @@ static bool infer_rope(Module *m, Op *op)
     return mode_ok(m, op);
 }
 
+/* Kernels keep a head beside an int8 cache; 512 values also keep their sums within int32. */
+static bool head_fits(Module *m, const Op *op, const Type *state)
+{
+    if (state->fmt != FMT_KV8 || state->dim[2].sym || state->dim[2].n <= 512)
+        return true;
+    err(m->s, op->loc, "an int8 cache takes heads of at most 512 values, not %lld; use --kv=f16",
+        (long long)state->dim[2].n);
+    return false;
+}
+
 static bool infer_store(Module *m, Op *op)
 {
     int st = op->nin - 1;
@@ -199,10 +209,10 @@ static bool infer_store(Module *m, Op *op)
         !product(in(op, 0)->dim[1], in(op, st)->dim[0], in(op, st)->dim[2]))
         return wrong(m, op, "f32<T x G*E> and a state<G x C x E>");
     if (op->code == OP_STORE)
-        return true;
+        return head_fits(m, op, in(op, st));
     if (!value_is(op, 1, FMT_F32, 2) || !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]))
         return wrong(m, op, "f32<T x G*E>, a table f32<T x R> and a state<G x C x E>");
-    return mode_ok(m, op);
+    return head_fits(m, op, in(op, st)) && mode_ok(m, op);
 }
 
 static bool infer_attn(Module *m, Op *op)
@@ -216,7 +226,7 @@ static bool infer_attn(Module *m, Op *op)
         (!heads.sym && !g.sym && (heads.n < 1 || heads.n % g.n)))
         return wrong(m, op, "queries of heads * E values, and groups that divide heads");
     op->out[0]->type = in(op, 0);
-    return true;
+    return head_fits(m, op, in(op, 1));
 }
 
 static bool infer_last(Module *m, Op *op)

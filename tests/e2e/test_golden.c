@@ -237,6 +237,14 @@ static void check_prompt(Lib *l, const json_t *p)
     free(greedy);
 }
 
+/* An int8 cache rounds keys and values to within 1/254 of the largest of their head: excerpts were
+ * seen to move by up to 0.0063 nats, both together by 0.004, where f16 moves them by 0.0024. The
+ * bounds, 0.02 and 0.012, are three times that. */
+static double nll_slack(const Lib *l)
+{
+    return strstr(l->name, ".kv-int8") ? 4.0 : 1.0;
+}
+
 static double check_excerpt(Lib *l, const json_t *e)
 {
     int n, v = vocab(l), *tokens = ints(json_object_get(e, "tokens"), &n);
@@ -249,7 +257,7 @@ static double check_excerpt(Lib *l, const json_t *e)
         mean += log(sum) / (n - 1);
     }
     print_message("%s: mean NLL %.5f, golden %.5f (%+.5f)\n", l->name, mean, want, mean - want);
-    assert_true(fabs(mean - want) < 0.005);
+    assert_true(fabs(mean - want) < 0.005 * nll_slack(l));
     check_cuts(l, tokens, n < 80 ? n : 80, x);
     free(x);
     free(tokens);
@@ -265,7 +273,7 @@ static void check_trained(Lib *l)
         check_prompt(l, json_array_get(prompts, i));
     for (size_t i = 0; i < json_array_size(nll); i++)
         off += check_excerpt(l, json_array_get(nll, i)) / (double)json_array_size(nll);
-    assert_true(fabs(off) < 0.003);
+    assert_true(fabs(off) < 0.003 * nll_slack(l));
 }
 
 /* ---- loading ---- */

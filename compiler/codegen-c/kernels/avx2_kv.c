@@ -126,6 +126,7 @@ BN_INLINE __m128 attend_sum4i(__m256i a, __m256i b, __m256i c, __m256i d)
         _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
 }
 
+/* Pinned, as above; the sums too, which gcc would otherwise add in another order and spill. */
 BN_INLINE void attend_step_kv8(const int16_t *q, __m128i u, __m128i v, __m256i *a, int row, int i,
                                int each)
 {
@@ -133,11 +134,11 @@ BN_INLINE void attend_step_kv8(const int16_t *q, __m128i u, __m128i v, __m256i *
 #pragma GCC unroll 4
     for (int h = 0; h < each; h++) {
         __m256i x = _mm256_loadu_si256((const __m256i *)(q + (size_t)h * (size_t)row + i));
-#ifdef __GNUC__
-        __asm__("" : "+x"(x));
-#endif
         a[h] = _mm256_add_epi32(a[h], _mm256_madd_epi16(key, x));
         a[4 + h] = _mm256_add_epi32(a[4 + h], _mm256_madd_epi16(other, x));
+#ifdef __GNUC__
+        __asm__("" : "+x"(x), "+x"(a[h]), "+x"(a[4 + h]));
+#endif
     }
 }
 
