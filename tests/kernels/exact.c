@@ -50,6 +50,12 @@ FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2_fr4.c"
 #include "codegen-c/kernels/avx2_fr3.c"
 FOR_END
+FOR("avx2,fma,f16c,avxvnni")
+#include "codegen-c/kernels/avxvnni.c"
+FOR_END
+FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#include "codegen-c/kernels/avx512.c"
+FOR_END
 #else
 #define HAVE_AVX2_SET(...)
 #define HAVE_AVXVNNI_SET(...)
