@@ -36,7 +36,8 @@ extern "C" {
     I(NEON, 8, "neon")                                                                             \
     I(DOTPROD, 9, "dotprod")                                                                       \
     I(I8MM, 10, "i8mm")                                                                            \
-    I(SIMD128, 11, "simd128")
+    I(SIMD128, 11, "simd128")                                                                      \
+    I(BMI, 12, "bmi")
 enum {
 #define BN_ISA_ENUM(name, bit, text) BN_ISA_##name = 1 << bit,
     BN_ISAS(BN_ISA_ENUM)

@@ -57,7 +57,8 @@ for u in $units; do
 done
 step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
 step "generated C" env $run_env sh tests/run_generated.sh build/bnc
-step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc "kernels: other machines" tests/kernels/run.sh
+step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
+step "kernels: other machines" sh tests/kernels/run.sh build/bnc
 step "docs" sh tests/docs.sh
 if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
     step "build of models" $make -s -j"$jobs" SHARED="$shared" golden-build

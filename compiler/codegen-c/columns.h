@@ -6,7 +6,7 @@
 
 /* ---- isa: one word, 0 or a set of this list ---- */
 
-#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C)
+#define AVX2_SET (BN_ISA_AVX2 | BN_ISA_FMA | BN_ISA_F16C | BN_ISA_BMI)
 #define AVXVNNI_SET (AVX2_SET | BN_ISA_AVX_VNNI)
 #define AVX512_SET (AVX2_SET | BN_ISA_AVX512 | BN_ISA_AVX512_VNNI)
 #define AMX_SET (AVX512_SET | BN_ISA_AMX_INT8)
