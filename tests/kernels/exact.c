@@ -33,6 +33,8 @@
 
 #include "codegen-c/kernels/scalar.c"
 #include "codegen-c/kernels/scalar_t3.c"
+#include "codegen-c/kernels/scalar_kv.c"
+#include "codegen-c/kernels/scalar_head.c"
 #include "machine.h"
 #define HAVE_0(...) __VA_ARGS__
 
@@ -45,6 +47,8 @@
 FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2.c"
 #include "codegen-c/kernels/avx2_linear.c"
+#include "codegen-c/kernels/avx2_head.c"
+#include "codegen-c/kernels/avx2_kv.c"
 #include "codegen-c/kernels/avx2_q2.c"
 #include "codegen-c/kernels/avx2_t3.c"
 #include "codegen-c/kernels/avx2_fr4.c"
