@@ -72,17 +72,17 @@ static float largest(const float *w, int64_t n)
 /* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. */
 static float row_codes(const float *w, int64_t n, int bits, uint8_t *code)
 {
-    int top = (1 << bits) - 1;
-    float half = bits == 8 ? 127 : (float)top / 2, scale = largest(w, n) / half;
+    int top = bits == 8 ? 254 : (1 << bits) - 1;
+    float half = (float)top / 2, scale = largest(w, n) / half;
     if (!(scale >= LEAST_STEP && scale <= 0x1p60f))
         scale = 0;
     float inv = scale > 0 ? 1 / scale : 0;
     for (int64_t i = 0; i < n; i++) {
-        float v = bits == 8 ? w[i] * inv : w[i] * inv + half;
-        int c = isfinite(v) ? (int)lrintf(v) : 0, least = bits == 8 ? -127 : 0;
-        int most = bits == 8 ? 127 : top;
-        code[i] = (uint8_t)(c < least ? least : c > most ? most : c);
+        float v = w[i] * inv + half; /* what is no number becomes 0 */
+        code[i] = (uint8_t)((v > 0 ? (v < (float)top ? v : (float)top) : 0) + 0.5f);
     }
+    for (int64_t i = 0; i < n && bits == 8; i++)
+        code[i] = (uint8_t)(code[i] - 127);
     return scale;
 }
 
@@ -103,31 +103,43 @@ static void put_row2(const uint8_t *code, int64_t wide, uint8_t *out)
 
 /* ---- norms ---- */
 
-/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. */
+/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. The least norm keeps
+ * clear of numbers that f32 rounds coarsely. */
 static float norm_up(double sum)
 {
     double norm = sqrt(sum) * (1 + 0x1p-30);
-    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22)) : INFINITY;
+    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22) + 0x1p-100) : INFINITY;
 }
 
-/* Halves of the scale are exact in double, and so are its products with codes. */
+enum { LANES = 8 };
+
+static double sum_of(const double *lane)
+{
+    double sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
+/* Halves of the scale are exact in double, and so are its products with codes. In lanes, which the C
+ * compiler may turn into vectors. */
 static void put_about(const float *w, const uint8_t *code, int64_t n, float scale, float *out)
 {
-    double half = 0.5 * (double)scale, e4 = 0, v4 = 0, e6 = 0, v6 = 0, all = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double a = half * (8 * (code[i] / 4) - 60), b = half * (2 * code[i] - 63), x = (double)w[i];
-        e4 += (x - a) * (x - a);
-        v4 += a * a;
-        e6 += (x - b) * (x - b);
-        v6 += b * b;
-        all += x * x;
-    }
-    bool whole = sqrt(all) <= 0x1p60;
+    double half = 0.5 * (double)scale, sum[ABOUT][LANES] = {{0}};
+    for (int64_t i = 0; i < n; i += LANES)
+        for (int j = 0; j < LANES && i + j < n; j++) {
+            double x = (double)w[i + j], a = half * (8 * (code[i + j] / 4) - 60);
+            double b = half * (2 * code[i + j] - 63);
+            sum[0][j] += x * x;
+            sum[1][j] += (x - a) * (x - a);
+            sum[2][j] += a * a;
+            sum[3][j] += (x - b) * (x - b);
+            sum[4][j] += b * b;
+        }
+    bool whole = sqrt(sum_of(sum[0])) <= 0x1p60;
     out[0] = scale;
-    out[ROWS] = whole ? norm_up(e4) : INFINITY;
-    out[2 * ROWS] = norm_up(v4);
-    out[3 * ROWS] = whole ? norm_up(e6) : INFINITY;
-    out[4 * ROWS] = norm_up(v6);
+    for (int i = 1; i < ABOUT; i++)
+        out[i * ROWS] = whole ? norm_up(sum_of(sum[i])) : INFINITY;
 }
 
 /* ---- rows ---- */
