@@ -31,7 +31,7 @@
 
 #include "ir/ir.h"
 
-enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5, LANES = 4 };
+enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5 };
 
 static int64_t round_up(int64_t n, int64_t to)
 {
@@ -61,40 +61,28 @@ int64_t low_blocks(int64_t rows)
  * and what they lose is all they hold. */
 static const float LEAST_STEP = 0x1p-60f;
 
-/* Magnitudes are compared as integers: the order is the same, and integers vectorise. What is no
- * number is the largest. */
 static float largest(const float *w, int64_t n)
 {
-    int32_t most = 0;
-    float v;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t bits;
-        memcpy(&bits, &w[i], sizeof bits);
-        bits &= 0x7fffffff;
-        most = bits > most ? bits : most;
-    }
-    memcpy(&v, &most, sizeof v);
-    return v;
+    float most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fabsf(w[i]) > most ? fabsf(w[i]) : most;
+    return most;
 }
 
-/* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. Adding 1.5 * 2^23
- * leaves a float rounded, half to even, in its low bits; of what is no number, any code. */
+/* Codes 0 .. 2^bits - 1 of a row and the scale; 8 bits: -127 .. 127 as bytes. */
 static float row_codes(const float *w, int64_t n, int bits, uint8_t *code)
 {
-    int top = (1 << bits) - 1;
-    float half = bits == 8 ? 127 : (float)top / 2, scale = largest(w, n) / half;
+    int top = bits == 8 ? 254 : (1 << bits) - 1;
+    float half = (float)top / 2, scale = largest(w, n) / half;
     if (!(scale >= LEAST_STEP && scale <= 0x1p60f))
         scale = 0;
-    const float inv = scale > 0 ? 1 / scale : 0, zero = bits == 8 ? 0 : half;
-    const int least = bits == 8 ? -127 : 0, most = bits == 8 ? 127 : top;
+    float inv = scale > 0 ? 1 / scale : 0;
     for (int64_t i = 0; i < n; i++) {
-        float v = w[i] * inv + zero + 12582912.0f;
-        int32_t c;
-        memcpy(&c, &v, sizeof c);
-        c -= 0x4b400000;
-        c = c < least ? least : c;
-        code[i] = (uint8_t)(c > most ? most : c);
+        float v = w[i] * inv + half; /* what is no number becomes 0 */
+        code[i] = (uint8_t)((v > 0 ? (v < (float)top ? v : (float)top) : 0) + 0.5f);
     }
+    for (int64_t i = 0; i < n && bits == 8; i++)
+        code[i] = (uint8_t)(code[i] - 127);
     return scale;
 }
 
@@ -115,37 +103,43 @@ static void put_row2(const uint8_t *code, int64_t wide, uint8_t *out)
 
 /* ---- norms ---- */
 
-/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. */
+/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. The least norm keeps
+ * clear of numbers that f32 rounds coarsely. */
 static float norm_up(double sum)
 {
     double norm = sqrt(sum) * (1 + 0x1p-30);
-    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22)) : INFINITY;
+    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22) + 0x1p-100) : INFINITY;
 }
 
-/* Halves of the scale are exact in double, and so are its products with codes. */
+enum { LANES = 8 };
+
+static double sum_of(const double *lane)
+{
+    double sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
+/* Halves of the scale are exact in double, and so are its products with codes. In lanes, which the C
+ * compiler may turn into vectors. */
 static void put_about(const float *w, const uint8_t *code, int64_t n, float scale, float *out)
 {
-    enum { E4, V4, E6, V6, ALL, SUMS };
-    double half = 0.5 * (double)scale, lane[SUMS][LANES] = {{0}}, sum[SUMS] = {0};
-    for (int64_t at = 0; at < n; at += LANES)
-        for (int j = 0; j < (n - at < LANES ? (int)(n - at) : LANES); j++) {
-            int c = code[at + j];
-            double a = half * (8 * (c / 4) - 60), b = half * (2 * c - 63), x = (double)w[at + j];
-            lane[E4][j] += (x - a) * (x - a);
-            lane[V4][j] += a * a;
-            lane[E6][j] += (x - b) * (x - b);
-            lane[V6][j] += b * b;
-            lane[ALL][j] += x * x;
+    double half = 0.5 * (double)scale, sum[ABOUT][LANES] = {{0}};
+    for (int64_t i = 0; i < n; i += LANES)
+        for (int j = 0; j < LANES && i + j < n; j++) {
+            double x = (double)w[i + j], a = half * (8 * (code[i + j] / 4) - 60);
+            double b = half * (2 * code[i + j] - 63);
+            sum[0][j] += x * x;
+            sum[1][j] += (x - a) * (x - a);
+            sum[2][j] += a * a;
+            sum[3][j] += (x - b) * (x - b);
+            sum[4][j] += b * b;
         }
-    for (int i = 0; i < SUMS; i++)
-        for (int j = 0; j < LANES; j++)
-            sum[i] += lane[i][j];
-    bool whole = sqrt(sum[ALL]) <= 0x1p60;
+    bool whole = sqrt(sum_of(sum[0])) <= 0x1p60;
     out[0] = scale;
-    out[ROWS] = whole ? norm_up(sum[E4]) : INFINITY;
-    out[2 * ROWS] = norm_up(sum[V4]);
-    out[3 * ROWS] = whole ? norm_up(sum[E6]) : INFINITY;
-    out[4 * ROWS] = norm_up(sum[V6]);
+    for (int i = 1; i < ABOUT; i++)
+        out[i * ROWS] = whole ? norm_up(sum_of(sum[i])) : INFINITY;
 }
 
 /* ---- rows ---- */
