@@ -43,9 +43,9 @@ static void help_passes(void)
 
 static void help_targets(void)
 {
-    printf("  %-10s %s\n", "native", "this machine (default)");
+    printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
-        printf("  %-10s %s\n", target_at(i)->name, target_at(i)->what);
+        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
 }
 
 static const char help_compile[] =
