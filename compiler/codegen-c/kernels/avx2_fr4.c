@@ -216,8 +216,8 @@ BN_INLINE void fr4_finish(const int16_t *low, const int16_t *high, const float *
 
     for (int r = 0; r < end; r += 16) {
         __m128i codes[4][16], codes_up[4][16];
-        for (int i = 0; i < 4 && r + 4 * i < end; i++) {
-            const int at = 16 * (r + 4 * i);
+        for (int i = 0; i < 4; i++) { /* past the end, any rows */
+            const int at = 16 * (r + 4 * i < end ? r + 4 * i : r);
             fr4_codes(low + at, high + at, codes[i]);
             if (cu)
                 fr4_codes(low + up + at, high + up + at, codes_up[i]);
