@@ -45,11 +45,11 @@ static inline int64_t work_AMX(int64_t n, int64_t k, int64_t t)
     return 8192 + (k + 127) / 128 * 128 * 32;
 }
 
-/* scalar_head.c: a bn_screen. */
+/* scalar_head.c: a bn_screen, which ends with a row of int8. */
 static inline int64_t work_SCREEN(int64_t n, int64_t k, int64_t t)
 {
-    (void)n, (void)k, (void)t;
-    return (BN_BEST + 8) * (int64_t)sizeof(float);
+    (void)n, (void)t;
+    return (BN_BEST + 16) * (int64_t)sizeof(float) + (k + 127) / 128 * 128;
 }
 
 #endif

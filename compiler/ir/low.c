@@ -115,11 +115,12 @@ static void put_row2(const uint8_t *code, int64_t wide, uint8_t *out)
 
 /* ---- norms ---- */
 
-/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. */
+/* Sums in double of up to 2^17 squares are off by less than one part in 2^30. The least norm keeps
+ * clear of numbers that f32 rounds coarsely. */
 static float norm_up(double sum)
 {
     double norm = sqrt(sum) * (1 + 0x1p-30);
-    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22)) : INFINITY;
+    return norm <= 0x1p60 ? (float)(norm * (1 + 0x1p-22) + 0x1p-100) : INFINITY;
 }
 
 /* Halves of the scale are exact in double, and so are its products with codes. */

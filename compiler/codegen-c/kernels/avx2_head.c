@@ -107,7 +107,14 @@ BN_INLINE __m256i low_eight4(const uint8_t *w, size_t row4, const int8_t *q, int
     return low_eight(sum);
 }
 
-/* Eight blocks of 2 bits fit int16. */
+BN_INLINE __m256i low_lanes4(const uint8_t *w, const int8_t *q, int wide)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 128, w += 64, q += 128)
+        sum = _mm256_add_epi32(sum, low_pairs(low_block4(w, q)));
+    return sum;
+}
+
 BN_INLINE __m256i low_lanes2(const uint8_t *w, const int8_t *q, int wide)
 {
     __m256i sum = _mm256_setzero_si256();
@@ -127,13 +134,6 @@ BN_INLINE int low_total_avx2(const int8_t *q, int wide)
 }
 
 //@ screen_rows_avx2 : screen low_sums_avx2 low_total_avx2
-/* screen_start of scalar_head.c, where sums of squares may come in any order. */
-BN_INLINE void screen_start_avx2(bn_screen *h, const float *x, const int8_t *q, float s, int k,
-                                 int best)
-{
-    screen_start(h, x, q, s, k, best);
-}
-
 /* Which of 8 rows, bit by bit, the upper four bits do not exclude. */
 BN_INLINE int screen_mask(const bn_screen *h, __m256i sum4, const float *of)
 {
@@ -149,31 +149,38 @@ BN_INLINE int screen_mask(const bn_screen *h, __m256i sum4, const float *of)
     return _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_LT_OQ)) ^ 255;
 }
 
+/* Answers whether row r has to be computed, sum4 being its sum of 4 bits by q. */
+BN_INLINE int screen_keeps_avx2(const bn_screen *h, const uint8_t *w4, const uint8_t *w2,
+                                const int8_t *q, int wide, int sum4, const float *of)
+{
+    int sum = 4 * sum4 + low_lanes(low_lanes2(w2, q, wide));
+    if (screen_below6(h, sum, of))
+        return 0;
+    __m256i rest = _mm256_add_epi32(_mm256_slli_epi32(low_lanes4(w4, h->p, wide), 2),
+                                    low_lanes2(w2, h->p, wide));
+    return !screen_below(h, sum, low_lanes(rest), of);
+}
+
 #define BN_SCREEN_ROWS_AVX2(linear)                                                                \
     const int wide = BN_QPAD(k);                                                                   \
     const size_t row4 = (size_t)wide / 2;                                                          \
-    const __m256 none = _mm256_set1_ps(-INFINITY);                                                 \
     bn_screen *h = (bn_screen *)work;                                                              \
     if (first)                                                                                     \
-        screen_start_avx2(h, x, q, s[0], k, best);                                                 \
+        screen_start(h, x, q, s[0], k, best);                                                      \
     for (int r = 8 * from; r < 8 * to; r += 8) {                                                   \
         const float *of = about + (size_t)r * 5;                                                   \
-        __m256i sum4 = low_eight4(low + (size_t)r * row4, row4, q, wide);                          \
+        const uint8_t *w4 = low + (size_t)r * row4, *w2 = low_row2(low, n, row4, r);               \
+        __m256i sum4 = low_eight4(w4, row4, q, wide);                                              \
         int keep = screen_mask(h, sum4, of), sums[8];                                              \
-        store8(y, r, n, none);                                                                     \
-        if (!keep)                                                                                 \
-            continue;                                                                              \
+        store8(y, r, n, _mm256_set1_ps(-INFINITY));                                                \
         _mm256_storeu_si256((__m256i *)sums, sum4);                                                \
-        for (int j = 0; j < 8 && r + j < n; j++) {                                                 \
-            if (!(keep >> j & 1))                                                                  \
-                continue;                                                                          \
-            int sum = 4 * sums[j] + low_lanes(low_lanes2(low_row2(low, n, row4, r + j), q, wide)); \
-            if (screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, of[j], of[24 + j], of[32 + j]) < \
-                screen_least(h))                                                                   \
-                continue;                                                                          \
-            linear(w, x, y, 1, n, k, r + j, r + j + 1);                                            \
-            screen_take(h, y[r + j]);                                                              \
-        }                                                                                          \
+        for (int j = 0; keep >> j && r + j < n; j++)                                               \
+            if ((keep >> j & 1) &&                                                                 \
+                screen_keeps_avx2(h, w4 + (size_t)j * row4, w2 + (size_t)j * (row4 / 2), q, wide,  \
+                                  sums[j], of + j)) {                                              \
+                linear(w, x, y, 1, n, k, r + j, r + j + 1);                                        \
+                screen_take(h, y[r + j]);                                                          \
+            }                                                                                      \
     }
 
 //@ screen_f32_avx2 : screen_rows_avx2 linear_f32_avx2
@@ -207,4 +214,72 @@ BN_INLINE void screen_q8_0_avx2(const void *w, const uint8_t *low, const float *
                                 int first, int n, int k, int from, int to, void *work)
 {
     BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)
+}
+
+//@ qlinear_low_avx2 : low_plain low_sums_avx2 low_total_avx2
+/* One row of codes by one token; the sums are those of scalar_head.c. 8 bits: products of |w| by q
+ * with w's sign, pairs of at most 2 * 127 * 127. */
+BN_INLINE int low_sum8_avx2(const uint8_t *w, const int8_t *q, int wide)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 32) {
+        __m256i v = low_load(w + i);
+        sum = _mm256_add_epi32(sum, low_pairs(_mm256_maddubs_epi16(
+                                        _mm256_abs_epi8(v), _mm256_sign_epi8(low_load(q + i), v))));
+    }
+    return low_lanes(sum);
+}
+
+BN_INLINE int low_twice_avx2(const uint8_t *w, int bits, int n, size_t row4, int r, const int8_t *q,
+                             int wide, int total)
+{
+    const uint8_t *w4 = w + (size_t)r * row4;
+    if (bits == 8)
+        return 2 * low_sum8_avx2(w + (size_t)r * (size_t)wide, q, wide);
+    if (bits == 4)
+        return 2 * low_lanes(low_lanes4(w4, q, wide)) - BN_LOW4_ODD * total;
+    __m256i sum = _mm256_slli_epi32(low_lanes4(w4, q, wide), 2);
+    sum = _mm256_add_epi32(sum, low_lanes2(low_row2(w, n, row4, r), q, wide));
+    return 2 * low_lanes(sum) - BN_LOW6_ODD * total;
+}
+
+/* Rows outside, tokens inside: a row is read from memory once. */
+BN_INLINE void qlinear_low_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                                const float *s, float *y, int T, int n, int k, int bits, int from,
+                                int to)
+{
+    const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
+    for (int t0 = 0; t0 < T; t0 += 16) {
+        int total[16], few = T - t0 < 16 ? T - t0 : 16;
+        for (int t = 0; t < few; t++)
+            total[t] = low_total_avx2(q + (size_t)(t0 + t) * (size_t)wide, wide);
+        for (int r = 8 * from; r < end; r++)
+            for (int t = 0; t < few; t++)
+                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] = low_logit(
+                    low_twice_avx2(w, bits, n, (size_t)wide / 2, r,
+                                   q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
+                    bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
+    }
+}
+
+//@ qlinear_h8_avx2 : qlinear_low_avx2
+/* As qlinear_h8. */
+BN_INLINE void qlinear_h8_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 8, from, to);
+}
+
+//@ qlinear_h6_avx2 : qlinear_low_avx2
+BN_INLINE void qlinear_h6_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 6, from, to);
+}
+
+//@ qlinear_h4_avx2 : qlinear_low_avx2
+BN_INLINE void qlinear_h4_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 4, from, to);
 }

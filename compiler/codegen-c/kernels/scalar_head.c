@@ -122,7 +122,8 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  * very bits of linear_X, and -INFINITY for others. Why none is missed:
  *
  *   w  row r, real numbers; x  the hidden vector; L  what linear_X makes of w . x in f32
- *   v  what the row's codes stand for, e = w - v; z = q u, u = 1 / s as f32, d = x - z
+ *   v  what the row's codes stand for, e = w - v; z = q u (u = 1 / s as f32), or z = q u + p t with
+ *      a second int8 vector p and its unit t for what q u lacks; d = x - z
  *   norms |.| are Euclidean; b = 2^-24 is the unit roundoff of f32
  *
  * (1) w.x - v.z = (w - v).x + v.(x - z) = e.x + v.d, so |w.x - v.z| <= |e| |x| + |v| |d|, by
@@ -132,11 +133,13 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  *     g = (K + 8) b / (1 - (K + 8) b),
  *     |L - w.x| <= g sum |w_i x_i| <= g |w| |x| <= g (|v| + |e|) |x|. What underflows adds less
  *     than (K + 8) 2^-149. Nothing overflows while |w| and |x| are at most 2^60.
- * (3) v.z = c u t for the row's scale c and an integer t < 2^31, exact here. Its f32 value a, of
- *     three roundings, has |a - v.z| <= 4 b |v.z| <= 4 b |v| (|x| + |d|), plus what underflows, below
- *     2^-118; adding the bound to it rounds once more: 2 b of |v| (|x| + |d|) and of the bound.
+ * (3) v.z = c/2 (u m + t n) for the row's scale c and integers m, n < 2^31, exact here. Its f32 value
+ *     a, of at most 5 roundings on the way of each term, has
+ *     |a - v.z| <= 6 b |v| (|q u| + |p t|) <= 6 b |v| (|x| + 3 |d1|), where d1 = x - q u and p t is
+ *     no longer than 2 |d1|; what underflows adds less than 2^-118. Adding the bound rounds once
+ *     more: 2 b of the same and of the bound.
  * Together, L <= a + |e| A + |v| B + 2^-100 with
- *     A = (1 + g) |x| (1 + 32 b),  B = (|d| + g |x| + 8 b (|x| + |d|)) (1 + 32 b),
+ *     A = (1 + g) |x| (1 + 32 b),  B = (|d| + g |x| + 8 b (|x| + 3 |d1|)) (1 + 32 b),
  *     where the factor 1 + 32 b pays for computing the bound in f32: at most 5 roundings of 2 b.
  *
  * |e| and |v| are stored rounded up, for the upper 4 bits and for all 6; INFINITY where a row has a
@@ -144,40 +147,68 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  * A comparison with what is no number is false, and then the row is kept.
  *
  * A thread's threshold is the least of the `best` largest L that it has met: a word below it has
- * `best` others above, and is not among the best. Equal ones are kept: there the lesser id wins. */
+ * `best` others above, and is not among the best. Equal ones are kept: there the lesser id wins.
+ * Bytes are read as they are needed: 4 bits of a row, 2 more, p, the row itself. */
 typedef struct bn_screen {
-    float a, b, unit; /* A, B, u */
-    int total;        /* sum of q */
-    int n, most;      /* of heap, and wanted */
+    float a, b, fine;  /* A; B for z = q u and for z = q u + p t */
+    float unit, less;  /* u, t */
+    int total, rest;   /* sums of q and p */
+    int n, most;       /* of heap, and wanted */
     float heap[BN_BEST]; /* the largest L so far; the least of them first, once there are `most` */
+    int8_t p[64];        /* in truth [BN_QPAD(K)] */
 } bn_screen;
 
+/* As f32, rounded up; 2^-100 keeps clear of numbers that f32 rounds coarsely. */
 BN_INLINE float screen_up(double v)
 {
-    return (float)(v * (1.0 + 1.0 / 4194304.0));
+    return (float)(v * (1.0 + 1.0 / 4194304.0) + 7.8886090522101181e-31);
+}
+
+/* p, t: what q u lacks of x, in steps of its largest / 127; no step where there is next to nothing. */
+BN_INLINE void screen_split(bn_screen *h, const float *x, const int8_t *q, int k)
+{
+    double most = 0.0;
+    for (int i = 0; i < k; i++) {
+        double d = fabs((double)x[i] - q[i] * (double)h->unit);
+        most = d > most ? d : most;
+    }
+    h->less = most >= 1e-15 ? (float)(most / 127.0) : 0.0f;
+    const double steps = h->less > 0.0f ? 1.0 / (double)h->less : 0.0;
+    for (int i = 0; i < k; i++) {
+        double d = ((double)x[i] - q[i] * (double)h->unit) * steps;
+        h->p[i] = (int8_t)(d > -127.0 ? (d < 127.0 ? (d < 0.0 ? d - 0.5 : d + 0.5) : 127.0) : -127.0);
+    }
+    memset(h->p + k, 0, (size_t)(BN_QPAD(k) - k));
 }
 
 BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float s, int k, int best)
 {
     const double b = 1.0 / 16777216.0, g = (k + 8) * b / (1.0 - (k + 8) * b);
-    double xx = 0.0, dd = 0.0;
-    h->unit = 1.0f / s;
-    h->total = 0;
-    for (int i = 0; i < k; i++) {
-        double v = (double)x[i], d = v - q[i] * (double)h->unit;
-        xx += v * v;
-        dd += d * d;
-        h->total += q[i];
-    }
-    /* square roots and sums of K + 1 terms in double are off by less than 2^-30 */
-    xx = sqrt(xx) * (1.0 + 1.0 / 1073741824.0);
-    dd = sqrt(dd) * (1.0 + 1.0 / 1073741824.0);
-    if (!(xx <= 1152921504606846976.0))
-        xx = (double)INFINITY;
-    h->a = screen_up((1.0 + g) * xx * (1.0 + 32 * b));
-    h->b = screen_up((dd + g * xx + 8 * b * (xx + dd)) * (1.0 + 32 * b));
+    double xx = 0.0, dd = 0.0, ff = 0.0;
     h->n = 0;
     h->most = best;
+    h->unit = 1.0f / s;
+    h->total = h->rest = 0;
+    screen_split(h, x, q, k);
+    for (int i = 0; i < k; i++) {
+        double v = (double)x[i], d = v - q[i] * (double)h->unit, f = d - h->p[i] * (double)h->less;
+        xx += v * v;
+        dd += d * d;
+        ff += f * f;
+        h->total += q[i];
+        h->rest += h->p[i];
+    }
+    /* square roots and sums of K + 1 terms in double are off by less than 2^-30; f of less than
+     * 2^-51 of x besides, which 8 b |x| pays */
+    xx = sqrt(xx) * (1.0 + 1.0 / 1073741824.0);
+    dd = sqrt(dd) * (1.0 + 1.0 / 1073741824.0);
+    ff = sqrt(ff) * (1.0 + 1.0 / 1073741824.0);
+    if (!(xx <= 1152921504606846976.0))
+        xx = (double)INFINITY;
+    const double slack = g * xx + 8 * b * (xx + 3 * dd);
+    h->a = screen_up((1.0 + g) * xx * (1.0 + 32 * b));
+    h->b = screen_up((dd + slack) * (1.0 + 32 * b));
+    h->fine = screen_up((ff + slack) * (1.0 + 32 * b));
 }
 
 /* Below this no word is among the best; nothing is while too few have come. */
@@ -210,11 +241,26 @@ BN_INLINE void screen_take(bn_screen *h, float logit)
     h->heap[i] = v;
 }
 
-/* The bound of a row: twice its sum of codes, less the odd part, by half its scale; e, v: norms. */
-BN_INLINE float screen_bound(const bn_screen *h, int twice, float scale, float e, float v)
+/* The bound of a row. twice, more: of q and of p, twice the sum with the codes less the odd part;
+ * e, v: norms. */
+BN_INLINE float screen_bound(const bn_screen *h, int twice, int more, float scale, float e, float v,
+                             float b)
 {
-    float a = (float)twice * (0.5f * scale * h->unit);
-    return a + (e * h->a + (v * h->b + 7.8886091e-31f));
+    float a = 0.5f * scale * (h->unit * (float)twice + h->less * (float)more);
+    return a + (e * h->a + (v * b + 7.8886091e-31f));
+}
+
+/* of: the first of a row's five numbers, the next 8 further on; sum, rest: of its codes by q and p. */
+BN_INLINE int screen_below6(const bn_screen *h, int sum, const float *of)
+{
+    return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 0, of[0], of[24], of[32], h->b) <
+           screen_least(h);
+}
+
+BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *of)
+{
+    return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 2 * rest - BN_LOW6_ODD * h->rest, of[0],
+                        of[24], of[32], h->fine) < screen_least(h);
 }
 
 //@ screen_rows : screen low_sums
@@ -224,13 +270,17 @@ BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *ab
                            int n, int wide, int r)
 {
     const size_t row4 = (size_t)wide / 2;
-    const float *of = about + r / 8 * 40 + r % 8, least = screen_least(h);
-    int sum = 4 * low_sum4(w + (size_t)r * row4, q, wide);
+    const uint8_t *w4 = w + (size_t)r * row4, *w2 = low_row2(w, n, row4, r);
+    const float *of = about + r / 8 * 40 + r % 8;
+    int sum = 4 * low_sum4(w4, q, wide);
     /* the middle of the four codes that two unknown bits leave: 1.5 above the lowest */
-    if (screen_bound(h, 2 * sum + (3 - BN_LOW6_ODD) * h->total, of[0], of[8], of[16]) < least)
+    if (screen_bound(h, 2 * sum + (3 - BN_LOW6_ODD) * h->total, 0, of[0], of[8], of[16], h->b) <
+        screen_least(h))
         return 0;
-    sum += low_sum2(low_row2(w, n, row4, r), q, wide);
-    return !(screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, of[0], of[24], of[32]) < least);
+    sum += low_sum2(w2, q, wide);
+    if (screen_below6(h, sum, of))
+        return 0;
+    return !screen_below(h, sum, 4 * low_sum4(w4, h->p, wide) + low_sum2(w2, h->p, wide), of);
 }
 
 #define BN_SCREEN_ROWS(linear)                                                                     \
