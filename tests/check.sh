@@ -63,6 +63,7 @@ step "docs" sh tests/docs.sh
 if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
     step "build of models" $make -s -j"$jobs" SHARED="$shared" golden-build
     step "golden: logits, tokens, NLL" $make -s SHARED="$shared" golden-run
+    step "best words against all logits" $make -s SHARED="$shared" best-run
 else
     skip "golden" "no models and goldens in $shared"
 fi

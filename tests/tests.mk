@@ -63,6 +63,12 @@ $(foreach t,x86-64 x86-64-v3,$(foreach k,.kv-f16 .kv-int8,$(eval $(call golden,$
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
+# Positions and the library: 10,000 in all, most where a position takes least.
+BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
+    1000 $(B)/models/tales-4m-f16.x86-64.so
+$(B)/test_best: tests/e2e/test_best.c
+	$(CC) -std=gnu11 -O2 -g $(WARN) -pthread -Iruntime-min $< -ldl -lm -o $@
+
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
@@ -79,10 +85,12 @@ $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compil
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 
-.PHONY: golden-build golden-run fuzz-build
-golden-build: $(GOLDEN_SO) $(B)/test_golden
+.PHONY: golden-build golden-run best-run fuzz-build
+golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
 golden-run: golden-build
 	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
+best-run: golden-build
+	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 
 check:
