@@ -51,6 +51,15 @@ FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2_fr4.c"
 #include "codegen-c/kernels/avx2_fr3.c"
 FOR_END
+FOR("avx2,fma,f16c,avxvnni")
+#include "codegen-c/kernels/avxvnni.c"
+FOR_END
+FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#include "codegen-c/kernels/avx512.c"
+FOR_END
+FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+#include "codegen-c/kernels/amx.c"
+FOR_END
 #else
 #define HAVE_AVX2_SET(...)
 #define HAVE_AVXVNNI_SET(...)

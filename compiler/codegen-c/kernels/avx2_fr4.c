@@ -285,7 +285,7 @@ BN_INLINE void fr4_run(const fr4_layout *l, const uint8_t *w, const float *c, co
     }
 }
 
-//@ q2_fr4_avx2 : fr4_avx2 q2_run_avx2
+//@ q2_fr4_avx2 : fr4_avx2 q2_core_avx2
 /* Q2R4: a step is 128 k, byte i of a row's 32 is group i. Two rows at a time; the next blocks lie
  * too far apart for the processor to see them coming. */
 BN_INLINE __m256i q2_fr4_number(const uint8_t *w)
@@ -336,8 +336,8 @@ BN_INLINE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const
         fr4_run(&q2_fr4_layout, w, c, wu, cu, q, s, res, y, act, many, n, k, 4 * from, 4 * to,
                 work);
     if (many < T)
-        q2_run(w, c, wu, cu, q + (size_t)many * BN_QPAD((size_t)k), s + many, res ? res + at : NULL,
-               y + at, act, T - many, n, k, from, to, 0);
+        q2_run(&q2_core_avx2, w, c, wu, cu, q + (size_t)many * BN_QPAD((size_t)k), s + many,
+               res ? res + at : NULL, y + at, act, T - many, n, k, from, to, 0);
 }
 
 //@ tmatmul_q2_fr_avx2 : q2_fr4_avx2

@@ -4,7 +4,129 @@
 #endif
 #define BN_KERNELS_AVX2_Q2 /* avx2_fr4.c leans on chunks of this file */
 
-//@ q2_dot_avx2 : q2_layout
+//@ q2_value_avx2 : q2_layout out4
+/* A core multiplies: codes(w, q, stride, steps, toks, sum) gives the sums of code * q, code = w +
+ * 1, of the 4 rows of a block (w: its first step) by `toks` tokens (rows of q, `stride` bytes),
+ * over `steps` steps: sum[t], lane r is row r. It takes 1, 4 or `tokens` (at most 16) at a time. */
+enum { Q2_TOKENS = 16 };
+typedef struct q2_core {
+    void (*codes)(const uint8_t *w, const int8_t *q, size_t stride, int steps, int toks,
+                  __m128i *sum);
+    int tokens;
+} q2_core;
+
+/* The sum of q over `steps` steps of one token, to be taken off. */
+BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
+{
+    const __m256i ones = _mm256_set1_epi8(1), words = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    __m128i a;
+
+    for (int i = 0; i < 128 * steps; i += 32) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(q + i));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(ones, x), words));
+    }
+    a = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+}
+
+/* Outputs of one block of 4 rows before the residual, as q2_value of scalar.c, to the bit. w is
+ * the block; c its scales: c[0], or (blocked) the first scale of its first row, `rows` rows being
+ * real; bias the sum of each token's q (unused if blocked). v[t]: lane r is row r for token t. */
+BN_INLINE __m256d q2_scales(const float *c, int b, int rows, int k)
+{
+    const size_t next = BN_Q2_SCALES((size_t)k);
+    float v[4];
+
+    for (int r = 0; r < 4; r++)
+        v[r] = r < rows ? c[(size_t)r * next + (size_t)b] : 0.0f;
+    return _mm256_cvtps_pd(_mm_loadu_ps(v));
+}
+
+BN_INLINE void q2_values(const q2_core *core, const uint8_t *w, const float *c, const int8_t *q,
+                         const float *s, const int32_t *bias, int rows, int k, int blocked,
+                         int toks, __m256d *v)
+{
+    const size_t stride = BN_QPAD((size_t)k);
+    const int steps = BN_Q2_STEPS(k);
+    __m128i codes[Q2_TOKENS];
+
+    if (!blocked) {
+        core->codes(w, q, stride, steps, toks, codes);
+        for (int t = 0; t < toks; t++)
+            v[t] = out4_times(_mm_sub_epi32(codes[t], _mm_set1_epi32(bias[t])),
+                              _mm256_set1_pd((double)(c[0] / s[t])));
+        return;
+    }
+    for (int t = 0; t < toks; t++)
+        v[t] = _mm256_setzero_pd();
+    for (int j = 0; j < steps; j += 2) {
+        const int part = steps - j < 2 ? steps - j : 2;
+        const int8_t *x = q + (size_t)j * 128;
+        const __m256d unit = q2_scales(c, j / 2, rows, k);
+        core->codes(w + (size_t)j * 128, x, stride, part, toks, codes);
+        for (int t = 0; t < toks; t++) {
+            const int32_t off = q2_bias(x + (size_t)t * stride, part);
+            const __m128i sum = _mm_sub_epi32(codes[t], _mm_set1_epi32(off));
+            v[t] = _mm256_add_pd(v[t], out4_times(sum, unit));
+        }
+    }
+    for (int t = 0; t < toks; t++)
+        v[t] = _mm256_div_pd(v[t], _mm256_set1_pd((double)s[t]));
+}
+
+//@ q2_run_avx2 : q2_value_avx2 act4
+/* One block of 4 rows by `toks` tokens. */
+BN_INLINE void q2_tile(const q2_core *core, const uint8_t *w, const float *c, const uint8_t *wu,
+                       const float *cu, const int8_t *q, const float *s, const int32_t *bias,
+                       const float *res, float *y, int act, int n, int rows, int k, int blocked,
+                       int toks)
+{
+    __m256d v[Q2_TOKENS], up[Q2_TOKENS];
+
+    q2_values(core, w, c, q, s, bias, rows, k, blocked, toks, v);
+    if (wu)
+        q2_values(core, wu, cu, q, s, bias, rows, k, blocked, toks, up);
+    for (int t = 0; t < toks; t++) {
+        const size_t at = (size_t)t * (size_t)n;
+        if (wu)
+            out4_store(y + at, act4(v[t], up[t], act), rows);
+        else
+            out4(y + at, v[t], res ? res + at : NULL, rows);
+    }
+}
+
+/* Blocks [from, to) of 4 rows: y = value + res without wu, else act(value) * value of wu. Tokens
+ * go by 64, whose sums of q are kept, then (a block of weights stays in L1) by as many as
+ * the core takes. */
+BN_INLINE void q2_run(const q2_core *core, const uint8_t *w, const float *c, const uint8_t *wu,
+                      const float *cu, const int8_t *q, const float *s, const float *res, float *y,
+                      int act, int T, int n, int k, int from, int to, int blocked)
+{
+    const size_t stride = BN_QPAD((size_t)k), scales = blocked ? 4 * BN_Q2_SCALES((size_t)k) : 0;
+    int32_t bias[64];
+
+    for (int base = 0; base < T; base += 64) {
+        const int end = T - base < 64 ? T : base + 64;
+        for (int t = base; t < end; t++)
+            bias[t - base] = blocked ? 0 : q2_bias(q + (size_t)t * stride, BN_Q2_STEPS(k));
+        for (int u = from; u < to; u++) {
+            const size_t block = (size_t)u * stride;
+            const uint8_t *bw = w + block, *bu = wu ? wu + block : NULL;
+            const float *unit = c + (size_t)u * scales, *uu = cu ? cu + (size_t)u * scales : NULL;
+            const int rows = n - 4 * u < 4 ? n - 4 * u : 4;
+            for (int t = base, toks; t < end; t += toks) {
+                const size_t at = (size_t)t * (size_t)n + 4 * (size_t)u;
+                toks = end - t >= core->tokens ? core->tokens : end - t >= 4 ? 4 : 1;
+                q2_tile(core, bw, unit, bu, uu, q + (size_t)t * stride, s + t, bias + (t - base),
+                        res ? res + at : NULL, y + at, act, n, rows, k, blocked, toks);
+            }
+        }
+    }
+}
+
+//@ q2_core_avx2 : q2_run_avx2
 /* Sums of code * q, code = w + 1, over `steps` steps of 128 k.
  *
  * A row's 32 bytes give four planes without unpacking to bytes of 0..2:
@@ -19,8 +141,8 @@
 BN_INLINE __m128i q2_reduce(__m256i a, __m256i b, __m256i c, __m256i d)
 {
     __m256i s = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-    return _mm_srai_epi32(
-        _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)), 2);
+    return _mm_srai_epi32(_mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)),
+                          2);
 }
 
 BN_INLINE __m256i q2_widen(__m256i sum, __m256i one, __m256i four)
@@ -100,39 +222,8 @@ BN_INLINE __m128i q2_tokens(const uint8_t *w, const int8_t *q, size_t stride, in
     return q2_reduce(sum[0], sum[1], sum[2], sum[3]);
 }
 
-/* The sum of q over `steps` steps of one token, to be taken off. */
-BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
-{
-    const __m256i ones = _mm256_set1_epi8(1), words = _mm256_set1_epi16(1);
-    __m256i sum = _mm256_setzero_si256();
-    __m128i a;
-
-    for (int i = 0; i < 128 * steps; i += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(q + i));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(ones, x), words));
-    }
-    a = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
-}
-
-//@ q2_value_avx2 : q2_dot_avx2 out4
-/* Outputs of one block of 4 rows before the residual, as q2_value of scalar.c, to the bit. w is
- * the block; c its scales: c[0], or (blocked) the first scale of its first row, `rows` rows being
- * real; bias the sum of each token's q (unused if blocked). v[t]: lane r is row r for token t. */
-BN_INLINE __m256d q2_scales(const float *c, int b, int rows, int k)
-{
-    const size_t next = BN_Q2_SCALES((size_t)k);
-    float v[4];
-
-    for (int r = 0; r < 4; r++)
-        v[r] = r < rows ? c[(size_t)r * next + (size_t)b] : 0.0f;
-    return _mm256_cvtps_pd(_mm_loadu_ps(v));
-}
-
-/* codes[t]: lane r is the sum of row r for token t, of `toks` (1 or 4) tokens. */
-BN_INLINE void q2_codes(const uint8_t *w, const int8_t *q, size_t stride, int steps, int toks,
-                        __m128i *codes)
+BN_INLINE void q2_codes_avx2(const uint8_t *w, const int8_t *q, size_t stride, int steps, int toks,
+                             __m128i *codes)
 {
     __m128i a, b, c, d, ab, cd;
 
@@ -154,120 +245,38 @@ BN_INLINE void q2_codes(const uint8_t *w, const int8_t *q, size_t stride, int st
     codes[3] = _mm_unpackhi_epi64(ab, cd);
 }
 
-BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                         const int32_t *bias, int rows, int k, int blocked, int toks, __m256d *v)
-{
-    const size_t stride = BN_QPAD((size_t)k);
-    const int steps = BN_Q2_STEPS(k);
-    __m128i codes[4];
+static const q2_core q2_core_avx2 = {q2_codes_avx2, 4};
 
-    if (!blocked) {
-        q2_codes(w, q, stride, steps, toks, codes);
-        for (int t = 0; t < toks; t++)
-            v[t] = out4_times(_mm_sub_epi32(codes[t], _mm_set1_epi32(bias[t])),
-                              _mm256_set1_pd((double)(c[0] / s[t])));
-        return;
-    }
-    for (int t = 0; t < toks; t++)
-        v[t] = _mm256_setzero_pd();
-    for (int j = 0; j < steps; j += 2) {
-        const int part = steps - j < 2 ? steps - j : 2;
-        const int8_t *x = q + (size_t)j * 128;
-        const __m256d unit = q2_scales(c, j / 2, rows, k);
-        q2_codes(w + (size_t)j * 128, x, stride, part, toks, codes);
-        for (int t = 0; t < toks; t++) {
-            const int32_t off = q2_bias(x + (size_t)t * stride, part);
-            const __m128i sum = _mm_sub_epi32(codes[t], _mm_set1_epi32(off));
-            v[t] = _mm256_add_pd(v[t], out4_times(sum, unit));
-        }
-    }
-    for (int t = 0; t < toks; t++)
-        v[t] = _mm256_div_pd(v[t], _mm256_set1_pd((double)s[t]));
-}
-
-//@ q2_run_avx2 : q2_value_avx2 act4
-/* One block of 4 rows by `toks` (1 or 4) tokens. */
-BN_INLINE void q2_tile(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                       const int8_t *q, const float *s, const int32_t *bias, const float *res,
-                       float *y, int act, int n, int rows, int k, int blocked, int toks)
-{
-    __m256d v[4], up[4];
-
-    q2_values(w, c, q, s, bias, rows, k, blocked, toks, v);
-    if (wu)
-        q2_values(wu, cu, q, s, bias, rows, k, blocked, toks, up);
-    for (int t = 0; t < toks; t++) {
-        const size_t at = (size_t)t * (size_t)n;
-        if (wu)
-            out4_store(y + at, act4(v[t], up[t], act), rows);
-        else
-            out4(y + at, v[t], res ? res + at : NULL, rows);
-    }
-}
-
-/* Blocks [from, to) of 4 rows: y = value + res without wu, else act(value) * value of wu. Tokens
- * go by 64, whose sums of q are kept, then (a block of weights stays in L1) by 4, then singly. */
-BN_INLINE void q2_run(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                      const int8_t *q, const float *s, const float *res, float *y, int act, int T,
-                      int n, int k, int from, int to, int blocked)
-{
-    const size_t stride = BN_QPAD((size_t)k), scales = blocked ? 4 * BN_Q2_SCALES((size_t)k) : 0;
-    int32_t bias[64];
-
-    for (int base = 0; base < T; base += 64) {
-        const int end = T - base < 64 ? T : base + 64;
-        for (int t = base; t < end; t++)
-            bias[t - base] = blocked ? 0 : q2_bias(q + (size_t)t * stride, BN_Q2_STEPS(k));
-        for (int u = from; u < to; u++) {
-            const size_t block = (size_t)u * stride;
-            const uint8_t *bw = w + block, *bu = wu ? wu + block : NULL;
-            const float *unit = c + (size_t)u * scales, *uu = cu ? cu + (size_t)u * scales : NULL;
-            const int rows = n - 4 * u < 4 ? n - 4 * u : 4;
-            int t = base;
-            for (; t + 4 <= end; t += 4) {
-                const size_t at = (size_t)t * (size_t)n + 4 * (size_t)u;
-                q2_tile(bw, unit, bu, uu, q + (size_t)t * stride, s + t, bias + (t - base),
-                        res ? res + at : NULL, y + at, act, n, rows, k, blocked, 4);
-            }
-            for (; t < end; t++) {
-                const size_t at = (size_t)t * (size_t)n + 4 * (size_t)u;
-                q2_tile(bw, unit, bu, uu, q + (size_t)t * stride, s + t, bias + (t - base),
-                        res ? res + at : NULL, y + at, act, n, rows, k, blocked, 1);
-            }
-        }
-    }
-}
-
-//@ tmatmul_q2_avx2 : q2_run_avx2
+//@ tmatmul_q2_avx2 : q2_core_avx2
 /* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_avx2(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                const float *res, float *y, int T, int n, int k, int from, int to)
 {
-    q2_run(w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 0);
+    q2_run(&q2_core_avx2, w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 0);
 }
 
-//@ tmatmul_q2b_avx2 : q2_run_avx2
+//@ tmatmul_q2b_avx2 : q2_core_avx2
 /* The same with c [N x ceil(K / 256)]. */
 BN_INLINE void tmatmul_q2b_avx2(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                 const float *res, float *y, int T, int n, int k, int from, int to)
 {
-    q2_run(w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 1);
+    q2_run(&q2_core_avx2, w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 1);
 }
 
-//@ tglu_q2_avx2 : q2_run_avx2
+//@ tglu_q2_avx2 : q2_core_avx2
 /* y = act(gate) * up, both as tmatmul_q2 gives them; wg, wu Q2R4 [N x K], y [T x N]. */
 BN_INLINE void tglu_q2_avx2(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                             const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
                             int from, int to)
 {
-    q2_run(wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 0);
+    q2_run(&q2_core_avx2, wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 0);
 }
 
-//@ tglu_q2b_avx2 : q2_run_avx2
+//@ tglu_q2b_avx2 : q2_core_avx2
 BN_INLINE void tglu_q2b_avx2(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                              const int8_t *q, const float *s, float *y, int act, int T, int n,
                              int k, int from, int to)
 {
-    q2_run(wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 1);
+    q2_run(&q2_core_avx2, wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 1);
 }
