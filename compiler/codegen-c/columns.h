@@ -38,11 +38,11 @@ static inline int64_t work_FR3(int64_t n, int64_t k, int64_t t)
     return few > many ? few : many;
 }
 
-/* amx.c: sums of tokens and a tile of results, then 32 rows of codes in bytes. */
+/* amx.c, whose head pictures it. */
 static inline int64_t work_AMX(int64_t n, int64_t k, int64_t t)
 {
-    (void)n, (void)t;
-    return 8192 + (k + 127) / 128 * 128 * 32;
+    (void)n;
+    return 32 * 32 * 4 + (t + 15) / 16 * 64 + (k + 127) / 128 * 128 * 32;
 }
 
 /* scalar_head.c: a bn_screen, which ends with a row of int8. */

@@ -60,6 +60,9 @@ FOR_END
 FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "codegen-c/kernels/avx512.c"
 FOR_END
+FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+#include "codegen-c/kernels/amx.c"
+FOR_END
 #else
 #define HAVE_AVX2_SET(...)
 #define HAVE_AVXVNNI_SET(...)
