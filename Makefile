@@ -20,8 +20,6 @@ CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c gguf_out.c synth.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
-           avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c \
-KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
