@@ -73,7 +73,8 @@ BN_INLINE uint32_t bn_cpu(uint32_t wanted)
         return has & wanted;
     has |= (b >> 5 & 1) * BN_ISA_AVX2 | (b >> 3 & 1) * BN_ISA_BMI;
     if ((saved & widest) == widest && (b & avx512) == avx512)
-        has |= BN_ISA_AVX512 | (c >> 11 & 1) * BN_ISA_AVX512_VNNI | (c >> 1 & 1) * BN_ISA_AVX512_VBMI;
+        has |=
+            BN_ISA_AVX512 | (c >> 11 & 1) * BN_ISA_AVX512_VNNI | (c >> 1 & 1) * BN_ISA_AVX512_VBMI;
     if ((saved & tiles) == tiles && (d >> 24 & 3) == 3 && wanted & BN_ISA_AMX_INT8)
         has |= bn_cpu_tiles() ? (uint32_t)BN_ISA_AMX_INT8 : 0;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))

@@ -30,7 +30,7 @@ tell() { # tell PROGRAM...: a greedy continuation
 }
 
 # ---- languages and compilers, each target ----
-for target in generic x86-64 x86-64-v3; do
+for target in generic x86-64 x86-64-v3 x86-64-vnni x86-64-v4 x86-64-amx; do
     for level in 0 2; do
         c=$dir/m_${target}_O$level.c
         check "emit $target -O$level" "$bnc" $model --target=$target -O$level --verify-each --quiet -o "$c"

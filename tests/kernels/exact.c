@@ -93,8 +93,7 @@ typedef void (*MatmulWork)(const uint8_t *, const float *, const void *, const f
 typedef void (*Glu)(const uint8_t *, const float *, const uint8_t *, const float *, const void *,
                     const float *, float *, int, int, int, int, int, int);
 typedef void (*GluWork)(const uint8_t *, const float *, const uint8_t *, const float *,
-                        const void *, const float *, float *, int, int, int, int, int, int,
-                        void *);
+                        const void *, const float *, float *, int, int, int, int, int, int, void *);
 
 enum { ONE = 1, MANY = 2, ANY = 3 };
 static const struct Row {
@@ -135,8 +134,7 @@ static void call(const struct Row *r, const Call *a)
         ((MatmulWork)r->kernel)(a->w, a->c, a->q, a->s, a->res, a->y, a->T, a->n, a->k, a->from,
                                 a->to, a->work);
     else
-        ((Matmul)r->kernel)(a->w, a->c, a->q, a->s, a->res, a->y, a->T, a->n, a->k, a->from,
-                            a->to);
+        ((Matmul)r->kernel)(a->w, a->c, a->q, a->s, a->res, a->y, a->T, a->n, a->k, a->from, a->to);
 }
 
 /* ---- memory and numbers ---- */
@@ -268,13 +266,13 @@ static void matrix_free(Matrix *m)
 
 /* ---- one shape: inputs, and what must come out ---- */
 
-enum { RANDOM, LOW, HIGH, MIXED };                /* activations; weights: RANDOM, -1, +1 */
+enum { RANDOM, LOW, HIGH, MIXED };                      /* activations; weights: RANDOM, -1, +1 */
 enum { PLAIN, RESIDUAL, GLU_RELU2, GLU_SILU, RESULTS }; /* kinds of results */
 typedef struct Shape {
     int n, k, T;
     int8_t *q, *tables;
     float *s, *res;
-    Matrix m[NLAYOUT][2]; /* gate or the only one, up */
+    Matrix m[NLAYOUT][2];    /* gate or the only one, up */
     float *want[2][RESULTS]; /* [blocked] */
 } Shape;
 
@@ -506,8 +504,20 @@ static void try_row(const struct Row *r, const Shape *x, Tally *tally)
     t.scratch = r->work ? (size_t)(r->work(x->n, x->k, x->T) + 63) / 64 * 64 : 0;
     t.y = guarded(t.out);
     t.work = guarded(t.scratch);
-    t.a = (Call){m[0].packed, m[1].packed, m[0].c, m[1].c, r->tables ? x->tables : x->q, x->s,
-                 NULL, (float *)(void *)(t.y + GUARD), BN_RELU2, x->T, x->n, x->k, 0, 0,
+    t.a = (Call){m[0].packed,
+                 m[1].packed,
+                 m[0].c,
+                 m[1].c,
+                 r->tables ? x->tables : x->q,
+                 x->s,
+                 NULL,
+                 (float *)(void *)(t.y + GUARD),
+                 BN_RELU2,
+                 x->T,
+                 x->n,
+                 x->k,
+                 0,
+                 0,
                  t.work + GUARD};
     if (is_glu(r)) {
         t.kind = GLU_RELU2;
@@ -567,8 +577,8 @@ static int exact(void)
             continue;
         printf("%-11s %-5s %-24s ", rows[i].op, rows[i].weight, rows[i].symbol);
         if (!runs(&rows[i]))
-            printf("skipped: %s\n", layout_of(&rows[i]) < 0 ? "no such layout here"
-                                                            : "this processor lacks it");
+            printf("skipped: %s\n",
+                   layout_of(&rows[i]) < 0 ? "no such layout here" : "this processor lacks it");
         else if (t->failures)
             printf("FAILED %ld of %ld: %s\n", t->failures, t->cases, t->first);
         else
@@ -673,11 +683,22 @@ static void bench_row(const struct Row *r, const Shape *x, int T, size_t size)
     b.copies = (uint8_t *)room(b.bytes * (size_t)b.ncopy + 8192);
     for (int i = 0; i < b.ncopy; i++)
         memcpy(b.copies + (size_t)i * b.bytes, m->packed, l->bytes(x->n, x->k));
-    b.a = (Call){NULL, NULL, m->c, NULL, r->tables ? x->tables : x->q, x->s, NULL,
-                 (float *)room(sizeof(float) * (size_t)x->n * (size_t)T), 0, T, x->n, x->k, 0, 0,
+    b.a = (Call){NULL,
+                 NULL,
+                 m->c,
+                 NULL,
+                 r->tables ? x->tables : x->q,
+                 x->s,
+                 NULL,
+                 (float *)room(sizeof(float) * (size_t)x->n * (size_t)T),
+                 0,
+                 T,
+                 x->n,
+                 x->k,
+                 0,
+                 0,
                  NULL};
-    printf("%-20s %4d x %4d T %3d %s:", r->symbol, x->n, x->k, T,
-           T == 1 ? "Gweights/s" : "GMAC/s");
+    printf("%-20s %4d x %4d T %3d %s:", r->symbol, x->n, x->k, T, T == 1 ? "Gweights/s" : "GMAC/s");
     for (b.threads = 1; b.threads <= cores && b.threads <= 16; b.threads *= 2) {
         double best = seconds(&b, 1);
         const int passes = 1 + (int)(0.05 / (best * b.ncopy));

@@ -35,8 +35,7 @@ BN_INLINE void amx_fence(void)
  * its bytes 4i .. 4i + 3. Blocks past `blocks` are taken to be the first. */
 BN_INLINE void amx_turn(const uint8_t *w, size_t stride, int blocks, __m512i *out)
 {
-    const __m512i low =
-        _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
+    const __m512i low = _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
     const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(4));
     __m512i part[2][4];
 
@@ -163,9 +162,9 @@ BN_INLINE void amx_out(const int32_t *sum, int32_t bias, double factor, const fl
         a = _mm512_add_pd(a, _mm512_cvtps_pd(_mm512_castps512_ps256(u)));
         b = _mm512_add_pd(b, _mm512_cvtps_pd(_mm512_extractf32x8_ps(u, 1)));
     }
-    _mm512_mask_storeu_ps(y, real,
-                          _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)),
-                                             _mm512_cvtpd_ps(b), 1));
+    _mm512_mask_storeu_ps(
+        y, real,
+        _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)), _mm512_cvtpd_ps(b), 1));
 }
 
 /* y = act(gate) * up, the sums of gate at `sum` and those of up 16 further. */

@@ -38,8 +38,8 @@ BN_INLINE __m128i q2_one_avxvnni(const uint8_t *w, const int8_t *q, int steps)
             const __m256i z = _mm256_loadu_si256((const __m256i *)(q + 64 * p + 32));
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
-                const __m256i v = _mm256_srli_epi16(
-                    _mm256_loadu_si256((const __m256i *)(w + 32 * r)), 4 * p);
+                const __m256i v =
+                    _mm256_srli_epi16(_mm256_loadu_si256((const __m256i *)(w + 32 * r)), 4 * p);
                 one[r] = q2_mad_avxvnni(one[r], _mm256_and_si256(v, m3), x);
                 four[r] = q2_mad_avxvnni(four[r], _mm256_and_si256(v, m12), z);
             }
@@ -111,14 +111,15 @@ static const q2_core q2_core_avxvnni = {q2_codes_avxvnni, 6};
 //@ tmatmul_q2_avxvnni : q2_core_avxvnni
 /* tmatmul_q2 of scalar.c, to the bit. */
 BN_INLINE void tmatmul_q2_avxvnni(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                                 const float *res, float *y, int T, int n, int k, int from, int to)
+                                  const float *res, float *y, int T, int n, int k, int from, int to)
 {
     q2_run(&q2_core_avxvnni, w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 0);
 }
 
 //@ tmatmul_q2b_avxvnni : q2_core_avxvnni
-BN_INLINE void tmatmul_q2b_avxvnni(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                                  const float *res, float *y, int T, int n, int k, int from, int to)
+BN_INLINE void tmatmul_q2b_avxvnni(const uint8_t *w, const float *c, const int8_t *q,
+                                   const float *s, const float *res, float *y, int T, int n, int k,
+                                   int from, int to)
 {
     q2_run(&q2_core_avxvnni, w, c, NULL, NULL, q, s, res, y, 0, T, n, k, from, to, 1);
 }
@@ -126,16 +127,16 @@ BN_INLINE void tmatmul_q2b_avxvnni(const uint8_t *w, const float *c, const int8_
 //@ tglu_q2_avxvnni : q2_core_avxvnni
 /* tglu_q2_avx2, to the bit. */
 BN_INLINE void tglu_q2_avxvnni(const uint8_t *wg, const float *cg, const uint8_t *wu,
-                              const float *cu, const int8_t *q, const float *s, float *y, int act,
-                              int T, int n, int k, int from, int to)
+                               const float *cu, const int8_t *q, const float *s, float *y, int act,
+                               int T, int n, int k, int from, int to)
 {
     q2_run(&q2_core_avxvnni, wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 0);
 }
 
 //@ tglu_q2b_avxvnni : q2_core_avxvnni
 BN_INLINE void tglu_q2b_avxvnni(const uint8_t *wg, const float *cg, const uint8_t *wu,
-                               const float *cu, const int8_t *q, const float *s, float *y, int act,
-                               int T, int n, int k, int from, int to)
+                                const float *cu, const int8_t *q, const float *s, float *y, int act,
+                                int T, int n, int k, int from, int to)
 {
     q2_run(&q2_core_avxvnni, wg, cg, wu, cu, q, s, NULL, y, act, T, n, k, from, to, 1);
 }
