@@ -50,7 +50,7 @@ if [ $failed != 0 ]; then
     exit 1
 fi
 step "floor rule" sh tests/floors.sh
-units="runtime deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head"
+units="runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head"
 step "build of unit tests" $make -s -j"$jobs" $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
 for u in $units; do
     step "unit: $u (ASan, UBSan)" env $run_env build/san/test_$u

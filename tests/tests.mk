@@ -28,8 +28,8 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head
-$S/test_runtime: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+UNITS := runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head
+$S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
