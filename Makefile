@@ -2,9 +2,9 @@
 # Lists are explicit; everything built stands in build/.
 
 CC      ?= cc
-CFLAGS  ?= -O2 -g
+CFLAGS  ?= -O3 -g
 B       := build
-CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L
+CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L -pthread
 WARN    := -Wall -Wextra -Werror
 INC     := -Icompiler -Iruntime-min -I$(B)/gen
 DEPS     = -MMD -MP
@@ -13,14 +13,15 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
-IR_SRC  := session.c out.c formats.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c
+IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
-PS_SRC  := run.c quant.c canon.c fuse.c specialize.c select.c pack.c plan.c
+PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c run.c inspect.c
+CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c gguf_out.c synth.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
-KERNELS := scalar.c scalar_t3.c avx2.c avx2_linear.c avx2_attention.c avx2_q2.c avx2_t3.c avx2_fr4.c avx2_fr3.c \
-           avxvnni.c avx512.c amx.c
+KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
+           avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
+           neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
@@ -28,9 +29,10 @@ LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/ti
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
+           tune_bench.c=compiler/cmd/tune_bench.c \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
-.PHONY: all demo check bench floors clean tools
+.PHONY: all demo check bench bench-peers floors clean tools
 all: $(B)/bnc $(B)/libbnrt.a
 
 include tests/tests.mk
@@ -54,7 +56,7 @@ $(B)/gen/unicode_tables.h: $(B)/gen/unicode
 $(B)/gen/embed: tools/embed.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
-$(B)/gen/embedded.c: $(B)/gen/embed $(foreach e,$(EMBED),$(lastword $(subst =, ,$e)))
+$(B)/gen/embedded.c: $(B)/gen/embed Makefile $(foreach e,$(EMBED),$(lastword $(subst =, ,$e)))
 	$< $@ $(EMBED)
 $(B)/gen/tir.tab.c: compiler/frontend/tir.y | $(B)/.tools
 	@mkdir -p $(B)/gen
@@ -94,7 +96,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ)
-	$(CC) $(CFLAGS) $^ -lxxhash -lm -o $@
+	$(CC) $(CFLAGS) -pthread $^ -lxxhash -lm -o $@
 
 # ---- for people ----
 
@@ -103,8 +105,12 @@ demo: all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
 	$(B)/story/story
 
+# JSON=1 prints JSON, BENCH_SMALL=1 leaves out the 2B4T shape; bench/*.sh name the rest.
 bench: all
-	@sh bench/bench.sh $(B)/bnc
+	@sh bench/bench.sh $(if $(JSON),--json) $(B)/bnc
+# Beside other engines' programs that the environment names (IK_LLAMA_BENCH=... IK_LLAMA_MODEL=...).
+bench-peers: all
+	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
 floors:
 	@sh tests/floors.sh

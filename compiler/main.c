@@ -13,6 +13,8 @@ static const struct {
      cmd_compile},
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
+    {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
+    {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };
@@ -26,10 +28,12 @@ static void help_screen(FILE *to)
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
-            "  bnc opt --passes=fuse model.tir        passes over that text\n\n");
+            "  bnc opt --passes=fuse model.tir        passes over that text\n"
+            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to,
-            "\nbnc help compile|run|inspect|opt|passes|targets tells the rest; bnc --version.\n");
+    fprintf(to, "\nbnc help compile|run|inspect|tune|synth|opt|passes|targets tells the rest; "
+                "bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -43,9 +47,9 @@ static void help_passes(void)
 
 static void help_targets(void)
 {
-    printf("  %-10s %s\n", "native", "this machine (default)");
+    printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
-        printf("  %-10s %s\n", target_at(i)->name, target_at(i)->what);
+        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
 }
 
 static const char help_compile[] =
@@ -68,6 +72,12 @@ static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
     "tensor, --metadata every key, --json everything for scripts.\n";
+static const char help_tune[] =
+    "bnc tune MODEL -o FILE [-t THREADS]\n\n"
+    "Measures, for each shape of ternary weight in MODEL, the layouts and kernels that could serve\n"
+    "it on this machine, alternating, and writes the best to FILE, a small text that says what was\n"
+    "measured. Compile with --tune=FILE to use it: the same record gives the same code. Without one\n"
+    "the choices are those of `bnc help targets`' tables. Needs a C compiler: $CC, else cc.\n";
 static const char help_opt[] = "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
                                "Runs passes over a module's text and prints it. Passes that look "
                                "at weights open the file that\n"
@@ -87,10 +97,15 @@ static int help(Session *s, const char *topic)
         fputs(help_run, stdout);
     else if (!strcmp(topic, "inspect"))
         fputs(help_inspect, stdout);
+    else if (!strcmp(topic, "tune"))
+        fputs(help_tune, stdout);
+    else if (!strcmp(topic, "synth"))
+        synth_help(stdout);
     else if (!strcmp(topic, "opt"))
         fputs(help_opt, stdout), options_help(stdout, true);
     else
-        fail(s, (Loc){0}, "no help on '%s': compile, run, inspect, opt, passes or targets", topic);
+        fail(s, (Loc){0},
+             "no help on '%s': compile, run, inspect, tune, synth, opt, passes or targets", topic);
     return 0;
 }
 

@@ -65,6 +65,7 @@ const bn_info *bn_describe(const bn_model *model);
 /* Weights, read-only and shared. The struct is the caller's; its fields are for reading. */
 typedef struct bn_weights {
     const bn_model *model;
+    const struct bn_code *code; /* the part of the model that this processor runs */
     const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
     size_t size;
     int mapped; /* bn_close unmaps */
@@ -91,8 +92,9 @@ bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *bloc
 void bn_done(bn_state *state); /* stops the workers; the block is the caller's again */
 const char *bn_message(const bn_state *state);
 
-/* Evaluates n >= 1 tokens at the current position. *logits (may be NULL): `vocab` floats of the
- * last token, in the state until the next call. */
+/* Evaluates n >= 1 tokens at the current position. *logits: `vocab` floats of the last token, in the
+ * state until the next call. Pass NULL where bn_sample follows: it computes no more logits than its
+ * filters need. */
 bn_status bn_eval(bn_state *state, const int32_t *tokens, int n, const float **logits);
 /* The same with all logits, [n x vocab] into the caller's buffer: what perplexity needs. */
 bn_status bn_score(bn_state *state, const int32_t *tokens, int n, float *logits);
@@ -133,7 +135,8 @@ typedef struct bn_sampling {
     int32_t repeat_last;  /* how many recent tokens; 0: 64 */
     uint64_t seed;        /* advanced by every draw: the same seed draws the same tokens */
 } bn_sampling;
-/* Samples from the logits of the last bn_eval; -1 before the first one. */
+/* Samples from the logits of the last bn_eval; -1 before the first one. Greedy or with top_k only the
+ * largest logits are computed; the choice is that from all of them. */
 int32_t bn_sample(bn_state *state, bn_sampling *how);
 
 /* Feeds `prompt` (with BN_ADD_SPECIAL at position 0; special tokens' text stays text), then samples

@@ -9,6 +9,11 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__) /* its header needs more than POSIX */
+#include <stddef.h>
+int sysctlbyname(const char *name, void *value, size_t *size, void *renew, size_t renew_size);
 #endif
 
 #include "bn_model.h"
@@ -28,6 +33,26 @@ BN_INLINE int bn_cpu_tiles(void)
 #endif
 }
 
+#if defined(__aarch64__)
+/* Linux: bit HWCAP_ASIMDDP, bit HWCAP2_I8MM. Elsewhere nothing beyond NEON is known. */
+BN_INLINE uint32_t bn_cpu_arm(void)
+{
+    uint32_t has = BN_ISA_NEON;
+#if defined(__linux__)
+    has |= (uint32_t)(getauxval(AT_HWCAP) >> 20 & 1) * BN_ISA_DOTPROD;
+    has |= (uint32_t)(getauxval(AT_HWCAP2) >> 13 & 1) * BN_ISA_I8MM;
+#elif defined(__APPLE__)
+    int on = 0;
+    size_t size = sizeof on;
+    if (sysctlbyname("hw.optional.arm.FEAT_DotProd", &on, &size, NULL, 0) == 0 && on)
+        has |= BN_ISA_DOTPROD;
+    if (sysctlbyname("hw.optional.arm.FEAT_I8MM", &on, &size, NULL, 0) == 0 && on)
+        has |= BN_ISA_I8MM;
+#endif
+    return has;
+}
+#endif
+
 /* Those of the `wanted` BN_ISA_* bits that this processor has. Asks for the tile registers where
  * AMX is wanted: before the first tile of any thread. */
 BN_INLINE uint32_t bn_cpu(uint32_t wanted)
@@ -46,7 +71,7 @@ BN_INLINE uint32_t bn_cpu(uint32_t wanted)
     has |= (c >> 12 & 1) * BN_ISA_FMA | (c >> 29 & 1) * BN_ISA_F16C;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return has & wanted;
-    has |= (b >> 5 & 1) * BN_ISA_AVX2;
+    has |= (b >> 5 & 1) * BN_ISA_AVX2 | (b >> 3 & 1) * BN_ISA_BMI;
     if ((saved & widest) == widest && (b & avx512) == avx512)
         has |=
             BN_ISA_AVX512 | (c >> 11 & 1) * BN_ISA_AVX512_VNNI | (c >> 1 & 1) * BN_ISA_AVX512_VBMI;
@@ -54,6 +79,10 @@ BN_INLINE uint32_t bn_cpu(uint32_t wanted)
         has |= bn_cpu_tiles() ? (uint32_t)BN_ISA_AMX_INT8 : 0;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
         has |= (a >> 4 & 1) * BN_ISA_AVX_VNNI;
+#elif defined(__aarch64__)
+    has = bn_cpu_arm();
+#elif defined(__wasm_simd128__)
+    has = BN_ISA_SIMD128;
 #endif
     return has & wanted;
 }

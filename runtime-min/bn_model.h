@@ -1,6 +1,6 @@
 /* bn_model.h: the contract between generated code and the runtime. Products include bn.h only.
  *
- * One idea: the compiler knows every size, so a model is a constant record of numbers and three
+ * One idea: the compiler knows every size, so a model is a constant record of numbers and a few
  * functions, and the runtime allocates, maps and schedules by those numbers alone.
  */
 #ifndef BN_MODEL_H
@@ -21,7 +21,7 @@ extern "C" {
 #define BN_INLINE static inline
 #endif
 
-#define BN_ABI 1 /* raised when anything below changes */
+#define BN_ABI 3 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
 #define BN_ISAS(I)                                                                                 \
@@ -36,7 +36,8 @@ extern "C" {
     I(NEON, 8, "neon")                                                                             \
     I(DOTPROD, 9, "dotprod")                                                                       \
     I(I8MM, 10, "i8mm")                                                                            \
-    I(SIMD128, 11, "simd128")
+    I(SIMD128, 11, "simd128")                                                                      \
+    I(BMI, 12, "bmi")
 enum {
 #define BN_ISA_ENUM(name, bit, text) BN_ISA_##name = 1 << bit,
     BN_ISAS(BN_ISA_ENUM)
@@ -53,17 +54,25 @@ typedef struct bn_call {
     uint8_t *own;           /* scratch of this thread */
     uint8_t *cache;         /* KV cache */
     const int32_t *tokens;  /* [ntok] */
-    float *logits;          /* decode, prefill: [vocab]; score: [ntok x vocab] */
+    float *hidden;          /* decode, prefill write it, head and best read it */
+    float *logits;          /* head, best: [vocab]; score: [ntok x vocab] */
     int ntok, pos;          /* 1 <= ntok <= batch; position of tokens[0] */
+    int best;               /* best: 1 <= best <= BN_BEST */
     int thread, nthread;
     bn_team *team;
 } bn_call;
 
 /* Runs on every thread of the team at once. */
 typedef void (*bn_forward)(const bn_call *c);
+#define BN_BEST 256
 
 /* Waits until every thread of the call has come here; orders all memory before and after. */
 void bn_barrier(const bn_call *c);
+
+/* The next number from 0 on, each to one thread only, of counter `slot` below BN_CLAIMS; barriers
+ * set all of them back to 0. */
+#define BN_CLAIMS 16
+int bn_take(const bn_call *c, int slot);
 
 /* The part [*lo, *hi) of `units` equal pieces of work that falls to this thread. */
 BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
@@ -72,13 +81,49 @@ BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
     *hi = (int)((int64_t)units * (c->thread + 1) / c->nthread);
 }
 
+/* Deals out `units` pieces of work, [from, to) at each call, until it answers 0. Three quarters are
+ * shared as by bn_share; the rest goes in small pieces, of `least` units or more, to whom has time,
+ * so that a thread that is held up keeps nobody waiting. Start from {0, 0, 0}. */
+typedef struct bn_rows {
+    int from, to, turn;
+} bn_rows;
+BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_rows *r)
+{
+    int rest = c->nthread == 1 ? 0 : units / 4, piece = rest / (4 * c->nthread);
+    piece = piece > least ? piece : least;
+    if (rest < 2 * piece)
+        rest = 0;
+    if (r->turn++ == 0) {
+        bn_share(c, units - rest, &r->from, &r->to);
+        if (r->from < r->to)
+            return 1;
+    }
+    if (rest == 0)
+        return 0;
+    r->from = units - rest + bn_take(c, slot) * piece;
+    r->to = r->from + piece < units ? r->from + piece : units;
+    return r->from < units;
+}
+
+/* What runs on one kind of processor. decode (one token) and prefill (2 to `batch`) end with the
+ * hidden vector of their last token, from which head makes its logits; score gives those of all its
+ * tokens. best, which may be NULL, is head for those who need only the largest logits: to each word
+ * that may be one of the c->best largest, equal ones included, it gives the logit that head gives,
+ * to the bit; to any other that logit or -INFINITY. What is no number counts as the smallest finite
+ * one, and so does -INFINITY; INFINITY as the largest. */
+typedef struct bn_code {
+    uint32_t isa; /* BN_ISA_* bits that it needs */
+    bn_forward decode, prefill, score, head, best;
+} bn_code;
+
 struct bn_model {
-    uint32_t abi, isa; /* BN_ABI; BN_ISA_* bits */
+    uint32_t abi; /* BN_ABI */
     bn_info info;
     uint64_t hash; /* of the .bnw body, as its header repeats it */
     uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
-    uint64_t shared_bytes, own_bytes, cache_bytes;
-    bn_forward decode, prefill, score;
+    uint64_t shared_bytes, own_bytes, cache_bytes, hidden_bytes;
+    const bn_code *code; /* [ncode], weakest first; bn_open takes the last that can run */
+    int ncode;
     const unsigned char *embedded; /* the .bnw inside the program, or NULL */
     const char *weights_file;      /* default file name, or NULL */
 };
@@ -91,7 +136,8 @@ struct bn_model {
  *   +-------------------+-----+------------+------------+-----------+------------+-------+---------
  *
  * Sections (weights as the kernels want them, tokenizer tables) stand at offsets that only the
- * model knows, each 64-byte aligned. Hashes are XXH64, seed 0. */
+ * model knows, each 64-byte aligned. Hashes are XXH64, seed 0; that of the body, all behind the
+ * header, is the hash of the hashes of its 4 MiB pieces, so that several cores can make it. */
 #define BN_BNW_MAGIC "BNW\r\n\x1a\n"
 #define BN_BNW_BODY 4096
 typedef struct bn_bnw {

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,10 @@
     O(STATS,       0,   "stats",          NULL,   "print times to standard error")                 \
     O(SCORE,       0,   "score",          NULL,   "ids (from stdin): a line 'nll argmax' for each")\
     O(LOGITS,      0,   "logits",         NULL,   "--ids or the prompt: a line of logits for each")\
-    O(BENCH,       0,   "bench",          "N",    "time 64 prompt and N written tokens: JSON")     \
+    O(BENCH,       0,   "bench",          "N",    "time prompts and N written tokens: JSON")       \
+    O(BENCH_PREFILL, 0, "bench-prefill",  "N,N",  "lengths of the prompts to time (64)")           \
+    O(BENCH_CONTEXT, 0, "bench-context",  "N,N",  "tokens that stand before the written ones (64)")\
+    O(BENCH_REPEAT, 0,  "bench-repeat",   "N",    "how often each (1)")                            \
     O(INFO,        0,   "info",           NULL,   "what the model says of itself: JSON")           \
     O(HELP,        'h', "help",           NULL,   "this text")
 
@@ -59,7 +63,7 @@ static const struct {
 #undef CLI_ROW
 };
 
-enum { CLI_BENCH_PROMPT = 64, CLI_THREADS_MAX = 8 };
+enum { CLI_BENCH_PROMPT = 64, CLI_BENCH_CASES = 8, CLI_BENCH_TIMES = 64, CLI_THREADS_MAX = 8 };
 
 typedef struct cli {
     const bn_model *model;
@@ -486,41 +490,151 @@ static int cli_rows(cli *c)
     return status == BN_OK ? 0 : cli_failed(c, status, bn_message(c->state));
 }
 
-/* The first prompt pays for the page faults and counts in first_token_ms, from the start of the
- * program's work to the first chosen token; prefill_tps is of a second one. */
+/* What --bench times: each case is a number of tokens (of a prompt, or before the written ones),
+ * with the tokens a second of each repetition. */
+typedef struct cli_cases {
+    int n, times, size[CLI_BENCH_CASES];
+    double rate[CLI_BENCH_CASES][CLI_BENCH_TIMES];
+} cli_cases;
+
+/* "64,512"; without the option what a small context leaves of 64. Each leaves room for `more`. */
+static int cli_bench_cases(const cli *c, cli_id id, int more, cli_cases *out)
+{
+    int room = c->info->context - more;
+    const char *text = c->value[id];
+    out->n = 0;
+    if (!text) {
+        int half = c->info->context / 2;
+        out->size[out->n++] = half < CLI_BENCH_PROMPT ? half : CLI_BENCH_PROMPT;
+    }
+    for (char *end; text; text = *end ? end + 1 : NULL) {
+        errno = 0;
+        long x = strtol(text, &end, 10);
+        if (errno || end == text || (*end && *end != ',') || x < 1 || out->n == CLI_BENCH_CASES)
+            return cli_err(c, "--%s: expected up to %d whole numbers with commas, found '%s'",
+                           cli_option[id].name, CLI_BENCH_CASES, c->value[id]);
+        if (x > room)
+            return cli_err(c, "--%s: expected at most %d%s, found %ld", cli_option[id].name, room,
+                           more ? " beside the tokens of --bench" : "", x);
+        out->size[out->n++] = (int)x;
+    }
+    return 0;
+}
+
+static double cli_median(const cli_cases *b, int i)
+{
+    double v[CLI_BENCH_TIMES];
+    for (int k = 0; k < b->times; k++) {
+        int at = k;
+        for (; at > 0 && v[at - 1] > b->rate[i][k]; at--)
+            v[at] = v[at - 1];
+        v[at] = b->rate[i][k];
+    }
+    return (v[(b->times - 1) / 2] + v[b->times / 2]) / 2;
+}
+
+static void cli_bench_print(const char *key, const char *size, const cli_cases *b)
+{
+    printf(",\"%s\":[", key);
+    for (int i = 0; i < b->n; i++) {
+        printf("%s{\"%s\":%d,\"tps\":[", i ? "," : "", size, b->size[i]);
+        for (int k = 0; k < b->times; k++)
+            printf(k ? ",%.3f" : "%.3f", b->rate[i][k]);
+        printf("]}");
+    }
+    putchar(']');
+}
+
+static uint64_t cli_peak_rss(void)
+{
+    struct rusage use;
+    if (getrusage(RUSAGE_SELF, &use) != 0)
+        return 0;
+#ifdef __APPLE__
+    return (uint64_t)use.ru_maxrss;
+#else
+    return (uint64_t)use.ru_maxrss * 1024;
+#endif
+}
+
+/* The first tokens (ids) of a state, from nothing. */
+static bn_status cli_bench_fill(bn_state *s, const int32_t *ids, int n)
+{
+    bn_status status = bn_rewind(s, 0);
+    return status == BN_OK ? bn_eval(s, ids, n, NULL) : status;
+}
+
+static bn_status cli_bench_prefill(cli *c, const int32_t *ids, cli_cases *b)
+{
+    bn_status status = BN_OK;
+    for (int i = 0; i < b->n; i++)
+        for (int k = -1; k < b->times && status == BN_OK; k++) { /* the first warms */
+            double start = cli_now();
+            status = cli_bench_fill(c->state, ids, b->size[i]);
+            if (k >= 0)
+                b->rate[i][k] = b->size[i] * 1e3 / (cli_now() - start);
+        }
+    return status;
+}
+
+/* Each repetition goes back to the same position and chooses the same tokens. */
+static bn_status cli_bench_decode(cli *c, const int32_t *ids, cli_cases *b)
+{
+    bn_sampling greedy = {0};
+    bn_status status = BN_OK;
+    for (int i = 0; i < b->n && status == BN_OK; i++) {
+        int at = b->size[i];
+        status = cli_bench_fill(c->state, ids, at);
+        for (int k = 0; k < b->times && status == BN_OK; k++) {
+            status = bn_rewind(c->state, at - 1);
+            if (status == BN_OK)
+                status = bn_eval(c->state, ids + at - 1, 1, NULL);
+            double start = cli_now();
+            for (int j = 0; j < c->bench && status == BN_OK; j++) {
+                int32_t token = bn_sample(c->state, &greedy);
+                status = bn_eval(c->state, &token, 1, NULL);
+            }
+            b->rate[i][k] = c->bench * 1e3 / (cli_now() - start);
+        }
+    }
+    return status;
+}
+
+/* first_token_ms: from the start of the program's work to a first token of a prompt of one, page
+ * faults included. */
 static int cli_bench(cli *c)
 {
-    int32_t ids[CLI_BENCH_PROMPT];
-    bn_state *s = c->state;
+    cli_cases prefill, decode;
     bn_sampling greedy = {0};
-    int n = c->info->context / 2 < CLI_BENCH_PROMPT ? c->info->context / 2 : CLI_BENCH_PROMPT;
-    if (c->bench > c->info->context - n || n < 1)
+    if (cli_int(c, CLI_BENCH_REPEAT, 1, 1, CLI_BENCH_TIMES, &prefill.times) ||
+        cli_bench_cases(c, CLI_BENCH_PREFILL, 0, &prefill) ||
+        cli_bench_cases(c, CLI_BENCH_CONTEXT, c->bench, &decode))
+        return -1;
+    decode.times = prefill.times;
+    if (c->bench > c->info->context - decode.size[0] || decode.size[0] < 1)
         return cli_err(c, "--bench: expected at most %" PRId32 " tokens, found %d",
-                       c->info->context - n, c->bench);
-    for (int i = 0; i < n; i++)
-        ids[i] = (int32_t)((1 + (int64_t)i * 7919) % c->info->vocab);
-    bn_status status = bn_eval(s, ids, 1, NULL);
-    (void)bn_sample(s, &greedy);
-    c->first = cli_now(); /* from opening the file to a first token, of a prompt of one */
+                       c->info->context - decode.size[0], c->bench);
+    c->ids = malloc((size_t)c->info->context * sizeof *c->ids);
+    if (!c->ids)
+        return cli_err(c, "not enough memory");
+    for (int i = 0; i < c->info->context; i++)
+        c->ids[i] = (int32_t)((1 + (int64_t)i * 7919) % c->info->vocab);
+    bn_status status = bn_eval(c->state, c->ids, 1, NULL);
+    (void)bn_sample(c->state, &greedy);
+    c->first = cli_now();
     if (status == BN_OK)
-        status = bn_eval(s, ids, n, NULL); /* warms caches and pages for what is timed below */
-    double warm = cli_now();
+        status = cli_bench_prefill(c, c->ids, &prefill);
     if (status == BN_OK)
-        status = bn_rewind(s, 0);
-    if (status == BN_OK)
-        status = bn_eval(s, ids, n, NULL);
-    c->prefilled = cli_now();
-    for (int i = 0; i < c->bench && status == BN_OK; i++) {
-        int32_t token = bn_sample(s, &greedy);
-        status = bn_eval(s, &token, 1, NULL);
-    }
-    c->end = cli_now();
+        status = cli_bench_decode(c, c->ids, &decode);
     if (status != BN_OK)
-        return cli_failed(c, status, bn_message(s));
+        return cli_failed(c, status, bn_message(c->state));
     printf("{\"prefill_tps\":%.2f,\"decode_tps\":%.2f,\"open_ms\":%.3f,\"first_token_ms\":%.3f,"
-           "\"threads\":%d}\n",
-           n * 1e3 / (c->prefilled - warm), c->bench * 1e3 / (c->end - c->prefilled),
-           c->opened - c->start, c->first - c->start, c->threads);
+           "\"threads\":%d,\"peak_rss\":%" PRIu64 ",\"weight_bytes\":%" PRIu64,
+           cli_median(&prefill, 0), cli_median(&decode, 0), c->opened - c->start,
+           c->first - c->start, c->threads, cli_peak_rss(), c->info->weight_bytes);
+    cli_bench_print("prefill", "tokens", &prefill);
+    cli_bench_print("decode", "context", &decode);
+    puts("}");
     return 0;
 }
 

@@ -31,7 +31,7 @@ static bn_status generate_feed(bn_state *s, const char *prompt)
                        "the prompt makes %zu tokens and the context holds %d", n, s->context);
     if (n)
         return bn_eval(s, s->work, (int)n, NULL);
-    if (s->position == 0 || s->logits_at != s->position)
+    if (s->position == 0 || s->hidden_at != s->position)
         return bn_fail(s->message, BN_ARGUMENT,
                        "the prompt is empty and there is nothing to go on from");
     return BN_OK;

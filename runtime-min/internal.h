@@ -40,6 +40,7 @@ struct bn_team {
     _Alignas(BN_ALIGN) atomic_uint arrived;
     _Alignas(BN_ALIGN) atomic_uint generation; /* raised by the last to arrive at a barrier */
     _Alignas(BN_ALIGN) atomic_uint sleepers;
+    _Alignas(BN_ALIGN) atomic_int claim[BN_CLAIMS];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     _Alignas(BN_ALIGN) bn_slot *slot; /* [nthread], constant from here on */
@@ -63,8 +64,10 @@ struct bn_state {
     const bn_weights *w;
     const bn_model *model;
     int position, context, vocab;
-    int logits_at;      /* position behind the last bn_eval; -1: there was none */
-    float *logits;      /* [vocab] */
+    int hidden_at;      /* position behind the last bn_eval; -1: there was none */
+    float *hidden;      /* of its last token */
+    int known;          /* how many of its largest logits `logits` holds; vocab: all */
+    float *logits;      /* [vocab]; -INFINITY for those that are not known */
     bn_ranked *ranked;  /* [vocab] */
     int32_t *history;   /* [context], position of them written */
     int32_t *work;      /* [work_ids]: the tokens of a prompt, later the text of a piece */
@@ -72,5 +75,8 @@ struct bn_state {
     char message[BN_MESSAGE];
     bn_team team;
 };
+
+/* Makes the `best` largest logits of the last bn_eval known, or all of them. */
+void bn_state_head(bn_state *s, int best);
 
 #endif

@@ -114,7 +114,7 @@ static uint64_t load_xxh64(const unsigned char *p, size_t len)
     return load_tail(h + len, p, left);
 }
 
-static bn_status load_check_cpu(bn_weights *w)
+static bn_status load_lacks(bn_weights *w, uint32_t missing)
 {
     static const struct {
         uint32_t bit;
@@ -125,9 +125,7 @@ static bn_status load_check_cpu(bn_weights *w)
 #undef LOAD_ISA
     };
     char names[64] = "";
-    uint32_t missing = w->model->isa & ~bn_cpu(w->model->isa), named = 0;
-    if (!missing)
-        return BN_OK;
+    uint32_t named = 0;
     for (size_t i = 0; i < sizeof isa / sizeof *isa; i++) {
         size_t at = strlen(names);
         if (missing & isa[i].bit)
@@ -137,6 +135,15 @@ static bn_status load_check_cpu(bn_weights *w)
     return bn_fail(w->message, BN_CPU, "this processor lacks%s%s, which %.60s was compiled for",
                    names, missing & ~named ? " instructions unknown to this runtime" : "",
                    w->model->info.name ? w->model->info.name : "the model");
+}
+
+static bn_status load_choose_code(bn_weights *w)
+{
+    const bn_code *code = w->model->code;
+    for (int i = w->model->ncode; i-- > 0 && !w->code;)
+        if (!(code[i].isa & ~bn_cpu(code[i].isa)))
+            w->code = &code[i];
+    return w->code ? BN_OK : load_lacks(w, code[0].isa & ~bn_cpu(code[0].isa));
 }
 
 /* The end of a long name says more than its beginning, and the message has 192 bytes. */
@@ -235,7 +242,7 @@ static bn_status load_start(bn_weights *w, const bn_model *model)
         return bn_fail(w->message, BN_MISMATCH,
                        "the model was compiled for runtime version %" PRIu32
                        ", this runtime has %d", model->abi, BN_ABI);
-    return load_check_cpu(w);
+    return load_choose_code(w);
 }
 
 static bn_status load_bytes(bn_weights *w, const void *data, uint64_t size, const char *name)

@@ -1,6 +1,7 @@
 /* sample.c: chooses the next token from the logits of the last pass.
  *
- * One idea: nothing is sorted that need not be. top_k keeps the best k in a heap with the worst on
+ * One idea: nothing is computed or sorted that need not be. The filters say how many of the largest
+ * logits the choice can depend on, and only those are asked for. top_k keeps the best k in a heap with the worst on
  * top while it walks the logits once; top_p takes words off a heap with the best on top until
  * their mass is enough; min_p and the draw need no order.
  *
@@ -40,21 +41,68 @@ static float sample_finite(float x)
     return -FLT_MAX;
 }
 
-static void sample_fill(bn_state *s, const bn_sampling *how)
+static int sample_recent(const bn_state *s, const bn_sampling *how)
 {
-    for (int i = 0; i < s->vocab; i++)
-        s->ranked[i] = (bn_ranked){sample_finite(s->logits[i]), i};
     float penalty = how->repeat_penalty;
-    if (!(penalty > 0) || penalty == 1)
-        return;
     int recent = how->repeat_last > 0 ? how->repeat_last : SAMPLE_RECENT;
-    int from = recent < s->position ? s->position - recent : 0;
-    /* From the logits each time, so that a word seen twice is punished once. */
-    for (int i = from; i < s->position; i++) {
-        int32_t id = s->history[i];
-        float x = sample_finite(s->logits[id]);
-        s->ranked[id].score = sample_finite(x > 0 ? x / penalty : x * penalty);
+    if (!(penalty > 0) || penalty == 1)
+        return 0;
+    return recent < s->position ? recent : s->position;
+}
+
+/* How many of the largest logits the choice depends on. A penalty of 1 or more only lowers: what is
+ * among the k best afterwards had fewer than k that stayed above it and, at most, the lowered ones. */
+static int sample_needs(const bn_state *s, const bn_sampling *how)
+{
+    int recent = sample_recent(s, how), k = how->temperature > 0 ? how->top_k : 1;
+    if (k <= 0 || k > s->vocab || (recent && how->repeat_penalty < 1))
+        return s->vocab;
+    return recent < s->vocab - k ? k + recent : s->vocab;
+}
+
+/* The words to choose from, by id. Unknown logits are below all known ones; where fewer than `least`
+ * stand above the smallest number, no logit is unknown, and all words count. */
+static int sample_known(bn_state *s, int least)
+{
+    int n = 0, all = s->known == s->vocab;
+    for (int i = 0; i < s->vocab; i++)
+        if (all || s->logits[i] > -FLT_MAX)
+            s->ranked[n++] = (bn_ranked){sample_finite(s->logits[i]), i};
+    if (n >= least)
+        return n;
+    for (n = 0; n < s->vocab; n++)
+        s->ranked[n] = (bn_ranked){sample_finite(s->logits[n]), n};
+    return n;
+}
+
+static bn_ranked *sample_find(bn_ranked *c, int n, int32_t id)
+{
+    while (n > 0) {
+        int half = n / 2;
+        if (c[half].id == id)
+            return c + half;
+        if (c[half].id < id) {
+            c += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
     }
+    return NULL;
+}
+
+static int sample_fill(bn_state *s, const bn_sampling *how, int least)
+{
+    int n = sample_known(s, least);
+    /* From the logits each time, so that a word seen twice is punished once. */
+    for (int i = s->position - sample_recent(s, how); i < s->position; i++) {
+        int32_t id = s->history[i];
+        float x = sample_finite(s->logits[id]), penalty = how->repeat_penalty;
+        bn_ranked *word = sample_find(s->ranked, n, id);
+        if (word)
+            word->score = sample_finite(x > 0 ? x / penalty : x * penalty);
+    }
+    return n;
 }
 
 /* A strict order: ids differ. */
@@ -92,7 +140,8 @@ static void sample_heap(bn_ranked *c, int n, int worst)
         sample_sift(c, n, i, worst);
 }
 
-/* Moves the k best of n to the front, in no order. */
+/* Moves the k best of n to the front, best first: an order that does not depend on what else is
+ * known, so that a seed draws the same token from the largest logits as from all. */
 static void sample_top_k(bn_ranked *c, int n, int k)
 {
     sample_heap(c, k, 1);
@@ -101,6 +150,12 @@ static void sample_top_k(bn_ranked *c, int n, int k)
             c[0] = c[i];
             sample_sift(c, k, 0, 1);
         }
+    while (--k > 0) {
+        bn_ranked worst = c[0];
+        c[0] = c[k];
+        c[k] = worst;
+        sample_sift(c, k, 0, 1);
+    }
 }
 
 static double sample_sum(const bn_ranked *c, int n)
@@ -166,12 +221,13 @@ int32_t bn_sample(bn_state *s, bn_sampling *how)
 {
     bn_sampling greedy = {0};
     bn_ranked *c = s->ranked;
-    int n = s->vocab;
-    if (s->logits_at < 0)
+    if (s->hidden_at < 0)
         return -1;
     if (!how)
         how = &greedy;
-    sample_fill(s, how);
+    int needs = sample_needs(s, how);
+    bn_state_head(s, needs);
+    int n = sample_fill(s, how, needs);
     if (!(how->temperature > 0))
         return sample_best(c, n);
     if (how->top_k > 0 && how->top_k < n) {

@@ -15,12 +15,12 @@
 
 /* Offsets from the aligned start of the block:
  *
- *   state | slots | history | logits | ranked | work | shared | own 0 | own 1 | ... | cache
+ *   state | slots | history | hidden | logits | ranked | work | shared | own 0 | own 1 | ... | cache
  *
  * each a multiple of BN_ALIGN. Only state and slots are written by bn_init: pages of the rest
  * cost memory when a pass first touches them, those of the cache as the context fills. */
 typedef struct state_plan {
-    size_t slots, history, logits, ranked, work, shared, own, own_each, cache, end;
+    size_t slots, history, hidden, logits, ranked, work, shared, own, own_each, cache, end;
 } state_plan;
 
 /* Reserves count * each bytes at *end and answers their offset; *end sticks at SIZE_MAX. */
@@ -48,6 +48,7 @@ static int state_layout(const bn_model *m, int threads, state_plan *p)
     (void)state_take(&end, 1, sizeof(bn_state));
     p->slots = state_take(&end, n, sizeof(bn_slot));
     p->history = state_take(&end, context, sizeof(int32_t));
+    p->hidden = state_take(&end, m->hidden_bytes, 1);
     p->logits = state_take(&end, vocab, sizeof(float));
     p->ranked = state_take(&end, vocab, sizeof(bn_ranked));
     p->work = state_take(&end, context, BN_WORK_IDS * sizeof(int32_t));
@@ -73,6 +74,7 @@ static void state_calls(const bn_state *s, unsigned char *base, const state_plan
                                  .shared = base + p->shared,
                                  .own = base + p->own + (size_t)i * p->own_each,
                                  .cache = base + p->cache,
+                                 .hidden = (float *)(void *)(base + p->hidden),
                                  .thread = i,
                                  .nthread = threads,
                                  .team = (bn_team *)&s->team};
@@ -97,8 +99,10 @@ bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *bloc
     s->position = 0;
     s->context = info->context;
     s->vocab = info->vocab;
-    s->logits_at = -1;
+    s->hidden_at = -1;
+    s->known = 0;
     s->history = (int32_t *)(void *)(base + p.history);
+    s->hidden = (float *)(void *)(base + p.hidden);
     s->logits = (float *)(void *)(base + p.logits);
     s->ranked = (bn_ranked *)(void *)(base + p.ranked);
     s->work = (int32_t *)(void *)(base + p.work);
@@ -144,8 +148,7 @@ static bn_status state_check(bn_state *s, const int32_t *tokens, int n)
     return BN_OK;
 }
 
-/* One pass over history[position .. position + n), already written there. */
-static void state_pass(bn_state *s, bn_forward forward, int n, float *logits)
+static void state_run(bn_state *s, bn_forward forward, int n, float *logits, int best)
 {
     for (int i = 0; i < s->team.nthread; i++) {
         bn_call *c = &s->team.slot[i].call;
@@ -153,9 +156,27 @@ static void state_pass(bn_state *s, bn_forward forward, int n, float *logits)
         c->logits = logits;
         c->ntok = n;
         c->pos = s->position;
+        c->best = best;
     }
     bn_team_run(&s->team, forward);
+}
+
+/* One pass over history[position .. position + n), already written there. */
+static void state_pass(bn_state *s, bn_forward forward, int n, float *logits)
+{
+    state_run(s, forward, n, logits, 0);
     s->position += n;
+}
+
+void bn_state_head(bn_state *s, int best)
+{
+    const bn_code *code = s->w->code;
+    if (!code->best || best > BN_BEST || best > s->vocab)
+        best = s->vocab;
+    if (s->known >= best)
+        return;
+    state_run(s, best < s->vocab ? code->best : code->head, 1, s->logits, best);
+    s->known = best;
 }
 
 static int state_chunk(const bn_state *s, int left)
@@ -166,19 +187,22 @@ static int state_chunk(const bn_state *s, int left)
 
 bn_status bn_eval(bn_state *s, const int32_t *tokens, int n, const float **logits)
 {
-    const bn_model *m = s->model;
+    const bn_code *code = s->w->code;
     bn_status status = state_check(s, tokens, n);
     if (status != BN_OK)
         return status;
     memmove(s->history + s->position, tokens, (size_t)n * sizeof *tokens);
     while (n > 0) {
         int chunk = state_chunk(s, n);
-        state_pass(s, chunk == 1 ? m->decode : m->prefill, chunk, s->logits);
+        state_pass(s, chunk == 1 ? code->decode : code->prefill, chunk, NULL);
         n -= chunk;
     }
-    s->logits_at = s->position;
-    if (logits)
+    s->hidden_at = s->position;
+    s->known = 0;
+    if (logits) {
+        bn_state_head(s, s->vocab);
         *logits = s->logits;
+    }
     return BN_OK;
 }
 
@@ -187,14 +211,14 @@ bn_status bn_score(bn_state *s, const int32_t *tokens, int n, float *logits)
     bn_status status = state_check(s, tokens, n);
     if (status != BN_OK)
         return status;
-    if (!logits || !s->model->score)
+    if (!logits || !s->w->code->score)
         return bn_fail(s->message, BN_ARGUMENT,
                        logits ? "this model was compiled without its score function"
                               : "bn_score needs a buffer for the logits");
     memmove(s->history + s->position, tokens, (size_t)n * sizeof *tokens);
     while (n > 0) {
         int chunk = state_chunk(s, n);
-        state_pass(s, s->model->score, chunk, logits);
+        state_pass(s, s->w->code->score, chunk, logits);
         logits += (size_t)chunk * (size_t)s->vocab;
         n -= chunk;
     }

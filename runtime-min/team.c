@@ -81,6 +81,11 @@ static void team_publish(bn_team *t, atomic_uint *counter, unsigned value)
     pthread_mutex_unlock(&t->lock);
 }
 
+int bn_take(const bn_call *c, int slot)
+{
+    return atomic_fetch_add_explicit(&c->team->claim[slot], 1, memory_order_relaxed);
+}
+
 void bn_barrier(const bn_call *c)
 {
     bn_team *t = c->team;
@@ -96,6 +101,8 @@ void bn_barrier(const bn_call *c)
         return;
     }
     atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
+    for (int i = 0; i < BN_CLAIMS; i++)
+        atomic_store_explicit(&t->claim[i], 0, memory_order_relaxed);
     team_publish(t, &t->generation, generation + 1);
 }
 
@@ -174,6 +181,8 @@ bn_status bn_team_start(bn_team *t, bn_slot *slot, int nthread)
     atomic_init(&t->arrived, 0);
     atomic_init(&t->generation, 0);
     atomic_init(&t->sleepers, 0);
+    for (int i = 0; i < BN_CLAIMS; i++)
+        atomic_init(&t->claim[i], 0);
     t->work = NULL;
     t->slot = slot;
     t->nthread = nthread;

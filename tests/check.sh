@@ -50,17 +50,20 @@ if [ $failed != 0 ]; then
     exit 1
 fi
 step "floor rule" sh tests/floors.sh
-units="runtime cli tokenizer tokenizer_golden kernels t3 prefill session formats gguf ir models"
+units="runtime deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head"
 step "build of unit tests" $make -s -j"$jobs" $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
 for u in $units; do
     step "unit: $u (ASan, UBSan)" env $run_env build/san/test_$u
 done
 step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
 step "generated C" env $run_env sh tests/run_generated.sh build/bnc
+step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
+step "kernels: other machines" sh tests/kernels/run.sh build/bnc
 step "docs" sh tests/docs.sh
 if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
     step "build of models" $make -s -j"$jobs" SHARED="$shared" golden-build
     step "golden: logits, tokens, NLL" $make -s SHARED="$shared" golden-run
+    step "best words against all logits" $make -s SHARED="$shared" best-run
 else
     skip "golden" "no models and goldens in $shared"
 fi

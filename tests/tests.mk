@@ -28,41 +28,52 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime cli tokenizer tokenizer_golden kernels t3 prefill session formats gguf ir models
+UNITS := runtime deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head
 $S/test_runtime: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+$S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
-$S/test_t3: $(S_IR)
+$S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
+$S/test_formats: $S/ir/encode.o
 $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
 $S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS)
-	$(CC) $(SAN) $^ -lxxhash -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lxxhash -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
 GOLDEN_MODELS := tales-27m-i2_s tales-27m-tq1_0 tales-27m-tq2_0 tales-27m-f16 tales-4m-i2_s tales-4m-f16 \
     synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s \
     synth-odd-bitnet-i2_s synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s
-GOLDEN_SO := $(foreach m,$(GOLDEN_MODELS),$(B)/models/$m.x86-64.so $(B)/models/$m.x86-64-v3.so)
+# Their caches hold f32, for the tightest bounds; these hold what users get, or may ask for:
+GOLDEN_KV := tales-27m-i2_s.kv-f16 tales-4m-i2_s.kv-f16 synth-odd-llama-i2_s.kv-f16 \
+    tales-27m-i2_s.kv-int8 tales-4m-i2_s.kv-int8
+GOLDEN_SO := $(foreach m,$(GOLDEN_MODELS) $(GOLDEN_KV),$(foreach t,x86-64 x86-64-v3,$(B)/models/$m.$t.so))
 
-$(B)/models/%.x86-64.so: $(SHARED)/models/%.gguf $(B)/bnc
-	@mkdir -p $(@D)
-	$(B)/bnc $< --emit=so --name=m --target=x86-64 --quiet -o $@
-$(B)/models/%.x86-64-v3.so: $(SHARED)/models/%.gguf $(B)/bnc
-	@mkdir -p $(@D)
-	$(B)/bnc $< --emit=so --name=m --target=x86-64-v3 --quiet -o $@
+define golden
+$(B)/models/%$1.$2.so: $(SHARED)/models/%.gguf $(B)/bnc
+	@mkdir -p $$(@D)
+	$(B)/bnc $$< --emit=so --name=m --target=$2 --kv=$(or $(1:.kv-%=%),f32) --quiet -o $$@
+endef
+$(foreach t,x86-64 x86-64-v3,$(foreach k,.kv-f16 .kv-int8,$(eval $(call golden,$k,$t)))$(eval $(call golden,,$t)))
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
+
+# Positions and the library: 10,000 in all, most where a position takes least.
+BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
+    1000 $(B)/models/tales-4m-f16.x86-64.so
+$(B)/test_best: tests/e2e/test_best.c
+	$(CC) -std=gnu11 -O2 -g $(WARN) -pthread -Iruntime-min $< -ldl -lm -o $@
 
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
 FUZZERS := gguf tir tokenizer
-FUZZ_CC := clang -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c
@@ -74,10 +85,12 @@ $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compil
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 
-.PHONY: golden-build golden-run fuzz-build
-golden-build: $(GOLDEN_SO) $(B)/test_golden
+.PHONY: golden-build golden-run best-run fuzz-build
+golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
 golden-run: golden-build
 	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
+best-run: golden-build
+	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 
 check:

@@ -25,6 +25,13 @@ want libcmocka-dev /usr/include/cmocka.h
 want libjansson-dev /usr/include/jansson.h
 want unicode-data /usr/share/unicode/UnicodeData.txt
 want libclang-rt-14-dev '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
+want qemu-user '/usr/bin/qemu-aarch64*'
+want gcc-aarch64-linux-gnu /usr/bin/aarch64-linux-gnu-gcc
+want libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h
+want nodejs '/usr/bin/node' '/usr/local/bin/node'
+want lld '/usr/bin/wasm-ld*'
+want wasi-libc /usr/include/wasm32-wasi/stdio.h
+want libclang-rt-14-dev-wasm32 '/usr/lib/llvm-*/lib/clang/*/lib/wasi/libclang_rt.builtins-wasm32.a'
 [ -z "$need" ] && exit 0
 echo "installing:$need"
 if ! command -v apt-get >/dev/null 2>&1; then

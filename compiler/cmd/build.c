@@ -136,13 +136,20 @@ static void build_library(Session *s, const Build *b, const char *object, const 
 
 void file_copy(Session *s, const char *from, const char *to)
 {
-    size_t size;
+    enum { PART = 1 << 20 };
     struct stat st;
-    Out bytes = {.s = s};
-    char *data = file_read(s, from, &size);
-    put_bytes(&bytes, data, size);
-    file_save(s, to, &bytes);
-    out_free(&bytes);
+    char *part = alloc(s, PART);
+    OutFile *out = file_create(s, to);
+    FILE *in = fopen(from, "rb");
+    if (!in)
+        fail(s, loc_file(s, from), "cannot open it: %s", strerror(errno));
+    for (size_t n; (n = fread(part, 1, PART, in)) > 0;)
+        file_write(out, part, n);
+    bool whole = !ferror(in);
+    fclose(in);
+    if (!whole)
+        fail(s, loc_file(s, from), "cannot read it: %s", strerror(errno));
+    file_commit(out);
     if (stat(from, &st) == 0)
         (void)chmod(to, st.st_mode & 0777);
 }

@@ -48,7 +48,10 @@ void file_copy(Session *s, const char *from, const char *to); /* with its permis
 void build_output(Session *s, const Build *b, const char *kind);
 
 int cmd_run(Session *s, int argc, char **argv);
+int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_synth(Session *s, int argc, char **argv);
+void synth_help(FILE *to);
 
 #endif

@@ -27,18 +27,21 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch};
+        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
         return bind_model(s, o->input, &bind);
     }
-    if (o->context || o->batch || o->arch || o->i2s_layout)
+    if (o->context || o->batch || o->kv || o->arch || o->i2s_layout)
         fail(s, loc_file(s, o->input),
-             "--ctx, --batch, --arch and --i2s-layout belong to a model file; this text is already "
-             "bound");
+             "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
+             "already bound");
     return tir_read(s, o->input);
 }
 
 void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
 {
+    if (o->tune)
+        m->tuning = tuning_read(m->s, o->tune);
+    m->head = o->head;
     PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
@@ -59,14 +62,8 @@ static const char *c_prefix(Session *s, const Options *o)
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
         return o->name;
     }
-    Out text = {.s = s};
-    for (const char *c = file_name(without_extension(s, o->output)); *c; c++)
-        put(&text, "%c", isalnum((unsigned char)*c) ? *c : '_');
-    const char *prefix = text.len && isalpha((unsigned char)*text.text)
-                             ? name(s, text.text)
-                             : format(s, "m_%s", text.len ? text.text : "");
-    out_free(&text);
-    return prefix;
+    const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
+    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
@@ -94,8 +91,9 @@ typedef struct Files {
     const char *source, *header, *bnw;
 } Files;
 
-static void write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit,
-                        const Files *at)
+/* Answers the .bnw, written, for the caller to commit; NULL where the weights are in the C. */
+static OutFile *write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit,
+                            const Files *at)
 {
     EmitOptions o = *emit;
     Out source = {.s = s}, header = {.s = s};
@@ -106,18 +104,18 @@ static void write_files(Session *s, Module *m, const Target *target, const EmitO
         file_commit(bnw);
         o.bnw = (const uint8_t *)file_read(s, at->bnw, &size);
         remove(at->bnw);
+        bnw = NULL;
     }
     emit_c(m, target, &o, &source);
     emit_header(m, &o, &header);
     OutFile *c = file_create(s, at->source), *h = file_create(s, at->header);
     file_write(c, source.text, source.len);
     file_write(h, header.text, header.len);
-    if (o.weights != WEIGHTS_C)
-        file_commit(bnw);
     file_commit(c);
     file_commit(h);
     out_free(&source);
     out_free(&header);
+    return bnw;
 }
 
 static void emit_source(Session *s, Module *m, const Target *target, const Options *o,
@@ -128,12 +126,15 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
     emit->header = file_name(at.header);
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
-    write_files(s, m, target, emit, &at);
+    OutFile *weights = write_files(s, m, target, emit, &at);
+    if (weights)
+        file_commit(weights);
     note(s, "wrote %s, %s%s%s", at.source, at.header, emit->weights == WEIGHTS_C ? "" : ", ",
          emit->weights == WEIGHTS_C ? "" : at.bnw);
 }
 
-/* Everything is made in a temporary folder first: a failing C compiler leaves nothing behind. */
+/* Everything is made in a temporary folder first, or committed last: a failing C compiler leaves
+ * nothing behind. */
 static void emit_built(Session *s, Module *m, const Target *target, const Options *o,
                        EmitOptions *emit, const char *kind)
 {
@@ -142,16 +143,18 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     const char *header = format(s, "%s.h", stem),
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
-                format(s, "%s/model.bnw", dir)};
+                beside ? bnw : format(s, "%s/model.bnw", dir)};
     emit->amalgamate = program || !strcmp(kind, "so");
     emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
-    write_files(s, m, target, emit, &at);
+    OutFile *weights = write_files(s, m, target, emit, &at);
+    if (weights && !beside) /* for the assembler to read */
+        file_commit(weights);
     Build b = {m, target, dir, at.source, format(s, "%s/result", dir)};
     build_output(s, &b, kind);
     if (beside)
-        file_copy(s, at.bnw, bnw);
+        file_commit(weights);
     if (!program)
         file_copy(s, at.header, header);
     file_copy(s, b.output, o->output);

@@ -90,6 +90,8 @@ int cmd_run(Session *s, int argc, char **argv)
     key = hash_file(s, "/proc/self/exe", key, false);
     if (o.arch)
         key = hash_file(s, o.arch, key, true);
+    if (o.tune)
+        key = hash_file(s, o.tune, key, true);
     const char *dir = cache_dir(s);
     o.output = format(s, "%s/%016" PRIx64, dir, key);
     o.emit = "exe";

@@ -66,12 +66,6 @@ static void use(Chunks *c, const char *name, int len)
     die("kernel chunk %.*s is in no file", len, name);
 }
 
-static void use_kernel(Op *op, void *arg)
-{
-    if (op->kernel)
-        use(arg, op->kernel->symbol, (int)strlen(op->kernel->symbol));
-}
-
 static bool file_used(const Chunks *c, int file)
 {
     for (int i = 0; i < c->n; i++)
@@ -98,16 +92,16 @@ static void put_headers(const Chunks *c, Out *out)
     put(out, "\n");
 }
 
-void emit_kernels(const Module *m, Out *out)
+void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out)
 {
-    Chunks c = {.s = m->s};
+    Chunks c = {.s = s};
     for (int i = 0; i < NFILE; i++) {
         size_t size;
         const char *text = embedded_file(files[i].path, &size);
         cut(&c, i, text, size);
     }
-    for (const Func *f = m->funcs; f; f = f->next)
-        walk(f->body, use_kernel, &c);
+    for (int i = 0; i < n; i++)
+        use(&c, kernel[i]->symbol, (int)strlen(kernel[i]->symbol));
     put_headers(&c, out);
     for (int file = 0; file < NFILE; file++) {
         if (!file_used(&c, file))

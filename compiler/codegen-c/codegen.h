@@ -26,9 +26,9 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out);
 
 void emit_runtime(Out *out); /* the runtime and its command line as one C file */
 
-/* chunks.c: the kernels a model uses, with what they need, in the order of their files, and the
- * headers that these ask for. */
-void emit_kernels(const Module *m, Out *out);
+/* chunks.c: n kernels, each once, with what they need, in the order of their files, and the headers
+ * that these ask for. */
+void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out);
 
 /* emit.c: what stands between the two is compiled for instruction sets beyond the baseline. */
 void emit_isa(uint32_t isa, Out *out);

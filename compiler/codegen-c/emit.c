@@ -24,6 +24,11 @@ typedef struct Emit {
     const char **function; /* of f's layers ops, in order */
 } Emit;
 
+static uint32_t target_isa(const Emit *e, const Func *f)
+{
+    return f->target ? f->target->isa : e->target->isa;
+}
+
 /* ---- names ---- */
 
 static void put_upper(Out *o, const char *prefix, const char *text)
@@ -49,7 +54,11 @@ static void put_value(Out *o, const Value *v)
 
 static const char *c_type(const Type *t)
 {
-    return t->fmt == FMT_I8 ? "int8_t" : t->fmt == FMT_I32 ? "int32_t" : "float";
+    return t->fmt == FMT_I8    ? "int8_t"
+           : t->fmt == FMT_I32 ? "int32_t"
+           : t->fmt == FMT_F16 ? "uint16_t"
+           : t->fmt == FMT_KV8 ? "uint8_t"
+                               : "float";
 }
 
 /* Text inside a comment: nothing in it may end the comment or the line. */
@@ -121,10 +130,18 @@ static bool repeats(const Op *op)
     return own;
 }
 
+/* Whether its rows are dealt out piece by piece. */
+static bool dealt(const Op *op)
+{
+    return attr_find(op, "claim") != NULL;
+}
+
 static void put_value_arg(Emit *e, const Value *v)
 {
     if (v->room == ROOM_ARG)
         put(e->out, "c->tokens");
+    else if (v->room == ROOM_HIDDEN && !v->def)
+        put(e->out, "c->hidden");
     else
         put_value(e->out, v);
 }
@@ -134,7 +151,11 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
     if (!strncmp(word, "pos", (size_t)len) && len == 3) {
         put(e->out, "c->pos");
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
-        put(e->out, repeats(op) ? "0, 1" : "from, to");
+        put(e->out, repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
+    } else if (!strncmp(word, "best", (size_t)len) && len == 4) {
+        put(e->out, "c->best");
+    } else if (!strncmp(word, "first", (size_t)len) && len == 5) {
+        put(e->out, dealt(op) ? "r.turn == 1" : "1");
     } else if (*word == 'T') {
         put(e->out, "%s", tokens_of(op));
     } else if (*word == '-') {
@@ -160,11 +181,21 @@ static void put_result(Emit *e, const Value *v)
     indent(e);
     put(e->out, "%s *const ", type);
     put_value(e->out, v);
-    if (v->room == ROOM_LOGITS)
-        put(e->out, " = c->logits;\n");
+    if (v->room == ROOM_LOGITS || v->room == ROOM_HIDDEN)
+        put(e->out, " = c->%s;\n", v->room == ROOM_LOGITS ? "logits" : "hidden");
     else
         put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type,
             v->room == ROOM_OWN ? "own" : "shared", v->slot);
+}
+
+/* Units of rows that are worth fetching one by one: some microseconds of work. */
+static int64_t least_units(const Op *op)
+{
+    int64_t unit = op->kernel->mr, least = 1 << 15;
+    for (int i = 0; i < op->nin; i++)
+        if (op->in[i]->weight)
+            unit = op->kernel->mr * op->in[i]->type->dim[1].n;
+    return unit < least ? least / unit : 1;
 }
 
 static void put_share(Emit *e, const Op *op)
@@ -173,6 +204,13 @@ static void put_share(Emit *e, const Op *op)
     if (repeats(op))
         return;
     indent(e);
+    if (dealt(op)) {
+        put(e->out,
+            "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
+            ", &r);)\n    ",
+            attr_int(op, "claim", 0), units.n, least_units(op));
+        return;
+    }
     put(e->out, "bn_share(c, ");
     if (units.sym)
         put(e->out, "c->ntok");
@@ -205,6 +243,8 @@ static void put_call(Emit *e, const Op *op)
         put(e->out, w == op_info[op->code].args ? "" : ", ");
         put_arg(e, op, w, (int)(end - w));
     }
+    if (op->kernel->work)
+        put(e->out, ", c->own + %" PRId64, attr_int(op, "work", 0));
     put(e->out, ");\n");
 }
 
@@ -263,7 +303,7 @@ static void put_ops(Emit *e, const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !repeats(op))
+        if (op->kernel && !repeats(op) && !dealt(op))
             return true;
     return false;
 }
@@ -391,20 +431,33 @@ static void put_head(Emit *e)
 }
 
 /* Bits that every compiler for that architecture has on are named, but not asked for. */
-#define BASELINE 0u
+#define BASELINE ((uint32_t)BN_ISA_NEON)
+#define AARCH64 (BN_ISA_DOTPROD | BN_ISA_I8MM)
+
+/* For AArch64, gcc adds "+name" to what the command line gives; it has the intrinsics from Armv8.2
+ * on, which is asked for where the command line says less: "arch" would lose what it says more. */
+static void put_gcc_isa(Out *o, uint32_t isa)
+{
+    if (!(isa & AARCH64)) {
+        put_isa_names(o, isa, "#pragma GCC target(\"", ",");
+        put(o, "\")\n");
+        return;
+    }
+    put_isa_names(o, isa, "#ifdef __ARM_FEATURE_DOTPROD\n#pragma GCC target(\"+", "+");
+    put_isa_names(o, isa, "\")\n#else\n#pragma GCC target(\"arch=armv8.2-a+", "+");
+    put(o, "\")\n#endif\n");
+}
 
 void emit_isa(uint32_t isa, Out *o)
 {
-    Out list = {.s = o->s};
-    if (!(isa & ~BASELINE))
+    isa &= ~BASELINE;
+    if (!isa)
         return;
-    put_isa_names(&list, isa & ~BASELINE, "", ",");
-    put(o,
-        "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
-        "apply_to = function)\n"
-        "#elif defined(__GNUC__)\n#pragma GCC push_options\n#pragma GCC target(\"%s\")\n#endif\n\n",
-        list.text, list.text);
-    out_free(&list);
+    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(");
+    put_isa_names(o, isa, "\"", ",");
+    put(o, "\"))), apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
+    put_gcc_isa(o, isa);
+    put(o, "#endif\n\n");
 }
 
 void emit_isa_end(uint32_t isa, Out *o)
@@ -423,8 +476,9 @@ static void put_weights(Emit *e)
         type_print(w->type, &type);
         put_upper(o, "#define W_", w->name);
         put(o, w->count || w->is_state ? "(i) " : " ");
-        put(o, w->is_state ? "(float *)(c->cache + " : "(c->weights + ");
-        put(o, "%" PRId64, w->at);
+        if (w->is_state)
+            put(o, "(%s *)", c_type(w->type));
+        put(o, "(c->%s + %" PRId64, w->is_state ? "cache" : "weights", w->at);
         if (w->count && w->first)
             put(o, " + (size_t)((i) - %d) * %" PRId64, w->first, w->stride);
         else if (w->count)
@@ -494,19 +548,50 @@ static int64_t layer_count(const Module *m)
     return n;
 }
 
+/* The functions of each part, in the order of bn_code; a module has them part by part. */
+static void put_code(Emit *e)
+{
+    put(e->out, "/* What a processor must have, and the functions for it; bn_open takes the last "
+                "that fits. */\nstatic const bn_code code[] = {\n");
+    for (const Func *f = e->m->funcs; f;) {
+        const Target *part = f->target;
+        const Func *of[FORM_COUNT] = {NULL};
+        put(e->out, "    {%u", target_isa(e, f));
+        for (; f && f->target == part; f = f->next)
+            of[f->form] = f;
+        for (Form form = FORM_DECODE; form < FORM_COUNT; form++)
+            put(e->out, ", %s", of[form] ? of[form]->name : "NULL");
+        put(e->out, "},%s%s%s\n", part ? " /* " : "", part ? part->name : "", part ? " */" : "");
+    }
+    put(e->out, "};\n\n");
+}
+
+/* What the functions of this form give; check_shape has seen that there are such, all alike. */
+static const Type *result_of(const Module *m, Form form)
+{
+    const Func *f = m->funcs;
+    while (f && f->form != form)
+        f = f->next;
+    return f ? f->body->last->in[0]->type : NULL;
+}
+
+static int64_t hidden_bytes(const Module *m)
+{
+    return value_bytes(m, result_of(m, FORM_DECODE));
+}
+
 static void put_descriptor(Emit *e)
 {
     const Module *m = e->m;
     Out *o = e->out;
-    const Type *logits = m->funcs->body->last->in[0]->type;
+    const Type *logits = result_of(m, FORM_SCORE);
     const Op *first = m->funcs->body->first;
     bn_vocab v = {.bos = -1, .eos = -1, .eot = -1};
     if (m->vocab_tables)
         memcpy(&v, m->vocab_tables, sizeof v);
     put(o,
-        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI, %u, /* "
-        "instruction sets */\n    {",
-        e->o->prefix, e->o->prefix, e->target->isa);
+        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI,\n    {",
+        e->o->prefix, e->o->prefix);
     put_c_string(o, m->title);
     put(o, ", ");
     put_c_string(o, m->arch[0]);
@@ -524,9 +609,10 @@ static void put_descriptor(Emit *e)
         "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
         m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
     put(o,
-        "    %" PRId64 "u, %" PRId64 "u, %" PRId64
-        "u, /* bytes: shared, own, cache */\n    decode, prefill, score,\n    ",
-        m->shared_bytes, m->own_bytes, m->cache_bytes);
+        "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, %" PRId64
+        "u, /* bytes: shared, own, cache, hidden */\n    code, %d,\n    ",
+        m->shared_bytes, m->own_bytes, m->cache_bytes, hidden_bytes(m),
+        e->target->npart ? e->target->npart : 1);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
         put_c_string(o, e->o->bnw_name);
@@ -540,7 +626,9 @@ static void put_descriptor(Emit *e)
 static void put_runtime(Out *o, const char *path)
 {
     size_t size;
-    const char *text = embedded_file(path, &size), *end = text + size;
+    const char *text = embedded_file(path, &size);
+    CHECK(text);
+    const char *end = text + size;
     put(o, "\n/* ==== %s ==== */\n", path);
     while (text < end) {
         size_t len = strcspn(text, "\n") + 1;
@@ -573,8 +661,18 @@ static void put_main(Emit *e)
 /* What the runtime relies on and a hand-written architecture could get wrong. */
 static void check_shape(const Module *m)
 {
+    const Type *logits = result_of(m, FORM_SCORE), *hidden = result_of(m, FORM_DECODE);
+    if (!logits || !hidden || !result_of(m, FORM_PREFILL) || !result_of(m, FORM_HEAD))
+        fail(m->s, (Loc){m->text, 0, 0},
+             "a program needs @decode, @prefill, @score and @head; run the pass specialize");
     for (Func *f = m->funcs; f; f = f->next) {
-        const Type *logits = f->body->last->in[0]->type;
+        const Type *y = f->body->last->in[0]->type;
+        bool cut = result_room(f) == ROOM_HIDDEN;
+        if (cut ? y != hidden
+                : y->dim[1].n != logits->dim[1].n ||
+                      (f->form != FORM_SCORE && f->body->arg[0]->type != hidden))
+            fail(m->s, f->body->last->loc, "@%s hands on or takes another type than the others",
+                 f->name);
         for (const Op *op = f->body->first; op; op = op->next)
             if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < logits->dim[1].n)
                 fail(m->s, op->loc,
@@ -586,9 +684,26 @@ static void check_shape(const Module *m)
     }
 }
 
+struct Used {
+    Session *s;
+    const Kernel **kernel;
+    int n;
+};
+
+static void note_kernel(Op *op, void *arg)
+{
+    struct Used *u = arg;
+    if (!op->kernel)
+        return;
+    u->kernel = grow(u->s, u->kernel, (size_t)u->n, sizeof *u->kernel);
+    u->kernel[u->n++] = op->kernel;
+}
+
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    struct Used used = {m->s, NULL, 0};
+    const Target *part = NULL;
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
@@ -597,12 +712,19 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     }
     put(out, "#include <math.h>\n#include <string.h>\n\n%s",
         o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
-    emit_kernels(m, out);
-    put_weights(&e);
-    emit_isa(target->isa, out);
     for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, note_kernel, &used);
+    emit_kernels(m->s, used.kernel, used.n, out);
+    put_weights(&e);
+    for (Func *f = m->funcs; f; f = f->next) {
+        if (f == m->funcs || f->target != part)
+            emit_isa(target_isa(&e, f), out);
+        part = f->target;
         put_function(&e, f);
-    emit_isa_end(target->isa, out);
+        if (!f->next || f->next->target != part)
+            emit_isa_end(target_isa(&e, f), out);
+    }
+    put_code(&e);
     put_embedded(&e);
     put_descriptor(&e);
     if (o->amalgamate)
@@ -611,7 +733,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
 
 void emit_header(const Module *m, const EmitOptions *o, Out *out)
 {
-    const Type *logits = m->funcs->body->last->in[0]->type;
+    const Type *logits = result_of(m, FORM_SCORE);
     Out name_of = {.s = m->s};
     put_upper(&name_of, "", o->prefix);
     const char *big = name(m->s, name_of.text);
@@ -634,6 +756,7 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
         "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
         ", %" PRId64 ", %" PRId64 ", %d)\n",
-        big, m->shared_bytes, m->own_bytes, m->cache_bytes, logits->dim[1].n, m->context);
+        big, m->shared_bytes + hidden_bytes(m), m->own_bytes, m->cache_bytes, logits->dim[1].n,
+        m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

@@ -12,27 +12,63 @@ static const Kernel kernels[] = {
 #undef KERNEL
 };
 
-#define ROWS kernels, (int)(sizeof kernels / sizeof *kernels)
-static const Target table[] = {
-#define TARGET(name, isa, cflags, what) {name, what, isa, cflags, ROWS},
+static const LayoutRule layouts[] = {
+#define LAYOUT(from, to, isa, megabytes) {FMT_##from, FMT_##to, isa, megabytes},
+#include "codegen-c/layouts.def"
+#undef LAYOUT
+};
+
+#define LENGTH(table) (int)(sizeof table / sizeof *table)
+#define ROWS kernels, LENGTH(kernels), layouts, LENGTH(layouts)
+static const struct Entry {
+    Target target;
+    const char *parts; /* NULL: a machine of its own */
+} table[] = {
+#define TARGET(name, isa, cflags, what) {{name, what, isa, cflags, ROWS, NULL, 0}, NULL},
+#define TARGETS(name, parts, cflags, what) {{name, what, 0, cflags, ROWS, NULL, 0}, parts},
 #include "codegen-c/targets.def"
 #undef TARGET
+#undef TARGETS
 };
 enum { NTARGET = sizeof table / sizeof *table };
 
-const Target *target_find(Session *s, const char *name)
+static const Target *named(const char *name, size_t len)
 {
     for (int i = 0; i < NTARGET; i++)
-        if (!strcmp(table[i].name, name))
-            return &table[i];
+        if (strlen(table[i].target.name) == len && !strncmp(table[i].target.name, name, len))
+            return &table[i].target;
+    return NULL;
+}
+
+static const Target *with_parts(Session *s, const struct Entry *e)
+{
+    Target *t = NEW(s, Target);
+    *t = e->target;
+    for (const char *at = e->parts; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
+        const Target *part = named(at, strcspn(at, " "));
+        CHECK(part);
+        t->part = grow(s, t->part, (size_t)t->npart, sizeof *t->part);
+        t->part[t->npart++] = part;
+        t->isa = part->isa;
+    }
+    return t;
+}
+
+const Target *target_find(Session *s, const char *name)
+{
+    const Target *t = named(name, strlen(name));
+    if (t) {
+        const struct Entry *e = (const struct Entry *)(const void *)t; /* its first member */
+        return e->parts ? with_parts(s, e) : t;
+    }
     if (strcmp(name, "native"))
         return NULL;
-    Target *t = NEW(s, Target);
-    *t = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS};
-    return t;
+    Target *native = NEW(s, Target);
+    *native = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS, NULL, 0};
+    return native;
 }
 
 const Target *target_at(int i)
 {
-    return i < NTARGET ? &table[i] : NULL;
+    return i < NTARGET ? &table[i].target : NULL;
 }

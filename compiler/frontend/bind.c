@@ -13,6 +13,7 @@ typedef struct Bind {
     Module *m;
     Gguf *g;
     const char *path, *arch;
+    Fmt kv; /* of states that are declared `any` */
     Loc file;
     bool *used; /* by tensor index */
 } Bind;
@@ -269,8 +270,11 @@ static void bind_weight(Bind *b, Weight *w)
         if (w->type->dim[i].sym)
             fail(b->s, w->loc, "@%s is as large as %s, which is no dimension of this graph",
                  w->name, w->type->dim[i].sym);
-    if (w->is_state)
+    if (w->is_state) {
+        Fmt fmt = w->type->fmt == FMT_ANY ? b->kv : w->type->fmt;
+        w->type = w->value.type = type_with(b->s, w->type, fmt);
         return;
+    }
     bool found = w->pattern && take_tensors(b, w);
     Weight *other = w->same_as ? weight_find(b->m, w->same_as) : NULL;
     if (found) {
@@ -444,6 +448,15 @@ static void open_file(Bind *b, const char *path, const char *i2s_layout)
     b->used = NEW_ARRAY(b->s, bool, gguf_tensor_count(b->g) + 1);
 }
 
+static Fmt cache_format(Session *s, const char *kv)
+{
+    if (!kv || !strcmp(kv, "f16"))
+        return FMT_F16;
+    if (strcmp(kv, "int8") && strcmp(kv, "f32"))
+        fail(s, (Loc){0}, "--kv is f16, int8 or f32, not '%s'", kv);
+    return strcmp(kv, "f32") ? FMT_KV8 : FMT_F32;
+}
+
 static void limit_context(Module *m, int wanted)
 {
     Symbol *c = symbol_find(m, name(m->s, "C"));
@@ -456,7 +469,7 @@ static void limit_context(Module *m, int wanted)
 
 Module *bind_model(Session *s, const char *path, const BindOptions *o)
 {
-    Bind b = {.s = s};
+    Bind b = {.s = s, .kv = cache_format(s, o->kv)};
     open_file(&b, path, o->i2s_layout);
     Module *m = b.m = find_architecture(&b, o->arch_path);
     if (m->facts & FACT_BOUND)

@@ -14,6 +14,7 @@ typedef struct BindOptions {
     const char *i2s_layout; /* x128 (NULL), arm64, row4 */
     int context;            /* --ctx=N; 0: the model's own, at most 4096 */
     int batch;              /* tokens in a prefill pass; 0: 64 */
+    const char *kv;         /* what states declared `any` hold: f16 (NULL), int8, f32 */
 } BindOptions;
 Module *bind_model(Session *s, const char *path, const BindOptions *options);
 /* Gives a module read from text the weights and tokenizer of the model file that it names (or of

@@ -79,11 +79,12 @@ Fmt tir_fmt(Parse *p, TirPlace at, const char *word)
 Room tir_room(Parse *p, TirPlace at, const char *word)
 {
     static const char *const rooms[] = {
-        [ROOM_SHARED] = "shared", [ROOM_OWN] = "own", [ROOM_LOGITS] = "logits"};
-    for (Room r = ROOM_SHARED; r <= ROOM_LOGITS; r++)
+        [ROOM_SHARED] = "shared", [ROOM_OWN] = "own", [ROOM_LOGITS] = "logits",
+        [ROOM_HIDDEN] = "hidden"};
+    for (Room r = ROOM_SHARED; r <= ROOM_HIDDEN; r++)
         if (!strcmp(rooms[r], word))
             return r;
-    err(p->s, tir_loc(p, at), "a value stands at shared N, own N or logits, not at '%s'", word);
+    err(p->s, tir_loc(p, at), "a value stands at shared N, own N, hidden or logits, not at '%s'", word);
     return ROOM_NONE;
 }
 
@@ -279,7 +280,7 @@ void tir_func_begin(Parse *p, TirPlace at, const char *name)
     p->func = func_add(p->m, name);
     if (p->func->form == FORM_FORWARD && strcmp(name, form_name[FORM_FORWARD]))
         err(p->s, tir_loc(p, at),
-            "a function is @forward or one of its forms @decode, @prefill, @score");
+            "a function is @forward or one of its forms @decode, @prefill, @score, @head, @best");
     p->block = p->func->body;
     p->bound = NULL;
     p->nbound = p->capbound = 0;
@@ -289,7 +290,7 @@ void tir_param(Parse *p, TirPlace at, const char *name, const Type *type)
 {
     Block *b = p->block;
     Value *v = value_new(p->s, name, type);
-    v->room = ROOM_ARG;
+    v->room = type->fmt == FMT_F32 ? ROOM_HIDDEN : ROOM_ARG;
     b->arg = grow(p->s, b->arg, (size_t)b->narg, sizeof *b->arg);
     b->arg[b->narg++] = v;
     tir_bind_value(p, at, v);
@@ -298,10 +299,15 @@ void tir_param(Parse *p, TirPlace at, const char *name, const Type *type)
 void tir_func_end(Parse *p, TirPlace at)
 {
     Block *b = p->block;
-    bool params = b->narg == 2 && b->arg[0]->type->fmt == FMT_I32 && b->arg[0]->type->rank == 1 &&
-                  b->arg[1]->type->fmt == FMT_I32 && b->arg[1]->type->rank == 0;
-    if (!params)
+    const Type *first = b->arg[0]->type;
+    if (p->func->form == FORM_HEAD || p->func->form == FORM_BEST) {
+        if (b->narg != 1 || first->fmt != FMT_F32 || first->rank != 2 || first->dim[0].sym ||
+            first->dim[0].n != 1)
+            err(p->s, tir_loc(p, at), "@%s takes (%%y: f32<1 x D>)", p->func->name);
+    } else if (b->narg != 2 || first->fmt != FMT_I32 || first->rank != 1 ||
+               b->arg[1]->type->fmt != FMT_I32 || b->arg[1]->type->rank != 0) {
         err(p->s, tir_loc(p, at), "@%s takes (%%token: i32<T>, %%pos: i32)", p->func->name);
+    }
     if (!b->last || b->last->code != OP_RETURN)
         err(p->s, tir_loc(p, at), "@%s does not end with return", p->func->name);
 }
@@ -463,7 +469,7 @@ static void check_place(Op *op, void *arg)
         int64_t size = value_bytes(p->m, v->type),
                 room = v->room == ROOM_OWN ? p->m->own_bytes : p->m->shared_bytes;
         bool inside = v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size;
-        if (v->room == ROOM_NONE || (v->room != ROOM_LOGITS && !inside))
+        if (v->room == ROOM_NONE || (v->room < ROOM_LOGITS && !inside))
             err(p->s, op->loc,
                 "%%%s has no place in the scratch memory, and the facts call this module planned",
                 v->name);

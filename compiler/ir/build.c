@@ -101,6 +101,18 @@ void weights_keep_used(Module *m)
             *w = (*w)->next;
 }
 
+void weights_drop_unused(Module *m)
+{
+    for (Weight *w = m->weights; w; w = w->next)
+        w->used = false;
+    for (Func *f = m->funcs; f; f = f->next) {
+        func_number(f);
+        for (Weight *w = m->weights; w; w = w->next)
+            w->used |= w->value.nuse > 0;
+    }
+    weights_keep_used(m);
+}
+
 Func *func_find(const Module *m, const char *name)
 {
     for (Func *f = m->funcs; f; f = f->next)
@@ -115,8 +127,9 @@ Func *func_add(Module *m, const char *name)
     f->name = name;
     f->module = m;
     f->form = FORM_FORWARD;
-    for (Form form = FORM_FORWARD; form <= FORM_SCORE; form++)
-        if (!strcmp(name, form_name[form]))
+    for (Form form = FORM_FORWARD; form < FORM_COUNT; form++)
+        if (!strncmp(name, form_name[form], strlen(form_name[form])) &&
+            (!name[strlen(form_name[form])] || name[strlen(form_name[form])] == '_'))
             f->form = form;
     f->body = block_new(f, NULL);
     while (*end)
@@ -222,6 +235,13 @@ void attr_set_float(Op *op, const char *name, double f)
 void attr_set_word(Op *op, const char *name, const char *word)
 {
     attr_make(op, name, ATTR_WORD)->s = word;
+}
+
+void attr_drop(Op *op, const char *name)
+{
+    Attr *a = attr_find(op, name);
+    if (a)
+        memmove(a, a + 1, (size_t)(&op->attr[--op->nattr] - a) * sizeof *a);
 }
 
 int64_t attr_int(const Op *op, const char *name, int64_t absent)
@@ -393,14 +413,17 @@ const char *fresh_name(Func *f, const char *base)
     }
 }
 
+Room result_room(const Func *f)
+{
+    return f->form == FORM_DECODE || f->form == FORM_PREFILL ? ROOM_HIDDEN : ROOM_LOGITS;
+}
+
 Dim op_units(const Op *op)
 {
     const Value *first = op->nin ? op->in[0] : NULL;
-    if (op_info[op->code].split == SPLIT_GROUPS) {
-        for (int i = 0; i < op->nin; i++)
-            if (op->in[i]->weight && op->in[i]->weight->is_state)
-                return op->in[i]->type->dim[0];
-        return (Dim){attr_int(op, "groups", 1), NULL};
+    if (op_info[op->code].split == SPLIT_HEADS) {
+        const Attr *heads = attr_find(op, "heads");
+        return heads ? (Dim){heads->i, NULL} : op->in[op->nin - 1]->type->dim[0];
     }
     if (op_info[op->code].split == SPLIT_ROWS) {
         int64_t rows = op->out[0]->type->dim[1].n, mr = op->kernel ? op->kernel->mr : 1;

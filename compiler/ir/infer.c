@@ -3,6 +3,7 @@
  * after it. */
 #include <string.h>
 
+#include "bn_model.h"
 #include "ir/ir.h"
 
 #define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula)                       \
@@ -21,7 +22,8 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
-const char *const form_name[4] = {"forward", "decode", "prefill", "score"};
+const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill",
+                                           "score",   "head",   "best"};
 
 OpCode op_by_name(const char *name)
 {
@@ -64,7 +66,9 @@ static bool weight_is(const Op *op, int i, int rank)
 static bool is_state(const Op *op, int i)
 {
     const Weight *w = op->in[i]->weight;
-    return w && w->is_state && in(op, i)->rank == 3 && in(op, i)->fmt == FMT_F32;
+    Fmt f = in(op, i)->fmt;
+    return w && w->is_state && in(op, i)->rank == 3 &&
+           (f == FMT_ANY || f == FMT_F32 || f == FMT_F16 || f == FMT_KV8);
 }
 
 static bool codes(Fmt f)
@@ -93,7 +97,7 @@ static bool infer_none(Module *m, Op *op)
 
 static bool infer_result(Module *m, Op *op)
 {
-    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "logits f32<T x V>");
+    return value_is(op, 0, FMT_F32, 2) ? true : wrong(m, op, "f32<T x N>");
 }
 
 static bool infer_same0(Module *m, Op *op)
@@ -176,17 +180,26 @@ static bool mode_ok(Module *m, const Op *op)
 
 static bool infer_rope(Module *m, Op *op)
 {
-    const Attr *heads = attr_find(op, "heads"), *groups = attr_find(op, "groups");
+    const Attr *heads = attr_find(op, "heads");
     if (!value_is(op, 0, FMT_F32, 2) || !value_is(op, 1, FMT_F32, 2) ||
         !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]))
         return wrong(m, op, "f32<T x N> and a table f32<T x R>");
     Dim n = in(op, 0)->dim[1], r = in(op, 1)->dim[1];
-    if (!heads->ref && !groups->ref && !n.sym && !r.sym &&
-        (heads->i < 1 || groups->i < 1 || heads->i % groups->i || n.n % heads->i ||
-         n.n / heads->i < r.n))
-        return wrong(m, op, "heads that divide N, groups that divide heads, R within a head");
+    if (!heads->ref && !n.sym && !r.sym &&
+        (heads->i < 1 || n.n % heads->i || n.n / heads->i < r.n))
+        return wrong(m, op, "heads that divide N, R within a head");
     op->out[0]->type = in(op, 0);
     return mode_ok(m, op);
+}
+
+/* Kernels keep a head beside an int8 cache; 512 values also keep their sums within int32. */
+static bool head_fits(Module *m, const Op *op, const Type *state)
+{
+    if (state->fmt != FMT_KV8 || state->dim[2].sym || state->dim[2].n <= 512)
+        return true;
+    err(m->s, op->loc, "an int8 cache takes heads of at most 512 values, not %lld; use --kv=f16",
+        (long long)state->dim[2].n);
+    return false;
 }
 
 static bool infer_store(Module *m, Op *op)
@@ -194,12 +207,12 @@ static bool infer_store(Module *m, Op *op)
     int st = op->nin - 1;
     if (!value_is(op, 0, FMT_F32, 2) || !is_state(op, st) ||
         !product(in(op, 0)->dim[1], in(op, st)->dim[0], in(op, st)->dim[2]))
-        return wrong(m, op, "f32<T x G*E> and a state f32<G x C x E>");
+        return wrong(m, op, "f32<T x G*E> and a state<G x C x E>");
     if (op->code == OP_STORE)
-        return true;
+        return head_fits(m, op, in(op, st));
     if (!value_is(op, 1, FMT_F32, 2) || !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]))
-        return wrong(m, op, "f32<T x G*E>, a table f32<T x R> and a state f32<G x C x E>");
-    return mode_ok(m, op);
+        return wrong(m, op, "f32<T x G*E>, a table f32<T x R> and a state<G x C x E>");
+    return head_fits(m, op, in(op, st)) && mode_ok(m, op);
 }
 
 static bool infer_attn(Module *m, Op *op)
@@ -207,13 +220,13 @@ static bool infer_attn(Module *m, Op *op)
     const Attr *h = attr_find(op, "heads");
     if (!value_is(op, 0, FMT_F32, 2) || !is_state(op, 1) || !is_state(op, 2) ||
         in(op, 1) != in(op, 2))
-        return wrong(m, op, "queries f32<T x H*E> and two states f32<G x C x E>");
+        return wrong(m, op, "queries f32<T x H*E> and two equal states<G x C x E>");
     Dim heads = h->ref ? dim_free(h->ref) : (Dim){h->i, NULL}, g = in(op, 1)->dim[0];
     if (!product(in(op, 0)->dim[1], heads, in(op, 1)->dim[2]) ||
         (!heads.sym && !g.sym && (heads.n < 1 || heads.n % g.n)))
         return wrong(m, op, "queries of heads * E values, and groups that divide heads");
     op->out[0]->type = in(op, 0);
-    return true;
+    return head_fits(m, op, in(op, 1));
 }
 
 static bool infer_last(Module *m, Op *op)
@@ -246,6 +259,8 @@ static bool infer_lut3(Module *m, Op *op)
     const Type *q = in(op, 0);
     if (!value_is(op, 0, FMT_I8, 2) || q->dim[0].sym || q->dim[0].n != 1 || q->dim[1].sym)
         return wrong(m, op, "i8<1 x K>, K a number");
+    if (lut3_width(q->dim[1].n) > INT32_MAX)
+        return wrong(m, op, "activations whose tables have less than 2^31 bytes");
     return give(m, op, 0, FMT_I8, 2, q->dim[0], (Dim){lut3_width(q->dim[1].n), NULL});
 }
 
@@ -287,6 +302,28 @@ static bool infer_glu(Module *m, Op *op)
            give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
 }
 
+static bool infer_qlin(Module *m, Op *op)
+{
+    if (!value_is(op, 0, FMT_I8, 2) || !value_is(op, 1, FMT_F32, 1) ||
+        !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]) || !weight_is(op, 2, 2) ||
+        fmt_info[in(op, 2)->fmt].kind != KIND_LOW ||
+        !dim_equal(in(op, 0)->dim[1], in(op, 2)->dim[1]))
+        return wrong(m, op, "i8<T x K>, f32<T> and a weight h8, h6 or h4<N x K>");
+    return give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
+}
+
+static bool infer_screen(Module *m, Op *op)
+{
+    const Type *x = in(op, 0), *w = in(op, 3);
+    bool one = value_is(op, 0, FMT_F32, 2) && !x->dim[0].sym && x->dim[0].n == 1;
+    if (!one || !value_is(op, 1, FMT_I8, 2) || !value_is(op, 2, FMT_F32, 1) ||
+        in(op, 1) != type_with(m->s, x, FMT_I8) || !dim_equal(in(op, 2)->dim[0], x->dim[0]) ||
+        !weight_is(op, 3, 2) || !weight_is(op, 4, 2) || fmt_info[w->fmt].kind != KIND_FLOAT ||
+        in(op, 4) != type_with(m->s, w, FMT_H6) || !dim_equal(w->dim[1], x->dim[1]))
+        return wrong(m, op, "f32<1 x K>, i8<1 x K>, f32<1>, a float weight<N x K> and its h6<N x K>");
+    return give(m, op, 0, FMT_F32, 2, x->dim[0], w->dim[0]);
+}
+
 /* The body is inferred by module_infer, between these results and its arguments. */
 static bool infer_layers(Module *m, Op *op)
 {
@@ -318,7 +355,7 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
     for (const char *a = attrs; *a; a += strcspn(a, ","), a += *a == ',')
         if (strcspn(a, ":") == len && !strncmp(a, want, len))
             return a[len + 1];
-    return !strncmp("kernel", want, len) && len == 6 ? 's' : 0;
+    return !strcmp(want, "kernel") ? 's' : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i' : 0;
 }
 
 static bool check_attrs(Module *m, Op *op)
@@ -340,6 +377,10 @@ static bool check_attrs(Module *m, Op *op)
         }
         if (kind == 'f' && a->kind == ATTR_INT)
             a->kind = ATTR_FLOAT;
+    }
+    if (attr_int(op, "claim", 0) < 0 || attr_int(op, "claim", 0) >= BN_CLAIMS) {
+        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_CLAIMS - 1);
+        return false;
     }
     for (const char *a = info->attrs; *a; a += strcspn(a, ","), a += *a == ',') {
         size_t len = strcspn(a, ":");

@@ -62,6 +62,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
 /* The user's mistakes: path:line:col: error: text, the source line and a caret. err goes on (a
@@ -81,6 +82,10 @@ _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_L
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(c) ((c) ? (void)0 : die("check failed: %s", #c))
 
+/* Runs fn(own, i, arg) for 0 <= i < n on all cores, in no order. fn has a session of its own for its
+ * memory, which lasts as long as the call; it reports through arg, for it may not fail. */
+void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg);
+
 /* ==== out.c: text and files being written ==== */
 
 typedef struct Out { /* a growing buffer */
@@ -99,7 +104,8 @@ void buffers_free(Session *s); /* session_end's part of that */
 typedef struct OutFile OutFile;
 OutFile *file_create(Session *s, const char *path);
 void file_write(OutFile *f, const void *bytes, size_t n);
-void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n);
+/* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
+uint8_t *file_map(OutFile *f, uint64_t size);
 void file_commit(OutFile *f);
 void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
 bool file_exists(const char *path);
@@ -120,7 +126,14 @@ typedef enum Fmt {
 #undef FMT
     FMT_COUNT
 } Fmt;
-typedef enum FmtKind { KIND_VALUE, KIND_FLOAT, KIND_TERNARY, KIND_LOGICAL, KIND_PACKED } FmtKind;
+typedef enum FmtKind {
+    KIND_VALUE,
+    KIND_FLOAT,
+    KIND_TERNARY,
+    KIND_LOGICAL,
+    KIND_PACKED,
+    KIND_LOW
+} FmtKind;
 typedef struct FmtInfo {
     const char *name;
     int elems, bytes, tail, gguf;
@@ -150,6 +163,14 @@ float tensor_scale(const Tensor *t, int64_t at);
 float f16_to_float(uint16_t h);
 uint16_t float_to_f16(float f); /* round to nearest even */
 
+/* ==== encode.c: the way back ==== */
+
+/* n codes -1, 0, +1, whole blocks, as I2_S, TQ1_0, TQ2_0 or F16; returns the bytes written. A
+ * scale that stands in blocks is rounded to f16. */
+size_t codes_encode(Fmt fmt, const int8_t *codes, int64_t n, float scale, uint8_t *out);
+/* What follows a tensor's last block: I2_S's scale. */
+size_t codes_tail(Fmt fmt, float scale, uint8_t *out);
+
 /* ==== build.c: the graph ==== */
 
 typedef struct Dim { /* a number, or the name of a free dimension: interned */
@@ -173,7 +194,7 @@ typedef enum OpCode {
 #undef OP
     OP_COUNT
 } OpCode;
-typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_GROUPS } Split;
+typedef enum Split { SPLIT_NONE, SPLIT_TOKENS, SPLIT_ROWS, SPLIT_HEADS } Split;
 enum { OPF_PURE = 1, OPF_EFFECT = 2, OPF_SAME0 = 4, OPF_SAME3 = 8 };
 
 typedef struct Op Op;
@@ -208,7 +229,14 @@ typedef struct Attr {
 } Attr;
 
 /* Where the plan puts a value. */
-typedef enum Room { ROOM_NONE, ROOM_SHARED, ROOM_OWN, ROOM_LOGITS, ROOM_ARG } Room;
+typedef enum Room {
+    ROOM_NONE,
+    ROOM_SHARED,
+    ROOM_OWN,
+    ROOM_LOGITS,
+    ROOM_HIDDEN, /* what @decode and @prefill hand to @head */
+    ROOM_ARG
+} Room;
 
 struct Value {
     const char *name;
@@ -241,11 +269,20 @@ struct Block {
     Func *func;
 };
 
-typedef enum Form { FORM_FORWARD, FORM_DECODE, FORM_PREFILL, FORM_SCORE } Form;
-extern const char *const form_name[4]; /* the name of a function says its form */
+typedef enum Form {
+    FORM_FORWARD,
+    FORM_DECODE,
+    FORM_PREFILL,
+    FORM_SCORE,
+    FORM_HEAD,
+    FORM_BEST,
+    FORM_COUNT
+} Form;
+extern const char *const form_name[FORM_COUNT]; /* the name of a function says its form */
 struct Func {
-    const char *name; /* without @ */
+    const char *name; /* without @: the form; of a part of a target also _ and the part's name */
     Form form;
+    const Target *target; /* the part it is for; NULL: the whole target */
     Module *module;
     Block *body;
     int nvalue;
@@ -269,6 +306,7 @@ struct Weight {
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
     int64_t stride;        /* bytes from one layer's tensor to the next */
+    Fmt layout;            /* what select chose for a logical format */
     int64_t scales;        /* byte offset of the scales within one packed tensor; 0: none */
     Value value;           /* the weight as an operand */
     Weight *next;
@@ -300,8 +338,8 @@ typedef struct Expect {
 } Expect;
 
 /* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
-#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(SELECTED, "selected")       \
-    F(PACKED, "packed") F(PLANNED, "planned")
+#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(HEAD, "head")               \
+    F(SELECTED, "selected") F(PACKED, "packed") F(PLANNED, "planned")
 enum {
 #define FACT_SHIFT(n, t) FACT_SHIFT_##n,
     FACTS(FACT_SHIFT)
@@ -329,6 +367,8 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
+    const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
@@ -343,6 +383,7 @@ bool dim_equal(Dim a, Dim b);
 Symbol *symbol_find(const Module *m, const char *name);
 Weight *weight_find(const Module *m, const char *name);
 Weight *weight_add(Module *m, const char *name, const Type *type);
+void weights_drop_unused(Module *m); /* unlists those that no op reads */
 void weights_keep_used(Module *m); /* unlists those whose `used` is false */
 Func *func_find(const Module *m, const char *name);
 Func *func_add(Module *m, const char *name);
@@ -356,6 +397,7 @@ Attr *attr_find(const Op *op, const char *name);
 void attr_set_int(Op *op, const char *name, int64_t i);
 void attr_set_float(Op *op, const char *name, double f);
 void attr_set_word(Op *op, const char *name, const char *word);
+void attr_drop(Op *op, const char *name);
 int64_t attr_int(const Op *op, const char *name, int64_t absent);
 double attr_float(const Op *op, const char *name, double absent);
 const char *attr_word(const Op *op, const char *name, const char *absent);
@@ -365,8 +407,10 @@ void replace_uses(Func *f, Value *old, Value *by);
 void func_number(Func *f); /* sets Value.id, Value.nuse, Func.nvalue, in order of definition */
 Func *func_clone(Func *f, const char *name);
 Op *layers_clone(Op *op); /* a copy before op, with names of its own */
-/* How many equal pieces of work threads share in an op: tokens, KV groups or blocks of rows. */
+/* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
+/* Where what a function returns stands. */
+Room result_room(const Func *f);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);
 
@@ -400,6 +444,14 @@ int64_t layout_blocks(Fmt fmt, int64_t rows);
 void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, int64_t from, int64_t to,
                  uint8_t *out);
 
+/* ==== low.c: copies of float matrices in few bits ==== */
+
+/* As their namesakes of layouts.c, for LOW formats. */
+int64_t low_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
+int64_t low_blocks(int64_t rows);
+void low_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out);
+enum { LOW_COLS = 1 << 17 }; /* the most columns that sums of int32 and the norms are sure of */
+
 /* ==== weights.c: weights in the form that kernels read ==== */
 
 /* Bytes of one tensor of this type in the .bnw, a multiple of 64, and where in it its scales
@@ -416,11 +468,13 @@ float ternary_scale(const Tensor *t);
 void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
-/* Writes the .bnw (header, weights, tokenizer tables); sets bnw_hash and vocab_hash. */
+/* Writes the .bnw (header, weights, tokenizer tables), on all cores; sets bnw_hash and vocab_hash. */
 void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
  * padded to 128. */
 int64_t value_bytes(const Module *m, const Type *t);
+/* Bytes of a thread's scratch that op's kernel asks for, a multiple of 64; 0: none. */
+int64_t kernel_work(const Module *m, const Op *op);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 
@@ -436,12 +490,31 @@ struct Kernel {
     int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
 };
+/* The format that a logical one is packed to: see codegen-c/layouts.def. */
+typedef struct LayoutRule {
+    Fmt from, to;
+    uint32_t isa;
+    int megabytes;
+} LayoutRule;
+/* A measured choice for weights of rows x cols: a kernel for `op` (and forms), or, with OP_COUNT, a
+ * layout. */
+typedef struct Tuning {
+    OpCode op;
+    unsigned forms;
+    int64_t rows, cols;
+    const char *choice;
+    struct Tuning *next;
+} Tuning;
 struct Target {
     const char *name, *what;
     uint32_t isa;
     const char *cflags;      /* for a driver that compiles the result itself */
     const Kernel *kernel;    /* oldest first, last match wins */
     int nkernel;
+    const LayoutRule *layout;/* the same */
+    int nlayout;
+    const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
+    int npart;
 };
 
 #endif

@@ -27,6 +27,7 @@
  * Kernels that negate a group's sum by inverting its two halves are 33 off (~h = -h - 1, and
  * 32 + 1 = 33): the last numbers put that right.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "ir/ir.h"
@@ -111,13 +112,15 @@ static int64_t t3r32_scales(int64_t rows, int64_t cols)
 /* One row of one tile; returns how many of its groups are negative. */
 static int t3_row(const int8_t *code, uint8_t *out)
 {
-    int negative = 0;
-    for (int g = 0; g < 8; g++, code += 3) {
-        int v = 9 * code[0] + 3 * code[1] + code[2], size = v < 0 ? -v : v;
-        out[g / 2 * 32] |= (uint8_t)(size << g % 2 * 4);
-        out[128] |= (uint8_t)((v < 0) << (7 - g));
-        negative += v < 0;
+    int signs = 0, negative = 0;
+    for (int j = 0; j < 4; j++, code += 6) {
+        int even = 9 * code[0] + 3 * code[1] + code[2];
+        int odd = 9 * code[3] + 3 * code[4] + code[5];
+        out[32 * j] = (uint8_t)(abs(even) | abs(odd) << 4);
+        signs = signs << 2 | (even < 0) << 1 | (odd < 0);
+        negative += (even < 0) + (odd < 0);
     }
+    out[128] = (uint8_t)signs;
     return negative;
 }
 

@@ -6,8 +6,10 @@
 #include "ir/ir.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,6 +203,7 @@ struct OutFile {
     const char *path, *temp; /* temp NULL: written in place */
     FILE *f;
     uint64_t size;
+    uint8_t *map, *memory; /* what file_map gave: one or neither */
 };
 
 _Noreturn static void file_fail(OutFile *f, const char *doing)
@@ -211,6 +214,9 @@ _Noreturn static void file_fail(OutFile *f, const char *doing)
 static void file_abandon(void *arg)
 {
     OutFile *f = arg;
+    if (f->map)
+        munmap(f->map, f->size);
+    f->map = NULL;
     if (f->f && f->f != stdout)
         fclose(f->f);
     if (f->temp)
@@ -266,20 +272,30 @@ void file_write(OutFile *f, const void *bytes, size_t n)
     f->size += n;
 }
 
-void file_rewrite(OutFile *f, uint64_t at, const void *bytes, size_t n)
+/* Room on the disk is taken before it is mapped: a full disk is a message here, and would be a
+ * signal later. What is no regular file gets its bytes from memory, at the end. */
+uint8_t *file_map(OutFile *f, uint64_t size)
 {
-    CHECK(at <= f->size && n <= f->size - at);
-    if (fseeko(f->f, (off_t)at, SEEK_SET) != 0)
-        file_fail(f, "go back in it to fill in sizes (write to a regular file)");
-    if (n && fwrite(bytes, 1, n, f->f) != n)
-        file_fail(f, "write it");
-    if (fseeko(f->f, (off_t)f->size, SEEK_SET) != 0)
-        file_fail(f, "write it");
+    CHECK(!f->size && size);
+    f->size = size;
+    if (!f->temp)
+        return f->memory = alloc(f->s, size);
+    if ((errno = posix_fallocate(fileno(f->f), 0, (off_t)size)) != 0)
+        file_fail(f, "make room for it");
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(f->f), 0);
+    if (map == MAP_FAILED)
+        file_fail(f, "map it");
+    return f->map = map;
 }
 
 void file_commit(OutFile *f)
 {
     FILE *stream = f->f;
+    if (f->memory && fwrite(f->memory, 1, f->size, stream) != f->size)
+        file_fail(f, "write it");
+    if (f->map && munmap(f->map, f->size) != 0)
+        file_fail(f, "write it");
+    f->map = NULL;
     if (fflush(stream) != 0 || ferror(stream))
         file_fail(f, "write it");
     f->f = NULL;

@@ -79,7 +79,7 @@ static void put_attr(Out *o, const Attr *a)
         put_word(o, a->s);
 }
 
-static const char *const room_name[] = {"", "shared", "own", "logits", "arg"};
+static const char *const room_name[] = {"", "shared", "own", "logits", "hidden", "arg"};
 
 static void put_place(Out *o, const Value *v)
 {

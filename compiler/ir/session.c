@@ -5,8 +5,12 @@
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ir/escape.h"
 
@@ -204,6 +208,14 @@ char *scratch_copy(Session *s, const char *text)
 {
     size_t n = strlen(text) + 1;
     return memcpy(alloc(s, n), text, n);
+}
+
+const char *c_name(Session *s, const char *text)
+{
+    char *copy = scratch_copy(s, text);
+    for (char *c = copy; *c; c++)
+        *c = isalnum((unsigned char)*c) ? *c : '_';
+    return name(s, copy);
 }
 
 /* ---- messages ---- */
@@ -410,4 +422,42 @@ bool session_try(Session *s, void (*fn)(void *arg), void *arg)
     }
     s->home = outer;
     return done;
+}
+
+/* ---- several cores ---- */
+
+enum { MOST_WORKERS = 64 };
+
+typedef struct Jobs {
+    int n;
+    atomic_int next;
+    void (*fn)(Session *own, int i, void *arg);
+    void *arg;
+} Jobs;
+
+static void *work(void *arg)
+{
+    Jobs *jobs = arg;
+    for (int i; (i = atomic_fetch_add(&jobs->next, 1)) < jobs->n;) {
+        Session own;
+        session_start(&own, NULL);
+        jobs->fn(&own, i, jobs->arg);
+        session_end(&own);
+    }
+    return NULL;
+}
+
+void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg)
+{
+    Jobs jobs = {.n = n, .fn = fn, .arg = arg};
+    pthread_t thread[MOST_WORKERS];
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int more = cores < n ? (int)cores - 1 : n - 1, started = 0;
+    atomic_init(&jobs.next, 0);
+    while (started < more && started < MOST_WORKERS &&
+           pthread_create(&thread[started], NULL, work, &jobs) == 0)
+        started++;
+    work(&jobs);
+    for (int i = 0; i < started; i++)
+        pthread_join(thread[i], NULL);
 }

@@ -12,6 +12,7 @@
 #include "ir/vocab.h"
 
 enum { LINE = 64, VALUE_COLS = 128, CHUNK = 1 << 14 };
+static const int64_t PIECE = 4 << 20;
 
 static int64_t round_up(int64_t n, int64_t to)
 {
@@ -31,9 +32,10 @@ static int64_t type_cols(const Type *t)
 int64_t packed_bytes(const Type *t, int64_t *scales)
 {
     int64_t rows = type_rows(t), cols = type_cols(t), at = 0;
-    int64_t bytes = fmt_info[t->fmt].kind == KIND_PACKED
-                        ? layout_bytes(t->fmt, rows, cols, &at)
-                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
+    FmtKind kind = fmt_info[t->fmt].kind;
+    int64_t bytes = kind == KIND_PACKED ? layout_bytes(t->fmt, rows, cols, &at)
+                    : kind == KIND_LOW  ? low_bytes(t->fmt, rows, cols, &at)
+                                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
     if (scales)
         *scales = at;
     return bytes;
@@ -111,17 +113,19 @@ void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_
     }
 }
 
-static void pack_floats(const Weight *w, int i, uint8_t *out)
+/* Elements [from, to), cut between blocks. */
+static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
 {
     const Tensor *t = w->tensor ? &w->tensor[i] : NULL;
-    int64_t n = type_rows(w->type) * type_cols(w->type);
+    const FmtInfo *info = &fmt_info[w->type->fmt];
     float part[CHUNK];
     if (t && t->fmt == w->type->fmt) {
-        memcpy(out, t->data, t->size);
+        int64_t at = from / info->elems * info->bytes;
+        memcpy(out + at, t->data + at, (size_t)((to - from) / info->elems * info->bytes));
         return;
     }
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
+    for (int64_t at = from; at < to; at += CHUNK) {
+        int64_t k = to - at < CHUNK ? to - at : CHUNK;
         if (t)
             tensor_floats(t, at, k, part);
         for (int64_t j = 0; j < k; j++) {
@@ -135,16 +139,31 @@ static void pack_floats(const Weight *w, int i, uint8_t *out)
     }
 }
 
+/* A tensor has parts that can be packed apart and in any order: blocks of rows, or values. */
+static int64_t pack_parts(const Weight *w)
+{
+    FmtKind kind = fmt_info[w->type->fmt].kind;
+    int64_t rows = type_rows(w->type);
+    return kind == KIND_PACKED ? layout_blocks(w->type->fmt, rows)
+           : kind == KIND_LOW  ? low_blocks(rows)
+                               : rows * type_cols(w->type);
+}
+
+/* Where all of the tensor's bytes are zeros before. */
+static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
+{
+    if (fmt_info[w->type->fmt].kind == KIND_PACKED)
+        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), from, to, out);
+    else if (fmt_info[w->type->fmt].kind == KIND_LOW)
+        low_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
+    else
+        pack_floats(w, i, from, to, out);
+}
+
 void weight_pack(Session *s, const Weight *w, int i, uint8_t *out)
 {
-    Fmt fmt = w->type->fmt;
     memset(out, 0, (size_t)packed_bytes(w->type, NULL));
-    if (fmt_info[fmt].kind != KIND_PACKED) {
-        pack_floats(w, i, out);
-        return;
-    }
-    const Tensor *t = &w->tensor[i];
-    layout_pack(s, t, fmt, ternary_scale(t), 0, layout_blocks(fmt, t->rows), out);
+    pack_part(s, w, i, 0, pack_parts(w), out);
 }
 
 /* ---- the .bnw (pictured in bn_model.h) ---- */
@@ -163,28 +182,61 @@ void weights_place(Module *m)
     m->weight_bytes = at + round_up(m->vocab_size, LINE);
 }
 
-void bnw_write(Module *m, OutFile *f)
+typedef struct Piece { /* of a tensor, some megabytes in the .bnw */
+    const Weight *w;
+    int layer;
+    int64_t from, to;
+} Piece;
+typedef struct Writing {
+    uint8_t *file;
+    int64_t size;
+    Piece *piece;
+    int npiece;
+    uint64_t *hash; /* of each PIECE bytes behind the header */
+} Writing;
+
+static void cut_pieces(Module *m, Writing *x)
 {
-    static const uint8_t zero[BN_BNW_BODY];
-    XXH64_state_t *hash = XXH64_createState();
-    CHECK(hash);
-    XXH64_reset(hash, 0);
-    file_write(f, zero, sizeof zero);
     for (const Weight *w = m->weights; w; w = w->next) {
         if (w->is_state)
             continue;
-        uint8_t *bytes = NEW_ARRAY(m->s, uint8_t, w->stride);
-        for (int i = 0; i < (w->count ? w->count : 1); i++) {
-            weight_pack(m->s, w, i, bytes);
-            XXH64_update(hash, bytes, (size_t)w->stride);
-            file_write(f, bytes, (size_t)w->stride);
-        }
+        int64_t parts = pack_parts(w), unit = parts > CHUNK ? CHUNK : 1;
+        int64_t each = PIECE * parts / (w->stride ? w->stride : 1) / unit * unit;
+        each = each ? each : parts;
+        for (int i = 0; i < (w->count ? w->count : 1); i++)
+            for (int64_t at = 0; at < parts; at += each) {
+                x->piece = grow(m->s, x->piece, (size_t)x->npiece, sizeof *x->piece);
+                x->piece[x->npiece++] = (Piece){w, i, at, at + each < parts ? at + each : parts};
+            }
     }
-    XXH64_update(hash, m->vocab_tables, (size_t)m->vocab_size);
-    m->bnw_hash = XXH64_digest(hash);
-    XXH64_freeState(hash);
-    file_write(f, m->vocab_tables, (size_t)m->vocab_size);
-    file_write(f, zero, (size_t)(round_up(m->vocab_size, LINE) - m->vocab_size));
+}
+
+static void write_piece(Session *own, int i, void *arg)
+{
+    const Writing *x = arg;
+    const Piece *p = &x->piece[i];
+    pack_part(own, p->w, p->layer, p->from, p->to, x->file + p->w->at + p->layer * p->w->stride);
+}
+
+static void hash_piece(Session *own, int i, void *arg)
+{
+    const Writing *x = arg;
+    int64_t at = BN_BNW_BODY + i * PIECE, left = x->size - at;
+    (void)own;
+    x->hash[i] = XXH64(x->file + at, (size_t)(left < PIECE ? left : PIECE), 0);
+}
+
+void bnw_write(Module *m, OutFile *f)
+{
+    Writing x = {.file = file_map(f, (uint64_t)m->weight_bytes), .size = m->weight_bytes};
+    int n = (int)((m->weight_bytes - BN_BNW_BODY + PIECE - 1) / PIECE);
+    cut_pieces(m, &x);
+    parallel(x.npiece, write_piece, &x);
+    if (m->vocab_size)
+        memcpy(x.file + m->vocab_at, m->vocab_tables, (size_t)m->vocab_size);
+    x.hash = NEW_ARRAY(m->s, uint64_t, n + 1);
+    parallel(n, hash_piece, &x);
+    m->bnw_hash = XXH64(x.hash, (size_t)n * sizeof *x.hash, 0);
     m->vocab_hash = XXH64(m->vocab_tables, (size_t)m->vocab_size, 0);
     bn_bnw header = {.abi = BN_ABI,
                      .order = 0x01020304,
@@ -192,12 +244,39 @@ void bnw_write(Module *m, OutFile *f)
                      .hash = m->bnw_hash,
                      .vocab_hash = m->vocab_hash};
     memcpy(header.magic, BN_BNW_MAGIC, sizeof header.magic);
-    file_rewrite(f, 0, &header, sizeof header);
+    memcpy(x.file, &header, sizeof header);
+}
+
+int64_t kernel_work(const Module *m, const Op *op)
+{
+    const Type *w = NULL, *y = op->nout ? op->out[0]->type : NULL;
+    for (int i = op->nin; i-- > 0;)
+        if (op->in[i]->weight)
+            w = op->in[i]->type;
+    if (!op->kernel || !op->kernel->work)
+        return 0;
+    CHECK(w && w->rank == 2 && y);
+    return round_up(op->kernel->work(w->dim[0].n, w->dim[1].n, y->dim[0].sym ? m->batch : 1), LINE);
+}
+
+/* kv8, an int8 cache of G groups, C positions and E values a head: value = code * scale, where
+ * scale = max |value| / 127 of one head at one position.
+ *
+ *   0                       round_up(G*C*E, 64)      + 4*G*C
+ *   +-----------------------+-----------------------+
+ *   | codes int8 [G][C][E]  | scales f32 [G][C]     |
+ *   +-----------------------+-----------------------+                                  */
+static int64_t kv8_bytes(const Type *t)
+{
+    int64_t heads = t->dim[0].n * t->dim[1].n;
+    return round_up(heads * t->dim[2].n, LINE) + round_up(4 * heads, LINE);
 }
 
 int64_t value_bytes(const Module *m, const Type *t)
 {
-    int64_t n = t->fmt == FMT_I8 ? 1 : 4;
+    int64_t n = t->fmt == FMT_I8 ? 1 : t->fmt == FMT_F16 ? 2 : 4;
+    if (t->fmt == FMT_KV8)
+        return kv8_bytes(t);
     for (int i = 0; i < t->rank; i++) {
         int64_t d = t->dim[i].sym ? m->batch : t->dim[i].n;
         n *= t->fmt == FMT_I8 && i == t->rank - 1 ? round_up(d, VALUE_COLS) : d;

@@ -118,18 +118,6 @@ static void drop_dead(Op *op, void *arg)
     }
 }
 
-static void drop_weights(Module *m)
-{
-    for (Weight *w = m->weights; w; w = w->next)
-        w->used = false;
-    for (Func *f = m->funcs; f; f = f->next) {
-        func_number(f);
-        for (Weight *w = m->weights; w; w = w->next)
-            w->used |= w->value.nuse > 0;
-    }
-    weights_keep_used(m);
-}
-
 void pass_canon(Module *m, const Target *target)
 {
     (void)target;
@@ -145,5 +133,5 @@ void pass_canon(Module *m, const Target *target)
             walk(f->body, drop_dead, &changed);
         }
     }
-    drop_weights(m);
+    weights_drop_unused(m);
 }

@@ -94,8 +94,7 @@ static bool residual(Module *m, Op *op)
 static bool rope_into_store(Module *m, Op *op)
 {
     Op *rope = op->code == OP_STORE ? only(op, 0, OP_ROPE) : NULL;
-    if (!rope || rope->in[0]->type->dim[1].n != rope->out[0]->type->dim[1].n ||
-        attr_int(rope, "heads", 0) != attr_int(rope, "groups", -1))
+    if (!rope || attr_int(rope, "heads", 0) != op->in[1]->type->dim[0].n)
         return false;
     Value *in[3] = {rope->in[0], rope->in[1], op->in[1]};
     const char *mode = attr_word(rope, "mode", "");

@@ -26,8 +26,23 @@ typedef struct PassOptions {
  * module read from text already has are not made again. */
 void passes_run(Module *m, const Target *target, const PassOptions *options);
 
+/* What a function is compiled for: the part of the target, or all of it. */
+static inline const Target *target_of(const Func *f, const Target *target)
+{
+    return f->target ? f->target : target;
+}
+
+/* tuning.c: a record of `bnc tune`; mistakes in it are the user's. */
+const Tuning *tuning_read(Session *s, const char *path);
+
 /* select.c: the best row for one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);
+/* select.c: how many tokens op works on, as kernels name it. */
+unsigned forms_of(const Op *op);
+/* select.c: whether a row serves an op whose ternary weight lies in `format`. */
+bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target);
+/* select.c: whether every op that reads w has a kernel for it in `format`. */
+bool layout_possible(Module *m, const Weight *w, Fmt format, const Target *target);
 /* select.c: finds the kernel rows that a module read from text names. */
 void recall_kernels(Module *m, const Target *target);
 

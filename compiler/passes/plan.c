@@ -6,7 +6,7 @@
  * time get disjoint places in one arena, first fit in order of birth. What an op reads stays until
  * the end of the ops that share work the same way, so that they need not wait for each other. Small
  * work on one token is done by every thread for itself, into memory of its own, so that nobody
- * waits for it.
+ * waits for it. Scratch inside kernels stands behind that, for one kernel at a time.
  *
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
  * written since the threads last met and by which share; an op that touches what another thread
@@ -14,6 +14,7 @@
  */
 #include <string.h>
 
+#include "bn_model.h"
 #include "passes/passes.h"
 
 typedef struct Life { /* of one value, by Value.id */
@@ -38,7 +39,7 @@ typedef struct Plan {
     const Target *target;
     Life *life;
     int now;
-    int64_t shared, own, sum;
+    int64_t shared, own, sum, work; /* bytes; work: of the hungriest kernel, behind own */
     Touch *touch;
     int ntouch;
 } Plan;
@@ -65,15 +66,19 @@ static void join(Plan *p, const Value *a, const Value *b)
         return;
     l->born = r->born < l->born ? r->born : l->born;
     l->dies = r->dies > l->dies ? r->dies : l->dies;
-    l->room = r->room == ROOM_SHARED || r->room == ROOM_LOGITS ? r->room : l->room;
+    l->room = r->room == ROOM_NONE || r->room == ROOM_OWN ? l->room : r->room;
     r->group = x;
 }
 
 /* One token's worth of work that every thread may repeat for itself. */
+static bool one_token(const Value *v)
+{
+    return !v->type->dim[0].sym && v->type->dim[0].n == 1;
+}
+
 static bool repeated(const Op *op, int i)
 {
-    const Type *t = op->out[i]->type;
-    return op_info[op->code].split == SPLIT_TOKENS && !t->dim[0].sym && t->dim[0].n == 1;
+    return op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
 static void birth(Plan *p, Value *v, Room room)
@@ -90,7 +95,7 @@ static void live_block(Plan *p, Block *b)
             if (!op->in[i]->weight)
                 p->life[op->in[i]->id].dies = p->now;
         if (op->code == OP_RETURN)
-            p->life[op->in[0]->id].room = ROOM_LOGITS;
+            p->life[op->in[0]->id].room = result_room(p->f);
         for (int i = 0; i < op->nout; i++)
             birth(p, op->out[i],
                   op->code == OP_LAYERS || !repeated(op, i) ? ROOM_SHARED : ROOM_OWN);
@@ -293,7 +298,7 @@ static void place_all(Plan *p)
             continue;
         p->sum += l->size;
         Life *g = &p->life[root(p, id)];
-        if (g->slot < 0 && g->room == ROOM_LOGITS)
+        if (g->slot < 0 && g->room == result_room(p->f))
             g->slot = 0;
         if (g->slot < 0) {
             place_group(p, placed, n, g);
@@ -310,7 +315,7 @@ static void place_all(Plan *p)
 static bool aligned(const Touch *a, const Touch *b)
 {
     return a->from == b->from && a->to == b->to && a->split == b->split &&
-           dim_equal(a->units, b->units) && (a->split == SPLIT_TOKENS || a->split == SPLIT_GROUPS);
+           dim_equal(a->units, b->units) && (a->split == SPLIT_TOKENS || a->split == SPLIT_HEADS);
 }
 
 /* Whether `t` has to wait for something that happened since the last barrier. */
@@ -393,17 +398,47 @@ static void drop_barrier(Op *op, void *arg)
         op_remove(op);
 }
 
+/* ---- how rows are dealt out, and scratch inside kernels ---- */
+
+/* The rows of work on one token go to whoever has time; those of many tokens are shared evenly:
+ * there a piece costs more to begin. Each op between two barriers has a counter of its own. */
+static void deal_rows(Block *b, int *counter)
+{
+    for (Op *op = b->first; op; op = op->next) {
+        attr_drop(op, "claim");
+        if (op->code == OP_BARRIER)
+            *counter = 0;
+        else if (op->body)
+            deal_rows(op->body, counter);
+        else if (op_info[op->code].split == SPLIT_ROWS && op->kernel && one_token(op->out[0]) &&
+                 *counter < BN_CLAIMS)
+            attr_set_int(op, "claim", (*counter)++);
+    }
+}
+
+static void place_work(Op *op, void *arg)
+{
+    Plan *p = arg;
+    int64_t size = kernel_work(p->m, op);
+    attr_drop(op, "work");
+    if (size)
+        attr_set_int(op, "work", p->own);
+    p->work = size > p->work ? size : p->work;
+}
+
 void pass_plan(Module *m, const Target *target)
 {
     int64_t shared = 0, own = 0, sum = 0;
     for (Func *f = m->funcs; f; f = f->next) {
-        Plan p = {.m = m, .f = f, .target = target};
+        Plan p = {.m = m, .f = f, .target = target_of(f, target)};
         walk(f->body, drop_barrier, NULL);
         find_lives(&p);
         place_all(&p);
         place_barriers(&p, f->body);
+        deal_rows(f->body, &(int){0});
+        walk(f->body, place_work, &p);
         shared = p.shared > shared ? p.shared : shared;
-        own = p.own > own ? p.own : own;
+        own = p.own + p.work > own ? p.own + p.work : own;
         sum = p.sum > sum ? p.sum : sum;
     }
     m->shared_bytes = shared;

@@ -9,40 +9,40 @@
 
 enum { PART = 1 << 14 };
 
-static void check_codes(Module *m, const Tensor *t)
+/* What was found of one tensor; all are looked at on all cores, then reported in order. */
+typedef struct Proof {
+    const Tensor *t;
+    Fmt fmt;
+    const char *scheme; /* of floats: how they become ternary */
+    bool bad_code, bad_scale, bad_value;
+    int64_t at; /* of the bad value */
+    float value;
+} Proof;
+
+static void check_codes(Proof *p)
 {
     int8_t code[PART];
-    int64_t n = t->rows * t->cols;
-    for (int64_t at = 0; at < n; at += PART) {
+    int64_t n = p->t->rows * p->t->cols;
+    for (int64_t at = 0; at < n && !p->bad_code; at += PART) {
         int64_t k = n - at < PART ? n - at : PART;
         int bad = 0;
-        tensor_codes(t, at, k, code);
+        tensor_codes(p->t, at, k, code);
         for (int64_t i = 0; i < k; i++)
             bad |= code[i] == 2;
-        if (bad) {
-            err(m->s, loc_file(m->s, m->source),
-                "tensor %s holds a code that %s does not define: the file is "
-                "damaged or, for i2_s, of another layout (--i2s-layout=x128, arm64 or row4)",
-                t->name, fmt_info[t->fmt].name);
-            return;
-        }
+        p->bad_code = bad;
     }
 }
 
 /* One scale for the whole tensor? Blocks of zeros agree with any; f16 rounding is forgiven. */
-static bool scales_agree(Module *m, const Tensor *t)
+static bool scales_agree(Proof *p)
 {
-    int64_t n = t->rows * t->cols, step = fmt_info[t->fmt].elems;
+    int64_t n = p->t->rows * p->t->cols, step = fmt_info[p->t->fmt].elems;
     float first = 0;
-    if (fmt_info[t->fmt].tail)
+    if (fmt_info[p->t->fmt].tail)
         step = n;
     for (int64_t at = 0; at < n; at += step) {
-        float s = tensor_scale(t, at);
-        if (!isfinite(s)) {
-            err(m->s, loc_file(m->s, m->source),
-                "tensor %s has a scale that is not finite: the file is damaged", t->name);
-            return true;
-        }
+        float s = tensor_scale(p->t, at);
+        p->bad_scale |= !isfinite(s);
         first = first == 0 ? s : first;
         if (s != 0 && fabsf(s - first) > fabsf(first) / 1024)
             return false;
@@ -50,35 +50,67 @@ static bool scales_agree(Module *m, const Tensor *t)
     return true;
 }
 
-static void check_floats(Module *m, const Tensor *t)
+static void check_floats(Proof *p)
 {
     float part[PART];
-    int64_t n = t->rows * t->cols;
+    int64_t n = p->t->rows * p->t->cols;
     for (int64_t at = 0; at < n; at += PART) {
         int64_t k = n - at < PART ? n - at : PART;
-        tensor_floats(t, at, k, part);
-        for (int64_t i = 0; i < k; i++)
-            if (!isfinite(part[i])) {
-                err(m->s, loc_file(m->s, m->source),
-                    "tensor %s holds %f at %lld: the file is damaged", t->name, (double)part[i],
-                    (long long)(at + i));
-                return;
-            }
+        tensor_floats(p->t, at, k, part);
+        for (int64_t i = 0; i < k && !p->bad_value; i++) {
+            p->bad_value = !isfinite(part[i]);
+            p->at = at + i;
+            p->value = part[i];
+        }
     }
 }
 
-/* Decides the format of layer i and how its codes come about. */
-static Fmt prove(Module *m, Weight *w, int i)
+/* Decides the format of a tensor and how its codes come about. */
+static void prove(Session *own, int i, void *arg)
 {
-    const Tensor *t = &w->tensor[i];
-    if (fmt_info[t->fmt].kind == KIND_TERNARY) {
-        check_codes(m, t);
-        return scales_agree(m, t) ? FMT_TERN : FMT_TERN256;
+    Proof *p = (Proof *)arg + i;
+    (void)own;
+    if (fmt_info[p->t->fmt].kind == KIND_TERNARY) {
+        check_codes(p);
+        p->fmt = scales_agree(p) ? FMT_TERN : FMT_TERN256;
+        return;
     }
-    check_floats(m, t);
-    const char *scheme = tensor_is_ternary(t, NULL) ? "exact" : "absmean";
-    w->scheme = name(m->s, w->scheme && strcmp(w->scheme, scheme) ? "mixed" : scheme);
-    return FMT_TERN;
+    check_floats(p);
+    p->fmt = FMT_TERN;
+    p->scheme = tensor_is_ternary(p->t, NULL) ? "exact" : "absmean";
+}
+
+static void report(Module *m, const Proof *p)
+{
+    Loc file = loc_file(m->s, m->source);
+    if (p->bad_code)
+        err(m->s, file,
+            "tensor %s holds a code that %s does not define: the file is "
+            "damaged or, for i2_s, of another layout (--i2s-layout=x128, arm64 or row4)",
+            p->t->name, fmt_info[p->t->fmt].name);
+    if (p->bad_scale)
+        err(m->s, file, "tensor %s has a scale that is not finite: the file is damaged", p->t->name);
+    if (p->bad_value)
+        err(m->s, file, "tensor %s holds %f at %lld: the file is damaged", p->t->name,
+            (double)p->value, (long long)p->at);
+}
+
+static bool to_prove(const Weight *w)
+{
+    return fmt_info[w->type->fmt].kind == KIND_LOGICAL && w->tensor;
+}
+
+static Proof *prove_all(Module *m)
+{
+    int n = 0;
+    for (const Weight *w = m->weights; w; w = w->next)
+        n += to_prove(w) ? (w->count ? w->count : 1) : 0;
+    Proof *proof = NEW_ARRAY(m->s, Proof, n + 1), *p = proof;
+    for (const Weight *w = m->weights; w; w = w->next)
+        for (int i = 0; to_prove(w) && i < (w->count ? w->count : 1); i++)
+            *p++ = (Proof){.t = &w->tensor[i]};
+    parallel(n, prove, proof);
+    return proof;
 }
 
 static void set_type(Weight *w, Fmt fmt, Session *s)
@@ -193,16 +225,21 @@ void pass_quant(Module *m, const Target *target)
 {
     (void)target;
     Mixed *mixed = NULL;
+    const Proof *p = prove_all(m);
     int made = 0;
     for (Weight *w = m->weights; w; w = w->next) {
         int n = w->count ? w->count : 1;
-        if (fmt_info[w->type->fmt].kind != KIND_LOGICAL || !w->tensor)
+        if (!to_prove(w))
             continue;
         Fmt *fmt = NEW_ARRAY(m->s, Fmt, n);
         bool same = true;
-        for (int i = 0; i < n; i++) {
-            fmt[i] = prove(m, w, i);
+        for (int i = 0; i < n; i++, p++) {
+            report(m, p);
+            fmt[i] = p->fmt;
             same &= fmt[i] == fmt[0];
+            if (p->scheme)
+                w->scheme =
+                    name(m->s, w->scheme && strcmp(w->scheme, p->scheme) ? "mixed" : p->scheme);
         }
         made += w->scheme && strcmp(w->scheme, "exact") ? n : 0;
         if (same) {

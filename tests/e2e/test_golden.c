@@ -1,7 +1,7 @@
 /* test_golden.c: compiled models against ../shared/golden, with the tolerances that its README
  * derives. Usage: test_golden GOLDEN_DIR MODEL.TARGET.so ... : each library was written by
- * `bnc MODEL.gguf --emit=so --name=m --target=TARGET`; MODEL up to its last '-' names the golden
- * file. Malloc counts while armed: nothing may be allocated after bn_init. */
+ * `bnc MODEL.gguf --emit=so --name=m --target=TARGET --kv=f32`, MODEL.kv-KV.TARGET.so with
+ * --kv=KV; MODEL up to its last '-' names the golden file. Malloc counts while armed: nothing may be allocated after bn_init. */
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
@@ -185,7 +185,8 @@ static void check_synth(Lib *l)
     double rms = sqrt(off / count) / sd;
     print_message("%s: rms %.5f sd, largest %.5f, position 0 %.6f\n", l->name, rms, worst / sd,
                   at0 / sd);
-    assert_true(at0 < 1e-3 * sd);
+    if (!strstr(l->name, ".kv-")) /* where no rounding of the cache is mixed in */
+        assert_true(at0 < 1e-3 * sd);
     assert_true(rms < (strstr(l->name, "synth-tiny-llama") ? 0.06 : 0.03));
     assert_true(worst < 0.4 * sd);
     check_cuts(l, tokens, n, x);
@@ -236,6 +237,14 @@ static void check_prompt(Lib *l, const json_t *p)
     free(greedy);
 }
 
+/* An int8 cache rounds keys and values to within 1/254 of the largest of their head: excerpts were
+ * seen to move by up to 0.0063 nats, both together by 0.004, where f16 moves them by 0.0024. The
+ * bounds, 0.02 and 0.012, are three times that. */
+static double nll_slack(const Lib *l)
+{
+    return strstr(l->name, ".kv-int8") ? 4.0 : 1.0;
+}
+
 static double check_excerpt(Lib *l, const json_t *e)
 {
     int n, v = vocab(l), *tokens = ints(json_object_get(e, "tokens"), &n);
@@ -248,7 +257,7 @@ static double check_excerpt(Lib *l, const json_t *e)
         mean += log(sum) / (n - 1);
     }
     print_message("%s: mean NLL %.5f, golden %.5f (%+.5f)\n", l->name, mean, want, mean - want);
-    assert_true(fabs(mean - want) < 0.005);
+    assert_true(fabs(mean - want) < 0.005 * nll_slack(l));
     check_cuts(l, tokens, n < 80 ? n : 80, x);
     free(x);
     free(tokens);
@@ -264,7 +273,7 @@ static void check_trained(Lib *l)
         check_prompt(l, json_array_get(prompts, i));
     for (size_t i = 0; i < json_array_size(nll); i++)
         off += check_excerpt(l, json_array_get(nll, i)) / (double)json_array_size(nll);
-    assert_true(fabs(off) < 0.003);
+    assert_true(fabs(off) < 0.003 * nll_slack(l));
 }
 
 /* ---- loading ---- */
@@ -291,6 +300,8 @@ static void test_library(void **state)
     char golden[512], model[64];
     snprintf(model, sizeof model, "%s", file);
     *strstr(model, ".x86") = 0;
+    if (strstr(model, ".kv-"))
+        *strstr(model, ".kv-") = 0;
     *strrchr(model, '-') = 0;
     snprintf(golden, sizeof golden, "%s/%s.json", golden_dir, model);
     json_error_t error;

@@ -107,6 +107,11 @@ static void test_cli_numbers(void **unused)
     assert_int_equal(numbers, 3 * FAKE_VOCAB);
     assert_int_equal(CLI("", "--bench", "8", "-t", "1"), 0);
     assert_non_null(strstr(cli_output, "\"decode_tps\":"));
+    assert_int_equal(CLI("", "--bench", "4", "--bench-prefill", "8,16", "--bench-context", "4,20",
+                         "--bench-repeat", "3"),
+                     0);
+    assert_non_null(strstr(cli_output, "\"prefill\":[{\"tokens\":8,\"tps\":["));
+    assert_non_null(strstr(cli_output, "{\"context\":20,\"tps\":["));
     assert_int_equal(CLI("", "--info"), 0);
     assert_non_null(strstr(cli_output, "\"vocab\":300"));
     assert_int_equal(CLI("", "-h"), 0);
@@ -158,6 +163,9 @@ static void test_cli_refuses(void **unused)
     cli_refuses(CLI("-1", "--score"), "expected ids from 0 to 299, found -1");
     cli_refuses(CLI("", "--ids", "-", "-p", "a"), "expected --ids or --prompt, found both");
     cli_refuses(CLI("", "--bench", "1000"), "expected at most 32 tokens, found 1000");
+    cli_refuses(CLI("", "--bench", "4", "--bench-context", "9,61"), "at most 60 beside the tokens");
+    cli_refuses(CLI("", "--bench", "4", "--bench-prefill", "8,x"), "commas, found '8,x'");
+    cli_refuses(CLI("", "--bench", "4", "--bench-prefill", "65"), "expected at most 64, found 65");
 }
 
 int main(void)

@@ -264,6 +264,36 @@ static void golden_blocks(void **state)
     session_end(&s);
 }
 
+/* Every format that codes_encode writes decodes to what went in. */
+static void encoding_returns(void **state)
+{
+    (void)state;
+    static const Fmt formats[] = {FMT_I2_S, FMT_TQ1_0, FMT_TQ2_0};
+    enum { N = 1024 };
+    int8_t codes[N], back[N];
+    uint8_t bytes[N + 32];
+    for (int i = 0; i < N; i++)
+        codes[i] = (int8_t)(draw() % 3 - 1);
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        Fmt fmt = formats[i];
+        size_t size = codes_encode(fmt, codes, N, 0.375f, bytes);
+        size += codes_tail(fmt, 0.375f, bytes + size);
+        assert_int_equal(size, fmt_extent(fmt, 2, N / 2));
+        Tensor t = {.fmt = fmt, .rows = 2, .cols = N / 2, .data = bytes, .size = size};
+        tensor_codes(&t, 0, N, back);
+        assert_memory_equal(codes, back, N);
+        assert_true(tensor_scale(&t, N - 1) == 0.375f);
+    }
+    uint8_t halves[2 * N];
+    float value[N];
+    assert_int_equal(codes_encode(FMT_F16, codes, N, 0.375f, halves), 2 * N);
+    assert_int_equal(codes_tail(FMT_F16, 0.375f, halves), 0);
+    Tensor t = {.fmt = FMT_F16, .rows = 1, .cols = N, .data = halves, .size = 2 * N};
+    tensor_floats(&t, 0, N, value);
+    for (int i = 0; i < N; i++)
+        assert_true(value[i] == 0.375f * (float)codes[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +305,7 @@ int main(void)
         cmocka_unit_test(ternary_digits),
         cmocka_unit_test(plain_formats),
         cmocka_unit_test(golden_blocks),
+        cmocka_unit_test(encoding_returns),
     };
     return cmocka_run_group_tests_name("formats", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* test_ir.c: the graph in memory (build.c, infer.c, print.c) and the weights that kernels read
- * (weights.c), these against an unpacker written from the picture in weights.c alone.
+ * (layouts.c, weights.c), these against an unpacker written from the pictures in layouts.c alone.
  *
  * Link with all objects of ir, frontend, passes, codegen-c and gen (without main and cmd).
  */
@@ -324,7 +324,7 @@ static uint32_t rnd(void)
     return state >> 8;
 }
 
-/* The code at row r, column c as weights.c pictures it: blocks of 4 rows x 128 columns. */
+/* The code at row r, column c as layouts.c pictures it: blocks of 4 rows x 128 columns. */
 static int code_at(const uint8_t *p, int64_t cols, int64_t r, int64_t c)
 {
     int64_t across = (cols + 127) / 128, block = r / 4 * across + c / 128;
@@ -560,6 +560,8 @@ static void test_packed_bytes(void **unused)
         {FMT_Q2R4, 1, 1, 192, 128},      {FMT_Q2R4, 5, 129, 576, 512},
         {FMT_Q2R4B, 4, 256, 320, 256},   {FMT_Q2R4B, 4, 257, 448, 384},
         {FMT_Q2R4B, 9, 300, 1280, 1152}, {FMT_F32, 3, 7, 128, 0},
+        {FMT_T3R32, 1, 1, 384, 192},     /* 160 codes, 64 with the scale, 32 losses */
+        {FMT_T3R32, 32, 48, 512, 320},   {FMT_T3R32, 33, 49, 1280, 960},
         {FMT_F16, 3, 7, 64, 0},          {FMT_Q8_0, 2, 32, 128, 0},
     };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {

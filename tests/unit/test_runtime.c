@@ -111,7 +111,7 @@ static void test_open_header(void **unused)
         bn_status status;
         const char *says;
     } part[] = {{0, 8, BN_FORMAT, "not a bnw file"},
-                {8, 12, BN_FORMAT, "version: expected 1, found"},
+                {8, 12, BN_FORMAT, "version: expected"},
                 {12, 16, BN_FORMAT, "byte order mark: expected 01020304"},
                 {16, 24, BN_FORMAT, "truncated or extended"},
                 {24, 32, BN_MISMATCH, "weights of another model: expected hash 1122334455667788"},
@@ -158,9 +158,11 @@ static void test_open_model(void **unused)
     model_refuses(&m, BN_MISMATCH, "expected 4289 bytes, found 4288");
     m = fake_model;
     m.abi++;
-    model_refuses(&m, BN_MISMATCH, "compiled for runtime version 2");
+    model_refuses(&m, BN_MISMATCH, "compiled for runtime version");
     m = fake_model;
-    m.isa = 1u << 31;
+    bn_code code = fake_code;
+    code.isa = 1u << 31;
+    m.code = &code;
     model_refuses(&m, BN_CPU, "instructions unknown to this runtime");
     model_refuses(NULL, BN_ARGUMENT, "no model");
     fake_vocab_status = BN_FORMAT;
@@ -655,6 +657,63 @@ static void test_sample_penalty(void **unused)
     rig_logits_down(&r);
 }
 
+/* The choice from the largest logits alone is that from all of them. */
+static int32_t sample_from(bn_state *s, bn_sampling how, int all)
+{
+    const float *logits;
+    int32_t token = bn_position(s) % FAKE_VOCAB;
+    assert_int_equal(bn_eval(s, &token, 1, all ? &logits : NULL), BN_OK);
+    token = bn_sample(s, &how);
+    assert_int_equal(bn_rewind(s, bn_position(s) - 1), BN_OK);
+    return token;
+}
+
+static void test_sample_lazy(void **unused)
+{
+    (void)unused;
+    static const bn_sampling some[] = {{.top_k = 5},
+                                       {.temperature = 1, .top_k = 1},
+                                       {.temperature = 3, .top_k = 40, .top_p = 0.9f},
+                                       {.temperature = 30, .top_k = 20, .repeat_penalty = 1.5f},
+                                       {.repeat_penalty = 3, .repeat_last = 7},
+                                       {.temperature = INFINITY, .top_k = 9}};
+    static const float odd[] = {NAN, -INFINITY, INFINITY, -FLT_MAX, 0};
+    int32_t ids[40], token = 0;
+    rig r;
+    ids_of(ids, 40);
+    rig_up(&r, 3);
+    assert_int_equal(bn_eval(r.s, ids, 40, NULL), BN_OK);
+    fake_nbest = 0;
+    for (int i = 0; i < 600; i++) {
+        bn_sampling how = some[i % 6];
+        how.seed = (uint64_t)i;
+        fake_fixed = i >= 300;
+        for (int v = 0; v < FAKE_VOCAB; v++)
+            fake_logit[v] = i & 1 ? odd[(v * 7 + i) % 5] : odd[i / 2 % 5] * (float)(v % 2);
+        assert_int_equal(sample_from(r.s, how, 0), sample_from(r.s, how, 1));
+    }
+    assert_int_equal(fake_nbest, 600);
+    fake_fixed = 0;
+    static const bn_sampling all[] = {{.temperature = 1}, {.repeat_penalty = 0.5f},
+                                      {.temperature = 1, .top_k = FAKE_VOCAB},
+                                      {.temperature = 1, .top_k = 257}};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(sample_from(r.s, all[i], 0), sample_from(r.s, all[i], 1));
+    assert_int_equal(fake_nbest, 600);
+    /* Asked again, it computes only what is missing. */
+    bn_sampling how = some[0];
+    assert_int_equal(bn_eval(r.s, &token, 1, NULL), BN_OK);
+    (void)bn_sample(r.s, &how);
+    (void)bn_sample(r.s, &how);
+    assert_int_equal(fake_nbest, 601);
+    how = some[2];
+    (void)bn_sample(r.s, &how);
+    how = some[1];
+    (void)bn_sample(r.s, &how);
+    assert_int_equal(fake_nbest, 602);
+    rig_down(&r);
+}
+
 /* Generation. */
 
 typedef struct heard {
@@ -780,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_sample_greedy),    cmocka_unit_test(test_sample_distribution),
         cmocka_unit_test(test_sample_filters),   cmocka_unit_test(test_sample_seed),
         cmocka_unit_test(test_sample_bad_logits), cmocka_unit_test(test_sample_penalty),
+        cmocka_unit_test(test_sample_lazy),
         cmocka_unit_test(test_generate),         cmocka_unit_test(test_generate_ends),
         cmocka_unit_test(test_generate_stops),   cmocka_unit_test(test_generate_long_prompt)};
     return cmocka_run_group_tests(tests, NULL, NULL);

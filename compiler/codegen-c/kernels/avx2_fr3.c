@@ -87,7 +87,7 @@ BN_INLINE void t3_fr4_unpack(const uint8_t *w, int k, int row, int rows, int ste
             const uint8_t *in = w + 160 * (size_t)from;
             const __m256i signs = _mm256_loadu_si256((const __m256i *)(in + 128));
             for (int i = 0; i < 160; i += 64)
-                _mm_prefetch((const char *)((uintptr_t)in + block + (uintptr_t)i), _MM_HINT_T0);
+                _mm_prefetch((const char *)((uintptr_t)in + 2 * block + (uintptr_t)i), _MM_HINT_T0);
             t3_fr4_numbers(in, signs, number + 6 * j);
             t3_fr4_numbers(in + 64, _mm256_slli_epi16(signs, 4), number + 6 * j + 3);
         }
@@ -118,10 +118,10 @@ BN_INLINE void t3_few(const uint8_t *w, const float *c, const uint8_t *wu, const
 }
 
 /* From how many tokens on a tile of 16 is the faster way. */
-enum { T3_FR4_TOKENS = 8 };
-BN_INLINE void t3_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                      const int8_t *q, const float *s, const float *res, float *y, int act, int T,
-                      int n, int k, int from, int to, void *work)
+enum { T3_FR4_TOKENS = 9 };
+FR4_ONCE void t3_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
+                     const int8_t *q, const float *s, const float *res, float *y, int act, int T,
+                     int n, int k, int from, int to, void *work)
 {
     const int rest = T % 16 < T3_FR4_TOKENS ? T % 16 : 0, many = T - rest;
     const size_t at = (size_t)many * (size_t)n;

@@ -26,6 +26,8 @@
  * interleave (pass is 32), those past K are left out. */
 enum { FR4_TILES = 4, FR4_SUMS = 81 * 32, FR4_FIXED = 8 * FR4_SUMS + 128 * 16 };
 enum { FR4_PANEL = 800 * 1024 }; /* bytes for the rest: 2560 rows by 64 tokens */
+/* One copy for all calls of a model: ten would be a quarter of a megabyte. */
+#define FR4_ONCE static __attribute__((noinline, unused))
 typedef struct fr4_layout {
     void (*unpack)(const uint8_t *w, int k, int row, int rows, int step, uint16_t *at, int panel);
     int unit, step, first, pass, group, digit; /* unit: rows that unpack takes at a time */
@@ -57,6 +59,15 @@ BN_INLINE void fr4_turn(const int8_t *q, size_t stride, int toks, int8_t *out)
     }
     for (int i = 0; i < 16; i++)
         _mm_store_si128((__m128i *)(out + 16 * i), a[i]);
+}
+
+/* What fr4_turn will want of the next tile; by then it would have left the caches. */
+BN_INLINE void fr4_fetch(const int8_t *q, size_t stride, int toks)
+{
+    for (int t = 0; t < 16 && t < toks; t++) {
+        _mm_prefetch((const char *)(q + (size_t)t * stride), _MM_HINT_T0);
+        _mm_prefetch((const char *)(q + (size_t)t * stride + 64), _MM_HINT_T0);
+    }
 }
 
 BN_INLINE __m256i fr4_load(const int8_t *x)
@@ -195,28 +206,33 @@ BN_INLINE void fr4_codes(const int16_t *low, const int16_t *high, __m128i *codes
     }
 }
 
-/* Writes a tile: rows [row, row + rows) of y, for `toks` tokens. The sums of wu, where there is
- * one (c's neighbour cu tells), follow `rows` rows behind those of w. */
+/* Writes a tile: rows [row, row + rows) of y, for `toks` tokens; a cache line of each token's at a
+ * time. Where there is cu, the sums of the second matrix follow `rows` rows behind the first's. */
 BN_INLINE void fr4_finish(const int16_t *low, const int16_t *high, const float *c, const float *cu,
                           const float *s, const float *res, float *y, int act, int toks, int n,
                           int row, int rows)
 {
-    const int up = 16 * rows;
+    const int up = 16 * rows, end = n - row < rows ? n - row : rows;
 
-    for (int r = 0; r < rows && row + r < n; r += 4, low += 64, high += 64) {
-        const int real = n - row - r < 4 ? n - row - r : 4;
-        __m128i codes[16], codes_up[16];
-        fr4_codes(low, high, codes);
-        if (cu)
-            fr4_codes(low + up, high + up, codes_up);
+    for (int r = 0; r < end; r += 16) {
+        __m128i codes[4][16], codes_up[4][16];
+        for (int i = 0; i < 4; i++) { /* past the end, any rows */
+            const int at = 16 * (r + 4 * i < end ? r + 4 * i : r);
+            fr4_codes(low + at, high + at, codes[i]);
+            if (cu)
+                fr4_codes(low + up + at, high + up + at, codes_up[i]);
+        }
         for (int t = 0; t < toks; t++) {
-            const size_t at = (size_t)t * (size_t)n + (size_t)(row + r);
-            const __m256d v = out4_times(codes[t], _mm256_set1_pd((double)(c[0] / s[t])));
-            if (cu) {
-                const __m256d factor = _mm256_set1_pd((double)(cu[0] / s[t]));
-                out4_store(y + at, act4(v, out4_times(codes_up[t], factor), act), real);
-            } else {
-                out4(y + at, v, res ? res + at : NULL, real);
+            const __m256d factor = _mm256_set1_pd((double)(c[0] / s[t]));
+            const __m256d factor_up = _mm256_set1_pd(cu ? (double)(cu[0] / s[t]) : 0.0);
+            for (int i = 0; i < 4 && r + 4 * i < end; i++) {
+                const size_t at = (size_t)t * (size_t)n + (size_t)(row + r + 4 * i);
+                const __m256d v = out4_times(codes[i][t], factor);
+                if (cu)
+                    out4_store(y + at, act4(v, out4_times(codes_up[i][t], factor_up), act),
+                               end - r - 4 * i);
+                else
+                    out4(y + at, v, res ? res + at : NULL, end - r - 4 * i);
             }
         }
     }
@@ -249,6 +265,7 @@ BN_INLINE void fr4_panel(const fr4_layout *l, const uint8_t *w, const float *c, 
             const int some = toks - 16 * i < 16 ? toks - 16 * i : 16;
             for (int b = 0; b < 2 * passes; b++)
                 fr4_turn(x + 16 * b, stride, some, turned + 256 * b);
+            fr4_fetch(x + 16 * stride, stride, i + 1 < tiles ? toks - 16 * i - 16 : 0);
             bound[i] = fr4_step(l, turned, sums, at, low + (size_t)i * tile,
                                 high + (size_t)i * tile, both, both, passes, bound[i]);
         }
@@ -309,7 +326,7 @@ BN_INLINE void q2_fr4_unpack(const uint8_t *w, int k, int row, int rows, int ste
 
     w += (size_t)(row / 4) * block + 128 * (size_t)step;
     for (int r = 0; r < rows; r += 2, at += 16, w += r % 4 ? 64 : block - 64) {
-        _mm_prefetch((const char *)((uintptr_t)w + 8 * block), _MM_HINT_T0);
+        _mm_prefetch((const char *)((uintptr_t)w + 16 * block), _MM_HINT_T0);
         __m256i a = q2_fr4_number(w), b = q2_fr4_number(w + 32);
         __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
         fr4_offsets(at, _mm256_castsi256_si128(even));
@@ -324,9 +341,9 @@ static const fr4_layout q2_fr4_layout = {q2_fr4_unpack, 4, 128, 0, 8, 1, 32};
 /* Where tables pay: 16 tokens fill a tile and a table is used by many rows. What is left over, and
  * all else, goes to the multiplying kernel. */
 enum { FR4_ROWS = 96, FR4_TOKENS = 8 };
-BN_INLINE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
-                      const int8_t *q, const float *s, const float *res, float *y, int act, int T,
-                      int n, int k, int from, int to, void *work)
+FR4_ONCE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const float *cu,
+                     const int8_t *q, const float *s, const float *res, float *y, int act, int T,
+                     int n, int k, int from, int to, void *work)
 {
     const int rest = T % 16 < FR4_TOKENS ? T % 16 : 0;
     const int many = (to - from) * (wu ? 8 : 4) < FR4_ROWS ? 0 : T - rest;

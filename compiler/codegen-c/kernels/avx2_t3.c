@@ -8,7 +8,7 @@
 #define BN_KERNELS_AVX2_T3 /* avx2_fr3.c leans on chunks of this file */
 
 //@ lut3_avx2 : t3_layout
-/* lut3 of scalar.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
+/* lut3 of scalar_t3.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
  * unsigned: it gets x + 128, and what that adds is taken off with the 16 that makes the shift
  * round as it should. */
 BN_INLINE void lut3_step(const int8_t *x, int8_t *t)
@@ -69,7 +69,8 @@ BN_INLINE __m256i t3_table(const int8_t *t)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t));
 }
 
-/* sum[0], sum[1]: low halves of even and odd rows; sum[2], sum[3]: high. */
+/* sum[0], sum[1]: low halves of even and odd rows; sum[2], sum[3]: high. The empty assembly keeps
+ * gcc 12 to one group at a time, all in registers. */
 BN_INLINE void t3_steps(const uint8_t *w, const int8_t *t, int steps, __m256i *sum)
 {
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
@@ -124,8 +125,13 @@ BN_INLINE void t3_widen(const __m256i *sum, int32_t *y)
     }
 }
 
-BN_INLINE void t3_rows(const uint8_t *w, const int8_t *t, const int32_t *loss, int steps,
-                       int32_t *y)
+/* y[r] = the sum of row r, loss included. Not inlined: the loop above needs every register, and gcc
+ * 12 would keep constants of its caller in some. */
+#if defined(__GNUC__)
+__attribute__((noinline, unused))
+#endif
+static void
+t3_rows(const uint8_t *w, const int8_t *t, const int32_t *loss, int steps, int32_t *y)
 {
     memcpy(y, loss, 32 * sizeof *y);
     for (int j = 0; j < steps; j += 255) {

@@ -6,7 +6,7 @@
  * floats is exact, so that a fused and a separate multiply-add round alike; and they run in
  * lanes whose order is written down, so that the compiler may vectorise and AVX2 may agree.
  *
- * All kernels: `from, to` is this thread's half-open share, in tokens, KV groups or blocks of 4
+ * All kernels: `from, to` is this thread's half-open share, in tokens, heads or blocks of 4
  * rows; tensors are row-major f32 unless said otherwise; nothing is allocated, no state is kept.
  * A weight is `const void *` where the bytes depend on its format.
  */
@@ -302,11 +302,14 @@ BN_INLINE void last(const float *x, float *y, int T, int d, int from, int to)
 
 //@ rope_table
 /* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) * base^(-2j / dim); y [T x dim]. In double: at
- * position 100,000 an f32 angle is off by 0.004 radians. */
+ * position 100,000 an f32 angle is off by 0.004 radians. The powers are products of the first: 64
+ * roundings in double are 1e-14 of the angle, and pow takes as long as both functions. */
 BN_INLINE void rope_table(int pos, float *y, int dim, float base, int from, int to)
 {
-    for (int j = 0; j < dim / 2; j++) {
-        double turn = pow((double)base, -2.0 * j / dim);
+    const double step = pow((double)base, -2.0 / dim);
+    double turn = 1.0;
+
+    for (int j = 0; j < dim / 2; j++, turn *= step) {
         for (int t = from; t < to; t++) {
             double angle = ((double)pos + t) * turn;
             float *out = y + (size_t)t * (size_t)dim + 2 * (size_t)j;
@@ -317,24 +320,32 @@ BN_INLINE void rope_table(int pos, float *y, int dim, float base, int from, int 
 }
 
 //@ rope_head : modes
-/* Rotates the first `rot` of one head's values, copies the others; y may be x.
- *   (a, b) -> (a cos - b sin, a sin + b cos)
- * n (at most 8) pairs are read before they are written: the compiler may vectorise in place. */
+/* a[j], b[j]: pair j of x, rotated; n (at most 8) pairs lie `step` apart, their halves `apart`.
+ *   (a, b) -> (a cos - b sin, a sin + b cos) */
+BN_INLINE void rope_turn(const float *x, const float *turn, float *a, float *b, int n, int step,
+                         int apart)
+{
+    for (int j = 0; j < n; j++) {
+        const double c = turn[2 * j], s = turn[2 * j + 1];
+        const double u = x[j * step], v = x[j * step + apart];
+        a[j] = (float)(u * c - v * s);
+        b[j] = (float)(u * s + v * c);
+    }
+}
+
+/* All pairs are read before one is written: y may be x, and the compiler may vectorise. */
 BN_INLINE void rope_pairs(const float *x, const float *turn, float *y, int n, int step, int apart)
 {
     float a[8], b[8];
 
+    rope_turn(x, turn, a, b, n, step, apart);
     for (int j = 0; j < n; j++) {
-        a[j] = x[j * step];
-        b[j] = x[j * step + apart];
-    }
-    for (int j = 0; j < n; j++) {
-        const double c = turn[2 * j], s = turn[2 * j + 1];
-        y[j * step] = (float)(a[j] * c - b[j] * s);
-        y[j * step + apart] = (float)(a[j] * s + b[j] * c);
+        y[j * step] = a[j];
+        y[j * step + apart] = b[j];
     }
 }
 
+/* Rotates the first `rot` of one head's values, copies the others; y may be x. */
 BN_INLINE void rope_head(const float *x, const float *table, float *y, int head_dim, int rot,
                          int mode)
 {
@@ -350,108 +361,18 @@ BN_INLINE void rope_head(const float *x, const float *table, float *y, int head_
 }
 
 //@ rope : rope_head
-/* Rotates every head; x, y [T x heads x head_dim], width = heads * head_dim, table [T x rot];
- * y may be x. A unit is a group of heads / groups heads. */
-BN_INLINE void rope(const float *x, const float *table, float *y, int T, int heads, int groups,
-                    int width, int rot, int mode, int from, int to)
+/* Rotates the heads of this share; x, y [T x heads x head_dim], width = heads * head_dim,
+ * table [T x rot]; y may be x. */
+BN_INLINE void rope(const float *x, const float *table, float *y, int T, int heads, int width,
+                    int rot, int mode, int from, int to)
 {
-    const int head_dim = width / heads, each = heads / groups;
+    const int head_dim = width / heads;
 
     for (int t = 0; t < T; t++)
-        for (int h = from * each; h < to * each; h++) {
+        for (int h = from; h < to; h++) {
             size_t at = (size_t)t * (size_t)width + (size_t)h * (size_t)head_dim;
             rope_head(x + at, table + (size_t)t * (size_t)rot, y + at, head_dim, rot, mode);
         }
-}
-
-//@ store
-/* cache[g][pos + t] = x[t][g]; x [T x groups x head_dim], cache [groups x context x head_dim]. */
-BN_INLINE void store(const float *x, float *cache, int pos, int T, int groups, int context,
-                     int head_dim, int from, int to)
-{
-    for (int g = from; g < to; g++)
-        for (int t = 0; t < T; t++)
-            memcpy(cache + ((size_t)g * (size_t)context + (size_t)(pos + t)) * (size_t)head_dim,
-                   x + ((size_t)t * (size_t)groups + (size_t)g) * (size_t)head_dim,
-                   (size_t)head_dim * sizeof *x);
-}
-
-//@ rope_store : rope_head
-/* rope, then store: table [T x rot], the rest as in store. */
-BN_INLINE void rope_store(const float *x, const float *table, float *cache, int pos, int T,
-                          int groups, int context, int head_dim, int rot, int mode, int from,
-                          int to)
-{
-    for (int g = from; g < to; g++)
-        for (int t = 0; t < T; t++)
-            rope_head(x + ((size_t)t * (size_t)groups + (size_t)g) * (size_t)head_dim,
-                      table + (size_t)t * (size_t)rot,
-                      cache + ((size_t)g * (size_t)context + (size_t)(pos + t)) * (size_t)head_dim,
-                      head_dim, rot, mode);
-}
-
-//@ attend : dot
-/* One query over n positions: y = softmax(q k^T / sqrt(head_dim)) v; q, y [head_dim],
- * k, v [n x head_dim]. Blocks of 32 positions with a running maximum `top`: when it rises, what
- * was summed shrinks by exp(old - new). The sums stay in y, rounded to f32 after each block. */
-BN_INLINE void attend(const float *q, const float *k, const float *v, float *y, int n, int head_dim)
-{
-    const double unit = 1.0 / sqrt((double)head_dim);
-    float top = -INFINITY, total = 0.0f, p[32];
-
-    for (int at = 0; at < n; at += 32) {
-        const int m = n - at < 32 ? n - at : 32;
-        const float before = top;
-        double sum = 0.0;
-        float shrink;
-
-        for (int j = 0; j < m; j++) {
-            double lane[8] = {0};
-            dot_lanes(lane, q, k + (size_t)(at + j) * (size_t)head_dim, head_dim);
-            p[j] = (float)(dot_sum(lane) * unit);
-            top = p[j] > top ? p[j] : top;
-        }
-        for (int j = 0; j < m; j++) {
-            p[j] = expf(p[j] - top);
-            sum += (double)p[j];
-        }
-        shrink = at > 0 ? expf(before - top) : 0.0f;
-        total = (float)((double)total * (double)shrink + sum);
-        for (int i = 0; i < head_dim; i += 8) {
-            const int w = head_dim - i < 8 ? head_dim - i : 8;
-            double lane[8];
-            for (int c = 0; c < w; c++)
-                lane[c] = at > 0 ? (double)y[i + c] * (double)shrink : 0.0;
-            for (int j = 0; j < m; j++) {
-                const float *row = v + (size_t)(at + j) * (size_t)head_dim + i;
-                for (int c = 0; c < w; c++)
-                    lane[c] += (double)p[j] * (double)row[c];
-            }
-            for (int c = 0; c < w; c++)
-                y[i + c] = (float)lane[c];
-        }
-    }
-    for (int i = 0; i < head_dim; i++)
-        y[i] /= total;
-}
-
-//@ attention : attend
-/* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart;
- * kcache, vcache [groups x context x head_dim]; head h reads group h / (heads / groups). */
-BN_INLINE void attention(const float *q, const float *kcache, const float *vcache, float *y,
-                         int pos, int T, int heads, int groups, int context, int head_dim, int from,
-                         int to)
-{
-    const int each = heads / groups;
-
-    for (int g = from; g < to; g++) {
-        const size_t cache = (size_t)g * (size_t)context * (size_t)head_dim;
-        for (int t = 0; t < T; t++)
-            for (int h = g * each; h < (g + 1) * each; h++) {
-                size_t at = ((size_t)t * (size_t)heads + (size_t)h) * (size_t)head_dim;
-                attend(q + at, kcache + cache, vcache + cache, y + at, pos + t + 1, head_dim);
-            }
-    }
 }
 
 //@ quant_scale

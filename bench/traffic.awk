@@ -1,0 +1,23 @@
+# traffic.awk: what one decode step reads, from the planned text of a model
+# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes.
+# Every weight that an op of @decode takes counts whole, but for the embedding, of which a step
+# reads one row; the KV cache counts by position.
+
+/^dim C = / { context = $4 }
+/^weight @/ || /^state @/ {
+    count = match($0, /\[[0-9]+\]/) ? substr($0, RSTART + 1, RLENGTH - 2) : 1
+    match($0, /stride = [0-9]+/)
+    bytes = substr($0, RSTART + 9, RLENGTH - 9) * count
+    if ($1 == "state") cache += bytes
+    else size[substr($2, 2)] = bytes
+}
+/^func / { inside = /^func @decode\(/ }
+inside && /= [a-z_0-9]+ / && !/ = embed / {
+    n = split($0, word, /[^A-Za-z_0-9@]+/)
+    for (i = 1; i <= n; i++)
+        if (word[i] ~ /^@/) read[substr(word[i], 2)] = 1
+}
+END {
+    for (w in read) weights += size[w]
+    printf "%.0f %.0f\n", weights, context ? cache / context : 0
+}

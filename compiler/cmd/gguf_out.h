@@ -1,0 +1,33 @@
+/* gguf_out.h: a GGUF file written in one stream (the container is drawn in frontend/gguf.h).
+ *
+ * In this order: keys and tensors in any mixture, gguf_begin, the bytes of every tensor in the order
+ * of their declaration in pieces of any size, gguf_end. Nothing is kept of the data, so a file may
+ * be larger than memory.
+ */
+#ifndef BNC_GGUF_OUT_H
+#define BNC_GGUF_OUT_H
+
+#include "frontend/gguf.h"
+
+typedef struct GgufOut GgufOut;
+
+GgufOut *gguf_create(Session *s, const char *path);
+
+void gguf_put_u32(GgufOut *g, const char *key, uint32_t value);
+void gguf_put_f32(GgufOut *g, const char *key, float value);
+void gguf_put_bool(GgufOut *g, const char *key, bool value);
+void gguf_put_text(GgufOut *g, const char *key, const char *text);
+void gguf_put_i32s(GgufOut *g, const char *key, const int32_t *value, int64_t n);
+/* An array of n strings, each given by its gguf_put_item before anything else. */
+void gguf_put_texts(GgufOut *g, const char *key, int64_t n);
+void gguf_put_item(GgufOut *g, const char *text);
+
+/* A vector has one row. fail() where the format's blocks do not divide the shape. */
+void gguf_put_tensor(GgufOut *g, const char *name, Fmt fmt, int64_t rows, int64_t cols);
+int64_t gguf_bytes(const GgufOut *g); /* of all tensors declared so far */
+
+void gguf_begin(GgufOut *g);
+void gguf_data(GgufOut *g, const void *bytes, size_t n);
+void gguf_end(GgufOut *g); /* CHECKs that every tensor is complete, and commits */
+
+#endif

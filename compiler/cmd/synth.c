@@ -1,0 +1,392 @@
+/* synth.c: `bnc synth`: a model file of a published shape with random weights, to measure with
+ * where the real weights cannot be had.
+ *
+ * One idea: a tensor's numbers follow from the seed and the tensor's name alone. So files of one
+ * seed hold the same weights whatever their type and number of layers, and they are made and
+ * written in small pieces, one after another.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "cmd/cmd.h"
+#include "cmd/gguf_out.h"
+
+enum Head { TIED, OWN };
+typedef struct Shape {
+    const char *name, *arch;
+    int layers, width, ffn, heads, kv_heads, head_dim, vocab, context;
+    float base, eps;
+    enum Head head;
+    const char *what;
+} Shape;
+static const Shape shapes[] = {
+#define SHAPE(...) {__VA_ARGS__},
+#include "cmd/shapes.def"
+#undef SHAPE
+};
+enum { NSHAPE = sizeof shapes / sizeof *shapes };
+
+typedef struct Synth {
+    Session *s;
+    Shape shape; /* with the layers and the context asked for */
+    uint64_t seed;
+    int zeros; /* percent */
+    Fmt fmt;
+    const char *output;
+    GgufOut *g;
+    bool declare; /* the first of two walks over the tensors */
+} Synth;
+
+/* ---- random numbers ---- */
+
+typedef struct Random {
+    uint64_t x;
+} Random;
+
+static uint64_t draw(Random *r) /* splitmix64 */
+{
+    uint64_t z = r->x += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static float draw_between(Random *r, float lo, float hi)
+{
+    return lo + (hi - lo) * (float)(draw(r) >> 40) * 0x1p-24f;
+}
+
+static Random random_of(const Synth *y, const char *tensor)
+{
+    return (Random){XXH64(tensor, strlen(tensor), y->seed)};
+}
+
+/* ---- tensors ---- */
+
+enum { PIECE = 1 << 16, NORMALS = 4096 };
+
+static void norm_data(Synth *y, const char *tensor, int64_t n)
+{
+    Random r = random_of(y, tensor);
+    for (int64_t i = 0; i < n; i++) {
+        float gain = draw_between(&r, 0.9f, 1.1f);
+        gguf_data(y->g, &gain, sizeof gain);
+    }
+}
+
+/* About normal with deviation 1/sqrt(cols): sums of twelve uniforms, in whole numbers so that every
+ * machine gets the same, from a table because there are hundreds of millions. */
+static void embedding_data(Synth *y, const char *tensor, int64_t rows, int64_t cols)
+{
+    static uint16_t table[NORMALS], piece[PIECE];
+    Random r = random_of(y, tensor);
+    double deviation = 1 / sqrt((double)cols);
+    for (int i = 0; i < NORMALS; i++) {
+        int64_t sum = -6 * 65535;
+        for (int k = 0; k < 12; k++)
+            sum += (int64_t)(draw(&r) & 0xffff);
+        table[i] = float_to_f16((float)((double)sum / 65536 * deviation));
+    }
+    for (int64_t left = rows * cols; left > 0; left -= PIECE) {
+        int64_t n = left < PIECE ? left : PIECE;
+        for (int64_t i = 0; i < n;) {
+            uint64_t bits = draw(&r);
+            for (int k = 0; k < 4 && i < n; k++, bits >>= 16)
+                piece[i++] = table[bits % NORMALS];
+        }
+        gguf_data(y->g, piece, (size_t)n * sizeof *piece);
+    }
+}
+
+/* Codes of which about y->zeros percent are 0: a byte of chance each. */
+static void draw_codes(const Synth *y, Random *r, int64_t n, int8_t *out)
+{
+    static uint8_t bytes[PIECE];
+    int zeros = (y->zeros * 256 + 50) / 100, lo = (256 - zeros) / 2, hi = lo + zeros;
+    for (int64_t i = 0; i < n; i += 8) {
+        uint64_t bits = draw(r);
+        memcpy(bytes + i, &bits, 8);
+    }
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (int8_t)((bytes[i] >= hi) - (bytes[i] < lo));
+}
+
+/* The scale keeps the spread of what passes through a matrix near 1, and is exact in f16, so that
+ * every type of file holds it. */
+static void ternary_data(Synth *y, const char *tensor, int64_t rows, int64_t cols)
+{
+    static int8_t codes[PIECE];
+    static uint8_t piece[2 * PIECE];
+    Random r = random_of(y, tensor);
+    float spread = (float)(1 / sqrt((double)cols * (100 - y->zeros) / 100));
+    float scale = f16_to_float(float_to_f16(spread * draw_between(&r, 0.75f, 1.25f)));
+    for (int64_t left = rows * cols; left > 0; left -= PIECE) {
+        int64_t n = left < PIECE ? left : PIECE;
+        draw_codes(y, &r, n, codes);
+        gguf_data(y->g, piece, codes_encode(y->fmt, codes, n, scale, piece));
+    }
+    size_t tail = codes_tail(y->fmt, scale, piece);
+    if (tail)
+        gguf_data(y->g, piece, tail);
+}
+
+typedef enum Role { NORM, EMBEDDING, TERNARY } Role;
+
+static void tensor(Synth *y, Role role, const char *tensor_name, int64_t rows, int64_t cols)
+{
+    static const Fmt fixed[] = {[NORM] = FMT_F32, [EMBEDDING] = FMT_F16};
+    if (y->declare)
+        gguf_put_tensor(y->g, tensor_name, role == TERNARY ? y->fmt : fixed[role], rows, cols);
+    else if (role == NORM)
+        norm_data(y, tensor_name, cols);
+    else if (role == EMBEDDING)
+        embedding_data(y, tensor_name, rows, cols);
+    else
+        ternary_data(y, tensor_name, rows, cols);
+}
+
+static void layer(Synth *y, int i)
+{
+    const Shape *p = &y->shape;
+    int q = p->heads * p->head_dim, k = p->kv_heads * p->head_dim;
+    bool subs = strcmp(p->arch, "llama") != 0;
+    const struct {
+        Role role;
+        const char *name;
+        int rows, cols;
+        bool there;
+    } list[] = {
+        {NORM, "attn_norm", 1, p->width, true},
+        {TERNARY, "attn_q", q, p->width, true},
+        {TERNARY, "attn_k", k, p->width, true},
+        {TERNARY, "attn_v", k, p->width, true},
+        {NORM, "attn_sub_norm", 1, q, subs},
+        {TERNARY, "attn_output", p->width, q, true},
+        {NORM, "ffn_norm", 1, p->width, true},
+        {TERNARY, "ffn_gate", p->ffn, p->width, true},
+        {TERNARY, "ffn_up", p->ffn, p->width, true},
+        {NORM, "ffn_sub_norm", 1, p->ffn, subs},
+        {TERNARY, "ffn_down", p->width, p->ffn, true},
+    };
+    for (size_t j = 0; j < sizeof list / sizeof *list; j++)
+        if (list[j].there)
+            tensor(y, list[j].role, format(y->s, "blk.%d.%s.weight", i, list[j].name), list[j].rows,
+                   list[j].cols);
+}
+
+/* Every tensor: declared on the first walk, written on the second. */
+static void walk_tensors(Synth *y, bool declare)
+{
+    const Shape *p = &y->shape;
+    y->declare = declare;
+    tensor(y, EMBEDDING, "token_embd.weight", p->vocab, p->width);
+    for (int i = 0; i < p->layers; i++)
+        layer(y, i);
+    tensor(y, NORM, "output_norm.weight", 1, p->width);
+    if (p->head == OWN)
+        tensor(y, EMBEDDING, "output.weight", p->vocab, p->width);
+}
+
+/* ---- metadata ---- */
+
+static void model_keys(Synth *y)
+{
+    static const struct {
+        Fmt fmt;
+        uint32_t file_type;
+    } types[] = {{FMT_I2_S, 40}, {FMT_TQ1_0, 36}, {FMT_TQ2_0, 37}, {FMT_F16, 1}};
+    const Shape *p = &y->shape;
+    GgufOut *g = y->g;
+#define KEY(text) format(y->s, "%s." text, p->arch)
+    gguf_put_text(g, "general.architecture", p->arch);
+    gguf_put_text(g, "general.name", format(y->s, "synth-%s", p->name));
+    gguf_put_u32(g, KEY("vocab_size"), (uint32_t)p->vocab);
+    gguf_put_u32(g, KEY("context_length"), (uint32_t)p->context);
+    gguf_put_u32(g, KEY("embedding_length"), (uint32_t)p->width);
+    gguf_put_u32(g, KEY("block_count"), (uint32_t)p->layers);
+    gguf_put_u32(g, KEY("feed_forward_length"), (uint32_t)p->ffn);
+    gguf_put_u32(g, KEY("rope.dimension_count"), (uint32_t)p->head_dim);
+    gguf_put_u32(g, KEY("attention.head_count"), (uint32_t)p->heads);
+    gguf_put_u32(g, KEY("attention.head_count_kv"), (uint32_t)p->kv_heads);
+    gguf_put_u32(g, KEY("attention.key_length"), (uint32_t)p->head_dim);
+    gguf_put_u32(g, KEY("attention.value_length"), (uint32_t)p->head_dim);
+    gguf_put_f32(g, KEY("attention.layer_norm_rms_epsilon"), p->eps);
+    gguf_put_f32(g, KEY("rope.freq_base"), p->base);
+#undef KEY
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].fmt == y->fmt)
+            gguf_put_u32(g, "general.file_type", types[i].file_type);
+    gguf_put_u32(g, "general.quantization_version", 2);
+}
+
+/* ---- a tokenizer of exactly `vocab` tokens ----
+ *
+ *     0..255                 the bytes, in the alphabet of GPT-2
+ *     256..335               80 syllables, each merged from its two letters
+ *     336..vocab-3           words: a space and three syllables
+ *     vocab-2, vocab-1       begin and end, control tokens
+ */
+enum { BYTES = 256, VOWELS = 5, SYLLABLES = 80, WORDS_AT = BYTES + SYLLABLES };
+static const char consonants[] = "bdfghjklmnprstvz", vowels[] = "aeiou";
+
+/* GPT-2 writes printable bytes as themselves and the others as U+0100 onwards. */
+static const char *byte_token(Session *s, int byte, int *others)
+{
+    bool plain = (byte > 32 && byte < 127) || (byte >= 161 && byte != 173);
+    int code = plain ? byte : 256 + (*others)++;
+    return code < 128 ? format(s, "%c", code)
+                      : format(s, "%c%c", 0xc0 | code >> 6, 0x80 | (code & 0x3f));
+}
+
+static const char *syllable(Session *s, int i)
+{
+    return format(s, "%c%c", consonants[i / VOWELS], vowels[i % VOWELS]);
+}
+
+static const char *word(Session *s, int i)
+{
+    int a = i / SYLLABLES / SYLLABLES % SYLLABLES, b = i / SYLLABLES % SYLLABLES, c = i % SYLLABLES;
+    return format(s, "\u0120%s%s%s", syllable(s, a), syllable(s, b), syllable(s, c));
+}
+
+static void tokenizer_keys(Synth *y)
+{
+    int vocab = y->shape.vocab, others = 0;
+    GgufOut *g = y->g;
+    int32_t *type = NEW_ARRAY(y->s, int32_t, vocab);
+    gguf_put_text(g, "tokenizer.ggml.model", "gpt2");
+    gguf_put_text(g, "tokenizer.ggml.pre", "llama-bpe");
+    gguf_put_texts(g, "tokenizer.ggml.tokens", vocab);
+    for (int i = 0; i < vocab; i++) {
+        type[i] = i < vocab - 2 ? 1 : 3;
+        gguf_put_item(g, i < BYTES       ? byte_token(y->s, i, &others)
+                         : i < WORDS_AT  ? syllable(y->s, i - BYTES)
+                         : i < vocab - 2 ? word(y->s, i - WORDS_AT)
+                                         : (i < vocab - 1 ? "<|begin|>" : "<|end|>"));
+    }
+    gguf_put_i32s(g, "tokenizer.ggml.token_type", type, vocab);
+    gguf_put_texts(g, "tokenizer.ggml.merges", SYLLABLES);
+    for (int i = 0; i < SYLLABLES; i++)
+        gguf_put_item(g, format(y->s, "%c %c", consonants[i / VOWELS], vowels[i % VOWELS]));
+    gguf_put_u32(g, "tokenizer.ggml.bos_token_id", (uint32_t)vocab - 2);
+    gguf_put_u32(g, "tokenizer.ggml.eos_token_id", (uint32_t)vocab - 1);
+    gguf_put_bool(g, "tokenizer.ggml.add_bos_token", true);
+}
+
+/* ---- the command ---- */
+
+void synth_help(FILE *to)
+{
+    fputs(
+        "bnc synth --shape=NAME -o FILE.gguf [options]\n\n"
+        "Writes a model of a published shape with random ternary weights and a made-up tokenizer:\n"
+        "for speed and memory, not for text. The same seed writes the same bytes, and files of\n"
+        "one seed hold the same weights in every type.\n"
+        "  --seed=N              another model of that shape (1)\n"
+        "  --zeros=PERCENT       zeros among the weights, 0 to 95 (40)\n"
+        "  --type=T              of the projections: i2_s (default), tq1_0, tq2_0 or f16;\n"
+        "                        embedding and head are f16, norms f32\n"
+        "  --context=N           the file's context length (the shape's)\n"
+        "  --layers=N            so many layers in place of the shape's: a quick small file\n"
+        "  --quiet               no note on standard error\n\n"
+        "  shape        graph         layers  width    ffn  heads   vocab\n",
+        to);
+    for (int i = 0; i < NSHAPE; i++) {
+        const Shape *p = &shapes[i];
+        fprintf(to, "  %-12s %-12s %7d %6d %6d %3d/%-2d %7d  %s\n", p->name, p->arch, p->layers,
+                p->width, p->ffn, p->heads, p->kv_heads, p->vocab, p->what);
+    }
+}
+
+static uint64_t number_of(Session *s, const char *option, const char *text, uint64_t lo,
+                          uint64_t hi)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || n < lo || n > hi)
+        fail(s, (Loc){0}, "%s wants a number from %llu to %llu, not '%s'", option,
+             (unsigned long long)lo, (unsigned long long)hi, text);
+    return n;
+}
+
+static void set_shape(Synth *y, const char *text)
+{
+    Out names = {.s = y->s};
+    for (int i = 0; i < NSHAPE; i++) {
+        if (strcmp(text, shapes[i].name) == 0) {
+            y->shape = shapes[i];
+            return;
+        }
+        put(&names, "%s%s", i ? ", " : "", shapes[i].name);
+    }
+    fail(y->s, (Loc){0}, "there is no shape '%s': %s", text, names.text);
+}
+
+static Fmt type_by_name(Session *s, const char *text)
+{
+    static const Fmt types[] = {FMT_I2_S, FMT_TQ1_0, FMT_TQ2_0, FMT_F16};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(text, fmt_info[types[i]].name) == 0)
+            return types[i];
+    fail(s, (Loc){0}, "--type is i2_s, tq1_0, tq2_0 or f16, not '%s'", text);
+}
+
+static const char *value_of(const char *arg, const char *option)
+{
+    size_t n = strlen(option);
+    return strncmp(arg, option, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
+}
+
+static void read_arguments(Synth *y, int argc, char **argv)
+{
+    const char *value;
+    uint64_t layers = 0, context = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if ((value = value_of(arg, "--shape")))
+            set_shape(y, value);
+        else if ((value = value_of(arg, "--seed")))
+            y->seed = number_of(y->s, "--seed", value, 0, UINT64_MAX);
+        else if ((value = value_of(arg, "--zeros")))
+            y->zeros = (int)number_of(y->s, "--zeros", value, 0, 95);
+        else if ((value = value_of(arg, "--type")))
+            y->fmt = type_by_name(y->s, value);
+        else if ((value = value_of(arg, "--context")))
+            context = number_of(y->s, "--context", value, 1, 1 << 24);
+        else if ((value = value_of(arg, "--layers")))
+            layers = number_of(y->s, "--layers", value, 1, 1024);
+        else if (strcmp(arg, "-o") == 0 && i + 1 < argc)
+            y->output = argv[++i];
+        else if (strcmp(arg, "--quiet") == 0)
+            y->s->quiet = true;
+        else
+            fail(y->s, (Loc){0}, "unknown argument '%s' of bnc synth; `bnc help synth` lists them",
+                 arg);
+    }
+    if (!y->shape.name || !y->output)
+        fail(y->s, (Loc){0}, "%s given: bnc synth --shape=2b4t -o 2b4t.gguf (`bnc help synth`)",
+             y->shape.name ? "no output file" : "no shape");
+    y->shape.layers = layers ? (int)layers : y->shape.layers;
+    y->shape.context = context ? (int)context : y->shape.context;
+}
+
+int cmd_synth(Session *s, int argc, char **argv)
+{
+    Synth *y = NEW(s, Synth);
+    *y = (Synth){.s = s, .seed = 1, .zeros = 40, .fmt = FMT_I2_S};
+    read_arguments(y, argc, argv);
+    y->g = gguf_create(s, y->output);
+    model_keys(y);
+    tokenizer_keys(y);
+    walk_tensors(y, true);
+    note(s, "writing %s: %s, %d layers, %.1f MB of weights", y->output, y->shape.what,
+         y->shape.layers, (double)gguf_bytes(y->g) / 1e6);
+    gguf_begin(y->g);
+    walk_tensors(y, false);
+    gguf_end(y->g);
+    return 0;
+}

@@ -1,0 +1,285 @@
+/* avx2_head.c: scalar_head.c with AVX2: the same integer sums, bounds of 8 rows at once. */
+#ifndef BN_KERNELS_AVX2_LINEAR
+#include "avx2_linear.c"
+#endif
+#ifndef BN_KERNELS_SCALAR_HEAD
+#include "scalar_head.c"
+#endif
+
+//@ low_sums_avx2 : low_layout
+/* Sums of int16 over pairs, of int32 over 8 lanes; `eight`: of 8 registers at once, in order. */
+BN_INLINE __m256i low_pairs(__m256i v)
+{
+    return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
+}
+
+BN_INLINE int low_lanes(__m256i v)
+{
+    __m128i a = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+}
+
+BN_INLINE __m256i low_eight(const __m256i *v)
+{
+    __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                            _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+BN_INLINE __m256i low_load(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* 64 columns of 4 bits: pairs of at most 2 * 2 * 15 * 128 = 7680, so four such sums fit int16. */
+BN_INLINE __m256i low_step4(const uint8_t *w, const int8_t *q)
+{
+    const __m256i bits = _mm256_set1_epi8(15);
+    __m256i v = low_load(w);
+    return _mm256_add_epi16(
+        _mm256_maddubs_epi16(_mm256_and_si256(v, bits), low_load(q)),
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), low_load(q + 32)));
+}
+
+/* 128 columns of 4 bits, then of 2 bits: pairs of at most 4 * 2 * 3 * 128 = 3072. */
+BN_INLINE __m256i low_block4(const uint8_t *w, const int8_t *q)
+{
+    return _mm256_add_epi16(low_step4(w, q), low_step4(w + 32, q + 64));
+}
+
+BN_INLINE __m256i low_block2(const uint8_t *w, const int8_t *q)
+{
+    const __m256i bits = _mm256_set1_epi8(3);
+    __m256i v = low_load(w);
+    __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(v, bits), low_load(q));
+    __m256i b = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 2), bits),
+                                     low_load(q + 32));
+    __m256i c = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits),
+                                     low_load(q + 64));
+    __m256i d = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 6), bits),
+                                     low_load(q + 96));
+    return _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
+}
+
+/* Sums of 4 rows of 4 bits; `ahead`: how far in front to fetch. */
+BN_INLINE void low_four4(const uint8_t *w, size_t row4, const int8_t *q, int wide, __m256i *sum)
+{
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+    const uint8_t *u = w + row4, *v = u + row4, *z = v + row4;
+    int i = 0;
+    for (; i + 256 <= wide; i += 256, w += 128, u += 128, v += 128, z += 128, q += 256) {
+        _mm_prefetch((const char *)(w + 4 * row4), _MM_HINT_T0);
+        _mm_prefetch((const char *)(w + 4 * row4 + 64), _MM_HINT_T0);
+        _mm_prefetch((const char *)(u + 4 * row4), _MM_HINT_T0);
+        _mm_prefetch((const char *)(u + 4 * row4 + 64), _MM_HINT_T0);
+        _mm_prefetch((const char *)(v + 4 * row4), _MM_HINT_T0);
+        _mm_prefetch((const char *)(v + 4 * row4 + 64), _MM_HINT_T0);
+        _mm_prefetch((const char *)(z + 4 * row4), _MM_HINT_T0);
+        _mm_prefetch((const char *)(z + 4 * row4 + 64), _MM_HINT_T0);
+        s0 = _mm256_add_epi32(s0, low_pairs(_mm256_add_epi16(low_block4(w, q),
+                                                             low_block4(w + 64, q + 128))));
+        s1 = _mm256_add_epi32(s1, low_pairs(_mm256_add_epi16(low_block4(u, q),
+                                                             low_block4(u + 64, q + 128))));
+        s2 = _mm256_add_epi32(s2, low_pairs(_mm256_add_epi16(low_block4(v, q),
+                                                             low_block4(v + 64, q + 128))));
+        s3 = _mm256_add_epi32(s3, low_pairs(_mm256_add_epi16(low_block4(z, q),
+                                                             low_block4(z + 64, q + 128))));
+    }
+    if (i < wide) {
+        s0 = _mm256_add_epi32(s0, low_pairs(low_block4(w, q)));
+        s1 = _mm256_add_epi32(s1, low_pairs(low_block4(u, q)));
+        s2 = _mm256_add_epi32(s2, low_pairs(low_block4(v, q)));
+        s3 = _mm256_add_epi32(s3, low_pairs(low_block4(z, q)));
+    }
+    sum[0] = s0;
+    sum[1] = s1;
+    sum[2] = s2;
+    sum[3] = s3;
+}
+
+BN_INLINE __m256i low_eight4(const uint8_t *w, size_t row4, const int8_t *q, int wide)
+{
+    __m256i sum[8];
+    low_four4(w, row4, q, wide, sum);
+    low_four4(w + 4 * row4, row4, q, wide, sum + 4);
+    return low_eight(sum);
+}
+
+BN_INLINE __m256i low_lanes4(const uint8_t *w, const int8_t *q, int wide)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 128, w += 64, q += 128)
+        sum = _mm256_add_epi32(sum, low_pairs(low_block4(w, q)));
+    return sum;
+}
+
+BN_INLINE __m256i low_lanes2(const uint8_t *w, const int8_t *q, int wide)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 128, w += 32, q += 128)
+        sum = _mm256_add_epi32(sum, low_pairs(low_block2(w, q)));
+    return sum;
+}
+
+//@ low_total_avx2 : low_sums_avx2
+BN_INLINE int low_total_avx2(const int8_t *q, int wide)
+{
+    const __m256i one = _mm256_set1_epi8(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 32)
+        sum = _mm256_add_epi32(sum, low_pairs(_mm256_maddubs_epi16(one, low_load(q + i))));
+    return low_lanes(sum);
+}
+
+//@ screen_rows_avx2 : screen low_sums_avx2 low_total_avx2
+/* Which of 8 rows, bit by bit, the upper four bits do not exclude. */
+BN_INLINE int screen_mask(const bn_screen *h, __m256i sum4, const float *of)
+{
+    const __m256i odd = _mm256_set1_epi32((3 - BN_LOW6_ODD) * h->total);
+    const __m256 unit = _mm256_set1_ps(h->unit), half = _mm256_set1_ps(0.5f);
+    __m256 twice = _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32(sum4, 3), odd));
+    __m256 by = _mm256_mul_ps(_mm256_mul_ps(half, _mm256_loadu_ps(of)), unit);
+    __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(of + 16), _mm256_set1_ps(h->b),
+                                   _mm256_set1_ps(7.8886091e-31f));
+    bound = _mm256_fmadd_ps(_mm256_loadu_ps(of + 8), _mm256_set1_ps(h->a), bound);
+    bound = _mm256_fmadd_ps(twice, by, bound);
+    __m256 least = _mm256_set1_ps(screen_least(h));
+    return _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_LT_OQ)) ^ 255;
+}
+
+/* Answers whether row r has to be computed, sum4 being its sum of 4 bits by q. */
+BN_INLINE int screen_keeps_avx2(const bn_screen *h, const uint8_t *w4, const uint8_t *w2,
+                                const int8_t *q, int wide, int sum4, const float *of)
+{
+    int sum = 4 * sum4 + low_lanes(low_lanes2(w2, q, wide));
+    if (screen_below6(h, sum, of))
+        return 0;
+    __m256i rest = _mm256_add_epi32(_mm256_slli_epi32(low_lanes4(w4, h->p, wide), 2),
+                                    low_lanes2(w2, h->p, wide));
+    return !screen_below(h, sum, low_lanes(rest), of);
+}
+
+#define BN_SCREEN_ROWS_AVX2(linear)                                                                \
+    const int wide = BN_QPAD(k);                                                                   \
+    const size_t row4 = (size_t)wide / 2;                                                          \
+    bn_screen *h = (bn_screen *)work;                                                              \
+    if (first)                                                                                     \
+        screen_start(h, x, q, s[0], k, best);                                                      \
+    for (int r = 8 * from; r < 8 * to; r += 8) {                                                   \
+        const float *of = about + (size_t)r * 5;                                                   \
+        const uint8_t *w4 = low + (size_t)r * row4, *w2 = low_row2(low, n, row4, r);               \
+        __m256i sum4 = low_eight4(w4, row4, q, wide);                                              \
+        int keep = screen_mask(h, sum4, of), sums[8];                                              \
+        store8(y, r, n, _mm256_set1_ps(-INFINITY));                                                \
+        _mm256_storeu_si256((__m256i *)sums, sum4);                                                \
+        for (int j = 0; keep >> j && r + j < n; j++)                                               \
+            if ((keep >> j & 1) &&                                                                 \
+                screen_keeps_avx2(h, w4 + (size_t)j * row4, w2 + (size_t)j * (row4 / 2), q, wide,  \
+                                  sums[j], of + j)) {                                              \
+                linear(w, x, y, 1, n, k, r + j, r + j + 1);                                        \
+                screen_take(h, y[r + j]);                                                          \
+            }                                                                                      \
+    }
+
+//@ screen_f32_avx2 : screen_rows_avx2 linear_f32_avx2
+/* As screen_f32. */
+BN_INLINE void screen_f32_avx2(const void *w, const uint8_t *low, const float *about,
+                               const float *x, const int8_t *q, const float *s, float *y, int best,
+                               int first, int n, int k, int from, int to, void *work)
+{
+    BN_SCREEN_ROWS_AVX2(linear_f32_avx2)
+}
+
+//@ screen_f16_avx2 : screen_rows_avx2 linear_f16_avx2
+BN_INLINE void screen_f16_avx2(const void *w, const uint8_t *low, const float *about,
+                               const float *x, const int8_t *q, const float *s, float *y, int best,
+                               int first, int n, int k, int from, int to, void *work)
+{
+    BN_SCREEN_ROWS_AVX2(linear_f16_avx2)
+}
+
+//@ screen_bf16_avx2 : screen_rows_avx2 linear_bf16_avx2
+BN_INLINE void screen_bf16_avx2(const void *w, const uint8_t *low, const float *about,
+                                const float *x, const int8_t *q, const float *s, float *y, int best,
+                                int first, int n, int k, int from, int to, void *work)
+{
+    BN_SCREEN_ROWS_AVX2(linear_bf16_avx2)
+}
+
+//@ screen_q8_0_avx2 : screen_rows_avx2 linear_q8_0_avx2
+BN_INLINE void screen_q8_0_avx2(const void *w, const uint8_t *low, const float *about,
+                                const float *x, const int8_t *q, const float *s, float *y, int best,
+                                int first, int n, int k, int from, int to, void *work)
+{
+    BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)
+}
+
+//@ qlinear_low_avx2 : low_plain low_sums_avx2 low_total_avx2
+/* One row of codes by one token; the sums are those of scalar_head.c. 8 bits: products of |w| by q
+ * with w's sign, pairs of at most 2 * 127 * 127. */
+BN_INLINE int low_sum8_avx2(const uint8_t *w, const int8_t *q, int wide)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < wide; i += 32) {
+        __m256i v = low_load(w + i);
+        sum = _mm256_add_epi32(sum, low_pairs(_mm256_maddubs_epi16(
+                                        _mm256_abs_epi8(v), _mm256_sign_epi8(low_load(q + i), v))));
+    }
+    return low_lanes(sum);
+}
+
+BN_INLINE int low_twice_avx2(const uint8_t *w, int bits, int n, size_t row4, int r, const int8_t *q,
+                             int wide, int total)
+{
+    const uint8_t *w4 = w + (size_t)r * row4;
+    if (bits == 8)
+        return 2 * low_sum8_avx2(w + (size_t)r * (size_t)wide, q, wide);
+    if (bits == 4)
+        return 2 * low_lanes(low_lanes4(w4, q, wide)) - BN_LOW4_ODD * total;
+    __m256i sum = _mm256_slli_epi32(low_lanes4(w4, q, wide), 2);
+    sum = _mm256_add_epi32(sum, low_lanes2(low_row2(w, n, row4, r), q, wide));
+    return 2 * low_lanes(sum) - BN_LOW6_ODD * total;
+}
+
+/* Rows outside, tokens inside: a row is read from memory once. */
+BN_INLINE void qlinear_low_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                                const float *s, float *y, int T, int n, int k, int bits, int from,
+                                int to)
+{
+    const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
+    for (int t0 = 0; t0 < T; t0 += 16) {
+        int total[16], few = T - t0 < 16 ? T - t0 : 16;
+        for (int t = 0; t < few; t++)
+            total[t] = low_total_avx2(q + (size_t)(t0 + t) * (size_t)wide, wide);
+        for (int r = 8 * from; r < end; r++)
+            for (int t = 0; t < few; t++)
+                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] = low_logit(
+                    low_twice_avx2(w, bits, n, (size_t)wide / 2, r,
+                                   q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
+                    bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
+    }
+}
+
+//@ qlinear_h8_avx2 : qlinear_low_avx2
+/* As qlinear_h8. */
+BN_INLINE void qlinear_h8_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 8, from, to);
+}
+
+//@ qlinear_h6_avx2 : qlinear_low_avx2
+BN_INLINE void qlinear_h6_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 6, from, to);
+}
+
+//@ qlinear_h4_avx2 : qlinear_low_avx2
+BN_INLINE void qlinear_h4_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
+                               float *y, int T, int n, int k, int from, int to)
+{
+    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 4, from, to);
+}

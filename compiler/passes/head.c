@@ -1,0 +1,139 @@
+/* head.c: the product with the vocabulary's matrix, the largest of a step, read in few bits.
+ *
+ * Two ways. Lossless (--head=auto): @best quantizes the hidden vector, and `screen` finds by a copy
+ * in 6 bits, whose errors are known, which words can be among the best; those it computes from the
+ * matrix itself (kernels/scalar_head.c proves it). @head and @score stay as they are. Lossy
+ * (--head=q8, q6, q4): every product with the matrix is one with the copy, which takes its place.
+ *
+ * A copy is a weight of its own, of a format h8, h6 or h4, made from the same tensor.
+ */
+#include <string.h>
+
+#include "passes/passes.h"
+
+static const struct {
+    const char *name;
+    Fmt copy; /* FMT_COUNT: none */
+    bool exact;
+} choices[] = {{"auto", FMT_H6, true},
+               {"f16", FMT_COUNT, true},
+               {"q8", FMT_H8, false},
+               {"q6", FMT_H6, false},
+               {"q4", FMT_H4, false}};
+
+/* Whether the file's values are those that the kernel of `linear` multiplies with, so that a copy
+ * made from the file says how far it is off. */
+static bool as_in_file(const Weight *w)
+{
+    return w->tensor && (w->type->fmt == w->tensor->fmt || w->type->fmt == FMT_F32);
+}
+
+static bool may_copy(const Op *op, bool exact)
+{
+    const Weight *w = op->code == OP_LINEAR ? op->in[1]->weight : NULL;
+    return w && !w->count && w->tensor && fmt_info[w->type->fmt].kind == KIND_FLOAT &&
+           w->type->dim[1].n <= LOW_COLS && (!exact || as_in_file(w));
+}
+
+static Weight *copy_of(Module *m, const Weight *w, Fmt fmt)
+{
+    const char *text = format(m->s, "%s_%s", w->name, fmt_info[fmt].name);
+    Weight *n = weight_find(m, text);
+    if (n)
+        return n;
+    n = weight_add(m, text, type_with(m->s, w->type, fmt));
+    n->loc = w->loc;
+    n->pattern = w->pattern;
+    n->tensor = w->tensor;
+    return n;
+}
+
+/* q, s = quant x, before op. */
+static Op *quantize(Module *m, Op *op, Value *x)
+{
+    Func *f = op->block->func;
+    Op *q = op_new(op->block, op, OP_QUANT, 1, 2);
+    q->in[0] = x;
+    q->out[0]->name = fresh_name(f, format(m->s, "%s_q", x->name));
+    q->out[1]->name = fresh_name(f, format(m->s, "%s_s", x->name));
+    CHECK(op_infer(m, q));
+    return q;
+}
+
+static void take_over(Module *m, Op *op, Op *by)
+{
+    by->out[0]->name = op->out[0]->name;
+    CHECK(op_infer(m, by));
+    replace_uses(op->block->func, op->out[0], by->out[0]);
+    op_remove(op);
+}
+
+static void screen(Module *m, Op *op)
+{
+    Op *q = quantize(m, op, op->in[0]), *n = op_new(op->block, op, OP_SCREEN, 5, 1);
+    Value *in[5] = {op->in[0], q->out[0], q->out[1], op->in[1],
+                    &copy_of(m, op->in[1]->weight, FMT_H6)->value};
+    memcpy(n->in, in, sizeof in);
+    take_over(m, op, n);
+}
+
+static void read_copy(Module *m, Op *op, Fmt fmt)
+{
+    Op *q = quantize(m, op, op->in[0]), *n = op_new(op->block, op, OP_QLINEAR, 3, 1);
+    Value *in[3] = {q->out[0], q->out[1], &copy_of(m, op->in[1]->weight, fmt)->value};
+    memcpy(n->in, in, sizeof in);
+    take_over(m, op, n);
+}
+
+/* The op that makes the logits, where nothing is done to them afterwards. */
+static Op *last_product(const Func *f)
+{
+    Op *def = f->body->last->in[0]->def;
+    return def && def->block == f->body ? def : NULL;
+}
+
+/* @best beside each @head. Functions of a part stand together, @head last. */
+static void add_best(Module *m)
+{
+    for (Func *f = m->funcs; f; f = f->next) {
+        Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
+        if (!product || !may_copy(product, true))
+            continue;
+        const char *tail = f->name + strlen(form_name[FORM_HEAD]);
+        Func *rest = f->next;
+        f->next = NULL;
+        Func *best = func_clone(f, format(m->s, "%s%s", form_name[FORM_BEST], tail));
+        best->target = f->target;
+        screen(m, last_product(best));
+        best->next = rest;
+        f = best;
+    }
+}
+
+static void read_copies(Module *m, Fmt fmt)
+{
+    for (Func *f = m->funcs; f; f = f->next) {
+        Op *product = result_room(f) == ROOM_LOGITS ? last_product(f) : NULL;
+        if (product && may_copy(product, false))
+            read_copy(m, product, fmt);
+    }
+    weights_drop_unused(m);
+}
+
+void pass_head(Module *m, const Target *target)
+{
+    const char *wanted = m->head ? m->head : "auto";
+    (void)target;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        if (strcmp(choices[i].name, wanted))
+            continue;
+        if (choices[i].copy == FMT_COUNT)
+            return;
+        if (choices[i].exact)
+            add_best(m);
+        else
+            read_copies(m, choices[i].copy);
+        return;
+    }
+    err(m->s, (Loc){0}, "--head is auto, f16, q8, q6 or q4, not '%s'", wanted);
+}

@@ -1,0 +1,92 @@
+/* tuning.c: reads what `bnc tune` measured: which layout and which kernel a shape of weight gets.
+ *
+ *   # comments
+ *   layout 2560x6912 t3r32
+ *   kernel tmatmul 2560x6912 many tmatmul_t3_fr_avx2
+ *
+ * Sizes are rows x columns; `one` is @decode, `many` the rest. A line that does not fit the target
+ * or names a shape that the model lacks is passed over: a record may serve several. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "passes/passes.h"
+
+enum { MOST_WORDS = 5 };
+
+static bool read_shape(const char *word, Tuning *t)
+{
+    char *end;
+    t->rows = strtoll(word, &end, 10);
+    if (end == word || *end != 'x')
+        return false;
+    word = end + 1;
+    t->cols = strtoll(word, &end, 10);
+    return end != word && !*end && t->rows > 0 && t->cols > 0;
+}
+
+static bool read_layout(const char **word, int n, Tuning *t)
+{
+    t->op = OP_COUNT;
+    t->choice = word[2];
+    return n == 3 && read_shape(word[1], t) && fmt_by_name(word[2]) != FMT_COUNT &&
+           fmt_info[fmt_by_name(word[2])].kind == KIND_PACKED;
+}
+
+static bool read_kernel(const char **word, int n, Tuning *t)
+{
+    if (n != 5)
+        return false;
+    t->op = op_by_name(word[1]);
+    t->forms = !strcmp(word[3], "one") ? FORMS_ONE : FORMS_MANY;
+    t->choice = word[4];
+    return t->op != OP_COUNT && read_shape(word[2], t) &&
+           (t->forms == FORMS_ONE || !strcmp(word[3], "many"));
+}
+
+/* Splits a line at its blanks; words beyond the most count, but are not kept. */
+static int split(Session *s, const char *line, size_t len, const char **word)
+{
+    int n = 0;
+    for (const char *end = line + len; line < end;) {
+        size_t w = 0;
+        while (line < end && (*line == ' ' || *line == '\t' || *line == '\r'))
+            line++;
+        while (line + w < end && !strchr(" \t\r", line[w]))
+            w++;
+        if (!w || *line == '#')
+            break;
+        if (n < MOST_WORDS)
+            word[n] = intern(s, line, w);
+        n++;
+        line += w;
+    }
+    return n;
+}
+
+const Tuning *tuning_read(Session *s, const char *path)
+{
+    Text *text = NEW(s, Text);
+    Tuning *first = NULL, **end = &first;
+    *text = (Text){.path = name(s, path)};
+    text->bytes = file_read(s, path, &text->size);
+    int number = 1;
+    for (const char *at = text->bytes; *at; number++) {
+        const char *word[MOST_WORDS];
+        size_t len = strcspn(at, "\n");
+        int n = split(s, at, len, word);
+        Tuning *t = NEW(s, Tuning);
+        bool good = n && (!strcmp(word[0], "layout") ? read_layout(word, n, t)
+                          : !strcmp(word[0], "kernel") && read_kernel(word, n, t));
+        if (n && !good)
+            err(s, (Loc){text, number, 1},
+                "expected 'layout ROWSxCOLS FORMAT' or 'kernel OP ROWSxCOLS one|many SYMBOL'");
+        if (good) {
+            *end = t;
+            end = &t->next;
+        }
+        at += len + (at[len] == '\n');
+    }
+    stop_on_errors(s);
+    return first;
+}

@@ -1,0 +1,146 @@
+/* test_best.c: the best words that @best finds against all logits of @head, at every position of
+ * texts that the models write themselves. No difference is allowed: the same words, the same order,
+ * the same bits. Usage: test_best POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
+ * test_golden). */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+
+#define API(F) F(bn_open) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) \
+    F(bn_position) F(bn_state_head)
+typedef struct Lib {
+#define POINTER(f) __typeof__(&f) f;
+    API(POINTER)
+#undef POINTER
+    const bn_model *model;
+    bn_weights w;
+    bn_state *s;
+    const char *name;
+} Lib;
+
+enum { TOP = 104 };
+static const int wanted[] = {1, 40, TOP};
+enum { NWANTED = sizeof wanted / sizeof *wanted };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+/* The ids of the k largest, first of equals. */
+static void top(const float *logits, int vocab, int k, int *ids)
+{
+    int n = 0;
+    for (int i = 0; i < vocab; i++) {
+        int at = n < k ? n++ : k;
+        for (; at > 0 && logits[i] > logits[ids[at - 1]]; at--)
+            if (at < k)
+                ids[at] = ids[at - 1];
+        if (at < k)
+            ids[at] = i;
+    }
+}
+
+typedef struct Tally {
+    long positions, differences, computed[NWANTED];
+    double head, best[NWANTED]; /* the shortest, in milliseconds */
+} Tally;
+
+static double timed(Lib *l, int best)
+{
+    l->s->known = 0;
+    double start = now();
+    l->bn_state_head(l->s, best);
+    return now() - start;
+}
+
+static void compare(Lib *l, Tally *t, float *full)
+{
+    int vocab = l->s->vocab, want[TOP], got[TOP];
+    double ms = timed(l, vocab);
+    t->head = ms < t->head ? ms : t->head;
+    memcpy(full, l->s->logits, sizeof *full * (size_t)vocab);
+    top(full, vocab, TOP, want);
+    for (int i = 0; i < NWANTED; i++) {
+        ms = timed(l, wanted[i]);
+        t->best[i] = ms < t->best[i] ? ms : t->best[i];
+        top(l->s->logits, vocab, wanted[i], got);
+        int wrong = memcmp(got, want, sizeof *got * (size_t)wanted[i]) != 0;
+        for (int v = 0; v < vocab; v++) {
+            wrong |= l->s->logits[v] != -INFINITY && memcmp(&l->s->logits[v], &full[v], 4) != 0;
+            t->computed[i] += l->s->logits[v] != -INFINITY;
+        }
+        t->differences += wrong;
+    }
+    t->positions++;
+}
+
+/* Texts from many beginnings, warm enough to leave the common paths. */
+static void walk(Lib *l, Tally *t, long positions)
+{
+    float *full = malloc(sizeof *full * (size_t)l->s->vocab);
+    bn_sampling how = {.temperature = 1.1f, .top_p = 0.98f, .seed = 20};
+    int32_t token = 1;
+    while (full && t->positions < positions) {
+        if (l->bn_position(l->s) >= 200) {
+            l->bn_rewind(l->s, 0);
+            token = (int32_t)(how.seed % (uint64_t)l->s->vocab);
+        }
+        if (l->bn_eval(l->s, &token, 1, NULL) != BN_OK)
+            break;
+        compare(l, t, full);
+        l->s->known = 0;
+        token = l->bn_sample(l->s, &how);
+    }
+    free(full);
+}
+
+static int check(const char *path, long positions)
+{
+    Lib l = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
+    Tally t = {.head = 1e9, .best = {1e9, 1e9, 1e9}};
+    void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!so)
+        return fprintf(stderr, "%s\n", dlerror()), 1;
+#define LOAD(f) *(void **)&l.f = dlsym(so, #f);
+    API(LOAD)
+    l.model = dlsym(so, "m_model");
+    bn_status status = l.bn_open(&l.w, l.model, NULL);
+    if (status == BN_CPU)
+        return printf("%s: skipped, %s\n", l.name, l.w.message), 0;
+    size_t size = status == BN_OK ? l.bn_state_size(l.model, 2) : 0;
+    void *block = size ? malloc(size) : NULL;
+    if (!block || l.bn_init(&l.s, &l.w, 2, block, size) != BN_OK)
+        return fprintf(stderr, "%s: %s\n", l.name, l.w.message), 1;
+    if (l.w.code->best)
+        walk(&l, &t, positions);
+    printf("%s: %ld positions, %ld differences; head %.3f ms", l.name, t.positions, t.differences,
+           t.head);
+    for (int i = 0; i < NWANTED; i++)
+        printf(", best %d %.3f ms (%.3g%% computed)", wanted[i], t.best[i],
+               100.0 * (double)t.computed[i] / (double)t.positions / l.s->vocab);
+    printf("\n");
+    l.bn_done(l.s);
+    free(block);
+    dlclose(so);
+    return t.positions < positions || t.differences;
+}
+
+int main(int argc, char **argv)
+{
+    int passed = 0, failed = 0;
+    for (int i = 1; i + 1 < argc; i += 2)
+        if (check(argv[i + 1], atol(argv[i])))
+            failed++;
+        else
+            passed++;
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

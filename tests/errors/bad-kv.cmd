@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --kv=fp8 -o out.c

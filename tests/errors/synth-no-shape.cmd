@@ -1,0 +1,1 @@
+$BNC synth -o x.gguf

@@ -1,0 +1,1 @@
+$BNC synth --shape=gpt5 -o x.gguf

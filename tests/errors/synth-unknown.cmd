@@ -1,0 +1,1 @@
+$BNC synth --shape=2b4t x.gguf

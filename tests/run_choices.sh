@@ -1,0 +1,100 @@
+#!/bin/sh
+# Choices that may change speed, never results: run_choices.sh BNC. Layouts and kernels by a tuning
+# record, one file for several machines, the record that `bnc tune` makes.
+bnc=$1
+model=examples/models/tales-27m-i2_s.gguf
+dir=build/choices
+rm -rf $dir
+mkdir -p $dir
+passed=0
+failed=0
+skipped=0
+
+check() { # check NAME COMMAND...: the command must succeed
+    title=$1
+    shift
+    if "$@" >$dir/log 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $title"
+        tail -n 15 $dir/log
+    fi
+}
+refused() { # refused NAME TEXT COMMAND...: fails with a message that holds TEXT
+    title=$1
+    text=$2
+    shift 2
+    "$@" >$dir/said 2>&1
+    check "$title" test $? = 1
+    check "$title says '$text'" grep -qF -- "$text" $dir/said
+}
+logits() { # logits PROGRAM THREADS: of a prompt that a prefill and a decode step read
+    "$1" -p "Once upon a time there was a king who had three daughters, and" --logits -t "$2" | cksum
+}
+build() { # build NAME OPTION...
+    out=$dir/$1
+    shift
+    check "build $out" "$bnc" $model --emit=exe --quiet "$@" -o "$out"
+}
+
+case $(uname -m) in
+x86_64) ;;
+*)
+    echo "skipped: the choices tested are those of x86-64"
+    echo "0 passed, 0 failed, 1 skipped"
+    exit 0
+    ;;
+esac
+if grep -q avx2 /proc/cpuinfo; then target=x86-64-v3; else target=x86-64; fi
+
+build plain --target=$target
+want=$(logits $dir/plain 2)
+check "logits are there" test -n "$want"
+
+# ---- one layout or the other ----
+cat >$dir/t3.tune <<'T'
+# every shape of tales-27m in 1.67 bits
+layout 512x512 t3r32
+layout 256x512 t3r32
+layout 1536x512 t3r32
+layout 512x1536 t3r32
+layout 7x9 q2r4
+kernel tmatmul 7x9 one no_such_kernel
+T
+build t3 --target=$target --tune=$dir/t3.tune
+check "t3r32: same logits" test "$(logits $dir/t3 2)" = "$want"
+check "t3r32: smaller" test "$(wc -c <$dir/t3)" -lt "$(wc -c <$dir/plain)"
+check "t3r32 stands in the IR" sh -c "'$bnc' opt --quiet --target=$target --tune=$dir/t3.tune $model | grep -q 't3r32<1536 x 512>'"
+
+# ---- several machines in one file ----
+build multi --target=x86-64-multi
+check "multi: same logits" test "$(logits $dir/multi 3)" = "$want"
+for cc in gcc clang; do
+    check "multi: emit" "$bnc" $model --target=x86-64-multi --amalgamate --quiet -o $dir/multi.c
+    check "multi: $cc" $cc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -c $dir/multi.c -o $dir/x.o
+done
+"$bnc" $model --target=x86-64-multi --quiet --passes=quant,canon,fuse,specialize,select,pack,plan --emit=ir -o $dir/multi.tir
+check "multi: its text compiles" "$bnc" $dir/multi.tir --target=x86-64-multi --quiet -o $dir/again.c
+check "multi: emit once more" "$bnc" $model --target=x86-64-multi --quiet -o $dir/multi.c
+check "multi: the same weights" cmp $dir/again.bnw $dir/multi.bnw
+
+# ---- what `bnc tune` measures ----
+check "tune" "$bnc" tune $model --target=$target -t 1 --quiet -o $dir/here.tune
+check "tune names a layout a shape" test "$(grep -c '^layout ' $dir/here.tune)" = 4
+check "tune names kernels" grep -q '^kernel tglu 1536x512 one ' $dir/here.tune
+build tuned --target=$target --tune=$dir/here.tune
+check "tuned: same logits" test "$(logits $dir/tuned 1)" = "$want"
+
+# ---- mistakes ----
+echo "layout 512 q2r4" >$dir/bad.tune
+refused "a bad shape" "bad.tune:1:1: error: expected 'layout ROWSxCOLS FORMAT'" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
+printf '# fine\nkernel dance 5x5 one x\n' >$dir/bad.tune
+refused "a bad op" "bad.tune:2:1: error" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
+refused "no record" "cannot open" "$bnc" $model --tune=$dir/none.tune -o $dir/x.c
+refused "tune without -o" "say where to write the record" "$bnc" tune $model
+refused "tune for several machines" "cannot run target x86-64-multi alone" "$bnc" tune $model --target=x86-64-multi -o $dir/x.tune
+check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.tune
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
