@@ -379,11 +379,20 @@ static void put_function(Emit *e, Func *f)
 
 /* ---- the file around them ---- */
 
+/* A copy of another weight's tensors has no parameters of its own. */
+static bool is_copy(const Module *m, const Weight *w)
+{
+    for (const Weight *o = m->weights; o != w; o = o->next)
+        if (o->tensor && o->tensor == w->tensor)
+            return true;
+    return false;
+}
+
 static int64_t parameters(const Module *m)
 {
     int64_t n = 0;
     for (const Weight *w = m->weights; w; w = w->next) {
-        int64_t one = w->is_state ? 0 : 1;
+        int64_t one = w->is_state || is_copy(m, w) ? 0 : 1;
         for (int i = 0; i < w->type->rank; i++)
             one *= w->type->dim[i].n;
         n += one * (w->count ? w->count : 1);
