@@ -45,7 +45,7 @@ static inline int64_t work_AMX(int64_t n, int64_t k, int64_t t)
     return 32 * 32 * 4 + (t + 15) / 16 * 64 + (k + 127) / 128 * 128 * 32;
 }
 
-/* scalar_head.c: a bn_screen, which ends with a row of int8. */
+/* scalar_head.c: a bn_screen and a row of int8 behind it. */
 static inline int64_t work_SCREEN(int64_t n, int64_t k, int64_t t)
 {
     (void)n, (void)t;

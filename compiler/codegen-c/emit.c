@@ -383,7 +383,7 @@ static void put_function(Emit *e, Func *f)
 static bool is_copy(const Module *m, const Weight *w)
 {
     for (const Weight *o = m->weights; o != w; o = o->next)
-        if (o->tensor && o->tensor == w->tensor)
+        if (o->pattern && o->pattern == w->pattern && o->first == w->first)
             return true;
     return false;
 }

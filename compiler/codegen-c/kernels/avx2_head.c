@@ -123,6 +123,44 @@ BN_INLINE __m256i low_lanes2(const uint8_t *w, const int8_t *q, int wide)
     return sum;
 }
 
+/* Four rows of 2 bits at once, so that their bytes are on the way together; then eight. */
+BN_INLINE void low_four2(const uint8_t *w, size_t row2, const int8_t *q, int wide, __m256i *sum)
+{
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+    const uint8_t *u = w + row2, *v = u + row2, *z = v + row2;
+    for (int i = 0; i < wide; i += 128, w += 32, u += 32, v += 32, z += 32, q += 128) {
+        _mm_prefetch((const char *)(w + 4 * row2), _MM_HINT_T0);
+        _mm_prefetch((const char *)(u + 4 * row2), _MM_HINT_T0);
+        _mm_prefetch((const char *)(v + 4 * row2), _MM_HINT_T0);
+        _mm_prefetch((const char *)(z + 4 * row2), _MM_HINT_T0);
+        s0 = _mm256_add_epi32(s0, low_pairs(low_block2(w, q)));
+        s1 = _mm256_add_epi32(s1, low_pairs(low_block2(u, q)));
+        s2 = _mm256_add_epi32(s2, low_pairs(low_block2(v, q)));
+        s3 = _mm256_add_epi32(s3, low_pairs(low_block2(z, q)));
+    }
+    sum[0] = s0;
+    sum[1] = s1;
+    sum[2] = s2;
+    sum[3] = s3;
+}
+
+/* Sums of 2 bits of the rows in `keep`: one by one where they are few. */
+BN_INLINE __m256i low_eight2(const uint8_t *w, size_t row2, const int8_t *q, int wide, int keep)
+{
+    const int but1 = keep & (keep - 1), but2 = but1 & (but1 - 1);
+    int some[8] = {0};
+    __m256i sum[8];
+    if (but2) {
+        low_four2(w, row2, q, wide, sum);
+        low_four2(w + 4 * row2, row2, q, wide, sum + 4);
+        return low_eight(sum);
+    }
+    for (int j = 0; keep >> j; j++)
+        if (keep >> j & 1)
+            some[j] = low_lanes(low_lanes2(w + (size_t)j * row2, q, wide));
+    return low_load(some);
+}
+
 //@ low_total_avx2 : low_sums_avx2
 BN_INLINE int low_total_avx2(const int8_t *q, int wide)
 {
@@ -134,50 +172,61 @@ BN_INLINE int low_total_avx2(const int8_t *q, int wide)
 }
 
 //@ screen_rows_avx2 : screen low_sums_avx2 low_total_avx2
-/* Which of 8 rows, bit by bit, the upper four bits do not exclude. */
-BN_INLINE int screen_mask(const bn_screen *h, __m256i sum4, const float *of)
+/* Which of 8 rows, bit by bit, a bound by q does not exclude; twice: their sums, less the odd part;
+ * e, v: their norms. */
+BN_INLINE int screen_mask(const bn_screen *h, __m256i twice, const float *scale, const float *e,
+                          const float *v)
 {
-    const __m256i odd = _mm256_set1_epi32((3 - BN_LOW6_ODD) * h->total);
-    const __m256 unit = _mm256_set1_ps(h->unit), half = _mm256_set1_ps(0.5f);
-    __m256 twice = _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32(sum4, 3), odd));
-    __m256 by = _mm256_mul_ps(_mm256_mul_ps(half, _mm256_loadu_ps(of)), unit);
-    __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(of + 16), _mm256_set1_ps(h->b),
+    __m256 unit = _mm256_mul_ps(_mm256_set1_ps(0.5f), _mm256_set1_ps(h->unit));
+    __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(v), _mm256_set1_ps(h->b),
                                    _mm256_set1_ps(7.8886091e-31f));
-    bound = _mm256_fmadd_ps(_mm256_loadu_ps(of + 8), _mm256_set1_ps(h->a), bound);
-    bound = _mm256_fmadd_ps(twice, by, bound);
+    bound = _mm256_fmadd_ps(_mm256_loadu_ps(e), _mm256_set1_ps(h->a), bound);
+    bound = _mm256_fmadd_ps(_mm256_cvtepi32_ps(twice),
+                            _mm256_mul_ps(_mm256_loadu_ps(scale), unit), bound);
     __m256 least = _mm256_set1_ps(screen_least(h));
     return _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_LT_OQ)) ^ 255;
 }
 
-/* Answers whether row r has to be computed, sum4 being its sum of 4 bits by q. */
-BN_INLINE int screen_keeps_avx2(const bn_screen *h, const uint8_t *w4, const uint8_t *w2,
-                                const int8_t *q, int wide, int sum4, const float *of)
+/* Which of 8 rows their 6 bits do not exclude, and their sums; w2: the first one's 2 bits. */
+BN_INLINE int screen_eight(const bn_screen *h, const uint8_t *w4, const uint8_t *w2, const float *of,
+                           const int8_t *q, int wide, int *sums)
 {
-    int sum = 4 * sum4 + low_lanes(low_lanes2(w2, q, wide));
-    if (screen_below6(h, sum, of))
+    const size_t row4 = (size_t)wide / 2;
+    __m256i sum = _mm256_slli_epi32(low_eight4(w4, row4, q, wide), 2);
+    __m256i odd = _mm256_set1_epi32((3 - BN_LOW6_ODD) * h->total);
+    int keep = screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 8, of + 16);
+    if (!keep)
         return 0;
-    __m256i rest = _mm256_add_epi32(_mm256_slli_epi32(low_lanes4(w4, h->p, wide), 2),
-                                    low_lanes2(w2, h->p, wide));
-    return !screen_below(h, sum, low_lanes(rest), of);
+    sum = _mm256_add_epi32(sum, low_eight2(w2, row4 / 2, q, wide, keep));
+    odd = _mm256_set1_epi32(-BN_LOW6_ODD * h->total);
+    _mm256_storeu_si256((__m256i *)sums, sum);
+    return keep & screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 24,
+                              of + 32);
+}
+
+/* Whether p excludes a row that q did not. */
+BN_INLINE int screen_out(const bn_screen *h, const uint8_t *w4, const uint8_t *w2, const float *of,
+                         int wide, int sum)
+{
+    const int8_t *p = screen_p(h);
+    __m256i rest = _mm256_slli_epi32(low_lanes4(w4, p, wide), 2);
+    return screen_below(h, sum, low_lanes(_mm256_add_epi32(rest, low_lanes2(w2, p, wide))), of);
 }
 
 #define BN_SCREEN_ROWS_AVX2(linear)                                                                \
     const int wide = BN_QPAD(k);                                                                   \
-    const size_t row4 = (size_t)wide / 2;                                                          \
+    const size_t row4 = (size_t)wide / 2, row2 = row4 / 2;                                         \
     bn_screen *h = (bn_screen *)work;                                                              \
     if (first)                                                                                     \
         screen_start(h, x, q, s[0], k, best);                                                      \
     for (int r = 8 * from; r < 8 * to; r += 8) {                                                   \
         const float *of = about + (size_t)r * 5;                                                   \
         const uint8_t *w4 = low + (size_t)r * row4, *w2 = low_row2(low, n, row4, r);               \
-        __m256i sum4 = low_eight4(w4, row4, q, wide);                                              \
-        int keep = screen_mask(h, sum4, of), sums[8];                                              \
+        int sums[8], keep = screen_eight(h, w4, w2, of, q, wide, sums);                            \
         store8(y, r, n, _mm256_set1_ps(-INFINITY));                                                \
-        _mm256_storeu_si256((__m256i *)sums, sum4);                                                \
         for (int j = 0; keep >> j && r + j < n; j++)                                               \
-            if ((keep >> j & 1) &&                                                                 \
-                screen_keeps_avx2(h, w4 + (size_t)j * row4, w2 + (size_t)j * (row4 / 2), q, wide,  \
-                                  sums[j], of + j)) {                                              \
+            if ((keep >> j & 1) && !screen_out(h, w4 + (size_t)j * row4, w2 + (size_t)j * row2,    \
+                                               of + j, wide, sums[j])) {                           \
                 linear(w, x, y, 1, n, k, r + j, r + j + 1);                                        \
                 screen_take(h, y[r + j]);                                                          \
             }                                                                                      \

@@ -155,8 +155,12 @@ typedef struct bn_screen {
     int total, rest;   /* sums of q and p */
     int n, most;       /* of heap, and wanted */
     float heap[BN_BEST]; /* the largest L so far; the least of them first, once there are `most` */
-    int8_t p[64];        /* in truth [BN_QPAD(K)] */
-} bn_screen;
+} bn_screen;             /* and behind it p [BN_QPAD(K)] */
+
+BN_INLINE int8_t *screen_p(const bn_screen *h)
+{
+    return (int8_t *)(uintptr_t)(h + 1);
+}
 
 /* As f32, rounded up; 2^-100 keeps clear of numbers that f32 rounds coarsely. */
 BN_INLINE float screen_up(double v)
@@ -167,6 +171,7 @@ BN_INLINE float screen_up(double v)
 /* p, t: what q u lacks of x, in steps of its largest / 127; no step where there is next to nothing. */
 BN_INLINE void screen_split(bn_screen *h, const float *x, const int8_t *q, int k)
 {
+    int8_t *p = screen_p(h);
     double most = 0.0;
     for (int i = 0; i < k; i++) {
         double d = fabs((double)x[i] - q[i] * (double)h->unit);
@@ -176,13 +181,14 @@ BN_INLINE void screen_split(bn_screen *h, const float *x, const int8_t *q, int k
     const double steps = h->less > 0.0f ? 1.0 / (double)h->less : 0.0;
     for (int i = 0; i < k; i++) {
         double d = ((double)x[i] - q[i] * (double)h->unit) * steps;
-        h->p[i] = (int8_t)(d > -127.0 ? (d < 127.0 ? (d < 0.0 ? d - 0.5 : d + 0.5) : 127.0) : -127.0);
+        p[i] = (int8_t)(d > -127.0 ? (d < 127.0 ? (d < 0.0 ? d - 0.5 : d + 0.5) : 127.0) : -127.0);
     }
-    memset(h->p + k, 0, (size_t)(BN_QPAD(k) - k));
+    memset(p + k, 0, (size_t)(BN_QPAD(k) - k));
 }
 
 BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float s, int k, int best)
 {
+    const int8_t *p = screen_p(h);
     const double b = 1.0 / 16777216.0, g = (k + 8) * b / (1.0 - (k + 8) * b);
     double xx = 0.0, dd = 0.0, ff = 0.0;
     h->n = 0;
@@ -191,12 +197,12 @@ BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float
     h->total = h->rest = 0;
     screen_split(h, x, q, k);
     for (int i = 0; i < k; i++) {
-        double v = (double)x[i], d = v - q[i] * (double)h->unit, f = d - h->p[i] * (double)h->less;
+        double v = (double)x[i], d = v - q[i] * (double)h->unit, f = d - p[i] * (double)h->less;
         xx += v * v;
         dd += d * d;
         ff += f * f;
         h->total += q[i];
-        h->rest += h->p[i];
+        h->rest += p[i];
     }
     /* square roots and sums of K + 1 terms in double are off by less than 2^-30; f of less than
      * 2^-51 of x besides, which 8 b |x| pays */
@@ -251,12 +257,6 @@ BN_INLINE float screen_bound(const bn_screen *h, int twice, int more, float scal
 }
 
 /* of: the first of a row's five numbers, the next 8 further on; sum, rest: of its codes by q and p. */
-BN_INLINE int screen_below6(const bn_screen *h, int sum, const float *of)
-{
-    return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 0, of[0], of[24], of[32], h->b) <
-           screen_least(h);
-}
-
 BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *of)
 {
     return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 2 * rest - BN_LOW6_ODD * h->rest, of[0],
@@ -278,9 +278,11 @@ BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *ab
         screen_least(h))
         return 0;
     sum += low_sum2(w2, q, wide);
-    if (screen_below6(h, sum, of))
+    if (screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 0, of[0], of[24], of[32], h->b) <
+        screen_least(h))
         return 0;
-    return !screen_below(h, sum, 4 * low_sum4(w4, h->p, wide) + low_sum2(w2, h->p, wide), of);
+    const int8_t *p = screen_p(h);
+    return !screen_below(h, sum, 4 * low_sum4(w4, p, wide) + low_sum2(w2, p, wide), of);
 }
 
 #define BN_SCREEN_ROWS(linear)                                                                     \
