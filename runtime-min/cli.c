@@ -523,7 +523,7 @@ static int cli_bench_cases(const cli *c, cli_id id, int more, cli_cases *out)
 
 static double cli_median(const cli_cases *b, int i)
 {
-    double v[CLI_BENCH_TIMES];
+    double v[CLI_BENCH_TIMES] = {0};
     for (int k = 0; k < b->times; k++) {
         int at = k;
         for (; at > 0 && v[at - 1] > b->rate[i][k]; at--)
