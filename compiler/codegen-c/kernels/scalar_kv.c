@@ -265,8 +265,8 @@ BN_INLINE int32_t attend_score_kv8(const int16_t *q, const uint8_t *key, int hea
 }
 
 /* y = y * shrink + sum_j p[j] v[j]; the first block (shrink 0) ignores y. */
-BN_INLINE void attend_values(const float *p, const uint8_t *v, int format, float shrink, float *y,
-                             int m, int head_dim, int first)
+BN_INLINE void add_cached_values(const float *p, const uint8_t *v, int format, float shrink,
+                                 float *y, int m, int head_dim, int first)
 {
     for (int i = 0; i < head_dim; i += 8) {
         const int n = head_dim - i < 8 ? head_dim - i : 8;
@@ -319,7 +319,7 @@ BN_INLINE void attend(const float *q, bn_kv_rows k, bn_kv_rows v, int format, fl
         }
         shrink = at > 0 ? expf(before - top) : 0.0f;
         total = (float)((double)total * (double)shrink + sum);
-        attend_values(p, v.rows + (size_t)at * row, format, shrink, y, m, head_dim, at == 0);
+        add_cached_values(p, v.rows + (size_t)at * row, format, shrink, y, m, head_dim, at == 0);
     }
     for (int i = 0; i < head_dim; i++)
         y[i] /= total;
