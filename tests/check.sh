@@ -71,6 +71,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
+    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote
@@ -82,7 +83,6 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
-    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "generated C" env $run_env sh tests/run_generated.sh build/bnc
 }
 inside &
