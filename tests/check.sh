@@ -66,6 +66,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
         step "unit: $u (ASan, UBSan)" env $run_env build/san/test_$u
     done
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
+    step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
     for f in gguf tir tokenizer; do
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"

@@ -31,7 +31,9 @@ void options_help(FILE *to, bool all); /* else those of the front screen */
 int cmd_compile(Session *s, int argc, char **argv);
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
-void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps);
+void run_passes(Module *m, const Target *target, const Options *o, Report *r);
+/* For the options that ask to be told; texts go to `to`. */
+Report *start_report(Session *s, const Options *o, FILE *to);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 

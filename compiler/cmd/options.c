@@ -5,15 +5,15 @@
 #include "cmd/cmd.h"
 
 enum Kind { TEXT, NUMBER, FLAG };
-enum { MORE, FRONT };
+enum { MORE, FRONT, TELL };
 static const struct {
     const char *name, *argument, *help;
     enum Kind kind;
-    bool front;
+    int where;
     size_t field;
 } table[] = {
 #define OPTION(field, kind, where, name, argument, help)                                           \
-    {name, argument, help, kind, where == FRONT, offsetof(Options, field)},
+    {name, argument, help, kind, where, offsetof(Options, field)},
 #include "cmd/options.def"
 #undef OPTION
 };
@@ -70,8 +70,7 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
         int i = match(s, argc, argv, &at, &value);
         if (i >= 0) {
             set(s, o, i, value);
-            if (table[i].field != offsetof(Options, output) &&
-                table[i].field != offsetof(Options, quiet))
+            if (table[i].field != offsetof(Options, output) && table[i].where != TELL)
                 put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name,
                     table[i].name[1] == '-' && *value ? "=" : "", value);
         } else if (argv[at][0] != '-' && !o->input) {
@@ -103,7 +102,7 @@ void options_help(FILE *to, bool all)
                            : table[i].name[1] == '-' ? "="
                            : table[i].kind == TEXT   ? " "
                                                      : "";
-        if (!all && !table[i].front)
+        if (!all && table[i].where != FRONT)
             continue;
         snprintf(left, sizeof left, "%s%s%s", table[i].name, glue, table[i].argument);
         const char *help = table[i].help;
