@@ -2,7 +2,7 @@
 # docs.sh: keeps README.md and docs/*.md true.
 #
 #   tables   what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made from the .def files:
-#            ops, formats (docs/ir.md), passes (docs/house.md), statuses (docs/embedding.md). The
+#            ops, formats (docs/ir.md), passes (docs/house.md, docs/passes.md), statuses (docs/embedding.md). The
 #            shapes table of docs/ir.md, written by hand, must have one row an op, in their order.
 #   blocks   a fenced block after the line `<!-- run -->` is run from the root of the project: lines
 #            that begin with `$ ` are commands (a `\` at the end goes on to the next line), the rest
@@ -97,9 +97,18 @@ table_statuses() {
     rows S "$tmp/statuses" | awk -F '\t' "$cell"'{ printf "|%s|%s|\n", code("BN_" $1), cell($2) }'
 }
 
-# check_table NAME FILE: the lines between the markers against table_NAME.
+line_of_pass() { # NAME
+    rows PASS compiler/passes/passes.def | awk -F '\t' -v name="$1" '
+        function facts(what, t) {
+            gsub(/ *\| */, ", ", t)
+            return t == "0" ? "" : "; " what " " tolower(t)
+        }
+        $1 == name { print "*From -O" $2 facts("needs", $3) facts("gives", $4) facts("breaks", $5) ".* " $6 "." }'
+}
+
+# check_table NAME FILE [COMMAND...]: the lines between the markers against what COMMAND (table_NAME) says.
 check_table() {
-    "table_$1" >"$tmp/table"
+    if [ $# -gt 2 ]; then "$3" "$4"; else "table_$1"; fi >"$tmp/table"
     awk -v name="$1" -v table="$tmp/table" '
         $0 == "<!-- /" name " -->" { skip = 0 }
         !skip { print }
@@ -115,6 +124,12 @@ check_table ops docs/ir.md
 check_table formats docs/ir.md
 check_table passes docs/house.md
 check_table statuses docs/embedding.md
+rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
+sed -n 's/^## //p' docs/passes.md >"$tmp/sections"
+same "sections of docs/passes.md" "$tmp/sections" "$tmp/wanted"
+for p in $(cat "$tmp/wanted"); do
+    check_table "pass $p" docs/passes.md line_of_pass "$p"
+done
 
 rows OP compiler/ir/ops.def | cut -f 2 >"$tmp/wanted"
 sed -n '/^<!-- shapes -->$/,/^<!-- \/shapes -->$/s/^| `\([a-z0-9_]*\)`.*/\1/p' docs/ir.md >"$tmp/shapes"

@@ -98,7 +98,7 @@ void text_diff(const char *a, const char *b, int around, bool colour, Out *o)
         for (int j = 0; j < e->n; j++, line++) {
             if (j < head || j >= e->n - tail)
                 put_line(o, ' ', y.line[line], colour);
-            else if (j == head && e->n - tail > head)
+            else if (j == head && !last)
                 put(o, "@@ line %d\n", line + (e->n - tail - head) + 1);
         }
     }
