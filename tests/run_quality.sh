@@ -65,18 +65,18 @@ ppl $model $dir/12 && t12=$n && nll12=$nll
 ppl $model $dir/23 && t23=$n && nll23=$nll
 check "lines are cut into tokens alone" test "$t12" = $((t1 + t2))
 check "the third line fits behind the second" test "$t23" -le "$t12"
-ppl $model $dir/123 --ctx=$((t12 + 1)) --stride="$t1"
+ctx=$((t12 + 1)) # the lengths of two windows: each is a model to compile
+ppl $model $dir/123 --ctx=$ctx --stride="$t1"
 check "each token counts once" test "$n" = $((t1 + t23))
 want=$(awk "BEGIN {printf \"%.9f\", ($nll12 * $t12 + $nll23 * $t23 - $nll2 * $t2) / $n}")
 near "two windows are what the definition says" "$nll" "$want" 1e-6
-cat $dir/1 $dir/1 >$dir/11
-ppl $model $dir/1 && nll1=$nll
-ppl $model $dir/11 --ctx=$((t1 + 1)) --stride="$t1" -t1
-near "pieces of a text read apart" "$nll" "$nll1" 1e-9
+cat $dir/12 $dir/12 >$dir/1212
+ppl $model $dir/1212 --ctx=$ctx --stride="$t12" -t1
+near "pieces of a text read apart" "$nll" "$nll12" 1e-9
 seq 1 60 >$dir/seq
-ppl $model $dir/seq --ctx=40 --stride=39 && seq=$n
-for stride in 1 17; do
-    ppl $model $dir/seq --ctx=40 --stride=$stride
+ppl $model $dir/seq && seq=$n
+for stride in 1 7 "$t12"; do
+    ppl $model $dir/seq --ctx=$ctx --stride="$stride"
     check "each token counts once at stride $stride" test "$n" = "$seq"
 done
 
@@ -94,8 +94,8 @@ check "no KL is not above 0" test $? = 0
 : >$dir/empty
 refused "an empty text" "has 0 tokens: too few" "$bnc" ppl $model $dir/empty --quiet
 refused "no text" "a model and a text are needed" "$bnc" ppl $model
-refused "a stride beyond the window" "--stride goes to 39, the text tokens of a window, not 40" \
-    "$bnc" ppl $model $dir/seq --ctx=40 --stride=40 --quiet
+refused "a stride beyond the window" "--stride goes to $t12, the text tokens of a window, not $ctx" \
+    "$bnc" ppl $model $dir/seq --ctx=$ctx --stride=$ctx --quiet
 refused "-t of ppl" "-t wants 1 to 256 threads, not 'many'" "$bnc" ppl $model $dir/seq -t many
 refused "an unknown option of ppl" "'--max-kl=1' is unknown here" "$bnc" ppl $model $dir/seq --max-kl=1
 refused "compare without a text" "two models and a text are needed" "$bnc" compare $model $model
