@@ -73,6 +73,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
+    step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

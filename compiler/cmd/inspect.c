@@ -437,7 +437,7 @@ static void put_item(Inspect *p, const GgufValue *v, int64_t i, bool json)
     if (v->type == GGUF_STRING) {
         const char *text = gguf_string_at(p->g, v, i, &len);
         if (json)
-            put_json(o, text, len);
+            put_json_text(o, text, len);
         else
             put(o, v->is_array ? "\"%s\"" : "%s",
                 escaped(p, text, len, v->is_array ? ITEM_SHOWN : TEXT_SHOWN));
@@ -500,7 +500,7 @@ static void json_text(Inspect *p, const char *label, const char *key)
     size_t len;
     put(&p->out, "\"%s\": ", label);
     if (gguf_string(p->g, key, &text, &len))
-        put_json(&p->out, text, len);
+        put_json_text(&p->out, text, len);
     else
         put(&p->out, "null");
 }
@@ -516,7 +516,7 @@ static void json_summary(Inspect *p)
 {
     Out *o = &p->out;
     put(o, "  \"file\": ");
-    put_json(o, p->path, strlen(p->path));
+    put_json_text(o, p->path, strlen(p->path));
     put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->size,
         (unsigned long long)gguf_hash(p->g), p->g->version);
     put(o, "  \"alignment\": %llu,\n  ", (unsigned long long)p->g->alignment);
@@ -587,7 +587,7 @@ static void json_tensors(Inspect *p)
         const GgufTensor *x = gguf_tensor_info(t);
         const Facts *f = &p->facts[i];
         put(o, "%s\n    {\"name\": ", i ? "," : "");
-        put_json(o, t->name, strlen(t->name));
+        put_json_text(o, t->name, strlen(t->name));
         put(o, ", \"shape\": [");
         for (int k = x->rank - 1; k >= 0; k--)
             put(o, k ? "%lld, " : "%lld]", (long long)x->dim[k]);
@@ -611,7 +611,7 @@ static void json_metadata(Inspect *p)
         const GgufValue *v = gguf_key_at(p->g, i);
         int64_t n = p->metadata || v->count < FIRST_ITEMS ? v->count : FIRST_ITEMS;
         put(o, "%s\n    ", i ? "," : "");
-        put_json(o, v->key, strlen(v->key));
+        put_json_text(o, v->key, strlen(v->key));
         put(o, ": {\"type\": \"%s%s\", ", gguf_value_type_name[v->type], v->is_array ? "[]" : "");
         if (v->is_array)
             put(o, "\"count\": %lld, \"%s\": [", (long long)v->count,

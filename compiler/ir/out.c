@@ -196,7 +196,7 @@ const char *quote(Session *s, const char *bytes, size_t n)
     return text;
 }
 
-void put_json(Out *o, const char *text, size_t len)
+void put_json_text(Out *o, const char *text, size_t len)
 {
     put(o, "\"");
     for (size_t i = 0; i < len;) {

@@ -228,7 +228,7 @@ static void put_field(Out *o, const char *key, const char *text)
     if (!text)
         return;
     put(o, ", \"%s\": ", key);
-    put_json(o, text, strlen(text));
+    put_json_text(o, text, strlen(text));
 }
 
 static void json_pass(const Report *r, const struct Stage *g, Out *o)
