@@ -18,6 +18,8 @@ static const struct {
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
     {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
+    {"lower", "the same over all passes: the form that C is printed from", cmd_opt},
+    {"diff", "where two modules differ: bnc diff a.tir b.tir", cmd_diff},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };
 
@@ -31,11 +33,11 @@ static void help_screen(FILE *to)
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
-            "  bnc opt --passes=fuse model.tir        passes over that text\n"
+            "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|passes|targets tells "
+    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|diff|passes|targets tells "
                 "the rest; bnc --version.\n");
 }
 
@@ -94,10 +96,15 @@ static const char help_tune[] =
     "it on this machine, alternating, and writes the best to FILE, a small text that says what was\n"
     "measured. Compile with --tune=FILE to use it: the same record gives the same code. Without one\n"
     "the choices are those of `bnc help targets`' tables. Needs a C compiler: $CC, else cc.\n";
-static const char help_opt[] = "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
-                               "Runs passes over a module's text and prints it. Passes that look "
-                               "at weights open the file that\n"
-                               "the text names.\n\n";
+static const char help_opt[] =
+    "bnc opt [--passes=A,B] MODEL.tir [-o FILE]; bnc lower MODEL.tir\n\n"
+    "Runs passes over a module's text, or a model's, and prints it; without --passes the whole\n"
+    "pipeline, with --stop-after=PASS a part of it. Passes that look at weights open the file that\n"
+    "the text names.\n\n";
+static const char help_diff[] =
+    "bnc diff A.tir B.tir\n\n"
+    "Where two modules differ; comments, spaces and mere names of values do not count. Exit status\n"
+    "1 where they do.\n";
 
 static int help(Session *s, const char *topic)
 {
@@ -121,12 +128,13 @@ static int help(Session *s, const char *topic)
         fputs(help_tune, stdout);
     else if (!strcmp(topic, "synth"))
         synth_help(stdout);
-    else if (!strcmp(topic, "opt"))
+    else if (!strcmp(topic, "opt") || !strcmp(topic, "lower"))
         fputs(help_opt, stdout), options_help(stdout, true);
+    else if (!strcmp(topic, "diff"))
+        fputs(help_diff, stdout);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or targets",
-             topic);
+             "no help on '%s'; `bnc --help` names all there is help on", topic);
     return 0;
 }
 

@@ -59,6 +59,15 @@ for t in "$tmp"/stages/*.tir; do
     check "weights from $(basename "$t")" cmp "$tmp/m.bnw" "$tmp/direct.bnw"
 done
 
+# ---- two modules ----
+sed 's/%a\([^a-z0-9]\)/%other\1/g; s/  */ /g; 3s/^/# a comment\n/' tests/passes/fuse-glu.tir >"$tmp/renamed.tir"
+check "names of values are no difference" "$bnc" diff tests/passes/fuse-glu.tir "$tmp/renamed.tir"
+sed 's/silu/relu2/' tests/passes/fuse-glu.tir >"$tmp/other.tir"
+"$bnc" diff tests/passes/fuse-glu.tir "$tmp/other.tir" | sed '1,2d' >"$tmp/out"
+golden diff "$tmp/out"
+check "lower gives what the pipeline gives" sh -c "'$bnc' lower '$tmp/stages/00-input.tir' --target=x86-64-v3 \
+    --quiet | cmp - '$tmp/stages/08-plan.tir'"
+
 # ---- JSON ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o "$tmp/json_get"
 compile --json --time-passes --stats --remarks --print-after=all --print-changed >"$tmp/json"

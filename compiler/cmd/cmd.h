@@ -59,6 +59,7 @@ int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 
