@@ -28,7 +28,9 @@ static void names_and_ids(void **state)
     assert_int_equal(fmt_by_name("q9"), FMT_COUNT);
     assert_int_equal(fmt_by_gguf(36), FMT_I2_S);
     assert_int_equal(fmt_by_gguf(-1), FMT_COUNT);
-    assert_int_equal(fmt_by_gguf(12), FMT_COUNT);
+    assert_int_equal(fmt_by_gguf(12), FMT_Q4_K);
+    assert_int_equal(fmt_by_gguf(42), FMT_Q2_0);
+    assert_int_equal(fmt_by_gguf(16), FMT_COUNT);
     for (int f = 0; f < FMT_COUNT; f++)
         assert_int_equal(fmt_by_name(fmt_info[f].name), f);
 }
@@ -238,7 +240,7 @@ static void check_golden(Session *s, const char *folder, const char *fmt_name)
     for (int64_t i = 0; i < n; i++) {
         float w;
         memcpy(&w, want + 4 * i, 4);
-        if (got[i] != w)
+        if (memcmp(&got[i], &w, 4) != 0)
             fail_msg("%s: value %lld is %g, expected %g", fmt_name, (long long)i, (double)got[i],
                      (double)w);
     }
@@ -258,9 +260,10 @@ static void golden_blocks(void **state)
         skip();
     }
     fclose(f);
-    check_golden(&s, folder, "q8_0");
-    check_golden(&s, folder, "tq1_0");
-    check_golden(&s, folder, "tq2_0");
+    static const char *const formats[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0",   "q2_k",  "q3_k",
+                                          "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0"};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        check_golden(&s, folder, formats[i]);
     session_end(&s);
 }
 
