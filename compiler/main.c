@@ -13,6 +13,7 @@ static const struct {
      cmd_compile},
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
+    {"convert", "a Hugging Face checkpoint (safetensors) to a GGUF file", cmd_convert},
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
     {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
@@ -29,10 +30,11 @@ static void help_screen(FILE *to)
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n"
+            "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|tune|synth|opt|passes|targets tells the rest; "
+    fprintf(to, "\nbnc help compile|run|inspect|convert|tune|synth|opt|passes|targets tells the rest; "
                 "bnc --version.\n");
 }
 
@@ -54,7 +56,7 @@ static void help_targets(void)
 
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
-    "MODEL is a GGUF file or a .tir text. --emit says what to write:\n"
+    "MODEL is a GGUF file, a Hugging Face checkpoint's folder or a .tir text. --emit says what to write:\n"
     "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
     "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
     "        or write it with --amalgamate and leave out the runtime and its headers\n"
@@ -72,6 +74,17 @@ static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
     "tensor, --metadata every key, --json everything for scripts.\n";
+static const char help_convert[] =
+    "bnc convert FOLDER -o FILE.gguf [options]\n\n"
+    "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
+    "index, tokenizer.json or tokenizer.model, and what else stands there. Graphs: BitNet b1.58\n"
+    "2B4T, the 1bitLLM models, and llama with ternary projections (Falcon3, Falcon-E,\n"
+    "Llama3-8B-1.58). compile, run, inspect and tune take such a folder themselves.\n"
+    "  --type=T              of the projections: i2_s (default), tq1_0, tq2_0 or f16;\n"
+    "                        embedding and head are f16, norms f32\n"
+    "  --name=TEXT           general.name (the folder's)\n"
+    "  --pre=NAME            the pre-tokenizer, where its pattern is none that bnc knows\n"
+    "  --quiet               no notes on standard error\n";
 static const char help_tune[] =
     "bnc tune MODEL -o FILE [-t THREADS]\n\n"
     "Measures, for each shape of ternary weight in MODEL, the layouts and kernels that could serve\n"
@@ -97,6 +110,8 @@ static int help(Session *s, const char *topic)
         fputs(help_run, stdout);
     else if (!strcmp(topic, "inspect"))
         fputs(help_inspect, stdout);
+    else if (!strcmp(topic, "convert"))
+        fputs(help_convert, stdout);
     else if (!strcmp(topic, "tune"))
         fputs(help_tune, stdout);
     else if (!strcmp(topic, "synth"))
@@ -105,7 +120,7 @@ static int help(Session *s, const char *topic)
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, tune, synth, opt, passes or targets", topic);
+             "no help on '%s': compile, run, inspect, convert, tune, synth, opt, passes or targets", topic);
     return 0;
 }
 
