@@ -198,12 +198,12 @@ static void scores_of_ranks(Tokenizer *z)
     if (n >= 1 << 24)
         fail(z->s, z->at, "%zu merges; at most %d are possible", n, (1 << 24) - 1);
     for (int64_t i = 0; i < z->t.n; i++)
-        z->t.score[i] = z->t.type[i] == VOCAB_NORMAL ? -(float)n : 0;
+        z->t.score[i] = z->t.type[i] == VOCAB_NORMAL ? (float)-(int64_t)n : 0;
     for (size_t i = n; i-- > 0;) {
         const char *both = merge_at(z, merges, i, &left);
         int64_t id = merged(z, both, left);
         if (id >= 0)
-            z->t.score[id] = -(float)i;
+            z->t.score[id] = (float)-(int64_t)i;
     }
 }
 
@@ -480,7 +480,7 @@ static bool read_tokens(Tokenizer *z)
 {
     const json_t *cut = member(z->own, "pre_tokenizer");
     bool bpe = z->own && part_of_type(cut, "pretokenizers", "ByteLevel"),
-         spm = !z->own || json_is_true(member(z->model, "byte_fallback"));
+         spm = !z->own || json_is_true(member(z->model, "byte_fallback")), ranked = false;
     if (z->own && (!is_type(z->model, "BPE") || (!bpe && !spm)))
         fail(z->s, z->at,
              "the tokenizer is %s without ByteLevel or byte_fallback; bnc converts byte-level BPE "
@@ -495,9 +495,11 @@ static bool read_tokens(Tokenizer *z)
     } else {
         check_spm(z);
         read_vocabulary(z, true);
-        scores_of_ranks(z);
+        ranked = true;
     }
     read_added(z);
+    if (ranked)
+        scores_of_ranks(z);
     return !bpe;
 }
 
