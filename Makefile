@@ -14,10 +14,10 @@ DEPS     = -MMD -MP
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
 IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
-FE_SRC  := gguf.c gguf_get.c parse.c bind.c
+FE_SRC  := gguf.c gguf_get.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
@@ -99,7 +99,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ldl -lm -o $@
 
 # ---- for people ----
 

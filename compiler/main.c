@@ -4,62 +4,9 @@
 #include "bn.h"
 #include "cmd/cmd.h"
 
-static const struct {
-    const char *name, *what;
-    int (*run)(Session *s, int argc, char **argv);
-} commands[] = {
-    {"compile",
-     "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)",
-     cmd_compile},
-    {"run", "compile, keep the result, and tell a story with it", cmd_run},
-    {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
-    {"ppl", "perplexity of a model over a text", cmd_ppl},
-    {"compare", "how far one model's predictions are from another's", cmd_compare},
-    {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
-    {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
-    {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
-    {"lower", "the same over all passes: the form that C is printed from", cmd_opt},
-    {"diff", "where two modules differ: bnc diff a.tir b.tir", cmd_diff},
-};
-enum { NCOMMAND = sizeof commands / sizeof *commands };
-
-static void help_screen(FILE *to)
-{
-    fprintf(to,
-            "bnc " BN_VERSION ": compiles ternary language models to C\n\n"
-            "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
-            "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
-            "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
-            "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
-            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
-            "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
-            "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
-            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
-            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
-    options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|diff|passes|targets tells "
-                "the rest; bnc --version.\n");
-}
-
-static void help_passes(void)
-{
-    printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
-    for (int i = 0; i < npass; i++)
-        printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
-    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after "
-           "all.\n");
-}
-
-static void help_targets(void)
-{
-    printf("  %-14s %s\n", "native", "this machine (default)");
-    for (int i = 0; target_at(i); i++)
-        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
-}
-
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
-    "MODEL is a GGUF file or a .tir text. --emit says what to write:\n"
+    "MODEL is a GGUF file, a Hugging Face checkpoint's folder or a .tir text. --emit says what to write:\n"
     "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
     "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
     "        or write it with --amalgamate and leave out the runtime and its headers\n"
@@ -90,6 +37,17 @@ static const char help_compare[] =
     "describes: mean KL(A || B) in nats a token, how often the best words agree, both perplexities,\n"
     "the difference of their logarithms, and the place where B is farthest off. The models must have\n"
     "the same words. Status: 0, 1 after an error, 2 where the mean KL is above --max-kl.\n";
+static const char help_convert[] =
+    "bnc convert FOLDER -o FILE.gguf [options]\n\n"
+    "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
+    "index, tokenizer.json or tokenizer.model, and what else stands there. Graphs: BitNet b1.58\n"
+    "2B4T, the 1bitLLM models, and llama with ternary projections (Falcon3, Falcon-E,\n"
+    "Llama3-8B-1.58). compile, run, inspect and tune take such a folder themselves.\n"
+    "  --type=T              of the projections: i2_s (default), tq1_0, tq2_0 or f16;\n"
+    "                        embedding and head are f16, norms f32\n"
+    "  --name=TEXT           general.name (the folder's)\n"
+    "  --pre=NAME            the pre-tokenizer, where its pattern is none that bnc knows\n"
+    "  --quiet               no notes on standard error\n";
 static const char help_tune[] =
     "bnc tune MODEL -o FILE [-t THREADS]\n\n"
     "Measures, for each shape of ternary weight in MODEL, the layouts and kernels that could serve\n"
@@ -106,6 +64,63 @@ static const char help_diff[] =
     "Where two modules differ; comments, spaces and mere names of values do not count. Exit status\n"
     "1 where they do.\n";
 
+static const struct {
+    const char *name;
+    int (*run)(Session *s, int argc, char **argv);
+    const char *help; /* NULL: it tells by itself */
+    bool options;     /* the compiler's options follow */
+} commands[] = {
+    {"compile", cmd_compile, help_compile, true},
+    {"run", cmd_run, help_run, false},
+    {"inspect", cmd_inspect, help_inspect, false},
+    {"ppl", cmd_ppl, help_ppl, false},
+    {"compare", cmd_compare, help_compare, false},
+    {"convert", cmd_convert, help_convert, false},
+    {"tune", cmd_tune, help_tune, false},
+    {"synth", cmd_synth, NULL, false},
+    {"opt", cmd_opt, help_opt, true},
+    {"lower", cmd_opt, help_opt, true},
+    {"diff", cmd_diff, help_diff, false},
+};
+enum { NCOMMAND = sizeof commands / sizeof *commands };
+
+static void help_screen(FILE *to)
+{
+    fprintf(to,
+            "bnc " BN_VERSION ": compiles ternary language models to C\n\n"
+            "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
+            "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
+            "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
+            "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
+            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
+            "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
+            "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
+            "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"
+            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
+    options_help(to, false);
+    fprintf(to, "\nbnc help");
+    for (int i = 0; i < NCOMMAND; i++)
+        fprintf(to, "%c%s", i ? '|' : ' ', commands[i].name);
+    fprintf(to, "|passes|targets tells\nthe rest; bnc --version.\n");
+}
+
+static void help_passes(void)
+{
+    printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
+    for (int i = 0; i < npass; i++)
+        printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
+    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after "
+           "all.\n");
+}
+
+static void help_targets(void)
+{
+    printf("  %-14s %s\n", "native", "this machine (default)");
+    for (int i = 0; target_at(i); i++)
+        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
+}
+
 static int help(Session *s, const char *topic)
 {
     if (!topic)
@@ -114,27 +129,18 @@ static int help(Session *s, const char *topic)
         help_passes();
     else if (!strcmp(topic, "targets"))
         help_targets();
-    else if (!strcmp(topic, "compile"))
-        fputs(help_compile, stdout), options_help(stdout, true);
-    else if (!strcmp(topic, "run"))
-        fputs(help_run, stdout);
-    else if (!strcmp(topic, "inspect"))
-        fputs(help_inspect, stdout);
-    else if (!strcmp(topic, "ppl"))
-        fputs(help_ppl, stdout);
-    else if (!strcmp(topic, "compare"))
-        fputs(help_compare, stdout);
-    else if (!strcmp(topic, "tune"))
-        fputs(help_tune, stdout);
-    else if (!strcmp(topic, "synth"))
-        synth_help(stdout);
-    else if (!strcmp(topic, "opt") || !strcmp(topic, "lower"))
-        fputs(help_opt, stdout), options_help(stdout, true);
-    else if (!strcmp(topic, "diff"))
-        fputs(help_diff, stdout);
-    else
-        fail(s, (Loc){0},
-             "no help on '%s'; `bnc --help` names all there is help on", topic);
+    for (int i = 0; topic && i < NCOMMAND; i++)
+        if (!strcmp(commands[i].name, topic)) {
+            if (commands[i].help)
+                fputs(commands[i].help, stdout);
+            else
+                synth_help(stdout);
+            if (commands[i].options)
+                options_help(stdout, true);
+            return 0;
+        }
+    if (topic && strcmp(topic, "passes") && strcmp(topic, "targets"))
+        fail(s, (Loc){0}, "no help on '%s'; `bnc --help` names all there is help on", topic);
     return 0;
 }
 

@@ -40,9 +40,9 @@ $S/test_formats: $S/ir/encode.o
 $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
-	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -lm -o $@
 $S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -75,18 +75,21 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf tir tokenizer
+FUZZERS := gguf safetensors tir tokenizer
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+$(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
+    compiler/ir/session.c compiler/ir/out.c
+	$(FUZZ_CC) $^ -ljansson -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
     compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
-	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
 .PHONY: golden-build golden-run best-run fuzz-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best

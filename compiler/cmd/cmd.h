@@ -60,6 +60,11 @@ int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
 int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
+/* convert.c. model_file answers the path of a model file: `path` itself or, where that is the folder
+ * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session. */
+int cmd_convert(Session *s, int argc, char **argv);
+const char *model_file(Session *s, const char *path);
+
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

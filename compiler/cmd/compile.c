@@ -29,13 +29,21 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
         BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
-        return bind_model(s, o->input, &bind);
+        Module *m = bind_model(s, model_file(s, o->input), &bind);
+        m->source = name(s, o->input); /* a folder, where it is one */
+        return m;
     }
     if (o->context || o->batch || o->kv || o->arch || o->i2s_layout)
         fail(s, loc_file(s, o->input),
              "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
              "already bound");
     return tir_read(s, o->input);
+}
+
+/* The weights of a module read from text. */
+static void bind_source(Module *m)
+{
+    bind_weights(m, m->source ? model_file(m->s, m->source) : NULL);
 }
 
 void run_passes(Module *m, const Target *target, const Options *o, Report *r)
@@ -205,7 +213,7 @@ void compile_to(Session *s, const Options *given)
     stage_begin(s, r, "read");
     Module *m = load_input(s, &o, &target);
     if (!m->vocab && !text)
-        bind_weights(m, NULL);
+        bind_source(m);
     stage_end(s, r);
     if (text) {
         if (!o.passes && !o.stop_after)
@@ -254,7 +262,7 @@ int cmd_opt(Session *s, int argc, char **argv)
     stage_begin(s, r, "read");
     Module *m = load_input(s, &o, &target);
     if (m->source && !m->vocab && file_exists(m->source))
-        bind_weights(m, NULL);
+        bind_source(m);
     stage_end(s, r);
     run_passes(m, target, &o, r);
     emit_text(s, m, o.output ? o.output : "-");
