@@ -294,6 +294,26 @@ static void (*const float_run[FMT_COUNT])(const uint8_t *b, float *out) = {
     [FMT_Q8_0] = float_q8,
 };
 
+static void float_q4_0(const uint8_t *b, float *out)
+{
+    float scale = f16_at(b);
+    for (int j = 0; j < 16; j++) {
+        out[j] = scale * (float)((b[2 + j] & 15) - 8);
+        out[16 + j] = scale * (float)((b[2 + j] >> 4) - 8);
+    }
+}
+
+static void float_q6_k(const uint8_t *b, float *out)
+{
+    float d = f16_at(b + 208);
+    for (int i = 0; i < 256; i++) {
+        int h = i / 128, j = i % 128;
+        int low = b[64 * h + j % 64] >> (j < 64 ? 0 : 4) & 15;
+        int high = b[128 + 32 * h + j % 32] >> j / 32 * 2 & 3;
+        out[i] = d * (float)(int8_t)b[192 + i / 16] * (float)((low | high << 4) - 32);
+    }
+}
+
 /* The last values of a plain tensor, fewer than a run: padded, so that nothing past it is read. */
 static void float_end(const Tensor *t, const uint8_t *b, int64_t n, float *out)
 {
@@ -327,6 +347,20 @@ static void floats_q8(const Tensor *t, int64_t first, int64_t n, float *out)
     }
 }
 
+static void floats_blocks(const Tensor *t, int64_t first, int64_t n, float *out)
+{
+    int64_t elems = fmt_info[t->fmt].elems;
+    const uint8_t *b = t->data + first / elems * fmt_info[t->fmt].bytes;
+    for (int64_t skip = first % elems; n > 0; skip = 0, b += fmt_info[t->fmt].bytes) {
+        int64_t k = elems - skip < n ? elems - skip : n;
+        float part[MAX_BLOCK];
+        t->fmt == FMT_Q4_0 ? float_q4_0(b, part) : float_q6_k(b, part);
+        memcpy(out, part + skip, (size_t)k * sizeof *out);
+        out += k;
+        n -= k;
+    }
+}
+
 static void floats_ternary(const Tensor *t, int64_t first, int64_t n, float *out)
 {
     while (n > 0) {
@@ -353,6 +387,8 @@ void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out)
         floats_plain(t, first, n, out);
     else if (t->fmt == FMT_Q8_0)
         floats_q8(t, first, n, out);
+    else if (t->fmt == FMT_Q4_0 || t->fmt == FMT_Q6_K)
+        floats_blocks(t, first, n, out);
     else if (fmt_info[t->fmt].kind == KIND_TERNARY)
         floats_ternary(t, first, n, out);
     else
