@@ -16,6 +16,7 @@ static const struct {
     {"ppl", "perplexity of a model over a text", cmd_ppl},
     {"compare", "how far one model's predictions are from another's", cmd_compare},
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
+    {"quantize", "float masters to ternary or few bits, with a report of what was lost", cmd_quantize},
     {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
 };
@@ -33,9 +34,10 @@ static void help_screen(FILE *to)
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc quantize f16.gguf -o i2_s.gguf     masters to ternary, with a report\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|passes|targets tells "
+    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|quantize|tune|synth|opt|passes|targets tells "
                 "the rest; bnc --version.\n");
 }
 
@@ -119,13 +121,15 @@ static int help(Session *s, const char *topic)
         fputs(help_compare, stdout);
     else if (!strcmp(topic, "tune"))
         fputs(help_tune, stdout);
+    else if (!strcmp(topic, "quantize"))
+        quantize_help(stdout);
     else if (!strcmp(topic, "synth"))
         synth_help(stdout);
     else if (!strcmp(topic, "opt"))
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or targets",
+             "no help on '%s': compile, run, inspect, ppl, compare, quantize, tune, synth, opt, passes or targets",
              topic);
     return 0;
 }

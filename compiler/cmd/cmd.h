@@ -17,6 +17,7 @@ typedef struct Options {
     const char **rest; /* options of others, in order */
     int nrest;
     const char *text;  /* those that were given, for the comment in generated files */
+    const char *cache; /* the folder of cache.c; NULL: the user's */
 } Options;
 #undef TEXT
 #undef NUMBER
@@ -57,7 +58,11 @@ int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+/* inspect.c: x128, arm64 or row4, else fail(). */
+Fmt layout_by_name(Session *s, const char *text);
 void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
+int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */
+void quantize_help(FILE *to);
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 
