@@ -97,7 +97,8 @@ typedef struct Auto {
  * `after` becomes that of the result. Returns as quantize_write. */
 int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Auto *a,
                       const Loss *before, const char *path, Loss *after);
-/* The format that most bytes of matrices have, for general.file_type. */
+/* The format that most weights of layers have, or of the words where there are no layers: what
+ * general.file_type tells. */
 Fmt main_type(const Change *c, int64_t n);
 
 #endif
