@@ -67,20 +67,22 @@ static const char help_diff[] =
 static const struct {
     const char *name;
     int (*run)(Session *s, int argc, char **argv);
-    const char *help; /* NULL: it tells by itself */
+    const char *help;
+    void (*tell)(FILE *to); /* help that needs more than a text */
     bool options;     /* the compiler's options follow */
 } commands[] = {
-    {"compile", cmd_compile, help_compile, true},
-    {"run", cmd_run, help_run, false},
-    {"inspect", cmd_inspect, help_inspect, false},
-    {"ppl", cmd_ppl, help_ppl, false},
-    {"compare", cmd_compare, help_compare, false},
-    {"convert", cmd_convert, help_convert, false},
-    {"tune", cmd_tune, help_tune, false},
-    {"synth", cmd_synth, NULL, false},
-    {"opt", cmd_opt, help_opt, true},
-    {"lower", cmd_opt, help_opt, true},
-    {"diff", cmd_diff, help_diff, false},
+    {"compile", cmd_compile, help_compile, NULL, true},
+    {"run", cmd_run, help_run, NULL, false},
+    {"inspect", cmd_inspect, help_inspect, NULL, false},
+    {"ppl", cmd_ppl, help_ppl, NULL, false},
+    {"compare", cmd_compare, help_compare, NULL, false},
+    {"convert", cmd_convert, help_convert, NULL, false},
+    {"tune", cmd_tune, help_tune, NULL, false},
+    {"quantize", cmd_quantize, NULL, quantize_help, false},
+    {"synth", cmd_synth, NULL, synth_help, false},
+    {"opt", cmd_opt, help_opt, NULL, true},
+    {"lower", cmd_opt, help_opt, NULL, true},
+    {"diff", cmd_diff, help_diff, NULL, false},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };
 
@@ -96,6 +98,7 @@ static void help_screen(FILE *to)
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
             "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"
+            "  bnc quantize f16.gguf -o i2_s.gguf     masters to ternary, with a report\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
@@ -131,10 +134,10 @@ static int help(Session *s, const char *topic)
         help_targets();
     for (int i = 0; topic && i < NCOMMAND; i++)
         if (!strcmp(commands[i].name, topic)) {
-            if (commands[i].help)
-                fputs(commands[i].help, stdout);
+            if (commands[i].tell)
+                commands[i].tell(stdout);
             else
-                synth_help(stdout);
+                fputs(commands[i].help, stdout);
             if (commands[i].options)
                 options_help(stdout, true);
             return 0;

@@ -17,6 +17,7 @@ typedef struct Options {
     const char **rest; /* options of others, in order */
     int nrest;
     const char *text;  /* those that were given, for the comment in generated files */
+    const char *cache; /* the folder of cache.c; NULL: the user's */
 } Options;
 #undef TEXT
 #undef NUMBER
@@ -64,7 +65,10 @@ int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they 
  * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session. */
 int cmd_convert(Session *s, int argc, char **argv);
 const char *model_file(Session *s, const char *path);
-
+/* inspect.c: x128, arm64 or row4, else fail(). */
+Fmt layout_by_name(Session *s, const char *text);
+int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */
+void quantize_help(FILE *to);
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { VERSION = 3, ALIGNMENT = 32 };
+enum { VERSION = 3, ALIGNMENT = 32, PADDING = 4096 };
 
 struct GgufOut {
     Session *s;
@@ -15,6 +15,7 @@ struct GgufOut {
     OutFile *f;
     Out keys, tensors;
     uint64_t nkey, ntensor;
+    uint64_t alignment;
     uint64_t *extent; /* of each tensor */
     uint64_t size;    /* of all tensors, padding included */
     uint64_t now;     /* the tensor being written and its bytes so far */
@@ -54,9 +55,9 @@ static void put_array(GgufOut *g, const char *key, GgufValueType type, int64_t n
     put_number(&g->keys, (uint64_t)n, 8);
 }
 
-static uint64_t padded(uint64_t n)
+static uint64_t padded(const GgufOut *g, uint64_t n)
 {
-    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return (n + g->alignment - 1) / g->alignment * g->alignment;
 }
 
 /* The file is created here, so that a path that cannot be written is refused before any work. */
@@ -65,6 +66,7 @@ GgufOut *gguf_create(Session *s, const char *path)
     GgufOut *g = NEW(s, GgufOut);
     g->s = g->keys.s = g->tensors.s = s;
     g->path = name(s, path);
+    g->alignment = ALIGNMENT;
     g->f = file_create(s, path);
     return g;
 }
@@ -127,6 +129,63 @@ void gguf_put_bytes(GgufOut *g, const char *bytes, size_t n)
     put_text(&g->keys, bytes, n);
 }
 
+void gguf_put_value(GgufOut *g, const Gguf *from, const GgufValue *v)
+{
+    int64_t n = v->count;
+    if (strcmp(v->key, "general.alignment") == 0) {
+        CHECK(!g->ntensor); /* whose offsets follow from it */
+        g->alignment = from->alignment;
+    }
+    if (v->is_array)
+        put_array(g, v->key, v->type, n);
+    else
+        put_key(g, v->key, v->type);
+    for (int64_t i = 0; v->type == GGUF_STRING && i < n; i++) {
+        size_t len;
+        const char *text = gguf_string_at(from, v, i, &len);
+        put_number(&g->keys, len, 8);
+        put_bytes(&g->keys, text, len);
+    }
+    if (v->type != GGUF_STRING)
+        put_bytes(&g->keys, v->data, (size_t)n * gguf_value_bytes[v->type]);
+}
+
+/* Numbers of ggml's llama_ftype; 40 is that of Microsoft's fork. */
+int gguf_file_type(Fmt fmt)
+{
+    static const struct {
+        Fmt fmt;
+        int type;
+    } types[] = {{FMT_F32, 0},   {FMT_F16, 1},    {FMT_Q4_0, 2},   {FMT_Q8_0, 7}, {FMT_Q6_K, 18},
+                 {FMT_BF16, 32}, {FMT_TQ1_0, 36}, {FMT_TQ2_0, 37}, {FMT_I2_S, 40}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].fmt == fmt)
+            return types[i].type;
+    return -1;
+}
+
+/* Declares a tensor of `bytes` bytes. */
+static void put_info(GgufOut *g, const char *tensor, int rank, const int64_t *dim, int64_t id,
+                     uint64_t bytes)
+{
+    g->extent = grow(g->s, g->extent, (size_t)g->ntensor, sizeof *g->extent);
+    g->extent[g->ntensor++] = bytes;
+    put_string(&g->tensors, tensor);
+    put_number(&g->tensors, (uint64_t)rank, 4);
+    for (int i = 0; i < rank; i++)
+        put_number(&g->tensors, (uint64_t)dim[i], 8);
+    put_number(&g->tensors, (uint64_t)id, 4);
+    put_number(&g->tensors, g->size, 8);
+    g->size += padded(g, bytes);
+}
+
+void gguf_put_like(GgufOut *g, const GgufTensor *t, Fmt fmt)
+{
+    size_t bytes = fmt_extent(fmt, t->t.rows, t->t.cols);
+    CHECK(bytes && fmt_info[fmt].gguf >= 0);
+    put_info(g, t->t.name, t->rank, t->dim, fmt_info[fmt].gguf, bytes);
+}
+
 void gguf_put_tensor(GgufOut *g, const char *tensor, Fmt fmt, int64_t rows, int64_t cols)
 {
     const FmtInfo *f = &fmt_info[fmt];
@@ -136,16 +195,7 @@ void gguf_put_tensor(GgufOut *g, const char *tensor, Fmt fmt, int64_t rows, int6
              "%s has rows of %lld values, which %s cannot hold in its blocks of %d; choose another "
              "type",
              tensor, (long long)cols, f->name, f->elems);
-    g->extent = grow(g->s, g->extent, (size_t)g->ntensor, sizeof *g->extent);
-    g->extent[g->ntensor++] = bytes;
-    put_string(&g->tensors, tensor);
-    put_number(&g->tensors, rows == 1 ? 1 : 2, 4);
-    put_number(&g->tensors, (uint64_t)cols, 8);
-    if (rows != 1)
-        put_number(&g->tensors, (uint64_t)rows, 8);
-    put_number(&g->tensors, (uint64_t)f->gguf, 4);
-    put_number(&g->tensors, g->size, 8);
-    g->size += padded(bytes);
+    put_info(g, tensor, rows == 1 ? 1 : 2, (int64_t[]){cols, rows}, f->gguf, bytes);
 }
 
 int64_t gguf_bytes(const GgufOut *g)
@@ -155,8 +205,11 @@ int64_t gguf_bytes(const GgufOut *g)
 
 static void pad(GgufOut *g, uint64_t written)
 {
-    static const uint8_t zeros[ALIGNMENT];
-    file_write(g->f, zeros, (size_t)(padded(written) - written));
+    static const uint8_t zeros[PADDING];
+    for (uint64_t left = padded(g, written) - written, n; left; left -= n) {
+        n = left < PADDING ? left : PADDING;
+        file_write(g->f, zeros, (size_t)n);
+    }
 }
 
 void gguf_begin(GgufOut *g)

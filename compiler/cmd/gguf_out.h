@@ -24,8 +24,15 @@ void gguf_put_texts(GgufOut *g, const char *key, int64_t n);
 void gguf_put_item(GgufOut *g, const char *text);
 void gguf_put_bytes(GgufOut *g, const char *bytes, size_t n); /* the same, of any bytes */
 
+/* A key of another file, its bytes unchanged; general.alignment then holds for this file too. */
+void gguf_put_value(GgufOut *g, const Gguf *from, const GgufValue *v);
+/* What general.file_type says of a model whose matrices are in this format; -1: no number is known. */
+int gguf_file_type(Fmt fmt);
+
 /* A vector has one row. fail() where the format's blocks do not divide the shape. */
 void gguf_put_tensor(GgufOut *g, const char *name, Fmt fmt, int64_t rows, int64_t cols);
+/* The name and dimensions of another file's tensor, in a format whose blocks divide its shape. */
+void gguf_put_like(GgufOut *g, const GgufTensor *t, Fmt fmt);
 int64_t gguf_bytes(const GgufOut *g); /* of all tensors declared so far */
 
 void gguf_begin(GgufOut *g);

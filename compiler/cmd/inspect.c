@@ -158,7 +158,7 @@ const char *layout_name(Fmt fmt)
     return layouts[i].name;
 }
 
-static Fmt layout_by_name(Session *s, const char *text)
+Fmt layout_by_name(Session *s, const char *text)
 {
     for (int i = 0; i < NLAYOUT; i++)
         if (strcmp(layouts[i].name, text) == 0)

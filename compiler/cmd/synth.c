@@ -194,10 +194,6 @@ static void walk_tensors(Synth *y, bool declare)
 
 static void model_keys(Synth *y)
 {
-    static const struct {
-        Fmt fmt;
-        uint32_t file_type;
-    } types[] = {{FMT_I2_S, 40}, {FMT_TQ1_0, 36}, {FMT_TQ2_0, 37}, {FMT_F16, 1}};
     const Shape *p = &y->shape;
     GgufOut *g = y->g;
 #define KEY(text) format(y->s, "%s." text, p->arch)
@@ -216,9 +212,7 @@ static void model_keys(Synth *y)
     gguf_put_f32(g, KEY("attention.layer_norm_rms_epsilon"), p->eps);
     gguf_put_f32(g, KEY("rope.freq_base"), p->base);
 #undef KEY
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (types[i].fmt == y->fmt)
-            gguf_put_u32(g, "general.file_type", types[i].file_type);
+    gguf_put_u32(g, "general.file_type", (uint32_t)gguf_file_type(y->fmt));
     gguf_put_u32(g, "general.quantization_version", 2);
 }
 

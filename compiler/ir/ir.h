@@ -184,6 +184,11 @@ extern void (*const float_block[FMT_COUNT])(const uint8_t *b, float *out);
 size_t codes_encode(Fmt fmt, const int8_t *codes, int64_t n, float scale, uint8_t *out);
 /* What follows a tensor's last block: I2_S's scale. */
 size_t codes_tail(Fmt fmt, float scale, uint8_t *out);
+/* n finite floats, whole blocks, as F32, F16, BF16, Q8_0, Q4_0 or Q6_K; returns the bytes written. A
+ * value or block scale that f16 must hold and cannot becomes infinite: look at max|x| before
+ * (65504 fits everywhere). */
+size_t floats_encode(Fmt fmt, const float *x, int64_t n, uint8_t *out);
+bool floats_encodable(Fmt fmt);
 
 /* ==== build.c: the graph ==== */
 

@@ -1,0 +1,502 @@
+/* quantize.c: `bnc quantize`: float masters to ternary and few-bit files, with a report of what was lost.
+ *
+ * One idea: a tensor's name says what it is. Matrices of layers (blk.N.*) become --type, the embedding
+ * and the head what --embed and --head say, everything else keeps its bytes; --keep overrules by
+ * name. The plan stands before a byte is written, and every figure of the report was measured on
+ * the bytes that were.
+ */
+#include <fnmatch.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/quantize.h"
+#include "ir/escape.h"
+
+typedef struct Keep {
+    const char *pattern;
+    Fmt fmt; /* FMT_COUNT: same */
+    bool used;
+} Keep;
+
+typedef struct Quantize {
+    Session *s;
+    Gguf *g;
+    const char *input, *output, *layout;
+    Fmt type, embed, head; /* FMT_COUNT: as it is */
+    bool embed_given, head_given, json, automatic;
+    Grain grain;
+    Keep *keep;
+    int nkeep;
+    Fmt *formats;
+    int nformats;
+    Auto search;
+    Sample sample;
+    Change *c;
+    int64_t n, bytes; /* of tensors in the result */
+    Loss before, after;
+    Out out;
+} Quantize;
+
+/* What a tensor can become. */
+static const Fmt targets[] = {FMT_I2_S, FMT_TQ1_0, FMT_TQ2_0, FMT_Q4_0, FMT_Q6_K,
+                              FMT_Q8_0, FMT_F16,   FMT_BF16,  FMT_F32};
+enum { NTARGET = sizeof targets / sizeof *targets };
+
+void quantize_help(FILE *to)
+{
+    fputs(
+        "bnc quantize IN.gguf -o OUT.gguf [options]\n\n"
+        "Makes the matrices of f32, f16 or bf16 masters ternary (or q4_0, q6_k, q8_0) and reports\n"
+        "what each tensor lost. Metadata and tokenizer stay as they are.\n"
+        "  --type=T              of the matrices in layers: i2_s (default), tq1_0, tq2_0, q4_0,\n"
+        "                        q6_k, q8_0, f16, bf16, f32, or same (leave them)\n"
+        "  --scale=S             scales of float matrices that become ternary, s = mean|w| over\n"
+        "                        the tensor (default, b1.58), a row, or 256 values of a row;\n"
+        "                        row and 256 need tq1_0 or tq2_0\n"
+        "  --embed=T, --head=T   of token_embd and output: same types without the ternary ones\n"
+        "                        (default f16, or same where the file has it smaller; the head\n"
+        "                        as the embedding)\n"
+        "  --keep=PATTERN=T      matrices whose names match (*, ?, [..]) become T or stay the same,\n"
+        "                        whatever the rest says; may be given again, the last that fits wins\n"
+        "  --text=FILE           read this text with the model before and after: perplexity\n"
+        "  --auto                choose the formats of groups of matrices (ffn_down of all layers,\n"
+        "                        say) by what each loses on --text, until\n"
+        "    --budget=SIZE       the file has at most SIZE bytes (also 20M, 1.5G: powers of 1000), or\n"
+        "    --max-dnll=X        the text would lose more than X nats a token\n"
+        "    --formats=A,B,..    what it may choose from (--type, q4_0, q6_k, q8_0)\n"
+        "  --i2s-layout=L        how I2_S of the input was packed: x128 (default), arm64 or row4\n"
+        "  -t N                  threads that read the text (one a core)\n"
+        "  --json                the report for scripts; --quiet: no notes and no report\n",
+        to);
+}
+
+/* ---- arguments ---- */
+
+static const char *value_of(const char *arg, const char *option)
+{
+    size_t n = strlen(option);
+    return strncmp(arg, option, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
+}
+
+static Fmt target_by_name(Session *s, const char *option, const char *text, size_t len)
+{
+    Out names = {.s = s};
+    for (int i = 0; i < NTARGET; i++) {
+        const char *fmt = fmt_info[targets[i]].name;
+        if (strlen(fmt) == len && memcmp(fmt, text, len) == 0)
+            return targets[i];
+        put(&names, "%s, ", fmt);
+    }
+    if (len == 4 && memcmp(text, "same", 4) == 0)
+        return FMT_COUNT;
+    fail(s, (Loc){0}, "%s knows %s or same, not %s", option, names.text, quote(s, text, len));
+}
+
+static void set_scale(Quantize *q, const char *text)
+{
+    static const char *const names[] = {"tensor", "row", "256"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            q->grain = (Grain)i;
+            return;
+        }
+    if (strcmp(text, "128") == 0)
+        fail(q->s, (Loc){0},
+             "no container holds a ternary scale for each 128 values: i2_s has one a tensor, tq1_0 "
+             "and tq2_0 one for each 256 values of a row; take --scale=256 --type=tq2_0");
+    fail(q->s, (Loc){0}, "--scale is tensor, row or 256, not '%s'", text);
+}
+
+static void add_keep(Quantize *q, const char *text)
+{
+    const char *equals = strrchr(text, '=');
+    if (!equals || equals == text)
+        fail(q->s, (Loc){0},
+             "--keep wants a pattern and a type, as in --keep='blk.0.*=f16', not '%s'", text);
+    q->keep = grow(q->s, q->keep, (size_t)q->nkeep, sizeof *q->keep);
+    q->keep[q->nkeep++] =
+        (Keep){.pattern = intern(q->s, text, (size_t)(equals - text)),
+               .fmt = target_by_name(q->s, "--keep", equals + 1, strlen(equals + 1))};
+}
+
+static void set_formats(Quantize *q, const char *text)
+{
+    for (q->nformats = 0; *text; text += strcspn(text, ","), text += *text == ',') {
+        Fmt fmt = target_by_name(q->s, "--formats", text, strcspn(text, ","));
+        if (fmt == FMT_COUNT)
+            continue; /* the source's format is always among the choices */
+        q->formats = grow(q->s, q->formats, (size_t)q->nformats, sizeof *q->formats);
+        q->formats[q->nformats++] = fmt;
+    }
+}
+
+static double number_of(Session *s, const char *option, const char *text, bool size)
+{
+    char *end;
+    double x = strtod(text, &end);
+    if (end != text && size && *end && strchr("kMG", *end) && !end[1])
+        x *= *end == 'k' ? 1e3 : *end == 'M' ? 1e6 : 1e9, end++;
+    if (end == text || *end || !isfinite(x) || x < 0 || x > 1e15)
+        fail(s, (Loc){0}, "%s wants a %s from 0 on, not '%s'", option,
+             size ? "size in bytes (12345, 20M, 1.5G)" : "number", text);
+    return x;
+}
+
+/* Options that stand alone or have their value in the next word; false: not one of them. */
+static bool plain_argument(Quantize *q, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i];
+    if (strcmp(arg, "--json") == 0)
+        q->json = true;
+    else if (strcmp(arg, "--quiet") == 0)
+        q->s->quiet = true;
+    else if (strcmp(arg, "--auto") == 0)
+        q->automatic = true;
+    else if (strcmp(arg, "-o") == 0 && *i + 1 < argc)
+        q->output = argv[++*i];
+    else if (strcmp(arg, "-t") == 0 && *i + 1 < argc)
+        q->sample.threads = (int)number_of(q->s, "-t", argv[++*i], false);
+    else if (arg[0] != '-' && !q->input)
+        q->input = arg;
+    else
+        return false;
+    return true;
+}
+
+static void read_arguments(Quantize *q, int argc, char **argv)
+{
+    const char *value;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (plain_argument(q, argc, argv, &i))
+            continue;
+        if ((value = value_of(arg, "--type")))
+            q->type = target_by_name(q->s, "--type", value, strlen(value));
+        else if ((value = value_of(arg, "--embed")))
+            q->embed = target_by_name(q->s, "--embed", value, strlen(value)), q->embed_given = true;
+        else if ((value = value_of(arg, "--head")))
+            q->head = target_by_name(q->s, "--head", value, strlen(value)), q->head_given = true;
+        else if ((value = value_of(arg, "--scale")))
+            set_scale(q, value);
+        else if ((value = value_of(arg, "--keep")))
+            add_keep(q, value);
+        else if ((value = value_of(arg, "--formats")))
+            set_formats(q, value);
+        else if ((value = value_of(arg, "--text")))
+            q->sample.path = value;
+        else if ((value = value_of(arg, "--budget")))
+            q->search.budget = (int64_t)number_of(q->s, "--budget", value, true);
+        else if ((value = value_of(arg, "--max-dnll")))
+            q->search.max_loss = number_of(q->s, "--max-dnll", value, false);
+        else if ((value = value_of(arg, "--i2s-layout")))
+            q->layout = value;
+        else
+            fail(q->s, (Loc){0}, "'%s' is unknown here; `bnc help quantize` lists what is", arg);
+    }
+}
+
+static void check_arguments(Quantize *q)
+{
+    bool bounded = q->search.budget || q->search.max_loss >= 0;
+    if (!q->input || !q->output)
+        fail(q->s, (Loc){0}, "an input and -o are needed: bnc quantize master.gguf -o small.gguf");
+    if (strcmp(q->output, "-") == 0)
+        fail(q->s, (Loc){0}, "a model is a file: -o FILE.gguf");
+    if (q->automatic && (!bounded || !q->sample.path))
+        fail(q->s, (Loc){0},
+             "--auto needs a text to measure with and a bound: --auto --text=book.txt --budget=20M "
+             "or --max-dnll=0.01");
+    if (!q->automatic && (bounded || q->nformats))
+        fail(q->s, (Loc){0}, "--budget, --max-dnll and --formats belong to --auto");
+    if (q->automatic && (q->embed_given || q->head_given))
+        fail(q->s, (Loc){0},
+             "with --auto the formats of embedding and head are chosen too; to fix one: "
+             "--keep=token_embd.weight=f16");
+    for (int i = 0; i < 2; i++) {
+        Fmt fmt = i ? q->head : q->embed;
+        if (fmt < FMT_COUNT && fmt_info[fmt].kind == KIND_TERNARY)
+            fail(q->s, (Loc){0}, "%s=%s: embedding and head are never ternary; q4_0 is the smallest",
+                 i ? "--head" : "--embed", fmt_info[fmt].name);
+    }
+    if (q->grain != GRAIN_TENSOR && q->type < FMT_COUNT && fmt_info[q->type].tail)
+        fail(q->s, (Loc){0},
+             "i2_s holds one scale a tensor; --scale=%s needs --type=tq2_0 or tq1_0, which hold one "
+             "for each 256 values of a row",
+             q->grain == GRAIN_ROW ? "row" : "256");
+}
+
+/* ---- the plan ---- */
+
+/* blk.7.ffn_up.weight -> blk.*.ffn_up.weight; interned. */
+static const char *group_of(Session *s, const char *text)
+{
+    size_t digits = strncmp(text, "blk.", 4) == 0 ? strspn(text + 4, "0123456789") : 0;
+    return digits ? format(s, "blk.*%s", text + 4 + digits) : name(s, text);
+}
+
+static Role role_of(const Tensor *t)
+{
+    const char *end = strrchr(t->name, '.');
+    if (t->rows < 2 || gguf_tensor_info(t)->rank != 2 || !end || strcmp(end, ".weight") != 0)
+        return ROLE_OTHER;
+    if (strcmp(t->name, "token_embd.weight") == 0 || strcmp(t->name, "output.weight") == 0)
+        return ROLE_WORDS;
+    return strncmp(t->name, "blk.", 4) == 0 ? ROLE_LINEAR : ROLE_OTHER;
+}
+
+/* f16, or what the file has where that is no larger. */
+static Fmt words_default(const Tensor *t)
+{
+    return t->size <= (size_t)(t->rows * t->cols) * 2 ? t->fmt : FMT_F16;
+}
+
+static Fmt wanted(Quantize *q, Change *c)
+{
+    const Tensor *t = c->t;
+    bool is_head = strcmp(t->name, "output.weight") == 0 && q->head_given;
+    bool given = q->embed_given || is_head;
+    Fmt fmt = c->role == ROLE_OTHER || q->automatic ? t->fmt
+              : c->role == ROLE_LINEAR              ? q->type
+              : given                               ? (is_head ? q->head : q->embed)
+                                                    : words_default(t);
+    for (int i = 0; i < q->nkeep && t->rows > 1; i++)
+        if (fnmatch(q->keep[i].pattern, t->name, 0) == 0) {
+            q->keep[i].used = c->fixed = true;
+            fmt = q->keep[i].fmt;
+        }
+    return fmt == FMT_COUNT ? t->fmt : fmt;
+}
+
+static void make_plan(Quantize *q)
+{
+    q->n = gguf_tensor_count(q->g);
+    q->c = NEW_ARRAY(q->s, Change, q->n + 1);
+    for (int64_t i = 0; i < q->n; i++) {
+        const Tensor *t = gguf_tensor_at(q->g, i);
+        Change *c = &q->c[i];
+        if (t->fmt == FMT_COUNT)
+            fail(q->s, q->g->loc,
+                 "%s is of type %s, which bnc does not decode; quantize from f32, f16 or bf16 "
+                 "masters",
+                 t->name, gguf_type_name(q->g, t));
+        *c = (Change){.t = t, .group = group_of(q->s, t->name), .role = role_of(t), .grain = q->grain};
+        c->to = wanted(q, c);
+        if (c->to != t->fmt && fmt_info[t->fmt].kind != KIND_FLOAT &&
+            fmt_info[t->fmt].kind != KIND_TERNARY)
+            fail(q->s, q->g->loc, "%s holds whole numbers (%s), which --keep cannot change", t->name,
+                 fmt_info[t->fmt].name);
+    }
+    for (int i = 0; i < q->nkeep; i++)
+        if (!q->keep[i].used)
+            fail(q->s, q->g->loc, "no matrix has a name like %s (--keep); bnc inspect --tensors lists them",
+                 quote(q->s, q->keep[i].pattern, strlen(q->keep[i].pattern)));
+}
+
+Fmt main_type(const Change *c, int64_t n)
+{
+    int64_t sum[FMT_COUNT] = {0};
+    Fmt best = FMT_F32;
+    for (Role role = ROLE_LINEAR; role <= ROLE_WORDS && sum[best] == 0; role++) {
+        for (int64_t i = 0; i < n; i++)
+            sum[c[i].to] += c[i].role == role ? c[i].t->rows * c[i].t->cols : 0;
+        for (int f = 0; f < FMT_COUNT; f++)
+            best = sum[f] > sum[best] ? (Fmt)f : best;
+    }
+    return best;
+}
+
+/* ---- the report ---- */
+
+static void warn_untrained(const Quantize *q)
+{
+    int64_t bad = 0, all = 0;
+    double pile = 0, error = 0, squares = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        const Change *c = &q->c[i];
+        all += c->way == WAY_ABSMEAN;
+        if (!never_trained(c))
+            continue;
+        bad++;
+        pile += c->pile;
+        error += c->error;
+        squares += c->squares;
+    }
+    if (!bad)
+        return;
+    warn(q->s, q->g->loc,
+         "%lld of %lld matrices were not trained for three values: around +-scale/2, where rounding "
+         "flips, their weights lie %.2f times as dense as around zero (trained: 1.5 and more), and "
+         "rounding changed them by %.0f %% (RMS). Expect nonsense; --text=FILE measures it, "
+         "--type=q4_0 loses far less",
+         (long long)bad, (long long)all, pile / (double)bad, 100 * sqrt(error / squares));
+}
+
+static void show_tensors(Quantize *q)
+{
+    Out *o = &q->out;
+    put(o, "  %-28s %13s  %-13s %13s  %6s %6s %6s %5s\n", "tensor", "shape", "format", "bytes", "error",
+        "zeros", "bits", "pile");
+    for (int64_t i = 0; i < q->n; i++) {
+        const Change *c = &q->c[i];
+        const Tensor *t = c->t;
+        double n = (double)(t->rows * t->cols), bits = change_entropy(c);
+        const char *to = fmt_info[c->to].name, *from = fmt_info[t->fmt].name;
+        if (c->way == WAY_COPY && c->role == ROLE_OTHER)
+            continue;
+        put(o, "  ");
+        put_escaped(o, t->name, strlen(t->name));
+        put(o, "%*s %13s  ", (int)(strlen(t->name) < 28 ? 28 - strlen(t->name) : 0), "",
+            format(q->s, "%lld x %lld", (long long)t->rows, (long long)t->cols));
+        put(o, "%-13s %13zu", c->way == WAY_COPY ? to : format(q->s, "%s>%s", from, to),
+            change_bytes(c));
+        if (c->way != WAY_COPY)
+            put(o, "  %6.4f %5.1f%%", change_error(c), 100 * (double)c->zeros / n);
+        if (bits >= 0)
+            put(o, " %6.3f", bits);
+        if (c->way == WAY_ABSMEAN)
+            put(o, " %5.2f%s", c->pile, never_trained(c) ? " untrained" : "");
+        else if (c->way == WAY_EXACT || c->way == WAY_CODES)
+            put(o, " %s", way_name[c->way]);
+        put(o, "\n");
+    }
+}
+
+static void show_loss(Quantize *q)
+{
+    Out *o = &q->out;
+    double error, gain;
+    if (!q->sample.path)
+        return;
+    gain = loss_gain(&q->before, &q->after, &error);
+    put(o, "  perplexity  %.4f +- %.4f before, %.4f +- %.4f after (%lld tokens of %s)\n",
+        exp(q->before.mean), exp(q->before.mean) * q->before.error, exp(q->after.mean),
+        exp(q->after.mean) * q->after.error, (long long)q->after.n, file_name(q->sample.path));
+    put(o, "  loss        %+.5f +- %.5f nats a token\n", gain, error);
+}
+
+static void show(Quantize *q, int64_t file_bytes)
+{
+    int64_t n = 0, before = 0, after = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        n += q->c[i].t->rows * q->c[i].t->cols;
+        before += (int64_t)q->c[i].t->size;
+        after += (int64_t)change_bytes(&q->c[i]);
+    }
+    show_tensors(q);
+    put(&q->out, "  vectors and the rest keep their bytes\n\n");
+    put(&q->out, "  file        %zu bytes before, %lld after\n", q->g->size, (long long)file_bytes);
+    put(&q->out, "  tensors     %.2f bits a parameter before, %.2f after\n",
+        8 * (double)before / (double)n, 8 * (double)after / (double)n);
+    show_loss(q);
+}
+
+static void json_tensor(Quantize *q, const Change *c)
+{
+    Out *o = &q->out;
+    const Tensor *t = c->t;
+    const GgufTensor *x = gguf_tensor_info(t);
+    double n = (double)(t->rows * t->cols);
+    put(o, "{\"name\": ");
+    put_json_text(o, t->name, strlen(t->name));
+    put(o, ", \"shape\": [");
+    for (int k = x->rank - 1; k >= 0; k--)
+        put(o, k ? "%lld, " : "%lld]", (long long)x->dim[k]);
+    put(o, ", \"from\": \"%s\", \"to\": \"%s\", \"way\": \"%s\", \"bytes_before\": %zu, \"bytes\": %zu",
+        fmt_info[t->fmt].name, fmt_info[c->to].name, way_name[c->way], t->size, change_bytes(c));
+    if (c->way != WAY_COPY)
+        put(o, ", \"relative_error\": %.6f, \"zeros\": %.6f", change_error(c), (double)c->zeros / n);
+    if (change_entropy(c) >= 0)
+        put(o, ", \"entropy_bits\": %.6f", change_entropy(c));
+    if (c->way == WAY_ABSMEAN)
+        put(o, ", \"pile\": %.4f, \"never_trained\": %s", c->pile, never_trained(c) ? "true" : "false");
+    put(o, "}");
+}
+
+static void json_loss(Out *o, const char *label, const Loss *l)
+{
+    put(o, "  \"%s\": {\"nll\": %.6f, \"nll_error\": %.6f, \"perplexity\": %.6f, "
+           "\"perplexity_error\": %.6f, \"tokens\": %lld},\n",
+        label, l->mean, l->error, exp(l->mean), exp(l->mean) * l->error, (long long)l->n);
+}
+
+static void json(Quantize *q, int64_t file_bytes)
+{
+    Out *o = &q->out;
+    if (q->sample.path) {
+        double error, gain = loss_gain(&q->before, &q->after, &error);
+        json_loss(o, "before", &q->before);
+        json_loss(o, "after", &q->after);
+        put(o, "  \"loss\": %.6f, \"loss_error\": %.6f,\n", gain, error);
+    }
+    put(o, "  \"file_bytes_before\": %zu, \"file_bytes\": %lld,\n  \"tensors\": [", q->g->size,
+        (long long)file_bytes);
+    for (int64_t i = 0; i < q->n; i++) {
+        put(o, i ? ",\n    " : "\n    ");
+        json_tensor(q, &q->c[i]);
+    }
+    put(o, "\n  ]\n}\n");
+}
+
+/* ---- the command ---- */
+
+static void free_text(void *arg)
+{
+    out_free(arg);
+}
+
+static Quantize *quantize_new(Session *s, int argc, char **argv)
+{
+    static const Fmt others[] = {FMT_Q4_0, FMT_Q6_K, FMT_Q8_0};
+    Quantize *q = NEW(s, Quantize);
+    *q = (Quantize){.s = s, .type = FMT_I2_S, .embed = FMT_COUNT, .head = FMT_COUNT, .layout = "x128"};
+    q->out.s = s;
+    q->search.max_loss = -1;
+    session_defer(s, free_text, &q->out);
+    read_arguments(q, argc, argv);
+    check_arguments(q);
+    if (q->automatic && !q->nformats) {
+        q->nformats = 4 - (q->type == FMT_COUNT);
+        q->formats = NEW_ARRAY(s, Fmt, 4);
+        memcpy(q->formats, others, sizeof others);
+        if (q->type != FMT_COUNT)
+            q->formats[3] = q->type;
+    }
+    if (q->sample.path)
+        q->sample.text = file_read(s, q->sample.path, &q->sample.size);
+    q->g = gguf_open(s, q->input);
+    gguf_i2s_layout(q->g, layout_by_name(s, q->layout));
+    return q;
+}
+
+int cmd_quantize(Session *s, int argc, char **argv)
+{
+    Quantize *q = quantize_new(s, argc, argv);
+    int64_t size;
+    make_plan(q);
+    if (q->json)
+        put(&q->out, "{\n");
+    if (q->sample.path && !loss_measure(s, q->input, false, &q->sample, &q->before))
+        fail(s, q->g->loc, "its logits are not finite: there is no loss to compare with");
+    if (q->automatic) {
+        q->search.fmt = q->formats;
+        q->search.nfmt = q->nformats;
+        q->search.text = &q->sample;
+        q->search.out = &q->out;
+        q->search.json = q->json;
+        quantize_auto(s, q->g, q->c, q->n, &q->search, &q->before, q->output, &q->after);
+    } else {
+        for (int64_t i = 0; i < q->n; i++)
+            quantize_scan(s, q->g, &q->c[i]);
+        quantize_write(s, q->g, q->c, q->n, main_type(q->c, q->n), q->output);
+        if (q->sample.path && !loss_measure(s, q->output, false, &q->sample, &q->after))
+            warn(s, q->g->loc, "the logits of the result are not finite");
+    }
+    warn_untrained(q);
+    size = (int64_t)gguf_open(s, q->output)->size; /* read again: it must be a good file */
+    q->json ? json(q, size) : show(q, size);
+    if (q->json || !s->quiet)
+        file_save(s, "-", &q->out);
+    note(s, "wrote %s", q->output);
+    return 0;
+}
