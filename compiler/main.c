@@ -15,6 +15,7 @@ static const struct {
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
     {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
+    {"template", "check a chat template and print the C that it becomes", cmd_template},
     {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
 };
 enum { NCOMMAND = sizeof commands / sizeof *commands };

@@ -32,6 +32,8 @@ int cmd_compile(Session *s, int argc, char **argv);
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
 void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps);
+/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
+const char *compile_chat(Session *s, const Module *m, const char *given);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 
@@ -51,6 +53,7 @@ int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_template(Session *s, int argc, char **argv); /* template.c */
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat/chat.h"
 #include "cmd/cmd.h"
+#include "ir/vocab.h"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -48,6 +50,29 @@ void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
         stop_on_errors(m->s);
     }
     passes_run(m, target, &p);
+}
+
+/* ---- the chat template ---- */
+
+static const char *token_text(const Module *m, int64_t id)
+{
+    const VocabSource *v = m->vocab;
+    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
+}
+
+const char *compile_chat(Session *s, const Module *m, const char *given)
+{
+    ChatTemplate t;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+        return NULL;
+    const VocabSource *v = m->vocab;
+    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                         token_text(m, v->pad)};
+    Out c = {.s = s};
+    chat_compile(s, &t, &tokens, &c);
+    const char *text = name(s, c.text);
+    out_free(&c);
+    return text;
 }
 
 /* ---- output ---- */
@@ -194,7 +219,8 @@ void compile_to(Session *s, const Options *given)
     EmitOptions emit = {.prefix = c_prefix(s, &o),
                         .flags = o.text,
                         .weights = weights_mode(s, &o, kind),
-                        .amalgamate = o.amalgamate};
+                        .amalgamate = o.amalgamate,
+                        .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, stdout);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},

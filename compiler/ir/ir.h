@@ -369,6 +369,7 @@ struct Module {
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
     const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
+    const char *chat_template;       /* in the file, a Jinja text; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
