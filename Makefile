@@ -18,12 +18,15 @@ FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c write.c builtin.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c run.c inspect.c tune.c gguf_out.c synth.c template.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c template.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
+
+# What generated code calls, for models that bnc loads into itself (compiler/cmd/live.c):
+EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_take
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
@@ -108,8 +111,8 @@ $(B)/main.o: compiler/main.c | $(B)/.tools
 $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
-$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ)
-	$(CC) $(CFLAGS) -pthread $^ -lxxhash -lm -o $@
+$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
 
 # ---- for people ----
 

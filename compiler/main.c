@@ -13,6 +13,8 @@ static const struct {
      cmd_compile},
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
+    {"ppl", "perplexity of a model over a text", cmd_ppl},
+    {"compare", "how far one model's predictions are from another's", cmd_compare},
     {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
     {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
     {"template", "check a chat template and print the C that it becomes", cmd_template},
@@ -28,13 +30,14 @@ static void help_screen(FILE *to)
             "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
+            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|tune|synth|opt|passes|targets tells the rest; "
-                "bnc --version.\n");
+    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|passes|targets tells "
+                "the rest; bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -73,6 +76,19 @@ static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
     "tensor, --metadata every key, --json everything for scripts.\n";
+static const char help_ppl[] =
+    "bnc ppl MODEL TEXTFILE [--ctx=N] [--stride=N] [-t THREADS] [--json] [compile options]\n\n"
+    "Perplexity of MODEL over a text, with its standard error. The text is read in windows of --ctx\n"
+    "tokens (default: the model's context, at most 4096), which begin with BOS where the model wants\n"
+    "it. Each window begins --stride tokens (default: half a window) after the one before and scores\n"
+    "what no window did yet: every token counts once, after --ctx less --stride tokens or more but in\n"
+    "the first window. MODEL is compiled into the cache of `bnc run`.\n";
+static const char help_compare[] =
+    "bnc compare A B --text=FILE [--max-kl=X] [options of ppl]\n\n"
+    "How far the predictions of model B are from those of A, over the windows that `bnc help ppl`\n"
+    "describes: mean KL(A || B) in nats a token, how often the best words agree, both perplexities,\n"
+    "the difference of their logarithms, and the place where B is farthest off. The models must have\n"
+    "the same words. Status: 0, 1 after an error, 2 where the mean KL is above --max-kl.\n";
 static const char help_tune[] =
     "bnc tune MODEL -o FILE [-t THREADS]\n\n"
     "Measures, for each shape of ternary weight in MODEL, the layouts and kernels that could serve\n"
@@ -98,6 +114,10 @@ static int help(Session *s, const char *topic)
         fputs(help_run, stdout);
     else if (!strcmp(topic, "inspect"))
         fputs(help_inspect, stdout);
+    else if (!strcmp(topic, "ppl"))
+        fputs(help_ppl, stdout);
+    else if (!strcmp(topic, "compare"))
+        fputs(help_compare, stdout);
     else if (!strcmp(topic, "tune"))
         fputs(help_tune, stdout);
     else if (!strcmp(topic, "synth"))
@@ -106,7 +126,8 @@ static int help(Session *s, const char *topic)
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, tune, synth, opt, passes or targets", topic);
+             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or targets",
+             topic);
     return 0;
 }
 

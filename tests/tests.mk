@@ -41,8 +41,8 @@ $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
-$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS)
-	$(CC) $(SAN) -pthread $^ -lxxhash -lm -o $@
+$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 

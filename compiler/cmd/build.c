@@ -112,6 +112,8 @@ static void build_linked(Session *s, const Build *b, const char *object, bool sh
     start_cc(&w, b);
     if (shared)
         add_split(&w, "-shared -fPIC");
+    add(&w, "-I");
+    add(&w, b->dir);
     add(&w, b->source);
     add_split(&w, "-lm -o");
     add(&w, object);
@@ -157,8 +159,10 @@ void file_copy(Session *s, const char *from, const char *to)
 void build_output(Session *s, const Build *b, const char *kind)
 {
     const char *result = b->output;
-    if (!strcmp(kind, "exe") || !strcmp(kind, "so")) {
-        build_linked(s, b, result, kind[0] == 's');
+    if (!strcmp(kind, "module"))
+        unpack_runtime(s, b->dir);
+    if (!strcmp(kind, "exe") || !strcmp(kind, "so") || !strcmp(kind, "module")) {
+        build_linked(s, b, result, kind[0] != 'e');
     } else {
         const char *object = !strcmp(kind, "obj") ? result : format(s, "%s/model.o", b->dir);
         unpack_runtime(s, b->dir);

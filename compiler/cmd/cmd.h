@@ -49,11 +49,18 @@ void build_object(Session *s, const Build *b, const char *object, const char *so
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
 void build_output(Session *s, const Build *b, const char *kind);
 
+/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under a
+ * name that ends in `extension`, its weights in a .bnw beside it. Compiles only what is not there. */
+const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
+
 int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
+int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
+int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
 int cmd_template(Session *s, int argc, char **argv); /* template.c */
+void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

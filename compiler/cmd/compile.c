@@ -165,6 +165,7 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
 {
     const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
     bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
+    bool product = !program && strcmp(kind, "module") != 0;
     const char *header = format(s, "%s.h", stem),
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
@@ -180,10 +181,10 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     build_output(s, &b, kind);
     if (beside)
         file_commit(weights);
-    if (!program)
+    if (product)
         file_copy(s, at.header, header);
     file_copy(s, b.output, o->output);
-    note(s, "wrote %s%s%s%s%s", o->output, program ? "" : ", ", program ? "" : header,
+    note(s, "wrote %s%s%s%s%s", o->output, product ? ", " : "", product ? header : "",
          beside ? ", " : "", beside ? bnw : "");
 }
 
@@ -197,7 +198,8 @@ static void emit_text(Session *s, const Module *m, const char *path)
 
 void compile_to(Session *s, const Options *given)
 {
-    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe"};
+    /* module: what live.c loads, an so without the runtime */
+    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe", "module"};
     Options o = *given;
     const Target *target;
     const char *kind = NULL;

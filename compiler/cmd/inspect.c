@@ -429,7 +429,6 @@ static void show_tensors(Inspect *p)
 }
 
 /* One item as JSON, or for the screen: texts escaped and cut. */
-static void put_json_text(Out *o, const char *text, size_t len);
 static void put_item(Inspect *p, const GgufValue *v, int64_t i, bool json)
 {
     Out *o = &p->out;
@@ -486,7 +485,7 @@ static void show_metadata(Inspect *p)
 
 /* ---- JSON ---- */
 
-static void put_json_text(Out *o, const char *text, size_t len)
+void put_json_text(Out *o, const char *text, size_t len)
 {
     put(o, "\"");
     for (size_t i = 0; i < len;) {

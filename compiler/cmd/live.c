@@ -1,0 +1,134 @@
+/* live.c: a model compiled, loaded and run inside bnc. */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/live.h"
+
+/* ---- the model's code in this process ---- */
+
+static void unload(void *library)
+{
+    dlclose(library);
+}
+
+/* The library holds the model alone: the two functions of the runtime that generated code calls,
+ * bn_barrier and bn_take, are those of bnc, which exports them (Makefile: EXPORTS). */
+static const bn_model *load_code(Session *s, const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        fail(s, loc_file(s, path), "cannot load the compiled model: %s", dlerror());
+    session_defer(s, unload, library);
+    const bn_model *model = dlsym(library, "model_model");
+    if (!model)
+        fail(s, loc_file(s, path), "is no compiled model: remove it and try again");
+    return model;
+}
+
+/* ---- opening ---- */
+
+int live_threads(Session *s, const char *value)
+{
+    char *end;
+    long n = strtol(value, &end, 10);
+    if (end == value || *end || n < 1 || n > BN_MAX_THREADS)
+        fail(s, (Loc){0}, "-t wants 1 to %d threads, not '%s'", BN_MAX_THREADS, value);
+    return (int)n;
+}
+
+static void close_live(void *arg)
+{
+    Live *l = arg;
+    bn_done(l->state);
+    bn_close(&l->weights);
+}
+
+static void must(const Live *l, bn_status status)
+{
+    const char *why = l->state ? bn_message(l->state) : l->weights.message;
+    if (status != BN_OK)
+        fail(l->s, loc_file(l->s, l->path), "%s", *why ? why : bn_status_text(status));
+}
+
+Live *live_open(Session *s, const Options *given, const char *input, int threads)
+{
+    Options o = *given;
+    Live *l = NEW(s, Live);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    o.input = l->path = input;
+    l->s = s;
+    l->threads = threads ? threads : most;
+    l->model = load_code(s, cache_compile(s, &o, "module", ".so"));
+    l->info = bn_describe(l->model);
+    session_defer(s, close_live, l);
+    must(l, bn_open(&l->weights, l->model, NULL));
+    size_t size = bn_state_size(l->model, l->threads);
+    must(l, bn_init(&l->state, &l->weights, l->threads, alloc(s, size), size));
+    return l;
+}
+
+/* ---- running ---- */
+
+void live_tokens(Live *l, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n)
+{
+    size_t room = BN_TOKEN_ROOM(len);
+    *ids = NEW_ARRAY(l->s, int32_t, room);
+    bn_status status = bn_tokenize(&l->weights, text, len, flags, *ids, room, n);
+    if (status != BN_OK)
+        fail(l->s, loc_file(l->s, l->path), "its tokenizer: %s", bn_status_text(status));
+}
+
+void live_rewind(Live *l, int position)
+{
+    must(l, bn_rewind(l->state, position));
+}
+
+void live_eval(Live *l, const int32_t *ids, int n)
+{
+    must(l, bn_eval(l->state, ids, n, NULL));
+}
+
+void live_score(Live *l, const int32_t *ids, int n, float *logits)
+{
+    must(l, bn_score(l->state, ids, n, logits));
+}
+
+double live_norm(const float *x, int n)
+{
+    float most = x[0];
+    double sum = 0;
+    for (int i = 1; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    for (int i = 0; i < n; i++)
+        sum += exp((double)x[i] - (double)most);
+    return (double)most + log(sum);
+}
+
+float *live_logits(Live *l)
+{
+    if (!l->logits)
+        l->logits = NEW_ARRAY(l->s, float, (size_t)l->info->batch * (size_t)l->info->vocab);
+    return l->logits;
+}
+
+double live_nll(Live *l, const int32_t *ids, int n)
+{
+    int batch = l->info->batch, vocab = l->info->vocab;
+    float *logits = live_logits(l);
+    double sum = 0;
+    CHECK(n <= l->info->context);
+    live_rewind(l, 0);
+    for (int at = 0; at + 1 < n; at += batch) {
+        int k = n - 1 - at < batch ? n - 1 - at : batch;
+        live_score(l, ids + at, k, logits);
+        for (int i = 0; i < k; i++) {
+            const float *row = logits + (size_t)i * (size_t)vocab;
+            sum += live_norm(row, vocab) - (double)row[ids[at + i + 1]];
+        }
+    }
+    return sum;
+}

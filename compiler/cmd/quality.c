@@ -1,0 +1,438 @@
+/* quality.c: `bnc ppl` and `bnc compare`: what one measures before shipping a quantized model.
+ *
+ * One idea: a text is read in sliding windows, and every token of it is scored exactly once.
+ *
+ *     text     t0 t1 t2 t3 t4 t5 t6 t7 t8          ctx 5 with BOS, stride 2
+ *     window 0  B [0  1  2  3]                     [ ]: scored, the others are context
+ *     window 1        B  2  3 [4  5]
+ *     window 2              B  4  5 [6  7]
+ *     window 3                    B  6  7 [8]
+ *
+ * A window is BOS, where the model's metadata asks for it, and ctx tokens in all. The first one scores
+ * all of its text (without BOS: all but the first token); each later one begins `stride` tokens
+ * further on and scores what no window did before, so every scored token but those of the first
+ * window sees ctx - stride tokens or more before it. stride = ctx cuts the text into pieces.
+ *
+ * Standard errors are those of a mean over independent tokens, sd / sqrt(n). Tokens of one text are not
+ * quite independent: take them for a lower bound.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/live.h"
+#include "ir/escape.h"
+
+enum { ABOVE = 2 }; /* exit status of compare above --max-kl */
+
+typedef struct Mean {
+    double sum, squares;
+    int64_t n;
+} Mean;
+
+typedef struct Quality {
+    Session *s;
+    Options o;
+    const char *file, *other; /* the text; compare: the second model */
+    int64_t stride;
+    int threads;
+    double max_kl; /* < 0: not given */
+    bool json;
+    Live *a, *b;
+    char *text;
+    size_t bytes, n;
+    int32_t *ids;
+    int ctx, bos; /* tokens of a window; 1 where it begins with BOS */
+    Mean nll[2], gain; /* of a and b; gain: that of b less that of a */
+    Mean kl;
+    int64_t agree;
+    double worst_kl;
+    size_t worst;      /* index into ids */
+    int32_t worst_best[2];
+    double worst_p[2];
+    int64_t evaluated;
+    double start, seconds, shown;
+} Quality;
+
+/* ---- numbers ---- */
+
+static void see(Mean *m, double x)
+{
+    m->sum += x;
+    m->squares += x * x;
+    m->n++;
+}
+
+static double mean_of(const Mean *m)
+{
+    return m->sum / (double)m->n;
+}
+
+static double error_of(const Mean *m)
+{
+    double n = (double)m->n, mean = m->sum / n, spread = m->squares / n - mean * mean;
+    return m->n > 1 && spread > 0 ? sqrt(spread / (n - 1)) : 0;
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- progress, on a terminal only ---- */
+
+static void show_progress(Quality *q, size_t done)
+{
+    double now = seconds_now(), spent = now - q->start;
+    if (q->s->quiet || !q->s->log || now - q->shown < 0.25 || !isatty(fileno(q->s->log)))
+        return;
+    q->shown = now;
+    double left = done ? spent * (double)(q->n - done) / (double)done : 0;
+    fprintf(q->s->log, "\r\033[K%3.0f %% of %zu tokens, perplexity %.4g, %.0f s left",
+            100 * (double)done / (double)q->n, q->n, exp(mean_of(&q->nll[0])), left);
+    fflush(q->s->log);
+}
+
+static void end_progress(Quality *q)
+{
+    if (q->shown > 0)
+        fprintf(q->s->log, "\r\033[K");
+    q->seconds = seconds_now() - q->start;
+    note(q->s, "%lld tokens evaluated in %.1f s: %.0f tokens/s with %d thread%s",
+         (long long)q->evaluated, q->seconds, (double)q->evaluated / q->seconds, q->a->threads,
+         q->a->threads > 1 ? "s" : "");
+}
+
+/* ---- reading the text in windows ---- */
+
+static int best_word(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}
+
+static double see_nll(Quality *q, int which, Live *l, const float *row, size_t at)
+{
+    double norm = live_norm(row, l->info->vocab), nll = norm - (double)row[q->ids[at]];
+    if (!isfinite(nll))
+        fail(q->s, loc_file(q->s, l->path),
+             "the logits of token %zu of the text are not finite; bnc inspect --check looks for "
+             "the cause",
+             at);
+    see(&q->nll[which], nll);
+    return norm;
+}
+
+/* Both rows predict token `at`. */
+static void see_pair(Quality *q, const float *a, const float *b, size_t at)
+{
+    int n = q->a->info->vocab;
+    double na = see_nll(q, 0, q->a, a, at), nb = see_nll(q, 1, q->b, b, at), kl = 0;
+    for (int i = 0; i < n; i++) {
+        double la = (double)a[i] - na, lb = (double)b[i] - nb, p = exp(la);
+        kl += p > 0 ? p * (la - lb) : 0; /* where exp underflows the product goes to 0 */
+    }
+    kl = kl > 0 ? kl : 0; /* rounding */
+    see(&q->kl, kl);
+    see(&q->gain, (nb - (double)b[q->ids[at]]) - (na - (double)a[q->ids[at]]));
+    int best[2] = {best_word(a, n), best_word(b, n)};
+    q->agree += best[0] == best[1];
+    if (kl > q->worst_kl || q->kl.n == 1) {
+        q->worst_kl = kl;
+        q->worst = at;
+        memcpy(q->worst_best, (int32_t[]){best[0], best[1]}, sizeof q->worst_best);
+        q->worst_p[0] = exp((double)a[best[0]] - na);
+        q->worst_p[1] = exp((double)b[best[1]] - nb);
+    }
+}
+
+/* Scores text tokens [first, to) after those from `from` on. */
+static void read_window(Quality *q, int32_t *window, size_t from, size_t first, size_t to)
+{
+    int n = (int)(to - from) + q->bos - 1, at = (int)(first - from) + q->bos - 1;
+    int vocab = q->a->info->vocab, batch = q->a->info->batch;
+    Live *live[2] = {q->a, q->b};
+    memcpy(window + q->bos, q->ids + from, (to - from) * sizeof *window);
+    for (int i = 0; i < 2 && live[i]; i++) {
+        live_rewind(live[i], 0);
+        if (at > 0)
+            live_eval(live[i], window, at);
+    }
+    for (int k; at < n; at += k) {
+        k = n - at < batch ? n - at : batch;
+        for (int i = 0; i < 2 && live[i]; i++)
+            live_score(live[i], window + at, k, live_logits(live[i]));
+        for (int i = 0; i < k; i++) {
+            size_t row = (size_t)i * (size_t)vocab;
+            size_t token = from + (size_t)(at + i + 1 - q->bos);
+            if (q->b)
+                see_pair(q, q->a->logits + row, q->b->logits + row, token);
+            else
+                see_nll(q, 0, q->a, q->a->logits + row, token);
+        }
+        show_progress(q, from + (size_t)(at + k - q->bos));
+    }
+    q->evaluated += (int64_t)n * (q->b ? 2 : 1);
+}
+
+static void read_text(Quality *q)
+{
+    int32_t *window = NEW_ARRAY(q->s, int32_t, q->ctx + 1);
+    size_t room = (size_t)(q->ctx - q->bos), from = 0, first = q->bos ? 0 : 1, to;
+    window[0] = q->a->info->bos;
+    q->start = seconds_now();
+    do {
+        to = q->n - from < room ? q->n : from + room;
+        read_window(q, window, from, first, to);
+        first = to;
+        from += (size_t)q->stride;
+    } while (to < q->n);
+    end_progress(q);
+}
+
+/* ---- arguments ---- */
+
+static double number(Session *s, const char *option, const char *value)
+{
+    char *end;
+    double x = strtod(value, &end);
+    if (end == value || *end || !isfinite(x) || x < 0)
+        fail(s, (Loc){0}, "%s wants a number from 0 on, not '%s'", option, value);
+    return x;
+}
+
+/* The value of --NAME=VALUE; NULL: another option. */
+static const char *value_of(const char *arg, const char *option)
+{
+    size_t n = strlen(option);
+    return !strncmp(arg, option, n) && arg[n] == '=' ? arg + n + 1 : NULL;
+}
+
+static void read_arguments(Quality *q, int argc, char **argv)
+{
+    bool both = !strcmp(argv[0], "compare");
+    const char *value;
+    options_read(q->s, &q->o, argc, argv, true);
+    for (int i = 0; i < q->o.nrest; i++) {
+        const char *arg = q->o.rest[i];
+        if (!strcmp(arg, "--json"))
+            q->json = true;
+        else if (!strcmp(arg, "-t") && i + 1 < q->o.nrest)
+            q->threads = live_threads(q->s, q->o.rest[++i]);
+        else if (!strncmp(arg, "-t", 2) && arg[2])
+            q->threads = live_threads(q->s, arg + 2);
+        else if ((value = value_of(arg, "--stride")))
+            q->stride = (int64_t)number(q->s, "--stride", value);
+        else if (both && (value = value_of(arg, "--text")))
+            q->file = value;
+        else if (both && (value = value_of(arg, "--max-kl")))
+            q->max_kl = number(q->s, "--max-kl", value);
+        else if (arg[0] != '-' && !*(both ? &q->other : &q->file))
+            *(both ? &q->other : &q->file) = arg;
+        else
+            fail(q->s, (Loc){0}, "'%s' is unknown here; `bnc help %s` lists what is", arg, argv[0]);
+    }
+    if (both && (!q->o.input || !q->other || !q->file))
+        fail(q->s, (Loc){0}, "two models and a text are needed: bnc compare a.gguf b.gguf "
+                             "--text=book.txt");
+    if (!both && (!q->o.input || !q->file))
+        fail(q->s, (Loc){0}, "a model and a text are needed: bnc ppl model.gguf book.txt");
+}
+
+/* Opens the text with the first model's tokens and fixes the windows. */
+static void open_text(Quality *q)
+{
+    const bn_info *info = q->a->info;
+    q->text = file_read(q->s, q->file, &q->bytes);
+    live_tokens(q->a, q->text, q->bytes, 0, &q->ids, &q->n);
+    q->bos = info->add_bos && info->bos >= 0;
+    q->ctx = q->b && q->b->info->context < info->context ? q->b->info->context : info->context;
+    if (q->n < (size_t)(2 - q->bos))
+        fail(q->s, loc_file(q->s, q->file), "has %zu tokens: too few to score one", q->n);
+    if (q->ctx < 2)
+        fail(q->s, (Loc){0}, "windows of %d tokens predict nothing; --ctx must be 2 or more", q->ctx);
+    if (!q->stride)
+        q->stride = (q->ctx + 1) / 2;
+    if (q->stride > q->ctx - q->bos)
+        fail(q->s, (Loc){0}, "--stride goes to %d, the text tokens of a window, not %lld",
+             q->ctx - q->bos, (long long)q->stride);
+}
+
+static Quality *quality_new(Session *s, int argc, char **argv)
+{
+    Quality *q = NEW(s, Quality);
+    q->s = s;
+    q->max_kl = -1;
+    read_arguments(q, argc, argv);
+    q->a = live_open(s, &q->o, q->o.input, q->threads);
+    return q;
+}
+
+/* ---- what was found ---- */
+
+static void json_mean(Out *o, const char *label, const Mean *m)
+{
+    put(o, ", \"%s\": %.9g, \"%s_error\": %.4g", label, mean_of(m), label, error_of(m));
+}
+
+static void json_windows(const Quality *q, Out *o)
+{
+    put(o, "{\"tokens\": %lld, \"bytes\": %zu, \"ctx\": %d, \"stride\": %lld, \"bos\": %s",
+        (long long)q->nll[0].n, q->bytes, q->ctx, (long long)q->stride, q->bos ? "true" : "false");
+    put(o, ", \"threads\": %d, \"evaluated\": %lld, \"seconds\": %.3f, \"tokens_per_second\": %.1f",
+        q->a->threads, (long long)q->evaluated, q->seconds, (double)q->evaluated / q->seconds);
+}
+
+static void put_windows(const Quality *q, Out *o)
+{
+    put(o, "scored        %lld tokens of %zu bytes, in windows of %d%s, stride %lld\n",
+        (long long)q->nll[0].n, q->bytes, q->ctx, q->bos ? " that begin with BOS" : "",
+        (long long)q->stride);
+}
+
+static void put_perplexity(Out *o, const char *label, const Mean *nll)
+{
+    double ppl = exp(mean_of(nll));
+    put(o, "%-13s %.4f +- %.4f (%.5f +- %.5f nats a token)\n", label, ppl, ppl * error_of(nll),
+        mean_of(nll), error_of(nll));
+}
+
+static void json_perplexity(Out *o, const char *end, const Mean *nll)
+{
+    Session *s = o->s;
+    double ppl = exp(mean_of(nll));
+    put(o, ", \"perplexity%s\": %.7g, \"perplexity%s_error\": %.4g", end, ppl, end,
+        ppl * error_of(nll));
+    json_mean(o, format(s, "nll%s", end), nll);
+}
+
+int cmd_ppl(Session *s, int argc, char **argv)
+{
+    Out out = {.s = s};
+    Quality *q = quality_new(s, argc, argv);
+    open_text(q);
+    read_text(q);
+    const Mean *nll = &q->nll[0];
+    double bits = nll->sum / log(2) / (double)q->bytes;
+    if (q->json) {
+        json_windows(q, &out);
+        json_perplexity(&out, "", nll);
+        put(&out, ", \"bits_per_byte\": %.6g}\n", bits);
+    } else {
+        put_perplexity(&out, "perplexity", nll);
+        put(&out, "bits a byte   %.4f\n", bits);
+        put_windows(q, &out);
+    }
+    file_save(s, "-", &out);
+    out_free(&out);
+    return 0;
+}
+
+/* ---- compare ---- */
+
+/* KL says nothing of models whose words differ. */
+static void same_words(const Quality *q)
+{
+    const Live *a = q->a, *b = q->b;
+    if (a->info->vocab != b->info->vocab)
+        fail(q->s, loc_file(q->s, b->path),
+             "has %d words, %s has %d: only models of one vocabulary can be compared",
+             b->info->vocab, a->path, a->info->vocab);
+    for (int32_t i = 0; i < a->info->vocab; i++) {
+        size_t n, k;
+        const char *x = bn_piece(&a->weights, i, &n), *y = bn_piece(&b->weights, i, &k);
+        if (n != k || (n && memcmp(x, y, n)))
+            fail(q->s, loc_file(q->s, b->path),
+                 "word %d is %s, in %s it is %s: only models of one vocabulary can be compared",
+                 (int)i, quote(q->s, y, k), a->path, quote(q->s, x, n));
+    }
+}
+
+static void same_tokens(Quality *q)
+{
+    int32_t *ids;
+    size_t n;
+    live_tokens(q->b, q->text, q->bytes, 0, &ids, &n);
+    if (n != q->n || memcmp(ids, q->ids, n * sizeof *ids))
+        warn(q->s, loc_file(q->s, q->b->path),
+             "its tokenizer cuts the text otherwise than that of %s, whose tokens are used",
+             q->a->path);
+}
+
+static void put_worst(const Quality *q, Out *o)
+{
+    enum { BEFORE = 48 };
+    Out text = {.s = q->s};
+    size_t len;
+    for (size_t i = q->worst > 16 ? q->worst - 16 : 0; i < q->worst; i++) {
+        const char *piece = bn_piece(&q->a->weights, q->ids[i], &len);
+        put_bytes(&text, piece, len);
+    }
+    const char *end = text.text ? text.text : "";
+    size_t cut = text.len > BEFORE ? text.len - BEFORE : 0;
+    while (cut < text.len && ((unsigned char)end[cut] & 0xc0) == 0x80)
+        cut++;
+    if (q->json) {
+        put(o, ", \"worst\": {\"token\": %zu, \"kl\": %.6g, \"before\": ", q->worst, q->worst_kl);
+        put_json_text(o, end + cut, text.len - cut);
+    } else {
+        put(o, "worst         %.4f nats at token %zu, after ", q->worst_kl, q->worst);
+        put(o, "%s\n", quote(q->s, end + cut, text.len - cut));
+    }
+    for (int i = 0; i < 2; i++) {
+        const char *piece = bn_piece(&q->a->weights, q->worst_best[i], &len);
+        if (q->json) {
+            put(o, ", \"best_%c\": ", 'a' + i);
+            put_json_text(o, piece, len);
+            put(o, ", \"p_%c\": %.6g", 'a' + i, q->worst_p[i]);
+        } else {
+            put(o, "              %s expects %s (%.1f %%)\n", i ? "B" : "A", quote(q->s, piece, len),
+                100 * q->worst_p[i]);
+        }
+    }
+    put(o, q->json ? "}" : "");
+    out_free(&text);
+}
+
+int cmd_compare(Session *s, int argc, char **argv)
+{
+    Out out = {.s = s};
+    Quality *q = quality_new(s, argc, argv);
+    q->b = live_open(s, &q->o, q->other, q->threads);
+    same_words(q);
+    open_text(q);
+    same_tokens(q);
+    read_text(q);
+    double kl = mean_of(&q->kl), agree = (double)q->agree / (double)q->kl.n;
+    bool above = q->max_kl >= 0 && kl > q->max_kl;
+    if (q->json) {
+        json_windows(q, &out);
+        json_mean(&out, "kl", &q->kl);
+        put(&out, ", \"top1_agreement\": %.6f", agree);
+        json_perplexity(&out, "_a", &q->nll[0]);
+        json_perplexity(&out, "_b", &q->nll[1]);
+        json_mean(&out, "nll_difference", &q->gain);
+        put_worst(q, &out);
+        put(&out, ", \"above_max_kl\": %s}\n", above ? "true" : "false");
+    } else {
+        put(&out, "KL(A || B)    %.6f +- %.6f nats a token\n", kl, error_of(&q->kl));
+        put(&out, "top-1         %.2f %% of the best words agree\n", 100 * agree);
+        put_perplexity(&out, "perplexity A", &q->nll[0]);
+        put_perplexity(&out, "perplexity B", &q->nll[1]);
+        put(&out, "difference    %+.5f +- %.5f nats a token, B less A\n", mean_of(&q->gain),
+            error_of(&q->gain));
+        put_worst(q, &out);
+        put_windows(q, &out);
+    }
+    file_save(s, "-", &out);
+    out_free(&out);
+    if (above)
+        note(s, "KL %.6f is above --max-kl=%g", kl, q->max_kl);
+    return above ? ABOVE : 0;
+}
