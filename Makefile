@@ -18,7 +18,7 @@ FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c write.c builtin.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c template.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c template.c chat.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
@@ -112,7 +112,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- for people ----
 

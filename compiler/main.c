@@ -12,6 +12,7 @@ static const struct {
      "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)",
      cmd_compile},
     {"run", "compile, keep the result, and tell a story with it", cmd_run},
+    {"chat", "talk with a model at a terminal, by its chat template", cmd_chat},
     {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
     {"ppl", "perplexity of a model over a text", cmd_ppl},
     {"compare", "how far one model's predictions are from another's", cmd_compare},
@@ -29,6 +30,7 @@ static void help_screen(FILE *to)
             "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
             "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
+            "  bnc chat model.gguf                    talk with it\n"
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
@@ -36,8 +38,8 @@ static void help_screen(FILE *to)
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|tune|synth|opt|passes|targets tells "
-                "the rest; bnc --version.\n");
+    fprintf(to, "\nbnc help compile|run|chat|inspect|ppl|compare|tune|synth|template|opt|passes|"
+                "targets tells the rest; bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -72,6 +74,17 @@ static const char help_run[] =
     "model, flags and compiler, and starts it. The program's options:\n"
     "  -p TEXT, -n N, --temp F, --top-k N, --top-p F, --min-p F, --repeat-penalty F, --seed N,\n"
     "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
+static const char help_chat[] =
+    "bnc chat MODEL [compile options] [--system TEXT] [--load FILE] [-t THREADS] [-n N] [--temp F]\n"
+    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n\n"
+    "A conversation: each line is said to the model, whose answer follows; Ctrl-C stops an answer,\n"
+    "/help lists the commands, /quit or Ctrl-D leaves. The model's own chat template is compiled with\n"
+    "it, or that of --chat-template=FILE or =NAME (chatml, llama3, bitnet-2b4t, falcon3, plain).\n"
+    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n";
+static const char help_template[] =
+    "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE.c]\n\n"
+    "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"
+    "hold. NAME is a built-in one.\n";
 static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
@@ -112,6 +125,10 @@ static int help(Session *s, const char *topic)
         fputs(help_compile, stdout), options_help(stdout, true);
     else if (!strcmp(topic, "run"))
         fputs(help_run, stdout);
+    else if (!strcmp(topic, "chat"))
+        fputs(help_chat, stdout);
+    else if (!strcmp(topic, "template"))
+        fputs(help_template, stdout);
     else if (!strcmp(topic, "inspect"))
         fputs(help_inspect, stdout);
     else if (!strcmp(topic, "ppl"))
@@ -126,7 +143,8 @@ static int help(Session *s, const char *topic)
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or targets",
+             "no help on '%s': compile, run, chat, inspect, ppl, compare, tune, synth, template, opt, "
+             "passes or targets",
              topic);
     return 0;
 }

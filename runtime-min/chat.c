@@ -27,6 +27,7 @@ int bn_chat_known(const bn_model *model)
 static bn_status chat_measure(const bn_weights *w, const bn_turn *messages, int n, int begin,
                               void *buffer, size_t bytes, size_t *need, bn_chat_call *c)
 {
+    static unsigned char nothing[1]; /* where texts of no bytes stand: an address, never written */
     size_t given = 0;
     memset(c, 0, sizeof *c);
     if (!need || !w || !w->model || !w->model->chat || n < 0 || (n > 0 && !messages) ||
@@ -41,7 +42,7 @@ static bn_status chat_measure(const bn_weights *w, const bn_turn *messages, int 
     c->messages = messages;
     c->n = n;
     c->begin_answer = begin != 0;
-    c->work = buffer;
+    c->work = buffer ? buffer : nothing;
     c->work_bytes = bytes;
     bn_status status = w->model->chat(c);
     if (status == BN_SPACE) /* what the scratch will take shows when there is some */

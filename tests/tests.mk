@@ -10,6 +10,7 @@ S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
+S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o
 
@@ -19,7 +20,7 @@ $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 $S/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) -Wno-sign-compare -Wno-unused-function $(INC) $(DEPS) -c $< -o $@
-$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c
+$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c $(B)/gen/jinja.lex.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) $(DEPS) -c $< -o $@
 $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
@@ -41,8 +42,8 @@ $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
-$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+$S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 

@@ -59,6 +59,7 @@ int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_chat(Session *s, int argc, char **argv); /* chat.c */
 int cmd_template(Session *s, int argc, char **argv); /* template.c */
 void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
 int cmd_synth(Session *s, int argc, char **argv);

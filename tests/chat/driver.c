@@ -70,7 +70,6 @@ static void answer(const bn_turn *turns, int n, int begin)
     if (status == BN_TEMPLATE) { /* the reason needs room, too */
         free(text);
         status = tell(&w, turns, n, begin, 1 << 20, &text, &size);
-        if (status!=BN_TEMPLATE) fprintf(stderr,"status %d %zu\n",status,size);
         MUST(status == BN_TEMPLATE);
     }
     MUST(status == BN_OK || status == BN_TEMPLATE);
