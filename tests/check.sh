@@ -67,11 +67,12 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
-    for f in gguf tir tokenizer; do
+    for f in gguf tir tokenizer jinja chat; do
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
     step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
+    step "chat: templates, conversations" env $run_env sh tests/run_chat.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

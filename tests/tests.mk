@@ -76,7 +76,7 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf tir tokenizer
+FUZZERS := gguf tir tokenizer jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
@@ -88,6 +88,17 @@ $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+
+$(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
+    compiler/ir/session.c compiler/ir/out.c $(B)/gen/embedded.c
+	$(FUZZ_CC) $^ -lm -o $@
+# Compiled templates for tests, whose special tokens are <s> and </s>:
+$(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
+	@mkdir -p $(@D)
+	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $@
+$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
+    | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
+	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 
 .PHONY: golden-build golden-run best-run fuzz-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
