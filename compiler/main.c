@@ -20,6 +20,17 @@ static const char help_run[] =
     "model, flags and compiler, and starts it. The program's options:\n"
     "  -p TEXT, -n N, --temp F, --top-k N, --top-p F, --min-p F, --repeat-penalty F, --seed N,\n"
     "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
+static const char help_chat[] =
+    "bnc chat MODEL [compile options] [--system TEXT] [--load FILE] [-t THREADS] [-n N] [--temp F]\n"
+    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n\n"
+    "A conversation: each line is said to the model, whose answer follows; Ctrl-C stops an answer,\n"
+    "/help lists the commands, /quit or Ctrl-D leaves. The model's own chat template is compiled with\n"
+    "it, or that of --chat-template=FILE or =NAME (chatml, llama3, bitnet-2b4t, falcon3, plain).\n"
+    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n";
+static const char help_template[] =
+    "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE.c]\n\n"
+    "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"
+    "hold. NAME is a built-in one.\n";
 static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
@@ -73,6 +84,8 @@ static const struct {
 } commands[] = {
     {"compile", cmd_compile, help_compile, NULL, true},
     {"run", cmd_run, help_run, NULL, false},
+    {"chat", cmd_chat, help_chat, NULL, false},
+    {"template", cmd_template, help_template, NULL, false},
     {"inspect", cmd_inspect, help_inspect, NULL, false},
     {"ppl", cmd_ppl, help_ppl, NULL, false},
     {"compare", cmd_compare, help_compare, NULL, false},
@@ -93,6 +106,7 @@ static void help_screen(FILE *to)
             "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
             "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
+            "  bnc chat model.gguf                    talk with it\n"
             "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"

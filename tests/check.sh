@@ -58,7 +58,7 @@ step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
-units="runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize"
+units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
     lane=1
     step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
@@ -68,12 +68,13 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
     step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
-    for f in gguf tir tokenizer; do
-        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
+    for f in gguf safetensors tir tokenizer jinja chat; do
+        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-10}"
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
+    step "chat: templates, conversations" env $run_env sh tests/run_chat.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

@@ -10,6 +10,7 @@ S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
+S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
@@ -19,7 +20,7 @@ $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 $S/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) -Wno-sign-compare -Wno-unused-function $(INC) $(DEPS) -c $< -o $@
-$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c
+$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c $(B)/gen/jinja.lex.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) $(DEPS) -c $< -o $@
 $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
@@ -28,11 +29,14 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize
+UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
-$S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test/test_chat.o: INC += -I$(B)/chat
+$S/test/test_chat.o: | $(B)/chat/mistral.inc
+$S/test_chat: $S/rt/chat.o
+$S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
@@ -42,8 +46,8 @@ $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -lm -o $@
-$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ldl -lm -o $@
+$S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -76,7 +80,7 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf safetensors tir tokenizer
+FUZZERS := gguf safetensors tir tokenizer jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
@@ -91,6 +95,17 @@ $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
+
+$(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
+    compiler/ir/session.c compiler/ir/out.c $(B)/gen/embedded.c
+	$(FUZZ_CC) $^ -lm -o $@
+# Compiled templates for tests, whose special tokens are <s> and </s>:
+$(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
+	@mkdir -p $(@D)
+	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $@
+$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
+    | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
+	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 
 .PHONY: golden-build golden-run best-run fuzz-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best

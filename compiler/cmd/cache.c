@@ -125,6 +125,8 @@ const char *cache_compile(Session *s, const Options *given, const char *emit, co
         key = hash_file(s, o.arch, key, true);
     if (o.tune)
         key = hash_file(s, o.tune, key, true);
+    if (o.chat)
+        key = hash_file(s, o.chat, key, false);
     const char *stem = format(s, "%s/%016" PRIx64, o.cache ? o.cache : cache_dir(s), key);
     o.output = format(s, "%s%s", stem, extension);
     o.emit = emit;

@@ -35,6 +35,8 @@ Module *load_input(Session *s, const Options *o, const Target **target);
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
+/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
+const char *compile_chat(Session *s, const Module *m, const char *given);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 
@@ -69,6 +71,8 @@ const char *model_file(Session *s, const char *path);
 Fmt layout_by_name(Session *s, const char *text);
 int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */
 void quantize_help(FILE *to);
+int cmd_chat(Session *s, int argc, char **argv); /* chat.c */
+int cmd_template(Session *s, int argc, char **argv); /* template.c */
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

@@ -4,7 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chat/chat.h"
 #include "cmd/cmd.h"
+#include "ir/vocab.h"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -72,6 +74,29 @@ Report *start_report(Session *s, const Options *o, FILE *to)
     *p = (ReportOptions){o->print_before, o->print_after, o->save_temps, o->print_changed,
                          isatty(fileno(to)), o->time_passes, o->stats, o->remarks, o->json, to};
     return report_new(s, p);
+}
+
+/* ---- the chat template ---- */
+
+static const char *token_text(const Module *m, int64_t id)
+{
+    const VocabSource *v = m->vocab;
+    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
+}
+
+const char *compile_chat(Session *s, const Module *m, const char *given)
+{
+    ChatTemplate t;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+        return NULL;
+    const VocabSource *v = m->vocab;
+    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                         token_text(m, v->pad)};
+    Out c = {.s = s};
+    chat_compile(s, &t, &tokens, &c);
+    const char *text = name(s, c.text);
+    out_free(&c);
+    return text;
 }
 
 /* ---- output ---- */
@@ -226,7 +251,8 @@ void compile_to(Session *s, const Options *given)
     EmitOptions emit = {.prefix = c_prefix(s, &o),
                         .flags = o.text,
                         .weights = weights_mode(s, &o, kind),
-                        .amalgamate = o.amalgamate};
+                        .amalgamate = o.amalgamate,
+                        .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},

@@ -406,6 +406,7 @@ struct Module {
     const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     Journal journal;
+    const char *chat_template;       /* in the file, a Jinja text; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
@@ -516,7 +517,7 @@ int64_t kernel_work(const Module *m, const Op *op);
 /* ==== journal.c: what passes tell of their work, for --stats and --remarks ==== */
 
 /* Adds n to a counter of the running pass; its name is a constant text, lower case, a plural. */
-void count(Module *m, const char *what, int64_t n);
+void tally(Module *m, const char *what, int64_t n);
 /* Once for each place and text, however many functions the place was copied to. */
 void remark(Module *m, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -4,7 +4,7 @@
 
 #include "ir/ir.h"
 
-void count(Module *m, const char *what, int64_t n)
+void tally(Module *m, const char *what, int64_t n)
 {
     Count **at = &m->journal.counts;
     while (*at && ((*at)->pass != m->journal.pass || strcmp((*at)->what, what)))

@@ -14,7 +14,7 @@ static void drop_unit_scale(Op *op, void *arg)
     if (w->has_const && !w->pattern && w->constant == 1.0f) {
         replace_uses(op->block->func, op->out[0], op->in[0]);
         op_remove(op);
-        count(m, "factors of one dropped", 1);
+        tally(m, "factors of one dropped", 1);
     }
 }
 
@@ -57,9 +57,9 @@ static void merge_weights(Module *m)
                 continue;
             for (Func *f = m->funcs; f; f = f->next)
                 replace_uses(f, &v->value, &w->value);
-            count(m, "weights shared", 1);
+            tally(m, "weights shared", 1);
             for (int i = 0; i < (v->count ? v->count : 1); i++)
-                count(m, "bytes of shared weights saved", (int64_t)v->tensor[i].size);
+                tally(m, "bytes of shared weights saved", (int64_t)v->tensor[i].size);
             note(m->s, "canon: @%s has the bytes of @%s and shares them", v->name, w->name);
         }
     }
@@ -104,7 +104,7 @@ static void merge_op(Op *op, void *arg)
             for (int i = 0; i < op->nout; i++)
                 replace_uses(op->block->func, op->out[i], before->out[i]);
             op_remove(op);
-            count(m, "repeated ops dropped", 1);
+            tally(m, "repeated ops dropped", 1);
             return;
         }
 }
@@ -117,7 +117,7 @@ static void drop_dead(Op *op, void *arg)
     for (int i = 0; i < op->nout; i++)
         dead &= op->out[i]->nuse == 0;
     if (dead) {
-        count(op->block->func->module, "unread ops dropped", 1);
+        tally(op->block->func->module, "unread ops dropped", 1);
         op_remove(op);
         *changed = true;
     }

@@ -53,7 +53,7 @@ static bool norm_quant(Module *m, Op *op)
     n->in[1] = norm->in[1];
     attr_set_float(n, "eps", attr_float(norm, "eps", 0));
     op_remove(norm);
-    count(m, "norms fused with their quantization", 1);
+    tally(m, "norms fused with their quantization", 1);
     done(m, n);
     return true;
 }
@@ -93,7 +93,7 @@ static bool gate_up(Module *m, Op *op)
         op_remove(act);
         op_remove(gate);
         op_remove(up);
-        count(m, "gates merged with their ups", 1);
+        tally(m, "gates merged with their ups", 1);
         done(m, n);
         return true;
     }
@@ -112,7 +112,7 @@ static bool residual(Module *m, Op *op)
         Op *n = replace(m, op, OP_TMATMUL_ADD, 4);
         memcpy(n->in, in, sizeof in);
         op_remove(product);
-        count(m, "residual sums taken into products", 1);
+        tally(m, "residual sums taken into products", 1);
         done(m, n);
         return true;
     }
@@ -130,7 +130,7 @@ static bool rope_into_store(Module *m, Op *op)
     memcpy(n->in, in, sizeof in);
     attr_set_word(n, "mode", mode);
     op_remove(rope);
-    count(m, "rotations taken into stores", 1);
+    tally(m, "rotations taken into stores", 1);
     done(m, n);
     return true;
 }

@@ -103,7 +103,7 @@ static void add_best(Module *m)
                                               "float matrix that stands in the file as it is used");
             continue;
         }
-        count(m, "screened heads", 1);
+        tally(m, "screened heads", 1);
         const char *tail = f->name + strlen(form_name[FORM_HEAD]);
         Func *rest = f->next;
         f->next = NULL;
@@ -120,7 +120,7 @@ static void read_copies(Module *m, Fmt fmt)
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = result_room(f) == ROOM_LOGITS ? last_product(f) : NULL;
         if (product && may_copy(product, false))
-            read_copy(m, product, fmt), count(m, "products with a copy in few bits", 1);
+            read_copy(m, product, fmt), tally(m, "products with a copy in few bits", 1);
     }
     weights_drop_unused(m);
 }

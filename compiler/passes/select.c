@@ -65,7 +65,7 @@ void select_kernel(Module *m, Op *op, const Target *target)
     }
     if (op->kernel) {
         attr_set_word(op, "kernel", name(m->s, op->kernel->symbol));
-        count(m, op->kernel->isa ? "ops with a vector kernel" : "ops with a plain C kernel", 1);
+        tally(m, op->kernel->isa ? "ops with a vector kernel" : "ops with a plain C kernel", 1);
         if (!op->kernel->isa && target->isa && op_info[op->code].split == SPLIT_ROWS)
             remark(m, op->loc, "%s over %s weights by plain C: %s has no other kernel for it",
                    op_info[op->code].name, fmt_info[format].name, target->name);
@@ -145,7 +145,7 @@ static Value *tables_of(Module *m, Op *op, const Target *target)
     lut->out[0]->name = fresh_name(op->block->func, format(m->s, "%s_t", q->name));
     CHECK(op_infer(m, lut));
     select_kernel(m, lut, target);
-    count(m, "table ops inserted", 1);
+    tally(m, "table ops inserted", 1);
     return lut->out[0];
 }
 
