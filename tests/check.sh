@@ -58,7 +58,7 @@ step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
-units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize"
+units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
     lane=1
     step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
@@ -75,6 +75,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
     step "chat: templates, conversations" env $run_env sh tests/run_chat.sh build/bnc
+    step "convert: checkpoints to GGUF" env $run_env sh tests/run_convert.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

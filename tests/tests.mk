@@ -29,7 +29,7 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize
+UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
@@ -42,10 +42,11 @@ $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
 $S/test_formats $S/test_encode: $S/ir/encode.o
 $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
+$S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
-$S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+$S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
-	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -ledit -ldl -lm -o $@
 $S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
