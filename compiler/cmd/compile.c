@@ -53,6 +53,7 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
     if (o->tune)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
+    m->ternary = o->ternary;
     PassOptions p = {(int)o->level, o->passes, o->stop_after, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);

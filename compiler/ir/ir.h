@@ -390,6 +390,7 @@ struct Module {
     const Text *text;      /* the .tir it came from */
     const char **arch;     /* names that this architecture answers to; the first is its own */
     int narch;
+    const char *masters;   /* how an architecture's float weights become ternary: absmean; NULL: not */
     const char *title;     /* general.name of the model */
     const char *source;    /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */
@@ -403,6 +404,7 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const char *ternary;             /* --ternary: auto (NULL), always or never */
     const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     Journal journal;
