@@ -13,7 +13,7 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c
+IR_SRC  := session.c out.c formats.c blocks.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c

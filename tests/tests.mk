@@ -11,7 +11,7 @@ S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
-S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -80,7 +80,7 @@ FUZZERS := gguf tir tokenizer
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
     compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h

@@ -42,6 +42,7 @@ void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
     if (o->tune)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
+    m->ternary = o->ternary;
     PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);

@@ -205,22 +205,24 @@ static bool shape_fits(Bind *b, const Weight *w, const Tensor *t)
     return false;
 }
 
-/* `any` takes the file's float format; ternary files give f16 where a graph wants floats. */
+/* `any` takes the file's format where float kernels read it, else the one that holds its values. */
 static Fmt settled_format(const Weight *w, const Tensor *t)
 {
     if (w->type->fmt != FMT_ANY)
         return w->type->fmt;
-    return fmt_info[t->fmt].kind == KIND_FLOAT ? t->fmt : FMT_F16;
+    return fmt_as_floats(t->fmt);
 }
 
-/* Whether weights.c can make the declared format of this tensor: float formats in blocks are only
- * copied, scales a block only kept. */
+/* Whether weights.c can make the declared format of this tensor: float formats in blocks are copied,
+ * or q8_0 where that is exact; scales a block are only kept. */
 static bool format_fits(const Weight *w, const Tensor *t)
 {
     Fmt f = w->type->fmt;
     bool blocks = fmt_info[f].kind == KIND_FLOAT && f != FMT_F32 && f != FMT_F16;
     bool scales = f == FMT_TERN256 || f == FMT_Q2R4B;
-    return blocks ? t->fmt == f : !scales || fmt_info[t->fmt].kind == KIND_TERNARY;
+    if (blocks)
+        return t->fmt == f || (f == FMT_Q8_0 && fmt_as_floats(t->fmt) == f);
+    return !scales || fmt_info[t->fmt].kind == KIND_TERNARY;
 }
 
 static bool take_tensors(Bind *b, Weight *w)
@@ -234,8 +236,8 @@ static bool take_tensors(Bind *b, Weight *w)
             break;
         if (t->fmt == FMT_COUNT) {
             err(b->s, b->file,
-                "tensor %s is of type %s, which bnc does not read yet; requantize it to f16, q8_0, "
-                "i2_s, tq1_0 or tq2_0",
+                "tensor %s is of type %s, which bnc does not decode (docs/formats.md lists what it "
+                "does); requantize it to q8_0 or f16, or if it is ternary to i2_s or tq2_0",
                 t->name, gguf_type_name(b->g, t));
             return true;
         }

@@ -416,11 +416,9 @@ static void measure(const Cursor *c, GgufTensor *x, int64_t id)
     TypeRow row = find_type(c, id);
     Fmt fmt = fmt_by_gguf(id);
     Tensor *t = &x->t;
-    bool decodes = fmt != FMT_COUNT &&
-                   (fmt_info[fmt].kind == KIND_FLOAT || fmt_info[fmt].kind == KIND_TERNARY);
     x->id = id;
     x->type = row.name;
-    t->fmt = decodes ? fmt : FMT_COUNT;
+    t->fmt = fmt_decodes(fmt) ? fmt : FMT_COUNT;
     if (fmt != FMT_COUNT)
         t->size = fmt_extent(fmt, t->rows, t->cols);
     else if (t->cols % row.elems == 0 && t->cols / row.elems <= INT64_MAX / row.bytes / t->rows)

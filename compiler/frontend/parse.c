@@ -90,12 +90,6 @@ Room tir_room(Parse *p, TirPlace at, const char *word)
 
 /* ---- module statements ---- */
 
-void tir_arch(Parse *p, List names)
-{
-    p->m->arch = (const char **)names.item;
-    p->m->narch = names.n;
-}
-
 static const Attr *find(List attrs, const char *key, AttrKind kind)
 {
     for (int i = 0; i < attrs.n; i++) {
@@ -116,6 +110,17 @@ static const char *word_of(List attrs, const char *key)
 {
     const Attr *a = find(attrs, key, ATTR_WORD);
     return a ? a->s : NULL;
+}
+
+void tir_arch(Parse *p, TirPlace at, List names, List attrs)
+{
+    p->m->arch = (const char **)names.item;
+    p->m->narch = names.n;
+    p->m->masters = word_of(attrs, "masters");
+    if (attrs.n && (attrs.n > 1 || !p->m->masters || strcmp(p->m->masters, "absmean")))
+        err(p->s, tir_loc(p, at),
+            "an arch line knows one attribute, {masters = absmean}: float weights are the masters of "
+            "ternary ones");
 }
 
 void tir_model(Parse *p, TirPlace at, const char *title, List attrs)
@@ -209,6 +214,9 @@ void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
             w->name);
     if (!w->is_state && !w->pattern && !w->has_const)
         err(p->s, tir_loc(p, at), "@%s names no tensor: write = \"tensor name\"", w->name);
+    if (w->has_const && fmt_info[w->type->fmt].kind == KIND_FLOAT && w->type->fmt != FMT_F32 &&
+        w->type->fmt != FMT_F16)
+        err(p->s, w->loc, "@%s: a constant is f32 or f16", w->name);
 }
 
 /* ---- values ---- */

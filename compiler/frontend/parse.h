@@ -37,7 +37,7 @@ Loc tir_loc(const Parse *p, TirPlace at);
 void list_add(Parse *p, List *list, void *item);
 
 /* Statements, called by the grammar; errors are reported and parsing goes on. */
-void tir_arch(Parse *p, List names);
+void tir_arch(Parse *p, TirPlace at, List names, List attrs);
 void tir_model(Parse *p, TirPlace at, const char *title, List attrs);
 void tir_fact(Parse *p, TirPlace at, const char *fact);
 void tir_symbol(Parse *p, TirPlace at, bool is_dim, const char *name, Choice *choices);

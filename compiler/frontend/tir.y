@@ -82,7 +82,7 @@ line: EOL
     ;
 
 statement
-    : ARCH names                         { tir_arch(p, $2); }
+    : ARCH names attrs                   { tir_arch(p, @1, $2, $3); }
     | MODEL STRING attrs                 { tir_model(p, @1, $2, $3); }
     | FACTS_ facts
     | DIM IDENT choices_opt              { tir_symbol(p, @2, true, $2, $3); }

@@ -18,6 +18,26 @@ const FmtInfo fmt_info[FMT_COUNT] = {
 
 enum { MAX_BLOCK = 256 }; /* values in the largest block */
 
+bool fmt_decodes(Fmt fmt)
+{
+    return fmt < FMT_COUNT && (fmt_info[fmt].kind == KIND_FLOAT ||
+                               fmt_info[fmt].kind == KIND_TERNARY || float_block[fmt]);
+}
+
+/* d * code, |code| < 128, d an f16 for 32 values or more: the same numbers as q8_0. */
+static bool is_q8(Fmt fmt)
+{
+    return fmt == FMT_Q8_0 || fmt == FMT_Q4_0 || fmt == FMT_Q5_0 || fmt == FMT_IQ4_NL ||
+           fmt == FMT_TQ1_0 || fmt == FMT_TQ2_0 || fmt == FMT_Q2_0 || fmt == FMT_PQ2_0;
+}
+
+Fmt fmt_as_floats(Fmt fmt)
+{
+    bool itself = fmt == FMT_F32 || fmt == FMT_F16 || fmt == FMT_BF16;
+    bool plain = fmt_info[fmt].elems == 1;
+    return itself ? fmt : is_q8(fmt) ? FMT_Q8_0 : plain ? FMT_F32 : FMT_F16;
+}
+
 Fmt fmt_by_name(const char *text)
 {
     int f = 0;
@@ -148,6 +168,32 @@ static void codes_tq2(const uint8_t *b, int8_t *out)
                 out[128 * half + 32 * k + j] = (int8_t)((b[32 * half + j] >> 2 * k & 3) - 1);
 }
 
+/* Q2_0, PQ2_0: an f16 scale, then 64 (128) values from the bottom of each byte up. Code 3 is
+ * defined and means +2, so that a file may hold what is not ternary.
+ *
+ *     bytes 0, 1: scale     bit        7   6   5   4   3   2   1   0
+ *                           byte 2+j | 4j+3  | 4j+2  | 4j+1  | 4j    |   j = 0..15 (0..31)
+ *
+ * Read in block_q2_0 and dequantize_row_q2_0 of ggml (ggml-org/llama.cpp pull request 24448,
+ * merged in July 2026; 64 values), and in the fork that began it (PrismML-Eng/llama.cpp: 128
+ * values; first as id 42, later named PQ2_0, id 142). gguf.c tells them apart by extents.
+ */
+static void codes_q2(const uint8_t *b, int n, int8_t *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = (int8_t)((b[2 + i / 4] >> i % 4 * 2 & 3) - 1);
+}
+
+static void codes_q2_64(const uint8_t *b, int8_t *out)
+{
+    codes_q2(b, 64, out);
+}
+
+static void codes_q2_128(const uint8_t *b, int8_t *out)
+{
+    codes_q2(b, 128, out);
+}
+
 /* The top digit of b, a fraction of 256 in base 3: b * 3 / 256, as compares. */
 static inline int8_t top_digit(uint8_t b)
 {
@@ -209,6 +255,8 @@ static void (*const code_block[FMT_COUNT])(const uint8_t *b, int8_t *out) = {
     [FMT_I2_S_ARM64] = codes_arm64,
     [FMT_TQ1_0] = codes_tq1,
     [FMT_TQ2_0] = codes_tq2,
+    [FMT_Q2_0] = codes_q2_64,
+    [FMT_PQ2_0] = codes_q2_128,
 };
 
 static void check_range(const Tensor *t, int64_t first, int64_t n)
@@ -243,8 +291,7 @@ void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out)
 /* ---- scales ---- */
 
 /*     I2_S   | n/4 bytes of codes | f32 scale | 28 bytes unused |
- *     Q8_0   | f16 scale | 32 x int8 |  ...
- *     TQx_0  | codes | f16 scale |  ...
+ *     TQx_0  | codes | f16 scale |  ...        others of is_q8: | f16 scale | codes |  ...
  */
 float tensor_scale(const Tensor *t, int64_t at)
 {
@@ -253,10 +300,10 @@ float tensor_scale(const Tensor *t, int64_t at)
     float s = 1;
     if (is_i2s(t->fmt))
         memcpy(&s, t->data + t->rows * t->cols / 4, 4);
-    else if (t->fmt == FMT_Q8_0)
-        s = f16_at(t->data + at / f->elems * f->bytes);
-    else if (f->kind == KIND_TERNARY)
+    else if (t->fmt == FMT_TQ1_0 || t->fmt == FMT_TQ2_0)
         s = f16_at(t->data + at / f->elems * f->bytes + f->bytes - 2);
+    else if (is_q8(t->fmt))
+        s = f16_at(t->data + at / f->elems * f->bytes);
     return s;
 }
 
@@ -280,39 +327,10 @@ static void float_bf16(const uint8_t *b, float *out)
         out[i] = float_of((uint32_t)h[i] << 16);
 }
 
-/* Q8_0: an f16 scale, then 32 signed bytes; a product of 8 and 11 bits is exact. */
-static void float_q8(const uint8_t *b, float *out)
-{
-    float scale = f16_at(b);
-    for (int i = 0; i < RUN; i++)
-        out[i] = scale * (float)(int8_t)b[2 + i];
-}
-
 static void (*const float_run[FMT_COUNT])(const uint8_t *b, float *out) = {
     [FMT_F16] = float_f16,
     [FMT_BF16] = float_bf16,
-    [FMT_Q8_0] = float_q8,
 };
-
-static void float_q4_0(const uint8_t *b, float *out)
-{
-    float scale = f16_at(b);
-    for (int j = 0; j < 16; j++) {
-        out[j] = scale * (float)((b[2 + j] & 15) - 8);
-        out[16 + j] = scale * (float)((b[2 + j] >> 4) - 8);
-    }
-}
-
-static void float_q6_k(const uint8_t *b, float *out)
-{
-    float d = f16_at(b + 208);
-    for (int i = 0; i < 256; i++) {
-        int h = i / 128, j = i % 128;
-        int low = b[64 * h + j % 64] >> (j < 64 ? 0 : 4) & 15;
-        int high = b[128 + 32 * h + j % 32] >> j / 32 * 2 & 3;
-        out[i] = d * (float)(int8_t)b[192 + i / 16] * (float)((low | high << 4) - 32);
-    }
-}
 
 /* The last values of a plain tensor, fewer than a run: padded, so that nothing past it is read. */
 static void float_end(const Tensor *t, const uint8_t *b, int64_t n, float *out)
@@ -333,29 +351,16 @@ static void floats_plain(const Tensor *t, int64_t first, int64_t n, float *out)
         float_end(t, b, n, out);
 }
 
-static void floats_q8(const Tensor *t, int64_t first, int64_t n, float *out)
-{
-    const uint8_t *b = t->data + first / RUN * fmt_info[FMT_Q8_0].bytes;
-    for (int64_t skip = first % RUN; n > 0; skip = 0, b += fmt_info[FMT_Q8_0].bytes) {
-        int64_t k = RUN - skip < n ? RUN - skip : n;
-        float part[RUN];
-        float_q8(b, k == RUN ? out : part);
-        if (k < RUN)
-            memcpy(out, part + skip, (size_t)k * sizeof *out);
-        out += k;
-        n -= k;
-    }
-}
-
 static void floats_blocks(const Tensor *t, int64_t first, int64_t n, float *out)
 {
-    int64_t elems = fmt_info[t->fmt].elems;
+    const int64_t elems = fmt_info[t->fmt].elems;
     const uint8_t *b = t->data + first / elems * fmt_info[t->fmt].bytes;
     for (int64_t skip = first % elems; n > 0; skip = 0, b += fmt_info[t->fmt].bytes) {
         int64_t k = elems - skip < n ? elems - skip : n;
         float part[MAX_BLOCK];
-        t->fmt == FMT_Q4_0 ? float_q4_0(b, part) : float_q6_k(b, part);
-        memcpy(out, part + skip, (size_t)k * sizeof *out);
+        float_block[t->fmt](b, k == elems ? out : part);
+        if (k < elems)
+            memcpy(out, part + skip, (size_t)k * sizeof *out);
         out += k;
         n -= k;
     }
@@ -363,8 +368,9 @@ static void floats_blocks(const Tensor *t, int64_t first, int64_t n, float *out)
 
 static void floats_ternary(const Tensor *t, int64_t first, int64_t n, float *out)
 {
+    const int64_t elems = fmt_info[t->fmt].elems;
     while (n > 0) {
-        int64_t k = MAX_BLOCK - first % MAX_BLOCK < n ? MAX_BLOCK - first % MAX_BLOCK : n;
+        int64_t k = elems - first % elems < n ? elems - first % elems : n;
         int8_t code[MAX_BLOCK];
         float scale = tensor_scale(t, first);
         tensor_codes(t, first, k, code);
@@ -385,9 +391,7 @@ void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out)
         memcpy(out, t->data + first * 4, (size_t)n * 4);
     else if (t->fmt == FMT_F16 || t->fmt == FMT_BF16)
         floats_plain(t, first, n, out);
-    else if (t->fmt == FMT_Q8_0)
-        floats_q8(t, first, n, out);
-    else if (t->fmt == FMT_Q4_0 || t->fmt == FMT_Q6_K)
+    else if (float_block[t->fmt])
         floats_blocks(t, first, n, out);
     else if (fmt_info[t->fmt].kind == KIND_TERNARY)
         floats_ternary(t, first, n, out);

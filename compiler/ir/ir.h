@@ -153,15 +153,26 @@ typedef struct Tensor {
 } Tensor;
 /* Bytes that rows x cols values take in a file; 0 where that overflows or a block would be cut. */
 size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols);
-/* Values [first, first+n) of a FLOAT or TERNARY tensor as floats; exact. */
+bool fmt_decodes(Fmt fmt); /* whether tensor_floats reads it */
+/* The format with kernels of float products that holds the values of a file's `fmt`: itself, or q8_0
+ * or f32 where that is exact (but for f64 and whole numbers beyond 2^24), else f16. */
+Fmt fmt_as_floats(Fmt fmt);
+/* Values [first, first+n) of a tensor that decodes, as floats: the format's own numbers, f64 and
+ * integers to the nearest float. */
 void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out);
-/* Codes -1, 0, +1 of values [first, first+n) of a TERNARY tensor; a code that the format does not
- * define reads as 2. */
+/* Codes -1, 0, +1 of values [first, first+n) of a TERNARY tensor; 2 is a code that the format does
+ * not define (q2_0, pq2_0: defines, but it is not ternary). */
 void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out);
-/* Scale of the file's block that holds value `at` (I2_S: of the tensor). */
+/* Scale of the file's block that holds value `at` (I2_S: of the tensor); 1 for formats that have
+ * none or more than one a block. */
 float tensor_scale(const Tensor *t, int64_t at);
 float f16_to_float(uint16_t h);
 uint16_t float_to_f16(float f); /* round to nearest even */
+
+/* ==== blocks.c ==== */
+
+/* From the bytes of one block to its values; NULL: formats.c decodes it, or nobody. */
+extern void (*const float_block[FMT_COUNT])(const uint8_t *b, float *out);
 
 /* ==== encode.c: the way back ==== */
 
@@ -359,6 +370,7 @@ struct Module {
     const Text *text;      /* the .tir it came from */
     const char **arch;     /* names that this architecture answers to; the first is its own */
     int narch;
+    const char *masters;   /* how an architecture's float weights become ternary: absmean; NULL: not */
     const char *title;     /* general.name of the model */
     const char *source;    /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */
@@ -372,6 +384,7 @@ struct Module {
     int context, batch;    /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
+    const char *ternary;             /* --ternary: auto (NULL), always or never */
     const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */

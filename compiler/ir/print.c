@@ -254,6 +254,11 @@ void module_print(const Module *m, Out *o)
         put(o, i ? " | " : "");
         put_string(o, m->arch[i]);
     }
+    if (m->masters) {
+        put(o, " {masters = ");
+        put_word(o, m->masters);
+        put(o, "}");
+    }
     put(o, "\n");
     if (m->title)
         put_model(o, m);

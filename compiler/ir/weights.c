@@ -113,12 +113,25 @@ void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_
     }
 }
 
+/* 32 values that are whole numbers times an f16 scale (fmt_as_floats says of which formats), as a
+ * block of q8_0 (drawn in blocks.c): exact. */
+static void put_q8(const float *v, float scale, uint8_t *out)
+{
+    uint16_t half = float_to_f16(scale);
+    memcpy(out, &half, 2);
+    for (int i = 0; i < 32; i++) {
+        float q = scale != 0 ? roundf(v[i] / scale) : 0;
+        out[2 + i] = (uint8_t)(int8_t)(q >= -127 && q <= 127 ? q : 0);
+    }
+}
+
 /* Elements [from, to), cut between blocks. */
 static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
 {
     const Tensor *t = w->tensor ? &w->tensor[i] : NULL;
     const FmtInfo *info = &fmt_info[w->type->fmt];
     float part[CHUNK];
+    CHECK(t || w->type->fmt != FMT_Q8_0);
     if (t && t->fmt == w->type->fmt) {
         int64_t at = from / info->elems * info->bytes;
         memcpy(out + at, t->data + at, (size_t)((to - from) / info->elems * info->bytes));
@@ -128,7 +141,9 @@ static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_
         int64_t k = to - at < CHUNK ? to - at : CHUNK;
         if (t)
             tensor_floats(t, at, k, part);
-        for (int64_t j = 0; j < k; j++) {
+        for (int64_t j = 0; w->type->fmt == FMT_Q8_0 && j < k; j += 32)
+            put_q8(part + j, tensor_scale(t, at + j), out + (at + j) / 32 * info->bytes);
+        for (int64_t j = 0; w->type->fmt != FMT_Q8_0 && j < k; j++) {
             float v = t ? part[j] : w->constant;
             uint16_t h = float_to_f16(v);
             if (w->type->fmt == FMT_F16)

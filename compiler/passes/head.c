@@ -25,7 +25,8 @@ static const struct {
  * made from the file says how far it is off. */
 static bool as_in_file(const Weight *w)
 {
-    return w->tensor && (w->type->fmt == w->tensor->fmt || w->type->fmt == FMT_F32);
+    return w->tensor && (w->type->fmt == w->tensor->fmt || w->type->fmt == FMT_F32 ||
+                         (w->type->fmt == FMT_Q8_0 && fmt_as_floats(w->tensor->fmt) == FMT_Q8_0));
 }
 
 static bool may_copy(const Op *op, bool exact)

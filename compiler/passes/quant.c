@@ -1,7 +1,10 @@
-/* quant.c: from float products to ternary ones. Every weight declared `tern` is proven ternary
- * (its codes and scales are looked at) or, where the file holds floats, made so by absmean; every
- * linear over it becomes quant + tmatmul. Layers whose formats come out different are cut into
- * `layers` ops of equal ones. */
+/* quant.c: from float products to ternary ones, where the weights are ternary.
+ *
+ * One idea: the values decide, not the file's word. A weight declared `tern` is ternary if its codes
+ * are, or its floats hold only -s, 0 and +s, or if they are masters: plain floats in an architecture
+ * that says {masters = absmean}. Then every linear over it becomes quant + tmatmul. All others stay
+ * floats, in a format that float products read; --ternary overrules. Layers whose formats come out
+ * different are cut into `layers` ops of equal ones. */
 #include <math.h>
 #include <string.h>
 
@@ -9,14 +12,21 @@
 
 enum { PART = 1 << 14 };
 
+typedef enum Mode { AUTO, ALWAYS, NEVER, MODES } Mode;
+static const char *const mode_name[MODES] = {"auto", "always", "never"};
+
 /* What was found of one tensor; all are looked at on all cores, then reported in order. */
 typedef struct Proof {
     const Tensor *t;
+    bool product;  /* read by `linear` alone: may become ternary */
+    bool masters;  /* floats of it are masters */
+    Mode mode;
     Fmt fmt;
     const char *scheme; /* of floats: how they become ternary */
     bool bad_code, bad_scale, bad_value;
     int64_t at; /* of the bad value */
     float value;
+    float most; /* the largest magnitude; floats only */
 } Proof;
 
 static void check_codes(Proof *p)
@@ -50,6 +60,17 @@ static bool scales_agree(Proof *p)
     return true;
 }
 
+/* One scale for each 256 values of a row? */
+static bool scales_by_256(const Proof *p)
+{
+    const Tensor *t = p->t;
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int64_t c = 0; c < t->cols; c += fmt_info[t->fmt].elems)
+            if (tensor_scale(t, r * t->cols + c) != tensor_scale(t, r * t->cols + c / 256 * 256))
+                return false;
+    return true;
+}
+
 static void check_floats(Proof *p)
 {
     float part[PART];
@@ -59,9 +80,37 @@ static void check_floats(Proof *p)
         tensor_floats(p->t, at, k, part);
         for (int64_t i = 0; i < k && !p->bad_value; i++) {
             p->bad_value = !isfinite(part[i]);
+            p->most = fmaxf(p->most, fabsf(part[i]));
             p->at = at + i;
             p->value = part[i];
         }
+    }
+}
+
+/* The format in which floats are computed. f16 keeps each value to within 2^-11 of itself and 2^-25;
+ * where that is too coarse for the tensor, or it does not reach, f32. */
+static Fmt float_format(const Proof *p)
+{
+    Fmt f = fmt_as_floats(p->t->fmt);
+    bool coarse = p->most != 0 && p->most < 0x1p-8f;
+    return f == FMT_F16 && p->t->fmt != FMT_F16 && (coarse || p->most >= 65504) ? FMT_F32 : f;
+}
+
+/* Codes of a ternary format. Those of q2_0 go to +2, and their scales to 64 values: what kernels of
+ * ternary weights cannot do stays floats. */
+static void prove_codes(Proof *p)
+{
+    bool two = p->t->fmt == FMT_Q2_0 || p->t->fmt == FMT_PQ2_0;
+    check_codes(p);
+    bool fold = scales_agree(p);
+    if (p->bad_code && !two)
+        return;
+    bool ternary = !p->bad_code && (fold || scales_by_256(p));
+    p->bad_code = false;
+    p->fmt = fold ? FMT_TERN : FMT_TERN256;
+    if (!ternary || p->mode == NEVER || !p->product) {
+        check_floats(p);
+        p->fmt = float_format(p);
     }
 }
 
@@ -69,15 +118,19 @@ static void check_floats(Proof *p)
 static void prove(Session *own, int i, void *arg)
 {
     Proof *p = (Proof *)arg + i;
+    Fmt f = p->t->fmt;
+    bool plain = f == FMT_F32 || f == FMT_F16 || f == FMT_BF16 || f == FMT_F64;
     (void)own;
-    if (fmt_info[p->t->fmt].kind == KIND_TERNARY) {
-        check_codes(p);
-        p->fmt = scales_agree(p) ? FMT_TERN : FMT_TERN256;
+    if (fmt_info[f].kind == KIND_TERNARY) {
+        prove_codes(p);
         return;
     }
     check_floats(p);
-    p->fmt = FMT_TERN;
-    p->scheme = tensor_is_ternary(p->t, NULL) ? "exact" : "absmean";
+    if (p->product && p->mode != NEVER && tensor_is_ternary(p->t, NULL))
+        p->scheme = "exact";
+    else if (p->product && (p->mode == ALWAYS || (p->mode == AUTO && p->masters && plain)))
+        p->scheme = "absmean";
+    p->fmt = p->scheme ? FMT_TERN : float_format(p);
 }
 
 static void report(Module *m, const Proof *p)
@@ -95,12 +148,15 @@ static void report(Module *m, const Proof *p)
             (double)p->value, (long long)p->at);
 }
 
+/* Weights declared ternary, and matrices that bind re-encodes: their values may be beyond f16. */
 static bool to_prove(const Weight *w)
 {
-    return fmt_info[w->type->fmt].kind == KIND_LOGICAL && w->tensor;
+    return w->tensor && (fmt_info[w->type->fmt].kind == KIND_LOGICAL ||
+                         (w->type->rank == 2 && w->type->fmt == FMT_F16 &&
+                          w->tensor->fmt != FMT_F16));
 }
 
-static Proof *prove_all(Module *m)
+static Proof *prove_all(Module *m, Mode mode)
 {
     int n = 0;
     for (const Weight *w = m->weights; w; w = w->next)
@@ -108,7 +164,10 @@ static Proof *prove_all(Module *m)
     Proof *proof = NEW_ARRAY(m->s, Proof, n + 1), *p = proof;
     for (const Weight *w = m->weights; w; w = w->next)
         for (int i = 0; to_prove(w) && i < (w->count ? w->count : 1); i++)
-            *p++ = (Proof){.t = &w->tensor[i]};
+            *p++ = (Proof){.t = &w->tensor[i],
+                           .product = fmt_info[w->type->fmt].kind == KIND_LOGICAL,
+                           .masters = m->masters != NULL,
+                           .mode = mode};
     parallel(n, prove, proof);
     return proof;
 }
@@ -221,27 +280,102 @@ static void to_ternary(Op *op, void *arg)
     op_remove(op);
 }
 
+/* ---- what was decided ---- */
+
+static Mode mode_of(Module *m)
+{
+    Mode mode = AUTO;
+    while (m->ternary && mode < MODES && strcmp(m->ternary, mode_name[mode]))
+        mode++;
+    if (mode == MODES)
+        fail(m->s, (Loc){0}, "--ternary is auto, always or never, not '%s'", m->ternary);
+    return mode;
+}
+
+/* Layers that stay floats share one format, the least that holds all: no cut for their sake. */
+static void level_floats(Fmt *fmt, const Proof *p, int n)
+{
+    Fmt wide = FMT_COUNT;
+    bool half = true;
+    for (int i = 0; i < n; i++) {
+        if (fmt_info[fmt[i]].kind != KIND_FLOAT)
+            continue;
+        half &= fmt[i] == FMT_F16 || (fmt[i] == FMT_Q8_0 && p[i].most < 65504);
+        wide = wide == FMT_COUNT || wide == fmt[i] ? fmt[i] : half ? FMT_F16 : FMT_F32;
+    }
+    for (int i = 0; i < n; i++)
+        if (fmt_info[fmt[i]].kind == KIND_FLOAT)
+            fmt[i] = wide;
+}
+
+typedef struct Tally {
+    int made;            /* float tensors made ternary by absmean */
+    int kept[FMT_COUNT]; /* tensors of products that stay floats, by format */
+} Tally;
+
+static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
+{
+    int n = w->count ? w->count : 1;
+    for (int i = 0; i < n; i++) {
+        report(m, &p[i]);
+        fmt[i] = p[i].fmt;
+    }
+    if (m->s->nerror)
+        return;
+    level_floats(fmt, p, n);
+    for (int i = 0; i < n; i++) {
+        tally->made += p[i].scheme && strcmp(p[i].scheme, "exact");
+        tally->kept[fmt[i]] += p[i].product && fmt_info[fmt[i]].kind == KIND_FLOAT;
+        const char *scheme = p[i].scheme ? p[i].scheme : w->scheme;
+        if (scheme)
+            w->scheme = name(m->s, w->scheme && strcmp(w->scheme, scheme) ? "mixed" : scheme);
+    }
+    if (!p->product)
+        note(m->s, "quant: @%s is %s in the file, computed as %s", w->name,
+             fmt_info[p->t->fmt].name, fmt_info[fmt[0]].name);
+}
+
+static void say(Module *m, const Tally *tally, Mode mode)
+{
+    Out o = {.s = m->s};
+    int kept = 0;
+    for (Fmt f = 0; f < FMT_COUNT; f++)
+        if (tally->kept[f]) {
+            put(&o, "%s%d as %s", kept ? ", " : "", tally->kept[f], fmt_info[f].name);
+            kept += tally->kept[f];
+        }
+    if (tally->made && !m->masters)
+        warn(m->s, (Loc){0},
+             "%d float tensors are made ternary by absmean, but nothing says that '%s' was trained "
+             "for it: expect worse text, and measure it",
+             tally->made, m->arch[0]);
+    else if (tally->made)
+        note(m->s, "quant: %d float tensors made ternary by absmean (w = round(w / mean|w|))",
+             tally->made);
+    if (kept && mode == NEVER)
+        note(m->s, "quant: %d tensors are kept as floats (%s), as asked: slower", kept, o.text);
+    else if (kept)
+        note(m->s, "quant: %d tensors are not ternary: kept as floats (%s), slower", kept, o.text);
+    out_free(&o);
+}
+
 void pass_quant(Module *m, const Target *target)
 {
     (void)target;
+    Mode mode = mode_of(m);
     Mixed *mixed = NULL;
-    const Proof *p = prove_all(m);
-    int made = 0;
+    const Proof *p = prove_all(m, mode);
+    Tally tally = {0};
     for (Weight *w = m->weights; w; w = w->next) {
         int n = w->count ? w->count : 1;
         if (!to_prove(w))
             continue;
         Fmt *fmt = NEW_ARRAY(m->s, Fmt, n);
+        settle(m, w, p, fmt, &tally);
+        p += n;
         bool same = true;
-        for (int i = 0; i < n; i++, p++) {
-            report(m, p);
-            fmt[i] = p->fmt;
+        for (int i = 1; i < n; i++)
             same &= fmt[i] == fmt[0];
-            if (p->scheme)
-                w->scheme =
-                    name(m->s, w->scheme && strcmp(w->scheme, p->scheme) ? "mixed" : p->scheme);
-        }
-        made += w->scheme && strcmp(w->scheme, "exact") ? n : 0;
         if (same) {
             set_type(w, fmt[0], m->s);
             continue;
@@ -251,9 +385,7 @@ void pass_quant(Module *m, const Target *target)
         mixed = x;
     }
     stop_on_errors(m->s);
-    if (made)
-        note(m->s, "quant: %d float tensors made ternary by absmean (w = round(w / mean|w|))",
-             made);
+    say(m, &tally, mode);
     cut_if_mixed(m, mixed);
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, to_ternary, m);

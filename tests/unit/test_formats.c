@@ -28,7 +28,9 @@ static void names_and_ids(void **state)
     assert_int_equal(fmt_by_name("q9"), FMT_COUNT);
     assert_int_equal(fmt_by_gguf(36), FMT_I2_S);
     assert_int_equal(fmt_by_gguf(-1), FMT_COUNT);
-    assert_int_equal(fmt_by_gguf(12), FMT_COUNT);
+    assert_int_equal(fmt_by_gguf(12), FMT_Q4_K);
+    assert_int_equal(fmt_by_gguf(42), FMT_Q2_0);
+    assert_int_equal(fmt_by_gguf(16), FMT_COUNT);
     for (int f = 0; f < FMT_COUNT; f++)
         assert_int_equal(fmt_by_name(fmt_info[f].name), f);
 }
@@ -113,6 +115,10 @@ static Place place_of(Fmt fmt, int64_t at, int64_t cols)
         return (Place){at / 64 * 16 + j % 16, 6 - 2 * (int)(j / 16)};
     case FMT_I2_S_ROW4:
         return (Place){row / 4 * cols + at % cols, 6 - 2 * (int)(row % 4)};
+    case FMT_Q2_0:
+        return (Place){at / 64 * 18 + 2 + at % 64 / 4, 2 * (int)(at % 4)};
+    case FMT_PQ2_0:
+        return (Place){at / 128 * 34 + 2 + at % 128 / 4, 2 * (int)(at % 4)};
     default: /* TQ2_0 */
         j = at % 256;
         return (Place){at / 256 * 66 + j / 128 * 32 + j % 32, 2 * (int)(j / 32 % 4)};
@@ -132,9 +138,11 @@ static Tensor packed(Fmt fmt, int64_t rows, int64_t cols, int8_t *codes, float s
         codes[i] = (int8_t)((int)code - 1);
     }
     uint16_t half = float_to_f16(scale);
-    for (int64_t b = 0; fmt == FMT_TQ2_0 && b < rows * cols / 256; b++)
-        memcpy(data + b * 66 + 64, &half, 2);
-    if (fmt != FMT_TQ2_0)
+    const FmtInfo *f = &fmt_info[fmt];
+    bool first = fmt == FMT_Q2_0 || fmt == FMT_PQ2_0;
+    for (size_t b = 0; !f->tail && b < size; b += (size_t)f->bytes)
+        memcpy(data + b + (first ? 0 : f->bytes - 2), &half, 2);
+    if (f->tail)
         memcpy(data + rows * cols / 4, &scale, 4);
     return (Tensor){"t", fmt, rows, cols, data, size};
 }
@@ -171,6 +179,8 @@ static void two_bit_layouts(void **state)
     check_layout(FMT_I2_S_ROW4, 8, 144);
     check_layout(FMT_I2_S_ROW4, 12, 32);
     check_layout(FMT_TQ2_0, 3, 512);
+    check_layout(FMT_Q2_0, 3, 192);
+    check_layout(FMT_PQ2_0, 5, 256);
 }
 
 static void ternary_digits(void **state)
@@ -212,6 +222,80 @@ static void plain_ranges(Fmt fmt)
         assert_true((double)all[i] == half_value(data[2 * i] | (unsigned)data[2 * i + 1] << 8));
 }
 
+/* Every range of a block format is a part of the whole. */
+static void block_ranges(void **state)
+{
+    (void)state;
+    enum { N = 512 };
+    uint8_t data[N * 8];
+    float all[N], part[N];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(draw() % 0x70);
+    for (Fmt fmt = 0; fmt < FMT_COUNT; fmt++) {
+        if (!float_block[fmt])
+            continue;
+        Tensor t = {"t", fmt, 1, N, data, fmt_extent(fmt, 1, N)};
+        assert_true(fmt_decodes(fmt) && t.size && t.size <= sizeof data);
+        tensor_floats(&t, 0, N, all);
+        for (int64_t first = 0; first < N; first += 13)
+            for (int64_t k = 0; k <= N - first; k += 1 + k / 2) {
+                tensor_floats(&t, first, k, part);
+                assert_memory_equal(part, all + first, (size_t)k * sizeof *part);
+            }
+    }
+}
+
+static void plain_numbers(void **state)
+{
+    (void)state;
+    static const int64_t i64[3] = {-3, 1 << 24, -((int64_t)1 << 62)};
+    static const int32_t i32[3] = {-3, 1 << 24, INT32_MIN};
+    static const int16_t i16[3] = {-3, 77, INT16_MIN};
+    static const int8_t i8[3] = {-3, 77, INT8_MIN};
+    static const double f64[3] = {-3, 0.5, 0.1};
+    const struct {
+        Fmt fmt;
+        const void *data;
+        float want[3];
+    } cases[] = {{FMT_I64, i64, {-3, 0x1p24f, -0x1p62f}},
+                 {FMT_I32, i32, {-3, 0x1p24f, -0x1p31f}},
+                 {FMT_I16, i16, {-3, 77, -32768}},
+                 {FMT_I8, i8, {-3, 77, -128}},
+                 {FMT_F64, f64, {-3, 0.5f, 0.1f}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float got[3];
+        Tensor t = {"t", cases[i].fmt, 1, 3, cases[i].data, fmt_extent(cases[i].fmt, 1, 3)};
+        tensor_floats(&t, 0, 3, got);
+        assert_memory_equal(got, cases[i].want, sizeof got);
+        assert_int_equal(fmt_as_floats(t.fmt), FMT_F32);
+    }
+}
+
+/* What fmt_as_floats calls q8_0: the block's scale times a whole number. */
+static void exact_in_q8(void **state)
+{
+    (void)state;
+    enum { N = 256 };
+    uint8_t data[N * 2];
+    float v[N];
+    int n = 0;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(draw() % 0x70);
+    for (Fmt fmt = 0; fmt < FMT_COUNT; fmt++) {
+        if (!fmt_decodes(fmt) || fmt_as_floats(fmt) != FMT_Q8_0)
+            continue;
+        Tensor t = {"t", fmt, 1, N, data, fmt_extent(fmt, 1, N)};
+        assert_true(t.size && t.size <= sizeof data && fmt_info[fmt].elems % 32 == 0);
+        tensor_floats(&t, 0, N, v);
+        for (int i = 0; i < N; i++) {
+            float d = tensor_scale(&t, i), q = roundf(v[i] / d);
+            assert_true(d == f16_to_float(float_to_f16(d)) && fabsf(q) < 128 && q * d == v[i]);
+        }
+        n++;
+    }
+    assert_int_equal(n, 8);
+}
+
 static void plain_formats(void **state)
 {
     (void)state;
@@ -238,7 +322,7 @@ static void check_golden(Session *s, const char *folder, const char *fmt_name)
     for (int64_t i = 0; i < n; i++) {
         float w;
         memcpy(&w, want + 4 * i, 4);
-        if (got[i] != w)
+        if (memcmp(&got[i], &w, 4) != 0)
             fail_msg("%s: value %lld is %g, expected %g", fmt_name, (long long)i, (double)got[i],
                      (double)w);
     }
@@ -258,9 +342,10 @@ static void golden_blocks(void **state)
         skip();
     }
     fclose(f);
-    check_golden(&s, folder, "q8_0");
-    check_golden(&s, folder, "tq1_0");
-    check_golden(&s, folder, "tq2_0");
+    static const char *const formats[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0",   "q2_k",  "q3_k",
+                                          "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0"};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        check_golden(&s, folder, formats[i]);
     session_end(&s);
 }
 
@@ -304,6 +389,9 @@ int main(void)
         cmocka_unit_test(two_bit_layouts),
         cmocka_unit_test(ternary_digits),
         cmocka_unit_test(plain_formats),
+        cmocka_unit_test(block_ranges),
+        cmocka_unit_test(plain_numbers),
+        cmocka_unit_test(exact_in_q8),
         cmocka_unit_test(golden_blocks),
         cmocka_unit_test(encoding_returns),
     };
