@@ -42,6 +42,7 @@ typedef struct Sums { /* of a slice */
     float most, first; /* the first magnitude that is not 0 */
     float low, high;   /* TERNARY: scales of blocks that are not all zero */
     bool exact, finite, bad_code;
+    bool narrow; /* TERNARY: 256 values have scales that differ */
 } Sums;
 
 typedef struct Scan {
@@ -62,22 +63,29 @@ static void see_floats(const float *x, int64_t n, Sums *u)
     }
 }
 
-/* A block's codes and scale. */
+/* Codes and scales of up to 256 values. */
 static void see_codes(const Tensor *t, int64_t at, int64_t n, Sums *u)
 {
-    int8_t code[BLOCK];
-    bool used = false;
-    float scale = tensor_scale(t, at);
-    tensor_codes(t, at, n, code);
-    for (int64_t i = 0; i < n; i++) {
-        u->bad_code |= code[i] == 2;
-        used |= code[i] != 0;
+    int64_t step = fmt_info[t->fmt].tail ? BLOCK : fmt_info[t->fmt].elems;
+    float first = 0;
+    for (int64_t from = 0; from < n; from += step) {
+        int8_t code[BLOCK];
+        int64_t k = least(step, n - from);
+        bool used = false;
+        float scale = tensor_scale(t, at + from);
+        tensor_codes(t, at + from, k, code);
+        for (int64_t i = 0; i < k; i++) {
+            u->bad_code |= code[i] == 2;
+            used |= code[i] != 0;
+        }
+        if (!used)
+            continue;
+        u->finite &= scale >= 0 && isfinite(scale);
+        u->low = u->low == 0 || scale < u->low ? scale : u->low;
+        u->high = scale > u->high ? scale : u->high;
+        first = first == 0 ? scale : first;
+        u->narrow |= scale != first;
     }
-    if (!used)
-        return;
-    u->finite &= scale >= 0 && isfinite(scale);
-    u->low = u->low == 0 || scale < u->low ? scale : u->low;
-    u->high = scale > u->high ? scale : u->high;
 }
 
 static void scan_slice(Session *own, int i, void *arg)
@@ -115,6 +123,7 @@ static Sums scan_all(Session *s, const Change *c)
         all.high = u->high > all.high ? u->high : all.high;
         all.finite &= u->finite;
         all.bad_code |= u->bad_code;
+        all.narrow |= u->narrow;
     }
     return all;
 }
@@ -177,6 +186,11 @@ static void check_values(Session *s, const Gguf *g, const Change *c, const Sums 
              "tq1_0 or tq2_0",
              c->t->name, fmt_info[c->t->fmt].elems, (double)u->low, (double)u->high,
              fmt_info[c->to].name);
+    if (c->way == WAY_CODES && !fmt_info[c->to].tail && u->narrow)
+        fail(s, g->loc,
+             "%s has a scale for each %d values, and %s holds one for 256; leave it as it is "
+             "(--keep=%s=same) or choose q8_0",
+             c->t->name, fmt_info[c->t->fmt].elems, fmt_info[c->to].name, c->t->name);
 }
 
 void quantize_scan(Session *s, const Gguf *g, Change *c)
@@ -223,12 +237,26 @@ typedef struct Encode {
     Part *part;
 } Encode;
 
+/* The scale of n values, which have one where they are not zero. */
+static float codes_scale(const Tensor *t, int64_t at, int64_t n)
+{
+    int step = fmt_info[t->fmt].elems;
+    float scale = 0;
+    for (int64_t i = 0; i < n && scale == 0; i += step) {
+        int8_t code[BLOCK];
+        tensor_codes(t, at + i, step, code);
+        for (int k = 0; k < step && scale == 0; k++)
+            scale = code[k] ? tensor_scale(t, at + i) : 0;
+    }
+    return scale;
+}
+
 /* The scale of the block of w at value `at` of the tensor. */
 static float block_scale(const Change *c, int64_t at, const float *w, int64_t n)
 {
     double sum = 0;
     if (c->way == WAY_CODES)
-        return fmt_info[c->to].tail ? c->scale : tensor_scale(c->t, at);
+        return fmt_info[c->to].tail || fmt_info[c->t->fmt].tail ? c->scale : codes_scale(c->t, at, n);
     if (c->way == WAY_EXACT || c->grain == GRAIN_TENSOR)
         return c->scale;
     if (c->grain == GRAIN_ROW)

@@ -166,40 +166,6 @@ static void a_second_time_changes_little(void **state)
         }
 }
 
-/* Blocks that an independent decoder read. */
-static void golden_blocks_decode(Fmt fmt, int blocks)
-{
-    const char *shared = getenv("BN_SHARED");
-    Session s;
-    size_t nb, nf;
-    session_start(&s, stderr);
-    const char *stem = format(&s, "%s/golden/quants/%s", shared ? shared : "../shared", fmt_info[fmt].name);
-    if (!file_exists(format(&s, "%s.blocks", stem))) {
-        session_end(&s);
-        skip();
-    }
-    char *b = file_read(&s, format(&s, "%s.blocks", stem), &nb);
-    char *want = file_read(&s, format(&s, "%s.f32", stem), &nf);
-    int64_t n = (int64_t)blocks * fmt_info[fmt].elems;
-    Tensor t = {.name = "t", .fmt = fmt, .rows = 1, .cols = n, .data = (const uint8_t *)b, .size = nb};
-    float *y = NEW_ARRAY(&s, float, n);
-    assert_int_equal(nb, fmt_extent(fmt, 1, n));
-    assert_int_equal(nf, 4 * n);
-    tensor_floats(&t, 0, n, y);
-    assert_memory_equal(y, want, nf);
-    session_end(&s);
-}
-static void golden_q4_0(void **state)
-{
-    (void)state;
-    golden_blocks_decode(FMT_Q4_0, 32);
-}
-static void golden_q6_k(void **state)
-{
-    (void)state;
-    golden_blocks_decode(FMT_Q6_K, 4);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,8 +174,6 @@ int main(void)
         cmocka_unit_test(q4_0_loses_no_more_than_the_reference),
         cmocka_unit_test(q6_k_loses_no_more_than_rounding),
         cmocka_unit_test(a_second_time_changes_little),
-        cmocka_unit_test(golden_q4_0),
-        cmocka_unit_test(golden_q6_k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
