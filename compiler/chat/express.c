@@ -242,61 +242,58 @@ static void put_filter(Writer *w, const Node *n, const Node *a, const char *name
 
 /* ---- conditions ---- */
 
-/* Tests: name, arguments, C over the value `v` of %s. */
+/* Tests: name, C; $ is the value, # the line. */
 static const struct Test {
-    const char *name;
-    const char *c;
+    const char *name, *c;
 } tests[] = {
-    {"defined", "%s.kind != CH_UNDEFINED"},
-    {"undefined", "%s.kind == CH_UNDEFINED"},
-    {"none", "%s.kind == CH_NONE"},
-    {"string", "%s.kind == CH_TEXT"},
-    {"mapping", "%s.kind == CH_MESSAGE"},
-    {"iterable", "ch_is_iterable(%s)"},
-    {"sequence", "ch_is_iterable(%s)"},
-    {"boolean", "%s.kind == CH_BOOL"},
-    {"number", "ch_number(%s)"},
-    {"integer", "%s.kind == CH_INT"},
-    {"true", "ch_is(%s, 1)"},
-    {"false", "ch_is(%s, 0)"},
-    {"odd", "ch_is_odd(c, %d, %s)"},
-    {"even", "!ch_is_odd(c, %d, %s)"},
+    {"defined", "$.kind != CH_UNDEFINED"},
+    {"undefined", "$.kind == CH_UNDEFINED"},
+    {"none", "$.kind == CH_NONE"},
+    {"string", "$.kind == CH_TEXT"},
+    {"mapping", "$.kind == CH_MESSAGE"},
+    {"iterable", "ch_is_iterable($)"},
+    {"sequence", "ch_is_iterable($)"},
+    {"boolean", "$.kind == CH_BOOL"},
+    {"number", "ch_number($)"},
+    {"integer", "$.kind == CH_INT"},
+    {"true", "ch_is($, 1)"},
+    {"false", "ch_is($, 0)"},
+    {"odd", "ch_is_odd(c, #, $)"},
+    {"even", "!ch_is_odd(c, #, $)"},
 };
+enum { NTEST = sizeof tests / sizeof *tests };
 
 static void put_test(Writer *w, const Node *n)
 {
-    static const char *const equals[] = {"equalto", "eq", "sameas", "=="};
     Out *o = w->out;
-    for (size_t i = 0; i < sizeof equals / sizeof *equals; i++)
-        if (!strcmp(n->text, equals[i])) {
-            if (takes(w, n, "the test", n->text, 1, 1)) {
-                put(o, n->op ? "!" : "");
-                put_call(w, n, "ch_equal", n->a, n->list);
-            }
-            return;
+    int i = 0;
+    if (!strcmp(n->text, "equalto") || !strcmp(n->text, "eq")) {
+        if (takes(w, n, "the test", n->text, 1, 1)) {
+            put(o, n->op ? "!" : "");
+            put_call(w, n, "ch_equal", n->a, n->list);
         }
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        if (!strcmp(n->text, tests[i].name)) {
-            if (!takes(w, n, "the test", n->text, 0, 0))
-                return;
-            int t = ++w->ntemp;
-            char temp[16];
-            snprintf(temp, sizeof temp, "t%d", t);
-            put(o, "%s(t%d = ", n->op ? "!" : "", t);
-            put_value(w, n->a);
-            put(o, ", ");
-            if (strstr(tests[i].c,
-                       "%d")) { /* the one place where a format is data: both are ours */
-                const char *open = strstr(tests[i].c, "%d");
-                put(o, "%.*s%d, %s)", (int)(open - tests[i].c), tests[i].c, n->at.line, temp);
-            } else {
-                const char *hole = strstr(tests[i].c, "%s");
-                put(o, "%.*s%s%s", (int)(hole - tests[i].c), tests[i].c, temp, hole + 2);
-            }
-            put(o, ")");
-            return;
-        }
-    refuse(w, n, "the test '%.40s' is not supported", n->text);
+        return;
+    }
+    while (i < NTEST && strcmp(n->text, tests[i].name) != 0)
+        i++;
+    if (i == NTEST) {
+        refuse(w, n, "the test '%.40s' is not supported", n->text);
+        return;
+    }
+    if (!takes(w, n, "the test", n->text, 0, 0))
+        return;
+    int t = ++w->ntemp;
+    put(o, "%s(t%d = ", n->op ? "!" : "", t);
+    put_value(w, n->a);
+    put(o, ", ");
+    for (const char *c = tests[i].c; *c; c++)
+        if (*c == '$')
+            put(o, "t%d", t);
+        else if (*c == '#')
+            put(o, "%d", n->at.line);
+        else
+            put(o, "%c", *c);
+    put(o, ")");
 }
 
 /* a in [b, c] */
@@ -356,25 +353,26 @@ void put_condition(Writer *w, const Node *n)
 
 /* ---- values ---- */
 
+/* loop.x; $ is the loop's variable. */
 static void put_loop_part(Writer *w, const Node *n)
 {
     static const struct {
         const char *name, *c;
-    } parts[] = {{"index", "ch_int(l%d.index)"},
-                 {"index0", "ch_int(l%d.index - 1)"},
-                 {"first", "ch_bool(l%d.index == 1)"},
-                 {"last", "ch_bool(l%d.index == l%d.length)"},
-                 {"length", "ch_int(l%d.length)"},
-                 {"revindex", "ch_int(l%d.length - l%d.index + 1)"},
-                 {"revindex0", "ch_int(l%d.length - l%d.index)"},
-                 {"previtem", "ch_near(c, &l%d, -1)"},
-                 {"nextitem", "ch_near(c, &l%d, 1)"}};
+    } parts[] = {{"index", "ch_int($.index)"},
+                 {"index0", "ch_int($.index - 1)"},
+                 {"first", "ch_bool($.index == 1)"},
+                 {"last", "ch_bool($.index == $.length)"},
+                 {"length", "ch_int($.length)"},
+                 {"revindex", "ch_int($.length - $.index + 1)"},
+                 {"revindex0", "ch_int($.length - $.index)"},
+                 {"previtem", "ch_near(c, &$, -1)"},
+                 {"nextitem", "ch_near(c, &$, 1)"}};
     bool near = !strcmp(n->text, "previtem") || !strcmp(n->text, "nextitem");
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(n->text, parts[i].name) && !(near && w->filtered)) {
             for (const char *c = parts[i].c; *c; c++)
-                if (*c == '%')
-                    put(w->out, "%d", w->loop), c++;
+                if (*c == '$')
+                    put(w->out, "l%d", w->loop);
                 else
                     put(w->out, "%c", *c);
             return;
