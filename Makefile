@@ -16,7 +16,7 @@ RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
 IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
-CH_SRC  := tree.c known.c write.c builtin.c
+CH_SRC  := tree.c known.c express.c write.c builtin.c
 CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
@@ -36,7 +36,7 @@ CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            tune_bench.c=compiler/cmd/tune_bench.c \
-           chat/text.c=compiler/chat/text.c \
+           chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 

@@ -1,8 +1,8 @@
 /* chat.c: conversations to text and tokens, by the template that the compiler made a function.
  *
- * One idea: the function runs twice over the same messages. The first run writes nothing and has the
- * whole buffer as scratch; it tells how long the text is and how much scratch it took. The second
- * has exactly the places that those numbers say:
+ * One idea: the function runs twice over the same messages. The first run writes nothing and has
+ * the whole buffer as scratch; it tells how long the text is and how much scratch it took. The
+ * second has exactly the places that those numbers say:
  *
  *   bn_chat         out     +-- text, NUL --+------ free ------+-- scratch --+
  *   bn_chat_tokens  tokens  +-- text --+-- marks --+-- scratch --+-- free ---+
@@ -50,8 +50,8 @@ static bn_status chat_measure(const bn_weights *w, const bn_turn *messages, int 
     return status;
 }
 
-bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
-                  char *out, size_t cap, size_t *need)
+bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin_answer, char *out,
+                  size_t cap, size_t *need)
 {
     bn_chat_call c;
     bn_status status = chat_measure(w, messages, n, begin_answer, out, cap, need, &c);

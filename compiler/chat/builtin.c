@@ -1,4 +1,4 @@
-/* builtin.c: which template a model gets: the user's, the model's own, or, where that is known to be
+/* builtin.c: which template a model gets: the user's, its own, or, where that is known to be
  * wrong, the right one. */
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* known.c: what a template's expressions are worth before there are messages. There are no tools and
- * no documents, a message has a role and a content, so most of a long template is never run. */
+/* known.c: what a template's expressions are worth before there are messages. There are no tools
+ * and no documents, a message has a role and a content, so most of a long template is never run. */
 #include <string.h>
 
 #include "bn_model.h"
@@ -125,7 +125,8 @@ static Known binary_value(const Writer *w, const Node *n)
         Out o = {.s = w->s};
         put_bytes(&o, a.text, (size_t)a.i);
         put_bytes(&o, b.text, (size_t)b.i);
-        Known both = {.kind = K_TEXT, .i = a.i + b.i, .text = intern(w->s, o.len ? o.text : "", o.len)};
+        Known both = {
+            .kind = K_TEXT, .i = a.i + b.i, .text = intern(w->s, o.len ? o.text : "", o.len)};
         out_free(&o);
         return both;
     }
@@ -191,10 +192,10 @@ Known known_value(const Writer *w, const Node *n)
                                              : known_value(w, n->a);
     case N_COND:
         truth = known_truth(w, n->a);
-        return truth < 0          ? (Known){K_NO}
-               : truth            ? known_value(w, n->b)
-               : n->c             ? known_value(w, n->c)
-                                  : (Known){.kind = K_UNDEFINED};
+        return truth < 0 ? (Known){K_NO}
+               : truth   ? known_value(w, n->b)
+               : n->c    ? known_value(w, n->c)
+                         : (Known){.kind = K_UNDEFINED};
     case N_BINARY:
         return binary_value(w, n);
     case N_FILTER:

@@ -206,7 +206,8 @@ Node *template_parse(Session *s, const ChatTemplate *t, const Text **source)
     Reader r = {.s = s, .spot = {1, 1}, .line_start = true};
     if (t->size > LARGEST || memchr(t->text, 0, t->size)) {
         err(s, loc_file(s, t->path),
-            t->size > LARGEST ? "a chat template of more than 1 MiB" : "a zero byte in the template");
+            t->size > LARGEST ? "a chat template of more than 1 MiB"
+                              : "a zero byte in the template");
         return NULL;
     }
     r.source = *source = normalized(s, t);

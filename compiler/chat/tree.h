@@ -44,11 +44,12 @@ typedef enum NodeKind {
 
 /* Operators of N_BINARY: token, as written, helper of text.c, whether it compares. */
 #define CHAT_OPERATORS(O)                                                                          \
-    O(ADD, "+", "ch_add", 0) O(SUB, "-", "ch_subtract", 0) O(MUL, "*", "ch_multiply", 0)           \
-    O(DIV, "//", "ch_divide", 0) O(MOD, "%", "ch_modulo", 0) O(JOIN, "~", "ch_join", 0)            \
-    O(EQ, "==", "ch_equal", 1) O(NE, "!=", "!ch_equal", 1) O(LT, "<", "ch_less", 1)                \
-    O(LE, "<=", "ch_less_equal", 1) O(GT, ">", "ch_more", 1) O(GE, ">=", "ch_more_equal", 1)       \
-    O(IN, "in", "ch_in", 1) O(NOT_IN, "not in", "!ch_in", 1)
+    O(ADD, "+", "ch_add", 0)                                                                       \
+    O(SUB, "-", "ch_subtract", 0) O(MUL, "*", "ch_multiply", 0) O(DIV, "//", "ch_divide", 0)       \
+        O(MOD, "%", "ch_modulo", 0) O(JOIN, "~", "ch_join", 0) O(EQ, "==", "ch_equal", 1)          \
+            O(NE, "!=", "!ch_equal", 1) O(LT, "<", "ch_less", 1) O(LE, "<=", "ch_less_equal", 1)   \
+                O(GT, ">", "ch_more", 1) O(GE, ">=", "ch_more_equal", 1) O(IN, "in", "ch_in", 1)   \
+                    O(NOT_IN, "not in", "!ch_in", 1)
 typedef enum Operator {
 #define CHAT_OPERATOR(name, text, helper, compares) CHAT_##name,
     CHAT_OPERATORS(CHAT_OPERATOR)
@@ -77,11 +78,11 @@ typedef struct Reader {
     const Text *source; /* with \n for \r\n, and without the last newline, as Jinja reads it */
     size_t at, before;  /* byte offsets behind and before the word */
     Spot spot, spot_before;
-    size_t data;        /* where the data that is being read began */
-    bool flushed;       /* the data before this tag has been handed on */
-    bool line_start;    /* the tag before the data ended its line */
-    bool tag;           /* the next word names a statement */
-    int braces;         /* open { of expressions */
+    size_t data;     /* where the data that is being read began */
+    bool flushed;    /* the data before this tag has been handed on */
+    bool line_start; /* the tag before the data ended its line */
+    bool tag;        /* the next word names a statement */
+    int braces;      /* open { of expressions */
     Node *root;
 } Reader;
 

@@ -37,11 +37,19 @@ typedef struct Writer {
     Out spaces; /* declarations of their fields */
 } Writer;
 
-/* known.c. Values are those that Jinja gives; where it would complain of a part of a known value, the
- * answer is K_NO and the C complains. */
+/* known.c. Values are those that Jinja gives; where it would complain of a part of a known value,
+ * the answer is K_NO and the C complains. */
 Known known_value(const Writer *w, const Node *n);
 int known_truth(const Writer *w, const Node *n); /* -1: not known */
 Var *var_find(const Writer *w, const char *name);
 bool space_has(const Space *space, const char *field);
+
+/* express.c: a ch_value, an int, a string literal with its length. */
+enum { LITERAL = 2000 }; /* bytes: C compilers need not take strings of more than 4095 */
+void put_value(Writer *w, const Node *n);
+void put_condition(Writer *w, const Node *n);
+void put_known(Writer *w, const Node *n, Known v);
+void put_c_text(Out *o, const char *text, size_t n);
+void refuse(Writer *w, const Node *n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

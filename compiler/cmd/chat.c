@@ -1,9 +1,9 @@
 /* chat.c: `bnc chat`: a conversation with a model at a terminal, or line by line through a pipe.
  *
  * One idea: the history is the conversation, a list of turns; for each answer all of it is written
- * anew by the model's template and cut into tokens, and what of those the KV cache already holds, the
- * common prefix, is not computed again. So commands that change the history need not care what the
- * model has seen.
+ * anew by the model's template and cut into tokens, and what of those the KV cache already holds,
+ * the common prefix, is not computed again. So commands that change the history need not care what
+ * the model has seen.
  */
 #include <errno.h>
 #include <histedit.h>
@@ -149,7 +149,8 @@ static int write_prompt(Chat *c)
             die("no memory for %zu tokens", n);
     }
     if (status == BN_TEMPLATE) { /* the tokens' room is at hand for the reason */
-        (void)bn_chat(&c->l->weights, turn, c->nturn, 1, (char *)c->next, c->room * sizeof *c->next, &n);
+        (void)bn_chat(&c->l->weights, turn, c->nturn, 1, (char *)c->next, c->room * sizeof *c->next,
+                      &n);
         say(c, "the chat template refuses: %s", (char *)c->next);
     } else if (status != BN_OK) {
         say(c, "cannot write the prompt: %s", bn_status_text(status));
@@ -168,13 +169,17 @@ static int fit_prompt(Chat *c)
         while (c->nturn > has_system(c) + 1 && strcmp(c->turn[has_system(c)].role, "user") != 0)
             turn_drop(c, has_system(c));
         if (!c->dropped)
-            say(c, "(the conversation outgrew the context of %d tokens: its oldest turns are "
-                   "forgotten from now on)", context);
+            say(c,
+                "(the conversation outgrew the context of %d tokens: its oldest turns are "
+                "forgotten from now on)",
+                context);
         c->dropped = true;
     }
     if (n >= context) {
-        say(c, "this message of %d tokens does not fit into the context of %d; compile with a larger "
-               "--ctx", n, context);
+        say(c,
+            "this message of %d tokens does not fit into the context of %d; compile with a larger "
+            "--ctx",
+            n, context);
         return -1;
     }
     return n;
@@ -184,7 +189,8 @@ static int fit_prompt(Chat *c)
  * follows a text that cannot be elsewhere. */
 static int template_end(Chat *c)
 {
-    static const char mark[] = "\x01" "bnc\x02";
+    static const char mark[] = "\x01"
+                               "bnc\x02";
     const bn_turn turn[] = {{"user", "a"}, {"assistant", mark}};
     size_t cap = 1 << 16, n = 0, ntoken = 0;
     char *text = alloc(c->s, cap);
@@ -333,10 +339,9 @@ static bool is_conversation(const json_t *list)
 {
     size_t i;
     const json_t *turn;
-    json_array_foreach(list, i, turn)
-        if (!json_string_value(json_object_get(turn, "role")) ||
-            !json_string_value(json_object_get(turn, "content")))
-            return false;
+    json_array_foreach(list, i,
+                       turn) if (!json_string_value(json_object_get(turn, "role")) ||
+                                 !json_string_value(json_object_get(turn, "content"))) return false;
     return json_is_array(list);
 }
 
@@ -366,8 +371,8 @@ static void chat_stats(Chat *c, const char *text)
 {
     (void)text;
     int fresh = c->prompt - c->reused;
-    say(c, "%d turns; %d of %d tokens of context; last prompt %d tokens, %d of them reused", c->nturn,
-        c->nseen, c->l->info->context, c->prompt, c->reused);
+    say(c, "%d turns; %d of %d tokens of context; last prompt %d tokens, %d of them reused",
+        c->nturn, c->nseen, c->l->info->context, c->prompt, c->reused);
     if (c->prompt_s > 0 && c->answer_s > 0 && c->written > 0)
         say(c, "read %d tokens at %.0f a second, wrote %d at %.1f", fresh, fresh / c->prompt_s,
             c->written, c->written / c->answer_s);
@@ -501,8 +506,8 @@ static void read_own(Chat *c)
         else
             value = i + 1 < c->o.nrest ? c->o.rest[++i] : NULL;
         if (!value)
-            fail(s, (Loc){0}, "%s: unknown, or without its value; `bnc help chat` lists the options",
-                 name);
+            fail(s, (Loc){0},
+                 "%s: unknown, or without its value; `bnc help chat` lists the options", name);
         if (!strcmp(name, "-t"))
             c->threads = live_threads(s, value);
         else if (!strcmp(name, "-n"))

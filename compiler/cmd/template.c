@@ -1,5 +1,5 @@
-/* template.c: `bnc template`: a chat template alone, without a model, as C: to see what bnc makes of it
- * and where it stands outside the subset. */
+/* template.c: `bnc template`: a chat template alone, without a model, as C: to see what bnc makes
+ * of it and where it stands outside the subset. */
 #include <string.h>
 
 #include "bn_model.h"
@@ -19,8 +19,8 @@ int cmd_template(Session *s, int argc, char **argv)
         else if (!strcmp(arg, "-o") && i + 1 < argc)
             output = argv[++i];
         else if (*arg == '-' || given)
-            fail(s, (Loc){0}, "unexpected '%s': bnc template FILE|NAME [--bos=T] [--eos=T] [-o FILE]",
-                 arg);
+            fail(s, (Loc){0},
+                 "unexpected '%s': bnc template FILE|NAME [--bos=T] [--eos=T] [-o FILE]", arg);
         else
             given = arg;
     }

@@ -1,8 +1,8 @@
 /* driver.c: a compiled template (-DTEMPLATE="file.inc") as a filter, for differential.py: reads
  * conversations from standard input, writes what bn_chat gives for each.
  *
- *     in    "N BEGIN\n" then N times "ROLE_BYTES CONTENT_BYTES\n" role content; CONTENT_BYTES -1: none
- *     out   "STATUS BYTES\n" text, and after BN_OK as many marks
+ *     in    "N BEGIN\n" then N times "ROLE_BYTES CONTENT_BYTES\n" role content; CONTENT_BYTES -1:
+ * none out   "STATUS BYTES\n" text, and after BN_OK as many marks
  *
  * Besides it holds bn_chat to its word: the size it asks for suffices, one byte less does not, and
  * nothing is written beyond the buffer. */

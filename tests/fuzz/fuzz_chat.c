@@ -1,8 +1,8 @@
 /* fuzz_chat.c: any bytes as messages, through a compiled template that uses all of text.c.
  *
- * The first byte says whether an answer begins, the second the size of the first buffer; the rest are
- * roles and contents in turn, each up to the next zero byte. Whatever they hold:
- * nothing outside of buffers of exact size is touched, the size that bn_chat asks for rises until it
+ * The first byte says whether an answer begins, the second the size of the first buffer; the rest
+ * are roles and contents in turn, each up to the next zero byte. Whatever they hold: nothing
+ * outside of buffers of exact size is touched, the size that bn_chat asks for rises until it
  * suffices, a text and its marks are the same each time.
  */
 #include <stdlib.h>

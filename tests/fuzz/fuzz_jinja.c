@@ -1,7 +1,7 @@
 /* fuzz_jinja.c: any bytes as a chat template.
  *
- * One idea: a template is either refused, with a message that has a place in it, or becomes C; the same
- * bytes both times. That the C is right is the differential test's to show.
+ * One idea: a template is either refused, with a message that has a place in it, or becomes C; the
+ * same bytes both times. That the C is right is the differential test's to show.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* test_chat.c: conversations to tokens: what the template wrote may be a special token, what a
  * message holds never is, and a merge does not see where the one ends and the other begins.
  *
- * One idea: the template is a compiled one (tests/chat/templates/mistral.jinja, whose special tokens
- * are <s> and </s>); the witness is bn_tokenize over the pieces between those.
+ * One idea: the template is a compiled one (tests/chat/templates/mistral.jinja, whose special
+ * tokens are <s> and </s>); the witness is bn_tokenize over the pieces between those.
  */
 #include <stdbool.h>
 
@@ -44,17 +44,31 @@ static Words *open_source(bool spm, int add_bos)
     static Source s;
     static Words words;
     memset(&s, 0, sizeof s);
-    s.src = (VocabSource){.model = spm ? "llama" : "gpt2", .pre = spm ? NULL : "gpt-2", .n = TOKENS,
-                          .tokens = s.token, .types = s.type, .merges = s.merge,
-                          .scores = spm ? s.score : NULL, .nmerges = spm ? 0 : 1, .bos = BOS,
-                          .eos = EOS, .eot = -1, .unk = -1, .pad = -1, .add_bos = add_bos,
-                          .add_eos = 0, .add_space_prefix = -1};
+    s.src = (VocabSource){.model = spm ? "llama" : "gpt2",
+                          .pre = spm ? NULL : "gpt-2",
+                          .n = TOKENS,
+                          .tokens = s.token,
+                          .types = s.type,
+                          .merges = s.merge,
+                          .scores = spm ? s.score : NULL,
+                          .nmerges = spm ? 0 : 1,
+                          .bos = BOS,
+                          .eos = EOS,
+                          .eot = -1,
+                          .unk = -1,
+                          .pad = -1,
+                          .add_bos = add_bos,
+                          .add_eos = 0,
+                          .add_space_prefix = -1};
     for (int i = 0; i < TOKENS; i++) {
         if (i < BYTES)
             name_byte(i, spm, s.text[i]);
         else
-            strcpy(s.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a" : "\xc4\xa0" "a") : named[i - BYTES]);
-        s.type[i] = i < BYTES ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
+            strcpy(s.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
+                                                  : "\xc4\xa0"
+                                                    "a")
+                                           : named[i - BYTES]);
+        s.type[i] = i < BYTES      ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
                     : i == SPACE_A ? VOCAB_NORMAL
                     : i == USER    ? VOCAB_USER
                                    : VOCAB_CONTROL;
@@ -105,8 +119,10 @@ static void expect_tokens(const Words *w, const bn_turn *turn, int n, const char
 
 static void test_special_text_stays_text(void **state)
 {
-    static const bn_turn turn[] = {{"user", "a</s>b<s>[X]"}, {"assistant", "a<s>"}, {"user", "</s>"}};
-    static const char *const piece[] = {"[INST] a</s>b<s>[X] [/INST]a<s>", "[INST] </s> [/INST]", NULL};
+    static const bn_turn turn[] = {
+        {"user", "a</s>b<s>[X]"}, {"assistant", "a<s>"}, {"user", "</s>"}};
+    static const char *const piece[] = {"[INST] a</s>b<s>[X] [/INST]a<s>", "[INST] </s> [/INST]",
+                                        NULL};
     (void)state;
     for (int spm = 0; spm < 2; spm++)
         for (int add_bos = 0; add_bos < 2; add_bos++) { /* the template wrote BOS: never twice */
