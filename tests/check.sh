@@ -72,6 +72,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
     step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
+    step "quantize: files, losses, auto" env $run_env sh tests/run_quantize.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

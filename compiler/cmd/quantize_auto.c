@@ -361,14 +361,22 @@ static void show_table(const Search *x, double gain, double error)
 
 /* ---- the search ---- */
 
-static void check_budget(const Search *x)
+static void check_budget(const Search *x, int64_t bytes, const char *by)
 {
-    if (x->a->budget && bytes_now(x) > x->a->budget)
+    if (x->a->budget && bytes > x->a->budget)
         fail(x->s, x->g->loc,
-             "the smallest that was found%s is %lld bytes, more than --budget=%lld; allow more "
-             "formats (--formats=) or fix fewer (--keep=)",
-             x->a->max_loss < 0 ? "" : " within --max-dnll", (long long)bytes_now(x),
-             (long long)x->a->budget);
+             "the smallest file that %s is %lld bytes, more than --budget=%lld; allow more formats "
+             "(--formats=) or fix fewer (--keep=)",
+             by, (long long)bytes, (long long)x->a->budget);
+}
+
+/* Each group in its smallest format. */
+static int64_t least_bytes(const Search *x)
+{
+    int64_t sum = x->rest;
+    for (int k = 0; k < x->ngroup; k++)
+        sum += x->group[k].price[x->group[k].nprice > 1].bytes;
+    return sum;
 }
 
 int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Auto *a,
@@ -385,6 +393,7 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
         fixed |= c[i].to != c[i].t->fmt && !grouped;
         x.rest -= padded(&x, c[i].t->size) - (grouped ? 0 : padded(&x, change_bytes(&c[i])));
     }
+    check_budget(&x, least_bytes(&x), "these formats make");
     if (fixed) {
         candidate(&x, trial);
         if (!loss_measure(s, trial, true, a->text, &base))
@@ -393,7 +402,7 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
     measure_prices(&x, &base, trial);
     while ((a->budget == 0 || bytes_now(&x) > a->budget) && buy(&x))
         continue;
-    check_budget(&x);
+    check_budget(&x, bytes_now(&x), "was found");
     for (;;) {
         candidate(&x, trial);
         if (!loss_measure(s, trial, true, a->text, after))
@@ -405,7 +414,7 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
             fail(s, g->loc, "what --keep asks for loses %+.5f nats a token, more than --max-dnll", gain);
         note(s, "together %+.5f nats a token: one move back", gain);
         take_back(&x);
-        check_budget(&x);
+        check_budget(&x, bytes_now(&x), "loses no more than --max-dnll");
     }
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < x.ngroup; k++)
