@@ -333,13 +333,14 @@ static void warn_untrained(const Quantize *q)
     }
     if (!bad)
         return;
-    warn(
-        q->s, q->g->loc,
-        "%lld of %lld matrices were not trained for three values: around +-scale/2, where rounding "
-        "flips, their weights lie %.2f times as dense as around zero (trained: 1.5 and more), and "
-        "rounding changed them by %.0f %% (RMS). Expect nonsense; --text=FILE measures it, "
-        "--type=q4_0 loses far less",
-        (long long)bad, (long long)all, pile / (double)bad, 100 * sqrt(error / squares));
+    const char *proof = !q->sample.path ? "expect nonsense (--text=FILE measures it)"
+                                        : format(q->s, "perplexity %.4g became %.4g",
+                                                 exp(q->before.mean), exp(q->after.mean));
+    warn(q->s, q->g->loc,
+         "%lld of %lld matrices were not trained for three values: around +-scale/2, where "
+         "rounding flips, their weights lie %.2f times as dense as around zero (trained: 1.5 to "
+         "3), and rounding changed them by %.0f %% (RMS): %s; q4_0 loses far less",
+         (long long)bad, (long long)all, pile / (double)bad, 100 * sqrt(error / squares), proof);
 }
 
 static void show_tensors(Quantize *q)
@@ -505,8 +506,10 @@ int cmd_quantize(Session *s, int argc, char **argv)
         for (int64_t i = 0; i < q->n; i++)
             quantize_scan(s, q->g, &q->c[i]);
         quantize_write(s, q->g, q->c, q->n, main_type(q->c, q->n), q->output);
-        if (q->sample.path && !loss_measure(s, q->output, false, &q->sample, &q->after))
-            warn(s, q->g->loc, "the logits of the result are not finite");
+        if (q->sample.path && !loss_measure(s, q->output, false, &q->sample, &q->after)) {
+            warn(s, q->g->loc, "the logits of the result are not finite: it is of no use");
+            q->sample.path = NULL;
+        }
     }
     warn_untrained(q);
     size = (int64_t)gguf_open(s, q->output)->size; /* read again: it must be a good file */

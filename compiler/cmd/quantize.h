@@ -59,7 +59,7 @@ double change_error(const Change *c);   /* root of (squared error / sum of squar
 double change_entropy(const Change *c); /* bits a code; -1: not ternary */
 /* Whether absmean made ternary what was never trained for it. Training with rounded weights drives
  * them to the places where rounding flips, +-s/2: there they lie denser than around zero, in `pile`
- * times the number (1.5 and more in models trained so). A bell has its most around zero: 0.92 for a
+ * times the number (1.5 to 3 in models trained so). A bell has its most around zero: 0.92 for a
  * Gaussian. The relative error does not tell: a trained matrix may lose more (0.6) than a Gaussian
  * (0.51), for what it loses was never in use. Below 0.35 the values sit at -s, 0 and +s anyway. */
 bool never_trained(const Change *c);
