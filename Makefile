@@ -17,7 +17,7 @@ IR_SRC  := session.c out.c formats.c blocks.c encode.c build.c infer.c print.c v
 FE_SRC  := gguf.c gguf_get.c parse.c bind.c
 PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c quantize.c requantize.c quantize_auto.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c inspect_check.c inspect_words.c tune.c gguf_out.c synth.c quantize.c requantize.c quantize_auto.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
