@@ -1,8 +1,8 @@
 /* gguf_out.h: a GGUF file written in one stream (the container is drawn in frontend/gguf.h).
  *
- * In this order: keys and tensors in any mixture, gguf_begin, the bytes of every tensor in the order
- * of their declaration in pieces of any size, gguf_end. Nothing is kept of the data, so a file may
- * be larger than memory.
+ * In this order: keys and tensors in any mixture, gguf_begin, the bytes of every tensor in the
+ * order of their declaration in pieces of any size, gguf_end. Nothing is kept of the data, so a
+ * file may be larger than memory.
  */
 #ifndef BNC_GGUF_OUT_H
 #define BNC_GGUF_OUT_H
@@ -26,7 +26,8 @@ void gguf_put_bytes(GgufOut *g, const char *bytes, size_t n); /* the same, of an
 
 /* A key of another file, its bytes unchanged; general.alignment then holds for this file too. */
 void gguf_put_value(GgufOut *g, const Gguf *from, const GgufValue *v);
-/* What general.file_type says of a model whose matrices are in this format; -1: no number is known. */
+/* What general.file_type says of a model whose matrices are in this format; -1: no number is known.
+ */
 int gguf_file_type(Fmt fmt);
 
 /* A vector has one row. fail() where the format's blocks do not divide the shape. */

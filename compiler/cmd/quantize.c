@@ -1,9 +1,10 @@
-/* quantize.c: `bnc quantize`: float masters to ternary and few-bit files, with a report of what was lost.
+/* quantize.c: `bnc quantize`: float masters to ternary and few-bit files, with a report of what was
+ * lost.
  *
- * One idea: a tensor's name says what it is. Matrices of layers (blk.N.*) become --type, the embedding
- * and the head what --embed and --head say, everything else keeps its bytes; --keep overrules by
- * name. The plan stands before a byte is written, and every figure of the report was measured on
- * the bytes that were.
+ * One idea: a tensor's name says what it is. Matrices of layers (blk.N.*) become --type, the
+ * embedding and the head what --embed and --head say, everything else keeps its bytes; --keep
+ * overrules by name. The plan stands before a byte is written, and every figure of the report was
+ * measured on the bytes that were.
  */
 #include <fnmatch.h>
 #include <math.h>
@@ -57,12 +58,16 @@ void quantize_help(FILE *to)
         "  --embed=T, --head=T   of token_embd and output: same types without the ternary ones\n"
         "                        (default f16, or same where the file has it smaller; the head\n"
         "                        as the embedding)\n"
-        "  --keep=PATTERN=T      matrices whose names match (*, ?, [..]) become T or stay the same,\n"
-        "                        whatever the rest says; may be given again, the last that fits wins\n"
+        "  --keep=PATTERN=T      matrices whose names match (*, ?, [..]) become T or stay the "
+        "same,\n"
+        "                        whatever the rest says; may be given again, the last that fits "
+        "wins\n"
         "  --text=FILE           read this text with the model before and after: perplexity\n"
-        "  --auto                choose the formats of groups of matrices (ffn_down of all layers,\n"
+        "  --auto                choose the formats of groups of matrices (ffn_down of all "
+        "layers,\n"
         "                        say) by what each loses on --text, until\n"
-        "    --budget=SIZE       the file has at most SIZE bytes (also 20M, 1.5G: powers of 1000), or\n"
+        "    --budget=SIZE       the file has at most SIZE bytes (also 20M, 1.5G: powers of 1000), "
+        "or\n"
         "    --max-dnll=X        the text would lose more than X nats a token\n"
         "    --formats=A,B,..    what it may choose from (--type, q4_0, q6_k, q8_0)\n"
         "  --i2s-layout=L        how I2_S of the input was packed: x128 (default), arm64 or row4\n"
@@ -216,14 +221,16 @@ static void check_arguments(Quantize *q)
     for (int i = 0; i < 2; i++) {
         Fmt fmt = i ? q->head : q->embed;
         if (fmt < FMT_COUNT && fmt_info[fmt].kind == KIND_TERNARY)
-            fail(q->s, (Loc){0}, "%s=%s: embedding and head are never ternary; q4_0 is the smallest",
+            fail(q->s, (Loc){0},
+                 "%s=%s: embedding and head are never ternary; q4_0 is the smallest",
                  i ? "--head" : "--embed", fmt_info[fmt].name);
     }
     if (q->grain != GRAIN_TENSOR && q->type < FMT_COUNT && fmt_info[q->type].tail)
-        fail(q->s, (Loc){0},
-             "i2_s holds one scale a tensor; --scale=%s needs --type=tq2_0 or tq1_0, which hold one "
-             "for each 256 values of a row",
-             q->grain == GRAIN_ROW ? "row" : "256");
+        fail(
+            q->s, (Loc){0},
+            "i2_s holds one scale a tensor; --scale=%s needs --type=tq2_0 or tq1_0, which hold one "
+            "for each 256 values of a row",
+            q->grain == GRAIN_ROW ? "row" : "256");
 }
 
 /* ---- the plan ---- */
@@ -280,16 +287,18 @@ static void make_plan(Quantize *q)
                  "%s is of type %s, which bnc does not decode; quantize from f32, f16 or bf16 "
                  "masters",
                  t->name, gguf_type_name(q->g, t));
-        *c = (Change){.t = t, .group = group_of(q->s, t->name), .role = role_of(t), .grain = q->grain};
+        *c = (Change){
+            .t = t, .group = group_of(q->s, t->name), .role = role_of(t), .grain = q->grain};
         c->to = wanted(q, c);
         if (c->to != t->fmt && fmt_info[t->fmt].kind != KIND_FLOAT &&
             fmt_info[t->fmt].kind != KIND_TERNARY)
-            fail(q->s, q->g->loc, "%s holds whole numbers (%s), which --keep cannot change", t->name,
-                 fmt_info[t->fmt].name);
+            fail(q->s, q->g->loc, "%s holds whole numbers (%s), which --keep cannot change",
+                 t->name, fmt_info[t->fmt].name);
     }
     for (int i = 0; i < q->nkeep; i++)
         if (!q->keep[i].used)
-            fail(q->s, q->g->loc, "no matrix has a name like %s (--keep); bnc inspect --tensors lists them",
+            fail(q->s, q->g->loc,
+                 "no matrix has a name like %s (--keep); bnc inspect --tensors lists them",
                  quote(q->s, q->keep[i].pattern, strlen(q->keep[i].pattern)));
 }
 
@@ -324,19 +333,21 @@ static void warn_untrained(const Quantize *q)
     }
     if (!bad)
         return;
+    const char *proof = !q->sample.path ? "expect nonsense (--text=FILE measures it)"
+                                        : format(q->s, "perplexity %.4g became %.4g",
+                                                 exp(q->before.mean), exp(q->after.mean));
     warn(q->s, q->g->loc,
-         "%lld of %lld matrices were not trained for three values: around +-scale/2, where rounding "
-         "flips, their weights lie %.2f times as dense as around zero (trained: 1.5 and more), and "
-         "rounding changed them by %.0f %% (RMS). Expect nonsense; --text=FILE measures it, "
-         "--type=q4_0 loses far less",
-         (long long)bad, (long long)all, pile / (double)bad, 100 * sqrt(error / squares));
+         "%lld of %lld matrices were not trained for three values: around +-scale/2, where "
+         "rounding flips, their weights lie %.2f times as dense as around zero (trained: 1.5 to "
+         "3), and rounding changed them by %.0f %% (RMS): %s; q4_0 loses far less",
+         (long long)bad, (long long)all, pile / (double)bad, 100 * sqrt(error / squares), proof);
 }
 
 static void show_tensors(Quantize *q)
 {
     Out *o = &q->out;
-    put(o, "  %-28s %13s  %-13s %13s  %6s %6s %6s %5s\n", "tensor", "shape", "format", "bytes", "error",
-        "zeros", "bits", "pile");
+    put(o, "  %-28s %13s  %-13s %13s  %6s %6s %6s %5s\n", "tensor", "shape", "format", "bytes",
+        "error", "zeros", "bits", "pile");
     for (int64_t i = 0; i < q->n; i++) {
         const Change *c = &q->c[i];
         const Tensor *t = c->t;
@@ -402,21 +413,26 @@ static void json_tensor(Quantize *q, const Change *c)
     put(o, ", \"shape\": [");
     for (int k = x->rank - 1; k >= 0; k--)
         put(o, k ? "%lld, " : "%lld]", (long long)x->dim[k]);
-    put(o, ", \"from\": \"%s\", \"to\": \"%s\", \"way\": \"%s\", \"bytes_before\": %zu, \"bytes\": %zu",
+    put(o,
+        ", \"from\": \"%s\", \"to\": \"%s\", \"way\": \"%s\", \"bytes_before\": %zu, \"bytes\": "
+        "%zu",
         fmt_info[t->fmt].name, fmt_info[c->to].name, way_name[c->way], t->size, change_bytes(c));
     if (c->way != WAY_COPY)
-        put(o, ", \"relative_error\": %.6f, \"zeros\": %.6f", change_error(c), (double)c->zeros / n);
+        put(o, ", \"relative_error\": %.6f, \"zeros\": %.6f", change_error(c),
+            (double)c->zeros / n);
     if (change_entropy(c) >= 0)
         put(o, ", \"entropy_bits\": %.6f", change_entropy(c));
     if (c->way == WAY_ABSMEAN)
-        put(o, ", \"pile\": %.4f, \"never_trained\": %s", c->pile, never_trained(c) ? "true" : "false");
+        put(o, ", \"pile\": %.4f, \"never_trained\": %s", c->pile,
+            never_trained(c) ? "true" : "false");
     put(o, "}");
 }
 
 static void json_loss(Out *o, const char *label, const Loss *l)
 {
-    put(o, "  \"%s\": {\"nll\": %.6f, \"nll_error\": %.6f, \"perplexity\": %.6f, "
-           "\"perplexity_error\": %.6f, \"tokens\": %lld},\n",
+    put(o,
+        "  \"%s\": {\"nll\": %.6f, \"nll_error\": %.6f, \"perplexity\": %.6f, "
+        "\"perplexity_error\": %.6f, \"tokens\": %lld},\n",
         label, l->mean, l->error, exp(l->mean), exp(l->mean) * l->error, (long long)l->n);
 }
 
@@ -449,7 +465,8 @@ static Quantize *quantize_new(Session *s, int argc, char **argv)
 {
     static const Fmt others[] = {FMT_Q4_0, FMT_Q6_K, FMT_Q8_0};
     Quantize *q = NEW(s, Quantize);
-    *q = (Quantize){.s = s, .type = FMT_I2_S, .embed = FMT_COUNT, .head = FMT_COUNT, .layout = "x128"};
+    *q = (Quantize){
+        .s = s, .type = FMT_I2_S, .embed = FMT_COUNT, .head = FMT_COUNT, .layout = "x128"};
     q->out.s = s;
     q->search.max_loss = -1;
     session_defer(s, free_text, &q->out);
@@ -489,8 +506,10 @@ int cmd_quantize(Session *s, int argc, char **argv)
         for (int64_t i = 0; i < q->n; i++)
             quantize_scan(s, q->g, &q->c[i]);
         quantize_write(s, q->g, q->c, q->n, main_type(q->c, q->n), q->output);
-        if (q->sample.path && !loss_measure(s, q->output, false, &q->sample, &q->after))
-            warn(s, q->g->loc, "the logits of the result are not finite");
+        if (q->sample.path && !loss_measure(s, q->output, false, &q->sample, &q->after)) {
+            warn(s, q->g->loc, "the logits of the result are not finite: it is of no use");
+            q->sample.path = NULL;
+        }
     }
     warn_untrained(q);
     size = (int64_t)gguf_open(s, q->output)->size; /* read again: it must be a good file */

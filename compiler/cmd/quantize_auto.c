@@ -1,10 +1,10 @@
 /* quantize_auto.c: `bnc quantize --auto`: formats chosen by measured loss.
  *
  * One idea: nothing is guessed from weights. Each group of tensors (ffn_down of all layers, say) is
- * quantized alone to each format, the model compiled and a text read with it; what the text loses is
- * the price. Then the cheapest loss a byte is bought first, until the budget is met or the loss is
- * spent. Prices are added as if groups did not see each other, which is not quite so: the result is
- * measured too, and moves are taken back while it loses more than allowed.
+ * quantized alone to each format, the model compiled and a text read with it; what the text loses
+ * is the price. Then the cheapest loss a byte is bought first, until the budget is met or the loss
+ * is spent. Prices are added as if groups did not see each other, which is not quite so: the result
+ * is measured too, and moves are taken back while it loses more than allowed.
  */
 #include <math.h>
 #include <string.h>
@@ -135,8 +135,8 @@ typedef struct Search {
     int ngroup;
     Move *move;
     int nmove;
-    int64_t rest;  /* bytes of the file that no group has */
-    double loss;   /* predicted */
+    int64_t rest; /* bytes of the file that no group has */
+    double loss;  /* predicted */
 } Search;
 
 static bool in_group(const Change *c, const Group *g)
@@ -165,7 +165,8 @@ static int64_t group_bytes(const Search *x, const Group *g, Fmt want)
         bool grain = fmt == c->t->fmt || fmt_info[fmt].tail == 0 || c->grain == GRAIN_TENSOR;
         if (!in_group(c, g))
             continue;
-        if (!bytes || !grain || (fmt != c->t->fmt && fmt_info[fmt].kind == KIND_TERNARY && c->role == ROLE_WORDS))
+        if (!bytes || !grain ||
+            (fmt != c->t->fmt && fmt_info[fmt].kind == KIND_TERNARY && c->role == ROLE_WORDS))
             return 0;
         sum += padded(x, bytes);
     }
@@ -220,7 +221,8 @@ static void write_candidate(void *arg)
     Write *w = arg;
     for (int64_t i = 0; i < w->x->n; i++)
         quantize_scan(&w->session, w->x->g, &w->c[i]);
-    w->bytes = quantize_write(&w->session, w->x->g, w->c, w->x->n, main_type(w->c, w->x->n), w->path);
+    w->bytes =
+        quantize_write(&w->session, w->x->g, w->c, w->x->n, main_type(w->c, w->x->n), w->path);
 }
 
 /* The file with each group as `now` says. The changes are copies, whose sums are thrown away. */
@@ -318,8 +320,9 @@ static void take_back(Search *x)
 static void show_json(const Search *x, double gain, double error)
 {
     Out *o = x->a->out;
-    put(o, "  \"auto\": {\"predicted\": %.6f, \"measured\": %.6f, \"measured_error\": %.6f, "
-           "\"prices\": [",
+    put(o,
+        "  \"auto\": {\"predicted\": %.6f, \"measured\": %.6f, \"measured_error\": %.6f, "
+        "\"prices\": [",
         x->loss, gain, error);
     for (int k = 0, some = 0; k < x->ngroup; k++)
         for (int i = 0; i < x->group[k].nprice; i++) {
@@ -361,14 +364,22 @@ static void show_table(const Search *x, double gain, double error)
 
 /* ---- the search ---- */
 
-static void check_budget(const Search *x)
+static void check_budget(const Search *x, int64_t bytes, const char *by)
 {
-    if (x->a->budget && bytes_now(x) > x->a->budget)
+    if (x->a->budget && bytes > x->a->budget)
         fail(x->s, x->g->loc,
-             "the smallest that was found%s is %lld bytes, more than --budget=%lld; allow more "
-             "formats (--formats=) or fix fewer (--keep=)",
-             x->a->max_loss < 0 ? "" : " within --max-dnll", (long long)bytes_now(x),
-             (long long)x->a->budget);
+             "the smallest file that %s is %lld bytes, more than --budget=%lld; allow more formats "
+             "(--formats=) or fix fewer (--keep=)",
+             by, (long long)bytes, (long long)x->a->budget);
+}
+
+/* Each group in its smallest format. */
+static int64_t least_bytes(const Search *x)
+{
+    int64_t sum = x->rest;
+    for (int k = 0; k < x->ngroup; k++)
+        sum += x->group[k].price[x->group[k].nprice > 1].bytes;
+    return sum;
 }
 
 int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Auto *a,
@@ -385,6 +396,7 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
         fixed |= c[i].to != c[i].t->fmt && !grouped;
         x.rest -= padded(&x, c[i].t->size) - (grouped ? 0 : padded(&x, change_bytes(&c[i])));
     }
+    check_budget(&x, least_bytes(&x), "these formats make");
     if (fixed) {
         candidate(&x, trial);
         if (!loss_measure(s, trial, true, a->text, &base))
@@ -393,7 +405,7 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
     measure_prices(&x, &base, trial);
     while ((a->budget == 0 || bytes_now(&x) > a->budget) && buy(&x))
         continue;
-    check_budget(&x);
+    check_budget(&x, bytes_now(&x), "was found");
     for (;;) {
         candidate(&x, trial);
         if (!loss_measure(s, trial, true, a->text, after))
@@ -402,10 +414,11 @@ int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Aut
         if (a->max_loss < 0 || gain <= a->max_loss)
             break;
         if (x.nmove == 0)
-            fail(s, g->loc, "what --keep asks for loses %+.5f nats a token, more than --max-dnll", gain);
+            fail(s, g->loc, "what --keep asks for loses %+.5f nats a token, more than --max-dnll",
+                 gain);
         note(s, "together %+.5f nats a token: one move back", gain);
         take_back(&x);
-        check_budget(&x);
+        check_budget(&x, bytes_now(&x), "loses no more than --max-dnll");
     }
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < x.ngroup; k++)

@@ -168,12 +168,14 @@ static void check_shape(Session *s, const Gguf *g, const Change *c)
 static void check_values(Session *s, const Gguf *g, const Change *c, const Sums *u)
 {
     if (u->bad_code)
-        fail(s, g->loc,
-             "%s holds a code that %s does not define: the file is damaged or, for i2_s, of another "
-             "layout (--i2s-layout=x128, arm64 or row4)",
-             c->t->name, fmt_info[c->t->fmt].name);
+        fail(
+            s, g->loc,
+            "%s holds a code that %s does not define: the file is damaged or, for i2_s, of another "
+            "layout (--i2s-layout=x128, arm64 or row4)",
+            c->t->name, fmt_info[c->t->fmt].name);
     if (!u->finite || !isfinite(u->squares))
-        fail(s, g->loc, "%s holds values that are infinite or no numbers, or scales below zero; the model is "
+        fail(s, g->loc,
+             "%s holds values that are infinite or no numbers, or scales below zero; the model is "
              "damaged",
              c->t->name);
     if (u->most > most_half && c->to != FMT_F32 && c->to != FMT_BF16)
@@ -209,14 +211,12 @@ void quantize_scan(Session *s, const Gguf *g, Change *c)
     c->squares = u.squares;
     c->most = u.most;
     c->exact = u.exact;
-    c->way = !ternary(c->to) ? WAY_FLOATS
+    c->way = !ternary(c->to)   ? WAY_FLOATS
              : ternary(t->fmt) ? WAY_CODES
              : u.exact         ? WAY_EXACT
                                : WAY_ABSMEAN;
     check_values(s, g, c, &u);
-    c->scale = c->way == WAY_CODES   ? u.high
-               : c->way == WAY_EXACT ? u.first
-                                     : (float)c->mean;
+    c->scale = c->way == WAY_CODES ? u.high : c->way == WAY_EXACT ? u.first : (float)c->mean;
     if (c->way == WAY_ABSMEAN && c->grain == GRAIN_ROW) {
         c->row_scale = NEW_ARRAY(s, float, t->rows);
         parallel((int)((t->rows + ROWS - 1) / ROWS), mean_of_rows, c);
@@ -256,7 +256,8 @@ static float block_scale(const Change *c, int64_t at, const float *w, int64_t n)
 {
     double sum = 0;
     if (c->way == WAY_CODES)
-        return fmt_info[c->to].tail || fmt_info[c->t->fmt].tail ? c->scale : codes_scale(c->t, at, n);
+        return fmt_info[c->to].tail || fmt_info[c->t->fmt].tail ? c->scale
+                                                                : codes_scale(c->t, at, n);
     if (c->way == WAY_EXACT || c->grain == GRAIN_TENSOR)
         return c->scale;
     if (c->grain == GRAIN_ROW)
@@ -315,7 +316,8 @@ static void encode_floats(const Change *c, int64_t at, int64_t n, uint8_t *out, 
     float w[PART], said[PART];
     tensor_floats(c->t, at, n, w);
     size_t size = floats_encode(c->to, w, n, out);
-    Tensor made = {.name = c->t->name, .fmt = c->to, .rows = 1, .cols = n, .data = out, .size = size};
+    Tensor made = {
+        .name = c->t->name, .fmt = c->to, .rows = 1, .cols = n, .data = out, .size = size};
     tensor_floats(&made, 0, n, said);
     lost(c, w, said, n, p);
 }
@@ -329,8 +331,8 @@ static void encode_slice(Session *own, int i, void *arg)
     e->part[i] = (Part){0};
     for (int64_t at = from; at < to; at += PART) {
         uint8_t *out = e->out + at / f->elems * f->bytes;
-        (ternary(e->c->to) ? encode_ternary : encode_floats)(e->c, e->first + at, least(PART, to - at),
-                                                             out, &e->part[i]);
+        (ternary(e->c->to) ? encode_ternary : encode_floats)(
+            e->c, e->first + at, least(PART, to - at), out, &e->part[i]);
     }
 }
 
@@ -368,7 +370,8 @@ static void write_tensor(GgufOut *g, Change *c, uint8_t *room)
     c->pile = c->way == WAY_ABSMEAN ? (double)flips / 2 / (double)(middle ? middle : 1) : 0;
 }
 
-int64_t quantize_write(Session *s, const Gguf *from, Change *c, int64_t n, Fmt type, const char *path)
+int64_t quantize_write(Session *s, const Gguf *from, Change *c, int64_t n, Fmt type,
+                       const char *path)
 {
     GgufOut *g = gguf_create(s, path);
     int file_type = gguf_file_type(type);

@@ -142,8 +142,9 @@ static float as_half(float x)
     return f16_to_float(float_to_f16(x));
 }
 
-/* The best scale for codes lo .. -lo - 1, where the extreme value gets the code lo or one of the few
- * around it. The first candidate is that of ggml's plain rounding, so no block becomes worse. */
+/* The best scale for codes lo .. -lo - 1, where the extreme value gets the code lo or one of the
+ * few around it. The first candidate is that of ggml's plain rounding, so no block becomes worse.
+ */
 static float best_scale(const float *x, int n, int lo, float (*stored)(float))
 {
     static const float around[] = {0, -1, -0.5f, -0.25f, 0.25f, 0.5f, 1};
@@ -165,8 +166,8 @@ static float best_scale(const float *x, int n, int lo, float (*stored)(float))
  *
  *     | f16 scale | i8 q[0] | ... | i8 q[31] |
  *
- * ggml's reference, to the byte: scale = max|x| / 127, q = round(x / scale), halves away from 0, by the
- * scale before it is rounded to f16. 8 bits leave nothing that another scale could gain. */
+ * ggml's reference, to the byte: scale = max|x| / 127, q = round(x / scale), halves away from 0, by
+ * the scale before it is rounded to f16. 8 bits leave nothing that another scale could gain. */
 static void block_q8_0(const float *x, uint8_t *out)
 {
     float scale = fabsf(extreme(x, 32)) / 127, inv = scale != 0 ? 1 / scale : 0;
@@ -213,8 +214,8 @@ static double groups_of(const float *x, const float *scale, float d, int *s)
     return sum;
 }
 
-/* Q6_K: 256 values in 210 bytes, in 16 groups of 16: value i is d * s[i / 16] * (q[i] - 32), q from 0 to
- * 63, s signed bytes. Each half of 128 values has 64 bytes of low bits, then 32 of high bits:
+/* Q6_K: 256 values in 210 bytes, in 16 groups of 16: value i is d * s[i / 16] * (q[i] - 32), q from
+ * 0 to 63, s signed bytes. Each half of 128 values has 64 bytes of low bits, then 32 of high bits:
  *
  *     bytes   0..127    low 4 bits    half h at 64 h
  *     bytes 128..191    high 2 bits   half h at 128 + 32 h
@@ -254,8 +255,8 @@ static void block_q6_k(const float *x, uint8_t *out)
         for (int j = 0; j < 64; j++)
             out[64 * h + j] = (uint8_t)((p[j] & 15) | (p[64 + j] & 15) << 4);
         for (int j = 0; j < 32; j++)
-            out[128 + 32 * h + j] = (uint8_t)(p[j] >> 4 | p[32 + j] >> 4 << 2 | p[64 + j] >> 4 << 4 |
-                                              p[96 + j] >> 4 << 6);
+            out[128 + 32 * h + j] = (uint8_t)(p[j] >> 4 | p[32 + j] >> 4 << 2 |
+                                              p[64 + j] >> 4 << 4 | p[96 + j] >> 4 << 6);
     }
 }
 
@@ -265,18 +266,14 @@ static void (*const block_of[FMT_COUNT])(const float *x, uint8_t *out) = {
     [FMT_Q6_K] = block_q6_k,
 };
 
-bool floats_encodable(Fmt fmt)
-{
-    return fmt == FMT_F32 || fmt == FMT_F16 || fmt == FMT_BF16 || (fmt < FMT_COUNT && block_of[fmt]);
-}
-
 size_t floats_encode(Fmt fmt, const float *x, int64_t n, uint8_t *out)
 {
     const FmtInfo *f = &fmt_info[fmt];
-    CHECK(floats_encodable(fmt) && n % f->elems == 0);
-    if (!block_of[fmt])
+    bool plain = fmt == FMT_F32 || fmt == FMT_F16 || fmt == FMT_BF16;
+    CHECK((plain || block_of[fmt]) && n % f->elems == 0);
+    if (plain)
         encode_plain(fmt, x, n, out);
-    for (int64_t at = 0; block_of[fmt] && at < n; at += f->elems)
+    for (int64_t at = 0; !plain && at < n; at += f->elems)
         block_of[fmt](x + at, out + at / f->elems * f->bytes);
     return (size_t)(n / f->elems * f->bytes);
 }

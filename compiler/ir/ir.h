@@ -188,7 +188,6 @@ size_t codes_tail(Fmt fmt, float scale, uint8_t *out);
  * value or block scale that f16 must hold and cannot becomes infinite: look at max|x| before
  * (65504 fits everywhere). */
 size_t floats_encode(Fmt fmt, const float *x, int64_t n, uint8_t *out);
-bool floats_encodable(Fmt fmt);
 
 /* ==== build.c: the graph ==== */
 

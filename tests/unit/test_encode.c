@@ -89,7 +89,8 @@ static void q8_0_is_the_reference(void **state)
         for (int i = 0; i < 32; i++) {
             want[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
             /* half a step, and what the scale's rounding to f16 does to 127 steps */
-            assert_true(fabsf(x[i] - y[i]) <= d * (0.5f + 127 * 0x1p-11f) * 1.0001f + 127 * 0x1p-25f);
+            assert_true(fabsf(x[i] - y[i]) <=
+                        d * (0.5f + 127 * 0x1p-11f) * 1.0001f + 127 * 0x1p-25f);
         }
         assert_memory_equal(b, want, sizeof b);
     }
@@ -135,7 +136,10 @@ static void q6_k_loses_no_more_than_rounding(void **state)
         float d = f16_to_float(float_to_f16(most(scale, 16) / -128));
         for (int i = 0; i < 256; i++) {
             float s = d != 0 ? roundf(scale[i / 16] / d) : 0;
-            float step = d * (s > 127 ? 127 : s < -128 ? -128 : s), q = step != 0 ? roundf(x[i] / step) : 0;
+            float step = d * (s > 127    ? 127
+                              : s < -128 ? -128
+                                         : s),
+                  q = step != 0 ? roundf(x[i] / step) : 0;
             plain[i] = step * (q > 31 ? 31 : q < -32 ? -32 : q);
             /* A group's step is its own scale within half a step of d. */
             float bound = fabsf(scale[i / 16]) + 32 * fabsf(d);

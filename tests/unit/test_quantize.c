@@ -106,7 +106,8 @@ static void write_master(const char *file, Kind kind, Fmt fmt)
     session_start(&s, stderr);
     GgufOut *g = gguf_create(&s, file);
     for (int i = 0; i < ROWS * COLS; i++)
-        w[i] = weight_of(kind, i) * (i / COLS == 3 && kind == BELL ? 4 : 1); /* a row that is larger */
+        w[i] =
+            weight_of(kind, i) * (i / COLS == 3 && kind == BELL ? 4 : 1); /* a row that is larger */
     for (int i = 0; i < WORDS * COLS; i++)
         words[i] = bell();
     for (int i = 0; i < COLS; i++)
@@ -222,8 +223,10 @@ static void exact_floats_stay(void **state)
         write_master(path("m"), EXACT, FMT_F16);
         assert_true(quantize(path("m"), path("q"), how[i]));
         session_start(&s, stderr);
-        tensor_floats(tensor_of(gguf_open(&s, path("m")), "blk.0.ffn_up.weight"), 0, ROWS * COLS, w);
-        tensor_floats(tensor_of(gguf_open(&s, path("q")), "blk.0.ffn_up.weight"), 0, ROWS * COLS, q);
+        tensor_floats(tensor_of(gguf_open(&s, path("m")), "blk.0.ffn_up.weight"), 0, ROWS * COLS,
+                      w);
+        tensor_floats(tensor_of(gguf_open(&s, path("q")), "blk.0.ffn_up.weight"), 0, ROWS * COLS,
+                      q);
         assert_memory_equal(w, q, sizeof w);
         assert_null(strstr(said, "not trained"));
         session_end(&s);
@@ -313,7 +316,8 @@ static void mistakes_teach(void **state)
     write_master(path("m"), BELL, FMT_F32);
     refused("i2_s holds one scale a tensor", "--scale=row");
     refused("one for each 256 values", "--scale=128 --type=tq2_0");
-    refused("one scale a tensor; a scale for each row", "--type=tq2_0 --keep=*10*=i2_s --scale=row");
+    refused("one scale a tensor; a scale for each row",
+            "--type=tq2_0 --keep=*10*=i2_s --scale=row");
     refused("--type knows i2_s", "--type=q9");
     refused("never ternary", "--embed=i2_s");
     refused("no matrix has a name like 'blk.9.*'", "--keep=blk.9.*=f16");
@@ -336,7 +340,8 @@ static void compare(Session *s, const char *ours, const char *theirs, const char
     int64_t near = 0, all = 0, differ = 0;
     assert_int_equal(gguf_tensor_count(a), gguf_tensor_count(b));
     for (int64_t i = 0; i < gguf_tensor_count(b); i++) {
-        const Tensor *u = gguf_tensor_at(b, i), *t = tensor_of(a, u->name), *w = tensor_of(m, u->name);
+        const Tensor *u = gguf_tensor_at(b, i), *t = tensor_of(a, u->name),
+                     *w = tensor_of(m, u->name);
         int64_t n = u->rows * u->cols;
         assert_int_equal(t->fmt, u->fmt);
         if (fmt_info[u->fmt].kind != KIND_TERNARY) {
