@@ -128,7 +128,8 @@ static int help(Session *s, const char *topic)
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or targets",
+             "no help on '%s': compile, run, inspect, ppl, compare, tune, synth, opt, passes or "
+             "targets",
              topic);
     return 0;
 }
