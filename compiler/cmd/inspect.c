@@ -303,7 +303,7 @@ static void show_summary(Inspect *p)
     row(p, "name", text_of(p, "general.name", "not given"));
     row(p, "architecture", text_of(p, "general.architecture", "not given"));
     row(p, "file",
-        format(s, "%s bytes, GGUF v%u, alignment %llu", commas(s, (int64_t)g->size), g->version,
+        format(s, "%s bytes, GGUF v%u, alignment %llu", commas(s, (int64_t)g->total), g->version,
                (unsigned long long)g->alignment));
     row(p, "XXH64", format(s, "%016llx", (unsigned long long)gguf_hash(g)));
     row(p, "parameters",
@@ -536,7 +536,7 @@ static void json_summary(Inspect *p)
     Out *o = &p->out;
     put(o, "  \"file\": ");
     put_json_text(o, p->path, strlen(p->path));
-    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->size,
+    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->total,
         (unsigned long long)gguf_hash(p->g), p->g->version);
     put(o, "  \"alignment\": %llu,\n  ", (unsigned long long)p->g->alignment);
     json_text(p, "name", "general.name");

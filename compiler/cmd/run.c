@@ -10,6 +10,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
+#include "frontend/gguf.h"
 
 static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must)
 {
@@ -87,6 +88,9 @@ int cmd_run(Session *s, int argc, char **argv)
     uint64_t key = hash_file(s, o.input, 0, true);
     key = XXH64(o.text, strlen(o.text), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);
+    const char *part;
+    for (int64_t i = 0; (part = gguf_part_path(s, o.input, i)); i++)
+        key = hash_file(s, part, key, false);
     key = hash_file(s, "/proc/self/exe", key, false);
     if (o.arch)
         key = hash_file(s, o.arch, key, true);
