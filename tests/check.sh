@@ -71,6 +71,8 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
+    step "build of model files" $make -s build/retype
+    step "formats: floats, parts" env $run_env sh tests/run_formats.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

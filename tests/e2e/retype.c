@@ -2,7 +2,8 @@
  *
  *     retype IN OUT TYPE PART ...   matrices whose names hold a PART become random blocks of TYPE
  *     retype --floats IN OUT        all matrices in f32, the same values
- *     retype --split N IN NAME      IN as NAME-00001-of-0000N.gguf ..., the way gguf-split does
+ *     retype --split N IN NAME [M]  IN as NAME-00001-of-0000N.gguf ..., the way gguf-split does;
+ *                                   with M each part repeats a tensor of the last, and promises M
  *
  * One idea: no encoder is needed to prove that a type is read right where it is used. Random bytes
  * are a valid block of every type once its scales are sane, and tensor_floats, which tests/unit
@@ -141,18 +142,18 @@ static void retype(Session *s, const char *path, const char *to, Fmt fmt, char *
     gguf_end(out);
 }
 
-static void split(Session *s, int count, const char *path, const char *to)
+static void split(Session *s, int count, const char *path, const char *to, int promised)
 {
     Gguf *g = gguf_open(s, path);
     int64_t n = gguf_tensor_count(g);
     for (int i = 0; i < count; i++) {
-        int64_t from = n * i / count, end = n * (i + 1) / count;
+        int64_t from = n * i / count - (promised && i), end = n * (i + 1) / count;
         GgufOut *out = gguf_create(s, format(s, "%s-%05d-of-%05d.gguf", to, i + 1, count));
         for (int64_t j = 0; i == 0 && j < gguf_key_count(g); j++)
             put_value(out, g, gguf_key_at(g, j));
         gguf_put_u32(out, "split.no", (uint32_t)i);
         gguf_put_u32(out, "split.count", (uint32_t)count);
-        gguf_put_u32(out, "split.tensors.count", (uint32_t)n);
+        gguf_put_u32(out, "split.tensors.count", (uint32_t)(promised ? promised : n));
         for (int64_t j = from; j < end; j++) {
             const Tensor *t = gguf_tensor_at(g, j);
             gguf_put_tensor(out, t->name, t->fmt, t->rows, t->cols);
@@ -169,8 +170,8 @@ int main(int argc, char **argv)
     Session s;
     session_start(&s, stderr);
     Fmt fmt = argc > 4 ? fmt_by_name(argv[3]) : FMT_COUNT;
-    if (argc == 5 && !strcmp(argv[1], "--split"))
-        split(&s, atoi(argv[2]), argv[3], argv[4]);
+    if (argc > 4 && !strcmp(argv[1], "--split"))
+        split(&s, atoi(argv[2]), argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 0);
     else if (argc == 4 && !strcmp(argv[1], "--floats"))
         retype(&s, argv[2], argv[3], FMT_F32, NULL, 0);
     else if (fmt != FMT_COUNT)
