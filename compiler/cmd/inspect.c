@@ -91,7 +91,7 @@ static void count_codes(const Tensor *t, int64_t at, int64_t k, Facts *f)
 
 static void look_at_codes(const Tensor *t, Facts *f)
 {
-    bool blocks = t->fmt == FMT_TQ1_0 || t->fmt == FMT_TQ2_0;
+    bool blocks = fmt_info[t->fmt].tail == 0; /* each has a scale */
     int64_t step = blocks ? fmt_info[t->fmt].elems : CHUNK;
     for (int64_t at = 0; at < f->n; at += step)
         count_codes(t, at, f->n - at < step ? f->n - at : step, f);
@@ -162,7 +162,7 @@ static void collect(Inspect *p)
         p->ternary += codes || f->ternary ? f->n : 0;
         p->i2s += gguf_tensor_info(t)->id == fmt_info[FMT_I2_S].gguf;
         p->invalid += f->invalid;
-        if (f->invalid)
+        if (f->invalid && t->fmt != FMT_Q2_0 && t->fmt != FMT_PQ2_0) /* their +2 */
             warn(p->s, p->g->loc,
                  "tensor %s has %lld invalid codes among %lld: the file is damaged or not %s",
                  quote(p->s, t->name, strlen(t->name)), (long long)f->invalid, (long long)f->n,

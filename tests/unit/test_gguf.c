@@ -673,6 +673,12 @@ static void write_seeds(void **state)
     write_seed(folder, "keys", keys);
     write_seed(folder, "bare", bare);
     write_seed(folder, "q8", changed(TYPE_B, 8, 4));
+    File q2 = changed(TYPE_D, 42, 4);
+    q2.n = q2.at[DATA] + 384 + 144;
+    write_seed(folder, "q2", q2);
+    write_seed(folder, "q4", changed(TYPE_B, 2, 4));
+    write_seed(folder, "q6_k", changed(TYPE_D, 14, 4));
+    write_seed(folder, "i64", changed(TYPE_A, 27, 4));
     write_seed(folder, "bf16", changed(TYPE_A, 30, 4));
     write_seed(folder, "overlap", changed(OFFSET_C, 192, 8));
     write_seed(folder, "claims", changed(NTENSOR, 1ull << 60, 8));
