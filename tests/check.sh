@@ -74,6 +74,8 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
+    step "build of model files" $make -s build/retype
+    step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc

@@ -41,7 +41,7 @@ $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
 $S/test_formats $S/test_encode: $S/ir/encode.o
-$S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
+$S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o $S/frontend/gguf_open.o
 $S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
@@ -71,6 +71,10 @@ endef
 $(foreach t,x86-64 x86-64-v3,$(foreach k,.kv-f16 .kv-int8,$(eval $(call golden,$k,$t)))$(eval $(call golden,,$t)))
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
+
+# Makes the files of tests/run_formats.sh.
+$(B)/retype: tests/e2e/retype.c $(B)/cmd/gguf_out.o $(LIB_OBJ)
+	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.
 BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \

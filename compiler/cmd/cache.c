@@ -16,6 +16,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
+#include "frontend/gguf.h"
 
 static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must)
 {
@@ -117,7 +118,10 @@ const char *cache_compile(Session *s, const Options *given, const char *emit, co
         fail(s, (Loc){0},
              "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
              "compile with --emit=exe");
+    const char *part;
     uint64_t key = hash_input(s, o.input);
+    for (int64_t i = 0; (part = gguf_part_path(s, o.input, i)); i++)
+        key = hash_file(s, part, key, false);
     key = XXH64(o.text, strlen(o.text), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);
     key = hash_file(s, "/proc/self/exe", key, false);
