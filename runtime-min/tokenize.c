@@ -361,16 +361,20 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     return NULL;
 }
 
-/* The same, where special tokens need a mark on each of their bytes and user-defined ones none. */
+/* The same, where special tokens need a mark on each of their bytes and user-defined ones none.
+ * *end is where the marks that were last looked at stop, kept from call to call: no mark is read
+ * more than once. */
 static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char *s, size_t n,
-                                          const unsigned char *mark, size_t *at)
+                                          const unsigned char *mark, const unsigned char **end,
+                                          size_t *at)
 {
-    size_t run = 0; /* end of the marked bytes from i on */
+    size_t run = *end > mark ? (size_t)(*end - mark) : 0; /* of the marked bytes from i on */
     for (size_t i = 0; i < n; i++) {
         const bn_vocab_special *user = NULL, *special = NULL;
         unsigned char bit = (unsigned char)(1 << (s[i] & 7));
         while (run < n && (run < i || mark[run]))
             run++;
+        *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
             user = tok_longest(v, BN_VOCAB_USER, s + i, n - i);
         if (run > i && v->first[1][s[i] >> 3] & bit)
@@ -392,13 +396,14 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
+    const unsigned char *end = mark;
     int add_bos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
     while (n > 0) {
         size_t plain;
-        const bn_vocab_special *e = mark ? tok_marked(v, s, n, mark, &plain)
+        const bn_vocab_special *e = mark ? tok_marked(v, s, n, mark, &end, &plain)
                                          : tok_special(v, table, s, n, &plain);
         int fits = v->kind == BN_VOCAB_BPE
                        ? tok_bpe(r, s, plain)

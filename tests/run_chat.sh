@@ -34,7 +34,7 @@ said() { # said NAME TEXT: stands in the messages of the last chat
     check "$1" grep -qF -- "$2" $out/err
 }
 talk() { # talk OPTION...: standard input to bnc chat; $out/out, $out/err
-    "$bnc" chat $model --chat-template=plain --temp 0 -t 2 "$@" >$out/out 2>$out/err
+    "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096 "$@" >$out/out 2>$out/err
 }
 
 python=
@@ -149,7 +149,7 @@ check "and the next is answered" test -s $out/out
 
 # ---- Ctrl-C ----
 if [ -n "$python" ]; then
-    check "at a terminal" "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 --ctx=4096 -t 2 --quiet
+    check "at a terminal" "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096
 else
     skip "the terminal: no python3"
 fi

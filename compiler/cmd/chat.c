@@ -533,6 +533,22 @@ static void read_own(Chat *c)
     }
 }
 
+static _Noreturn void no_template(Session *s, const char *input)
+{
+    fail(s, loc_file(s, input),
+         "there is no chat template in this model; name one: --chat-template=FILE, or a built-in one "
+         "(bnc help chat)");
+}
+
+/* Before the model is compiled, which takes longer and says less. */
+static void check_template(Session *s, const Options *o)
+{
+    const Target *target;
+    const Module *m = load_input(s, o, &target);
+    if (m->vocab && !compile_chat(s, m, o->chat))
+        no_template(s, o->input);
+}
+
 int cmd_chat(Session *s, int argc, char **argv)
 {
     Chat *c = NEW(s, Chat);
@@ -543,11 +559,10 @@ int cmd_chat(Session *s, int argc, char **argv)
     if (!c->o.input)
         fail(s, (Loc){0}, "no model given: bnc chat model.gguf");
     read_own(c);
+    check_template(s, &c->o);
     c->l = live_open(s, &c->o, c->o.input, c->threads);
     if (!bn_chat_known(c->l->model))
-        fail(s, loc_file(s, c->o.input),
-             "there is no chat template in this model; name one: --chat-template=FILE, or a "
-             "built-in one (bnc help chat)");
+        no_template(s, c->o.input);
     session_defer(s, chat_end, c);
     c->seen = NEW_ARRAY(s, int32_t, c->l->info->context + 1);
     c->end = template_end(c);
