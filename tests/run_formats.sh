@@ -113,6 +113,7 @@ done
 check "its values in f32" $retype --floats $dir/q.gguf $dir/q32.gguf
 logits $dir/q.gguf q
 says "21 tensors are not ternary: kept as floats (21 as q8_0), slower"
+says "@token_embd is q4_0 in the file, computed as q8_0"
 logits $dir/q32.gguf q32
 near q q32 0.00001
 check "another model, other logits: $(rms q k)" awk "BEGIN { exit !($(rms q k) > 0.5) }"

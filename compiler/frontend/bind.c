@@ -213,8 +213,8 @@ static Fmt settled_format(const Weight *w, const Tensor *t)
     return fmt_as_floats(t->fmt);
 }
 
-/* Whether weights.c can make the declared format of this tensor: float formats in blocks are copied,
- * or q8_0 where that is exact; scales a block are only kept. */
+/* Whether weights.c can make the declared format of this tensor: float formats in blocks are
+ * copied, or q8_0 where that is exact; scales a block are only kept. */
 static bool format_fits(const Weight *w, const Tensor *t)
 {
     Fmt f = w->type->fmt;

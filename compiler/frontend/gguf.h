@@ -85,7 +85,7 @@ Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size)
 /* Reads every I2_S tensor as `fmt`: I2_S (x128), I2_S_ARM64 or I2_S_ROW4. fail() where a tensor's
  * shape has no such layout. */
 void gguf_i2s_layout(Gguf *g, Fmt fmt);
-uint64_t gguf_hash(Gguf *g); /* XXH64 of the whole file; of parts, each seeded with the last one's */
+uint64_t gguf_hash(Gguf *g); /* XXH64 of the file; of parts, each seeded with the last */
 
 /* ---- metadata (gguf_get.c) ---- */
 

@@ -119,8 +119,8 @@ void tir_arch(Parse *p, TirPlace at, List names, List attrs)
     p->m->masters = word_of(attrs, "masters");
     if (attrs.n && (attrs.n > 1 || !p->m->masters || strcmp(p->m->masters, "absmean")))
         err(p->s, tir_loc(p, at),
-            "an arch line knows one attribute, {masters = absmean}: float weights are the masters of "
-            "ternary ones");
+            "an arch line knows one attribute, {masters = absmean}: float weights are the masters "
+            "of ternary ones");
 }
 
 void tir_model(Parse *p, TirPlace at, const char *title, List attrs)

@@ -106,8 +106,8 @@ static void block_iq4_nl(const uint8_t *b, float *out)
  *     q6_k    | 128 bytes of nibbles | 64 bytes of 2 bits | 16 x int8 scale | d f16 |
  *     iq4_xs  | d f16 | high 2 bits u16 | 4 bytes: low 4 bits of 8 scales | 128 of nibbles |
  *
- *     2 bits: value 128 h + 32 k + j is in byte 32 h + j at bit 2 k                   (h < 2, k < 4)
- *     nibbles of q4_k, q5_k: value 64 h + 32 k + j is in byte 32 h + j at bit 4 k     (h < 4, k < 2)
+ *     2 bits: value 128 h + 32 k + j is in byte 32 h + j at bit 2 k                  (h < 2, k < 4)
+ *     nibbles of q4_k, q5_k: value 64 h + 32 k + j is in byte 32 h + j at bit 4 k    (h < 4, k < 2)
  *     nibbles of q6_k: value 128 h + 64 k + j is in byte 64 h + j at bit 4 k (j < 64, h < 2, k < 2)
  *     nibbles of iq4_xs: as of the 32-value formats, 16 bytes a group
  */

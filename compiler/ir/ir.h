@@ -157,8 +157,8 @@ typedef struct Tensor {
 /* Bytes that rows x cols values take in a file; 0 where that overflows or a block would be cut. */
 size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols);
 bool fmt_decodes(Fmt fmt); /* whether tensor_floats reads it */
-/* The format with kernels of float products that holds the values of a file's `fmt`: itself, or q8_0
- * or f32 where that is exact (but for f64 and whole numbers beyond 2^24), else f16. */
+/* The format with kernels of float products that holds the values of a file's `fmt`: itself, or
+ * q8_0 or f32 where that is exact (but for f64 and whole numbers beyond 2^24), else f16. */
 Fmt fmt_as_floats(Fmt fmt);
 /* Values [first, first+n) of a tensor that decodes, as floats: the format's own numbers, f64 and
  * integers to the nearest float. */
@@ -389,7 +389,7 @@ struct Module {
     const Text *text;      /* the .tir it came from */
     const char **arch;     /* names that this architecture answers to; the first is its own */
     int narch;
-    const char *masters;   /* how an architecture's float weights become ternary: absmean; NULL: not */
+    const char *masters;   /* absmean: float weights are masters of ternary ones; NULL: not */
     const char *title;     /* general.name of the model */
     const char *source;    /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */

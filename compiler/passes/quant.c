@@ -1,10 +1,10 @@
 /* quant.c: from float products to ternary ones, where the weights are ternary.
  *
- * One idea: the values decide, not the file's word. A weight declared `tern` is ternary if its codes
- * are, or its floats hold only -s, 0 and +s, or if they are masters: plain floats in an architecture
- * that says {masters = absmean}. Then every linear over it becomes quant + tmatmul. All others stay
- * floats, in a format that float products read; --ternary overrules. Layers whose formats come out
- * different are cut into `layers` ops of equal ones. */
+ * One idea: the values decide, not the file's word. A weight declared `tern` is ternary if its
+ * codes are, or its floats hold only -s, 0 and +s, or if they are masters: plain floats in an
+ * architecture that says {masters = absmean}. Then every linear over it becomes quant + tmatmul.
+ * All others stay floats, in a format that float products read; --ternary overrules. Layers whose
+ * formats come out different are cut into `layers` ops of equal ones. */
 #include <math.h>
 #include <string.h>
 
@@ -87,13 +87,17 @@ static void check_floats(Proof *p)
     }
 }
 
-/* The format in which floats are computed. f16 keeps each value to within 2^-11 of itself and 2^-25;
- * where that is too coarse for the tensor, or it does not reach, f32. */
+/* The format in which floats are computed. f16 keeps each value to within 2^-11 of itself, or
+ * 2^-25; where that is too coarse for the tensor, or it does not reach, f32. */
+static bool fits_f16(const Proof *p)
+{
+    return p->t->fmt == FMT_F16 || p->most == 0 || (p->most >= 0x1p-8f && p->most < 65504);
+}
+
 static Fmt float_format(const Proof *p)
 {
     Fmt f = fmt_as_floats(p->t->fmt);
-    bool coarse = p->most != 0 && p->most < 0x1p-8f;
-    return f == FMT_F16 && p->t->fmt != FMT_F16 && (coarse || p->most >= 65504) ? FMT_F32 : f;
+    return f == FMT_F16 && !fits_f16(p) ? FMT_F32 : f;
 }
 
 /* Codes of a ternary format. Those of q2_0 go to +2, and their scales to 64 values: what kernels of
@@ -151,9 +155,10 @@ static void report(Module *m, const Proof *p)
 /* Weights declared ternary, and matrices that bind re-encodes: their values may be beyond f16. */
 static bool to_prove(const Weight *w)
 {
-    return w->tensor && (fmt_info[w->type->fmt].kind == KIND_LOGICAL ||
-                         (w->type->rank == 2 && w->type->fmt == FMT_F16 &&
-                          w->tensor->fmt != FMT_F16));
+    Fmt f = w->type->fmt;
+    bool floats = w->type->rank == 2 && (f == FMT_F16 || f == FMT_Q8_0);
+    return w->tensor &&
+           (fmt_info[f].kind == KIND_LOGICAL || (floats && w->tensor->fmt != f));
 }
 
 static Proof *prove_all(Module *m, Mode mode)
@@ -318,7 +323,9 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     int n = w->count ? w->count : 1;
     for (int i = 0; i < n; i++) {
         report(m, &p[i]);
-        fmt[i] = p[i].fmt;
+        fmt[i] = p[i].product                                     ? p[i].fmt
+                 : w->type->fmt == FMT_F16 && !fits_f16(&p[i]) ? FMT_F32
+                                                               : w->type->fmt;
     }
     if (m->s->nerror)
         return;

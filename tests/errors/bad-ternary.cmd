@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --ternary=maybe -o out.c
