@@ -6,7 +6,8 @@
 
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
-    "MODEL is a GGUF file, a Hugging Face checkpoint's folder or a .tir text. --emit says what to write:\n"
+    "MODEL is a GGUF file, the folder of a Hugging Face checkpoint or a .tir text. --emit says\n"
+    "what to write:\n"
     "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
     "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
     "        or write it with --amalgamate and leave out the runtime and its headers\n"
