@@ -11,14 +11,16 @@ DEPS     = -MMD -MP
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c cli.c
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
-IR_SRC  := session.c out.c formats.c blocks.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c
-FE_SRC  := gguf.c gguf_get.c parse.c bind.c
-PS_SRC  := run.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
+IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
+PS_SRC  := run.c report.c quant.c canon.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
+CH_SRC  := tree.c known.c express.c write.c builtin.c
 CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c inspect_check.c inspect_words.c tune.c gguf_out.c synth.c quantize.c requantize.c quantize_auto.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
+CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
@@ -28,11 +30,14 @@ EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
-           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(B)/gen/embedded.o
+           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(B)/gen/embedded.o \
+           $(CH_SRC:%.c=$(B)/chat/%.o) $(B)/gen/jinja.tab.o $(B)/gen/jinja.lex.o
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            tune_bench.c=compiler/cmd/tune_bench.c \
+           chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
+           $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
 .PHONY: all demo check bench bench-peers floors clean tools
@@ -67,9 +72,15 @@ $(B)/gen/tir.tab.c: compiler/frontend/tir.y | $(B)/.tools
 $(B)/gen/tir.lex.c: compiler/frontend/tir.l $(B)/gen/tir.tab.c
 	flex -o $@ --header-file=$(B)/gen/tir.lex.h $<
 
+$(B)/gen/jinja.tab.c: compiler/chat/jinja.y | $(B)/.tools
+	@mkdir -p $(B)/gen
+	bison -Werror -o $@ --defines=$(B)/gen/jinja.tab.h $<
+$(B)/gen/jinja.lex.c: compiler/chat/jinja.l $(B)/gen/jinja.tab.c
+	flex -o $@ --header-file=$(B)/gen/jinja.lex.h $<
+
 # ---- objects ----
 
-$(B)/gen/tir.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
+$(B)/gen/tir.lex.o $(B)/gen/jinja.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
 $(B)/frontend/parse.o: $(B)/gen/tir.lex.c
 $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
 
@@ -88,6 +99,8 @@ $(B)/passes/%.o: compiler/passes/%.c | $(B)/.tools
 	$(compile)
 $(B)/codegen-c/%.o: compiler/codegen-c/%.c | $(B)/.tools
 	$(compile)
+$(B)/chat/%.o: compiler/chat/%.c | $(B)/gen/jinja.lex.c
+	$(compile)
 $(B)/cmd/%.o: compiler/cmd/%.c | $(B)/.tools
 	$(compile)
 $(B)/gen/%.o: $(B)/gen/%.c
@@ -99,7 +112,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- for people ----
 

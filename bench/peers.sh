@@ -91,17 +91,20 @@ run_llama() {
     "$1" -m "$2" -t "$threads" -r 1 -o json $how $3 2>/dev/null | number avg_ts
 }
 
-# run_artalis PROGRAM FILE FLAGS KIND SIZE: its log says prompt_ms and tok/s.
+# run_artalis PROGRAM FILE FLAGS KIND SIZE: its log says prompt_ms and tok/s. It cannot be told to go
+# on after an end token; an answer that ended early gives no number.
 run_artalis() {
     n=$tokens
     [ "$4" = decode ] || n=1
-    ids=$(awk -v n="$5" 'BEGIN { for (i = 0; i < n; i++) printf "%s%d", (i ? "," : ""), 1 + i * 37 % 4000 }')
+    ids=$(awk -v n="$5" 'BEGIN { for (i = 0; i < n; i++) printf "%s%d", (i ? "," : ""), 1 + i % 4000 }')
     # shellcheck disable=SC2086
     "$1" "$2" --prompt-token-ids "$ids" --no-bos -n "$n" -t "$threads" --temp 0 $3 2>&1 </dev/null |
-        awk -v kind="$4" -v size="$5" '
+        awk -v kind="$4" -v size="$5" -v n="$n" '
             match($0, /prompt_ms=[0-9.]+/) { ms = substr($0, RSTART + 10, RLENGTH - 10) }
             match($0, /tok\/s=[0-9.]+/) { rate = substr($0, RSTART + 6, RLENGTH - 6) }
-            END { if (ms > 0) print kind == "prefill" ? size * 1000 / ms : rate }'
+            match($0, / tokens=[0-9]+ tok/) { made = substr($0, RSTART + 8) + 0 }
+            END { if (ms > 0 && kind == "prefill") print size * 1000 / ms
+                  if (kind == "decode" && made == n) print rate }'
 }
 
 run_peer() { # PEER KIND SIZE

@@ -4,63 +4,9 @@
 #include "bn.h"
 #include "cmd/cmd.h"
 
-static const struct {
-    const char *name, *what;
-    int (*run)(Session *s, int argc, char **argv);
-} commands[] = {
-    {"compile",
-     "model to C, IR, object, library or program (the default: `bnc model.gguf -o model.c`)",
-     cmd_compile},
-    {"run", "compile, keep the result, and tell a story with it", cmd_run},
-    {"inspect", "what is in a model file: metadata, tensors, how ternary it is", cmd_inspect},
-    {"ppl", "perplexity of a model over a text", cmd_ppl},
-    {"compare", "how far one model's predictions are from another's", cmd_compare},
-    {"tune", "measure which kernels suit this machine, for --tune", cmd_tune},
-    {"quantize", "float masters to ternary or few bits, with a report of what was lost", cmd_quantize},
-    {"synth", "a model file of a published shape with random weights, to measure with", cmd_synth},
-    {"opt", "passes over a module's text, printed: bnc opt --passes=fuse model.tir", cmd_opt},
-};
-enum { NCOMMAND = sizeof commands / sizeof *commands };
-
-static void help_screen(FILE *to)
-{
-    fprintf(to,
-            "bnc " BN_VERSION ": compiles ternary language models to C\n\n"
-            "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
-            "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
-            "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
-            "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
-            "  bnc inspect model.gguf --check         will it talk sense?\n"
-            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
-            "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
-            "  bnc opt --passes=fuse model.tir        passes over that text\n"
-            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
-            "  bnc quantize f16.gguf -o i2_s.gguf     masters to ternary, with a report\n"
-            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
-    options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|ppl|compare|quantize|tune|synth|opt|passes|targets tells "
-                "the rest; bnc --version.\n");
-}
-
-static void help_passes(void)
-{
-    printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
-    for (int i = 0; i < npass; i++)
-        printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
-    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after "
-           "all.\n");
-}
-
-static void help_targets(void)
-{
-    printf("  %-14s %s\n", "native", "this machine (default)");
-    for (int i = 0; target_at(i); i++)
-        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
-}
-
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
-    "MODEL is a GGUF file or a .tir text. --emit says what to write:\n"
+    "MODEL is a GGUF file, a Hugging Face checkpoint's folder or a .tir text. --emit says what to write:\n"
     "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
     "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
     "        or write it with --amalgamate and leave out the runtime and its headers\n"
@@ -74,6 +20,17 @@ static const char help_run[] =
     "model, flags and compiler, and starts it. The program's options:\n"
     "  -p TEXT, -n N, --temp F, --top-k N, --top-p F, --min-p F, --repeat-penalty F, --seed N,\n"
     "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
+static const char help_chat[] =
+    "bnc chat MODEL [compile options] [--system TEXT] [--load FILE] [-t THREADS] [-n N] [--temp F]\n"
+    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n\n"
+    "A conversation: each line is said to the model, whose answer follows; Ctrl-C stops an answer,\n"
+    "/help lists the commands, /quit or Ctrl-D leaves. The model's own chat template is compiled with\n"
+    "it, or that of --chat-template=FILE or =NAME (chatml, llama3, bitnet-2b4t, falcon3, plain).\n"
+    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n";
+static const char help_template[] =
+    "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE.c]\n\n"
+    "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"
+    "hold. NAME is a built-in one.\n";
 static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--check] [--hash] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
@@ -94,16 +51,95 @@ static const char help_compare[] =
     "describes: mean KL(A || B) in nats a token, how often the best words agree, both perplexities,\n"
     "the difference of their logarithms, and the place where B is farthest off. The models must have\n"
     "the same words. Status: 0, 1 after an error, 2 where the mean KL is above --max-kl.\n";
+static const char help_convert[] =
+    "bnc convert FOLDER -o FILE.gguf [options]\n\n"
+    "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
+    "index, tokenizer.json or tokenizer.model, and what else stands there. Graphs: BitNet b1.58\n"
+    "2B4T, the 1bitLLM models, and llama with ternary projections (Falcon3, Falcon-E,\n"
+    "Llama3-8B-1.58). compile, run, inspect and tune take such a folder themselves.\n"
+    "  --type=T              of the projections: i2_s (default), tq1_0, tq2_0 or f16;\n"
+    "                        embedding and head are f16, norms f32\n"
+    "  --name=TEXT           general.name (the folder's)\n"
+    "  --pre=NAME            the pre-tokenizer, where its pattern is none that bnc knows\n"
+    "  --quiet               no notes on standard error\n";
 static const char help_tune[] =
     "bnc tune MODEL -o FILE [-t THREADS]\n\n"
     "Measures, for each shape of ternary weight in MODEL, the layouts and kernels that could serve\n"
     "it on this machine, alternating, and writes the best to FILE, a small text that says what was\n"
     "measured. Compile with --tune=FILE to use it: the same record gives the same code. Without one\n"
     "the choices are those of `bnc help targets`' tables. Needs a C compiler: $CC, else cc.\n";
-static const char help_opt[] = "bnc opt [--passes=A,B] MODEL.tir [-o FILE]\n\n"
-                               "Runs passes over a module's text and prints it. Passes that look "
-                               "at weights open the file that\n"
-                               "the text names.\n\n";
+static const char help_opt[] =
+    "bnc opt [--passes=A,B] MODEL.tir [-o FILE]; bnc lower MODEL.tir\n\n"
+    "Runs passes over a module's text, or a model's, and prints it; without --passes the whole\n"
+    "pipeline, with --stop-after=PASS a part of it. Passes that look at weights open the file that\n"
+    "the text names.\n\n";
+static const char help_diff[] =
+    "bnc diff A.tir B.tir\n\n"
+    "Where two modules differ; comments, spaces and mere names of values do not count. Exit status\n"
+    "1 where they do.\n";
+
+static const struct {
+    const char *name;
+    int (*run)(Session *s, int argc, char **argv);
+    const char *help;
+    void (*tell)(FILE *to); /* help that needs more than a text */
+    bool options;     /* the compiler's options follow */
+} commands[] = {
+    {"compile", cmd_compile, help_compile, NULL, true},
+    {"run", cmd_run, help_run, NULL, false},
+    {"chat", cmd_chat, help_chat, NULL, false},
+    {"template", cmd_template, help_template, NULL, false},
+    {"inspect", cmd_inspect, help_inspect, NULL, false},
+    {"ppl", cmd_ppl, help_ppl, NULL, false},
+    {"compare", cmd_compare, help_compare, NULL, false},
+    {"convert", cmd_convert, help_convert, NULL, false},
+    {"tune", cmd_tune, help_tune, NULL, false},
+    {"quantize", cmd_quantize, NULL, quantize_help, false},
+    {"synth", cmd_synth, NULL, synth_help, false},
+    {"opt", cmd_opt, help_opt, NULL, true},
+    {"lower", cmd_opt, help_opt, NULL, true},
+    {"diff", cmd_diff, help_diff, NULL, false},
+};
+enum { NCOMMAND = sizeof commands / sizeof *commands };
+
+static void help_screen(FILE *to)
+{
+    fprintf(to,
+            "bnc " BN_VERSION ": compiles ternary language models to C\n\n"
+            "  bnc model.gguf -o model.c              model.c, model.h and the weights, model.bnw\n"
+            "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
+            "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
+            "  bnc chat model.gguf                    talk with it\n"
+            "  bnc inspect model.gguf --check         what is inside, and will it talk sense?\n"
+            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
+            "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
+            "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
+            "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"
+            "  bnc quantize f16.gguf -o i2_s.gguf     masters to ternary, with a report\n"
+            "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
+    options_help(to, false);
+    fprintf(to, "\nbnc help");
+    for (int i = 0; i < NCOMMAND; i++)
+        fprintf(to, "%c%s", i ? '|' : ' ', commands[i].name);
+    fprintf(to, "|passes|targets tells\nthe rest; bnc --version.\n");
+}
+
+static void help_passes(void)
+{
+    printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
+    for (int i = 0; i < npass; i++)
+        printf("  %-11s -O%d  %s\n", passes[i].name, passes[i].level, passes[i].what);
+    printf("\n--passes=A,B runs just these; --print-after=A prints the module after one, or after "
+           "all.\n");
+}
+
+static void help_targets(void)
+{
+    printf("  %-14s %s\n", "native", "this machine (default)");
+    for (int i = 0; target_at(i); i++)
+        printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
+}
 
 static int help(Session *s, const char *topic)
 {
@@ -113,28 +149,18 @@ static int help(Session *s, const char *topic)
         help_passes();
     else if (!strcmp(topic, "targets"))
         help_targets();
-    else if (!strcmp(topic, "compile"))
-        fputs(help_compile, stdout), options_help(stdout, true);
-    else if (!strcmp(topic, "run"))
-        fputs(help_run, stdout);
-    else if (!strcmp(topic, "inspect"))
-        fputs(help_inspect, stdout);
-    else if (!strcmp(topic, "ppl"))
-        fputs(help_ppl, stdout);
-    else if (!strcmp(topic, "compare"))
-        fputs(help_compare, stdout);
-    else if (!strcmp(topic, "tune"))
-        fputs(help_tune, stdout);
-    else if (!strcmp(topic, "quantize"))
-        quantize_help(stdout);
-    else if (!strcmp(topic, "synth"))
-        synth_help(stdout);
-    else if (!strcmp(topic, "opt"))
-        fputs(help_opt, stdout), options_help(stdout, true);
-    else
-        fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, ppl, compare, quantize, tune, synth, opt, passes or targets",
-             topic);
+    for (int i = 0; topic && i < NCOMMAND; i++)
+        if (!strcmp(commands[i].name, topic)) {
+            if (commands[i].tell)
+                commands[i].tell(stdout);
+            else
+                fputs(commands[i].help, stdout);
+            if (commands[i].options)
+                options_help(stdout, true);
+            return 0;
+        }
+    if (topic && strcmp(topic, "passes") && strcmp(topic, "targets"))
+        fail(s, (Loc){0}, "no help on '%s'; `bnc --help` names all there is help on", topic);
     return 0;
 }
 

@@ -37,7 +37,8 @@ extern "C" {
     S(CONTEXT, "the context is full")                                                              \
     S(THREAD, "a worker thread could not be started")                                              \
     S(CPU, "this processor lacks instructions that the model was compiled for")                    \
-    S(STOPPED, "the callback asked to stop")
+    S(STOPPED, "the callback asked to stop")                                                       \
+    S(TEMPLATE, "the chat template refuses these messages")
 typedef enum bn_status {
 #define BN_STATUS_ENUM(name, text) BN_##name,
     BN_STATUSES(BN_STATUS_ENUM)
@@ -145,6 +146,25 @@ int32_t bn_sample(bn_state *state, bn_sampling *how);
 typedef int (*bn_on_text)(void *user, const char *text, size_t len);
 bn_status bn_generate(bn_state *state, const char *prompt, int max_tokens, bn_sampling *how,
                       bn_on_text on_text, void *user);
+
+/* A turn of a conversation: "system", "user" or "assistant", and what was said; UTF-8. Both may
+ * hold anything: they reach the model as text, never as special tokens. */
+typedef struct bn_turn {
+    const char *role, *content;
+} bn_turn;
+/* n messages as the model's chat template writes them, with begin_answer up to where the
+ * assistant's answer starts. BN_OK: `out` holds *need bytes and a NUL. BN_SPACE: too small (cap 0
+ * with out NULL is fine); *need is the size to try next, more than cap. BN_TEMPLATE: the template
+ * refuses, `out` holds its reason, cut to cap. BN_ARGUMENT: also where the model has no template
+ * (bn_chat_known). `out` is workspace, too, and is written in any case. */
+int bn_chat_known(const bn_model *model);
+bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
+                  char *out, size_t cap, size_t *need);
+/* The same as tokens, BOS included where the model wants one. Texts of special tokens are those
+ * only where the template wrote them; merges do not stop where a message begins or ends. BN_OK:
+ * *need tokens are there. BN_SPACE as above. After BN_TEMPLATE bn_chat tells the reason. */
+bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
+                         int32_t *tokens, size_t cap, size_t *need);
 
 #ifdef __cplusplus
 }

@@ -361,18 +361,50 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     return NULL;
 }
 
+/* The same, where special tokens need a mark on each of their bytes and user-defined ones none.
+ * *end is where the marks that were last looked at stop, kept from call to call: no mark is read
+ * more than once. */
+static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char *s, size_t n,
+                                          const unsigned char *mark, const unsigned char **end,
+                                          size_t *at)
+{
+    size_t run = *end > mark ? (size_t)(*end - mark) : 0; /* of the marked bytes from i on */
+    for (size_t i = 0; i < n; i++) {
+        const bn_vocab_special *user = NULL, *special = NULL;
+        unsigned char bit = (unsigned char)(1 << (s[i] & 7));
+        while (run < n && (run < i || mark[run]))
+            run++;
+        *end = mark + run;
+        if (v->first[0][s[i] >> 3] & bit)
+            user = tok_longest(v, BN_VOCAB_USER, s + i, n - i);
+        if (run > i && v->first[1][s[i] >> 3] & bit)
+            special = tok_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
+        if (user && (!special || user->len > special->len))
+            special = user;
+        if (special) {
+            *at = i;
+            return special;
+        }
+    }
+    *at = n;
+    return NULL;
+}
+
 /* Plain text and special tokens in turn; SPM starts each plain part with a space. */
-static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags)
+static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags,
+                    const unsigned char *mark)
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
+    const unsigned char *end = mark;
     int add_bos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
     while (n > 0) {
         size_t plain;
-        const bn_vocab_special *e = tok_special(v, table, s, n, &plain);
+        const bn_vocab_special *e = mark ? tok_marked(v, s, n, mark, &end, &plain)
+                                         : tok_special(v, table, s, n, &plain);
         int fits = v->kind == BN_VOCAB_BPE
                        ? tok_bpe(r, s, plain)
                        : tok_spm(r, s, plain, (v->flags & BN_VOCAB_SPACE_PREFIX) != 0);
@@ -380,13 +412,14 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
             return 0;
         plain += e ? e->len : 0;
         s += plain;
+        mark += mark ? plain : 0;
         n -= plain;
     }
     return !add_eos || tok_push(r, v->eos);
 }
 
-bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
-                      int32_t *tokens, size_t cap, size_t *count)
+static bn_status tok_start(const bn_weights *w, const char *text, size_t len, unsigned flags,
+                           const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
 {
     tok_run r = {0};
     if (!count)
@@ -400,8 +433,20 @@ bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigne
     r.npairs = r.v->table[BN_VOCAB_PAIRS].count;
     r.out = tokens;
     r.cap = cap;
-    if (!tok_text(&r, (const unsigned char *)text, len, flags))
+    if (!tok_text(&r, (const unsigned char *)text, len, flags, mark))
         return BN_SPACE;
     *count = r.count;
     return BN_OK;
+}
+
+bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
+                      int32_t *tokens, size_t cap, size_t *count)
+{
+    return tok_start(w, text, len, flags, NULL, tokens, cap, count);
+}
+
+bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
+                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
+{
+    return tok_start(w, text, len, 0, mark, tokens, cap, count);
 }

@@ -53,12 +53,13 @@ finish() { # the sum of all steps; fails where one did
 }
 
 run_env="ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED=$shared"
+quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
 step "tools" sh tools/install.sh
 step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
-units="runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize"
+units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
     lane=1
     step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
@@ -66,13 +67,19 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
         step "unit: $u (ASan, UBSan)" env $run_env build/san/test_$u
     done
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
+    step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
-    for f in gguf tir tokenizer; do
-        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
+    for f in gguf safetensors tir tokenizer jinja chat; do
+        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-10}"
     done
-    step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
-    step "quality: ppl, compare, checks" env $run_env sh tests/run_quality.sh build/bnc
-    step "quantize: files, losses, auto" env $run_env sh tests/run_quantize.sh build/bnc
+    step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
+    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
+    step "build of model files" $make -s build/retype
+    step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
+    step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
+    step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
+    step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
+    step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote
@@ -84,7 +91,6 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
-    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "generated C" env $run_env sh tests/run_generated.sh build/bnc
 }
 inside &

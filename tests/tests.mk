@@ -10,6 +10,7 @@ S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
+S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
@@ -19,7 +20,7 @@ $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 $S/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) -Wno-sign-compare -Wno-unused-function $(INC) $(DEPS) -c $< -o $@
-$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c
+$S/%.o: compiler/%.c | $(B)/gen/tir.lex.c $(B)/gen/jinja.lex.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) $(DEPS) -c $< -o $@
 $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
@@ -28,22 +29,26 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head encode quantize
+UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
-$S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test/test_chat.o: INC += -I$(B)/chat
+$S/test/test_chat.o: | $(B)/chat/mistral.inc
+$S/test_chat: $S/rt/chat.o
+$S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
 $S/test_formats $S/test_encode: $S/ir/encode.o
-$S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
+$S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o $S/frontend/gguf_open.o
+$S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
-$S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+$S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
-	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lm -o $@
-$S/bnc: $(S_CMD) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ldl -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -ledit -ldl -lm -o $@
+$S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -67,6 +72,10 @@ $(foreach t,x86-64 x86-64-v3,$(foreach k,.kv-f16 .kv-int8,$(eval $(call golden,$
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
+# Makes the files of tests/run_formats.sh.
+$(B)/retype: tests/e2e/retype.c $(B)/cmd/gguf_out.o $(LIB_OBJ)
+	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -lm -o $@
+
 # Positions and the library: 10,000 in all, most where a position takes least.
 BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
     1000 $(B)/models/tales-4m-f16.x86-64.so
@@ -76,18 +85,32 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf tir tokenizer
+FUZZERS := gguf safetensors tir tokenizer jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+$(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
+    compiler/ir/session.c compiler/ir/out.c
+	$(FUZZ_CC) $^ -ljansson -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
     compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
-	$(FUZZ_CC) $^ -lxxhash -lm -o $@
+	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
+
+$(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
+    compiler/ir/session.c compiler/ir/out.c $(B)/gen/embedded.c
+	$(FUZZ_CC) $^ -lm -o $@
+# Compiled templates for tests, whose special tokens are <s> and </s>:
+$(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
+	@mkdir -p $(@D)
+	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $@
+$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
+    | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
+	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 
 .PHONY: golden-build golden-run best-run fuzz-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best

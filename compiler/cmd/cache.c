@@ -6,6 +6,7 @@
  *         KEY.so    a library (live.c)
  *         KEY.bnw   the weights of both, which are the same bytes
  */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
+#include "frontend/gguf.h"
 
 static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must)
 {
@@ -32,6 +34,36 @@ static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must
     XXH64_freeState(hash);
     if (f)
         fclose(f);
+    return h;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Of a model file, or over the names and bytes of all files in a checkpoint's folder. */
+static uint64_t hash_input(Session *s, const char *path)
+{
+    const char **file = NULL;
+    size_t n = 0;
+    uint64_t h = 0;
+    DIR *d = opendir(path);
+    if (!d)
+        return hash_file(s, path, 0, true);
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat st;
+        const char *at = format(s, "%s/%s", path, e->d_name);
+        if (stat(at, &st) != 0 || !S_ISREG(st.st_mode))
+            continue;
+        file = grow(s, file, n, sizeof *file);
+        file[n++] = at;
+    }
+    closedir(d);
+    if (n)
+        qsort(file, n, sizeof *file, by_text);
+    for (size_t i = 0; i < n; i++)
+        h = hash_file(s, file[i], XXH64(file_name(file[i]), strlen(file_name(file[i])), h), true);
     return h;
 }
 
@@ -66,7 +98,7 @@ static void compile_options(void *arg)
     compile_to(&a->session, a->options);
 }
 
-/* In a session of its own, so that its memory and temporary files are gone before the model runs. */
+/* In a session of its own: its memory and temporary files are gone before the model runs. */
 static void compile_apart(Session *s, const Options *o)
 {
     struct Apart a = {.options = o};
@@ -86,7 +118,10 @@ const char *cache_compile(Session *s, const Options *given, const char *emit, co
         fail(s, (Loc){0},
              "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
              "compile with --emit=exe");
-    uint64_t key = hash_file(s, o.input, 0, true);
+    const char *part;
+    uint64_t key = hash_input(s, o.input);
+    for (int64_t i = 0; (part = gguf_part_path(s, o.input, i)); i++)
+        key = hash_file(s, part, key, false);
     key = XXH64(o.text, strlen(o.text), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);
     key = hash_file(s, "/proc/self/exe", key, false);
@@ -94,6 +129,8 @@ const char *cache_compile(Session *s, const Options *given, const char *emit, co
         key = hash_file(s, o.arch, key, true);
     if (o.tune)
         key = hash_file(s, o.tune, key, true);
+    if (o.chat)
+        key = hash_file(s, o.chat, key, false);
     const char *stem = format(s, "%s/%016" PRIx64, o.cache ? o.cache : cache_dir(s), key);
     o.output = format(s, "%s%s", stem, extension);
     o.emit = emit;

@@ -32,7 +32,11 @@ void options_help(FILE *to, bool all); /* else those of the front screen */
 int cmd_compile(Session *s, int argc, char **argv);
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
-void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps);
+void run_passes(Module *m, const Target *target, const Options *o, Report *r);
+/* For the options that ask to be told; texts go to `to`. */
+Report *start_report(Session *s, const Options *o, FILE *to);
+/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
+const char *compile_chat(Session *s, const Module *m, const char *given);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 
@@ -48,8 +52,8 @@ void build_object(Session *s, const Build *b, const char *object, const char *so
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
 void build_output(Session *s, const Build *b, const char *kind);
 
-/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under a
- * name that ends in `extension`, its weights in a .bnw beside it. Compiles only what is not there. */
+/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
+ * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
 const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
 
 int cmd_run(Session *s, int argc, char **argv);
@@ -58,11 +62,17 @@ int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
+/* convert.c. model_file answers the path of a model file: `path` itself or, where that is the folder
+ * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session. */
+int cmd_convert(Session *s, int argc, char **argv);
+const char *model_file(Session *s, const char *path);
 /* inspect.c: x128, arm64 or row4, else fail(). */
 Fmt layout_by_name(Session *s, const char *text);
-void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
 int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */
 void quantize_help(FILE *to);
+int cmd_chat(Session *s, int argc, char **argv); /* chat.c */
+int cmd_template(Session *s, int argc, char **argv); /* template.c */
 int cmd_synth(Session *s, int argc, char **argv);
 void synth_help(FILE *to);
 

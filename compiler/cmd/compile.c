@@ -2,8 +2,11 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "chat/chat.h"
 #include "cmd/cmd.h"
+#include "ir/vocab.h"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -28,7 +31,9 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
         BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
-        return bind_model(s, o->input, &bind);
+        Module *m = bind_model(s, model_file(s, o->input), &bind);
+        m->source = name(s, o->input); /* a folder, where it is one */
+        return m;
     }
     if (o->context || o->batch || o->kv || o->arch || o->i2s_layout)
         fail(s, loc_file(s, o->input),
@@ -37,18 +42,62 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     return tir_read(s, o->input);
 }
 
-void run_passes(Module *m, const Target *target, const Options *o, FILE *dumps)
+/* The weights of a module read from text. */
+static void bind_source(Module *m)
+{
+    bind_weights(m, m->source ? model_file(m->s, m->source) : NULL);
+}
+
+void run_passes(Module *m, const Target *target, const Options *o, Report *r)
 {
     if (o->tune)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
     m->ternary = o->ternary;
-    PassOptions p = {(int)o->level, o->passes, o->print_after, dumps, o->verify_each};
+    PassOptions p = {(int)o->level, o->passes, o->stop_after, o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
         stop_on_errors(m->s);
     }
-    passes_run(m, target, &p);
+    passes_run(m, target, &p, r);
+}
+
+Report *start_report(Session *s, const Options *o, FILE *to)
+{
+    check_pass(s, "--print-before", o->print_before, true);
+    check_pass(s, "--print-after", o->print_after, true);
+    check_pass(s, "--stop-after", o->stop_after, false);
+    bool told = o->print_before || o->print_after || o->print_changed || o->time_passes ||
+                o->stats || o->remarks;
+    if (o->json && !told)
+        fail(s, (Loc){0}, "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
+    ReportOptions *p = NEW(s, ReportOptions);
+    *p = (ReportOptions){o->print_before, o->print_after, o->save_temps, o->print_changed,
+                         isatty(fileno(to)), o->time_passes, o->stats, o->remarks, o->json, to};
+    return report_new(s, p);
+}
+
+/* ---- the chat template ---- */
+
+static const char *token_text(const Module *m, int64_t id)
+{
+    const VocabSource *v = m->vocab;
+    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
+}
+
+const char *compile_chat(Session *s, const Module *m, const char *given)
+{
+    ChatTemplate t;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+        return NULL;
+    const VocabSource *v = m->vocab;
+    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                         token_text(m, v->pad)};
+    Out c = {.s = s};
+    chat_compile(s, &t, &tokens, &c);
+    const char *text = name(s, c.text);
+    out_free(&c);
+    return text;
 }
 
 /* ---- output ---- */
@@ -185,29 +234,39 @@ void compile_to(Session *s, const Options *given)
         fail(s, (Loc){0}, "--emit is c, ir, obj, lib, so or exe, not '%s'", o.emit);
     if (!o.output)
         fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
+    bool text = !strcmp(kind, "ir");
+    Report *r = start_report(s, &o, text ? stderr : stdout);
+    stage_begin(s, r, "read");
     Module *m = load_input(s, &o, &target);
-    if (!strcmp(kind, "ir")) {
-        o.passes = o.passes ? o.passes : "quant,canon";
-        run_passes(m, target, &o, stderr);
+    if (!m->vocab && !text)
+        bind_source(m);
+    stage_end(s, r);
+    if (text) {
+        if (!o.passes && !o.stop_after)
+            o.passes = "quant,canon";
+        run_passes(m, target, &o, r);
         emit_text(s, m, o.output);
+        report_print(s, r);
         return;
     }
-    if (!m->vocab)
-        bind_weights(m, NULL);
     EmitOptions emit = {.prefix = c_prefix(s, &o),
                         .flags = o.text,
                         .weights = weights_mode(s, &o, kind),
-                        .amalgamate = o.amalgamate};
-    run_passes(m, target, &o, stdout);
+                        .amalgamate = o.amalgamate,
+                        .chat = compile_chat(s, m, o.chat)};
+    run_passes(m, target, &o, r);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},
              "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
+    stage_begin(s, r, "write");
     if (!strcmp(kind, "c"))
         emit_source(s, m, target, &o, &emit);
     else
         emit_built(s, m, target, &o, &emit, kind);
+    stage_end(s, r);
+    report_print(s, r);
 }
 
 int cmd_compile(Session *s, int argc, char **argv)
@@ -226,10 +285,14 @@ int cmd_opt(Session *s, int argc, char **argv)
     if (o.emit)
         fail(s, (Loc){0}, "opt prints the module; to emit %s, use: bnc %s --emit=%s -o FILE",
              o.emit, o.input ? o.input : "model.tir", o.emit);
+    Report *r = start_report(s, &o, stderr);
+    stage_begin(s, r, "read");
     Module *m = load_input(s, &o, &target);
     if (m->source && !m->vocab && file_exists(m->source))
-        bind_weights(m, NULL);
-    run_passes(m, target, &o, stderr);
+        bind_source(m);
+    stage_end(s, r);
+    run_passes(m, target, &o, r);
     emit_text(s, m, o.output ? o.output : "-");
+    report_print(s, r);
     return 0;
 }

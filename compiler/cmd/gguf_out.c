@@ -30,10 +30,15 @@ static void put_number(Out *o, uint64_t x, int bytes)
     put_bytes(o, b, (size_t)bytes);
 }
 
+static void put_text(Out *o, const char *text, size_t n)
+{
+    put_number(o, n, 8);
+    put_bytes(o, text, n);
+}
+
 static void put_string(Out *o, const char *text)
 {
-    put_number(o, strlen(text), 8);
-    put_bytes(o, text, strlen(text));
+    put_text(o, text, strlen(text));
 }
 
 static void put_key(GgufOut *g, const char *key, GgufValueType type)
@@ -99,6 +104,16 @@ void gguf_put_i32s(GgufOut *g, const char *key, const int32_t *value, int64_t n)
         put_number(&g->keys, (uint32_t)value[i], 4);
 }
 
+void gguf_put_f32s(GgufOut *g, const char *key, const float *value, int64_t n)
+{
+    put_array(g, key, GGUF_F32, n);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &value[i], 4);
+        put_number(&g->keys, bits, 4);
+    }
+}
+
 void gguf_put_texts(GgufOut *g, const char *key, int64_t n)
 {
     put_array(g, key, GGUF_STRING, n);
@@ -107,6 +122,11 @@ void gguf_put_texts(GgufOut *g, const char *key, int64_t n)
 void gguf_put_item(GgufOut *g, const char *text)
 {
     put_string(&g->keys, text);
+}
+
+void gguf_put_bytes(GgufOut *g, const char *bytes, size_t n)
+{
+    put_text(&g->keys, bytes, n);
 }
 
 void gguf_put_value(GgufOut *g, const Gguf *from, const GgufValue *v)

@@ -63,7 +63,7 @@ static void count_codes(const Tensor *t, int64_t at, int64_t k, Facts *f)
 
 static void look_at_codes(const Tensor *t, Facts *f)
 {
-    bool blocks = t->fmt == FMT_TQ1_0 || t->fmt == FMT_TQ2_0;
+    bool blocks = fmt_info[t->fmt].tail == 0; /* each has a scale */
     int64_t step = blocks ? fmt_info[t->fmt].elems : CHUNK;
     for (int64_t at = 0; at < f->n; at += step)
         count_codes(t, at, f->n - at < step ? f->n - at : step, f);
@@ -136,7 +136,7 @@ static void collect(Inspect *p)
         p->ternary += codes || f->ternary ? f->n : 0;
         p->i2s += gguf_tensor_info(t)->id == fmt_info[FMT_I2_S].gguf;
         p->invalid += f->invalid;
-        if (f->invalid)
+        if (f->invalid && t->fmt != FMT_Q2_0 && t->fmt != FMT_PQ2_0) /* their +2 */
             warn(p->s, p->g->loc,
                  "tensor %s has %lld invalid codes among %lld: the file is damaged or not %s",
                  quote(p->s, t->name, strlen(t->name)), (long long)f->invalid, (long long)f->n,
@@ -277,7 +277,7 @@ static void show_summary(Inspect *p)
     row(p, "name", text_of(p, "general.name", "not given"));
     row(p, "architecture", text_of(p, "general.architecture", "not given"));
     row(p, "file",
-        format(s, "%s bytes, GGUF v%u, alignment %llu", commas(s, (int64_t)g->size), g->version,
+        format(s, "%s bytes, GGUF v%u, alignment %llu", commas(s, (int64_t)g->total), g->version,
                (unsigned long long)g->alignment));
     row(p, "XXH64", format(s, "%016llx", (unsigned long long)gguf_hash(g)));
     row(p, "parameters",
@@ -480,24 +480,6 @@ static void show_metadata(Inspect *p)
 
 /* ---- JSON ---- */
 
-void put_json_text(Out *o, const char *text, size_t len)
-{
-    put(o, "\"");
-    for (size_t i = 0; i < len;) {
-        int n = utf8_char(text + i, len - i);
-        if (n == 0)
-            put(o, "\\ufffd");
-        else if (text[i] == '"' || text[i] == '\\')
-            put(o, "\\%c", text[i]);
-        else if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            put(o, "\\u%04x", text[i]);
-        else
-            put_bytes(o, text + i, (size_t)n);
-        i += n ? (size_t)n : 1;
-    }
-    put(o, "\"");
-}
-
 static void put_json_float(Out *o, double x)
 {
     if (isfinite(x))
@@ -530,7 +512,7 @@ static void json_summary(Inspect *p)
     Out *o = &p->out;
     put(o, "  \"file\": ");
     put_json_text(o, p->path, strlen(p->path));
-    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->size,
+    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->total,
         (unsigned long long)gguf_hash(p->g), p->g->version);
     put(o, "  \"alignment\": %llu,\n  ", (unsigned long long)p->g->alignment);
     json_text(p, "name", "general.name");
@@ -692,7 +674,7 @@ int cmd_inspect(Session *s, int argc, char **argv)
     p->s = p->out.s = s;
     session_defer(s, free_text, &p->out);
     read_arguments(p, argc, argv);
-    p->g = gguf_open(s, p->path);
+    p->g = gguf_open(s, model_file(s, p->path));
     gguf_i2s_layout(p->g, p->layout);
     gguf_string(p->g, "general.architecture", &arch, &len);
     p->arch = intern(s, arch, len);

@@ -1,9 +1,10 @@
 /* inspect_check.c: `bnc inspect --check`: is this file what it says, and will it talk sense?
  *
  * One idea: a check looks at one way in which model files go wrong, adds a finding for each fault,
- * and is one row of the table at the end. An error is a file that runs wrong or not at all; a warning
- * is what a person should look at. The graph's rules are not written a second time: bind_model is
- * run, and what it says are findings. The tokenizer's checks stand in inspect_words.c.
+ * and is one row of the table at the end. An error is a file that runs wrong or not at all; a
+ * warning is what a person should look at. The graph's rules are not written a second time:
+ * bind_model is run, and what it says are findings. The tokenizer's checks stand in
+ * inspect_words.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -199,7 +200,7 @@ static void check_codes(Check *c)
         if (p->facts[i].invalid)
             found_in(c, ERROR, p->g->tensor[i].t.name,
                      format(p->s,
-                            "has %s codes of %s that mean nothing (3 of 0..3): it is damaged or not %s",
+                            "has %s codes of %s that mean nothing: it is damaged or not %s",
                             commas(p->s, p->facts[i].invalid), commas(p->s, p->facts[i].n),
                             gguf_type_name(p->g, &p->g->tensor[i].t)));
     end_list(c);
@@ -309,7 +310,8 @@ static void check_norm(Check *c, const Tensor *t)
         found_in(c, ERROR, t->name, "is all zeros: it would silence its layer");
     else if (mean < 1e-3)
         found_in(c, WARNING, t->name,
-                 format(c->p->s, "has gains of %.2g on average: stored less one, or divided?", mean));
+                 format(c->p->s, "has gains of %.2g on average: stored less one, or divided?",
+                        mean));
     else if (most > 1e4)
         found_in(c, WARNING, t->name,
                  format(c->p->s, "has gains up to %.3g: not plausible for an RMSNorm", most));
@@ -389,9 +391,9 @@ static double layout_evidence(const Inspect *p, Fmt layout)
     session_start(&own, NULL);
     for (int i = 0; i < LOOKED_AT * PAIRS; i++) {
         const char *const *pair = fed_by[i % PAIRS];
-        const Tensor *t = gguf_tensor_find(p->g, format(&own, "blk.%d.%s.weight", i / PAIRS, pair[0]));
-        const Tensor *norm =
-            gguf_tensor_find(p->g, format(&own, "blk.%d.%s.weight", i / PAIRS, pair[1]));
+        const char *at = format(&own, "blk.%d", i / PAIRS);
+        const Tensor *t = gguf_tensor_find(p->g, format(&own, "%s.%s.weight", at, pair[0]));
+        const Tensor *norm = gguf_tensor_find(p->g, format(&own, "%s.%s.weight", at, pair[1]));
         if (!t || !norm || t->fmt != p->layout || norm->fmt == FMT_COUNT || norm->rows != 1 ||
             norm->cols != t->cols || fmt_info[norm->fmt].kind != KIND_FLOAT ||
             fmt_extent(layout, t->rows, t->cols) != t->size)
@@ -451,7 +453,7 @@ static void check_embedding(Check *c)
                      (long long)embed->cols, (long long)width));
     if (words > embed->rows)
         found(c, ERROR,
-              format(s, "token_embd.weight has %lld rows for %lld tokens: the last tokens have none",
+              format(s, "token_embd.weight has %lld rows for %lld tokens: the last have none",
                      (long long)embed->rows, (long long)words));
     if (words > 0 && words < embed->rows)
         found(c, WARNING,
@@ -523,11 +525,12 @@ void show_findings(Inspect *p)
 void json_findings(Inspect *p)
 {
     Out *o = &p->out;
-    put(o, "  \"check\": {\"errors\": %d, \"warnings\": %d, \"findings\": [", p->nerror, p->nwarning);
+    put(o, "  \"check\": {\"errors\": %d, \"warnings\": %d, \"findings\": [", p->nerror,
+        p->nwarning);
     for (int i = 0; i < p->nfinding; i++) {
         const Finding *f = &p->finding[i];
-        put(o, "%s\n    {\"check\": \"%s\", \"verdict\": \"%s\", \"text\": ", i ? "," : "", f->check,
-            grade_name[f->grade]);
+        put(o, "%s\n    {\"check\": \"%s\", \"verdict\": \"%s\", \"text\": ", i ? "," : "",
+            f->check, grade_name[f->grade]);
         put_json_text(o, f->text, strlen(f->text));
         put(o, "}");
     }

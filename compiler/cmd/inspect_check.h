@@ -7,7 +7,7 @@
 
 typedef struct Check {
     Inspect *p;
-    const char *name, *fine; /* fine: the line of a check that finds nothing; a check may change it */
+    const char *name, *fine; /* fine: said where nothing is found; a check may change it */
     int listed;
     Grade grade;
 } Check;

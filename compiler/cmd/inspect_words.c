@@ -110,7 +110,8 @@ void check_merges(Check *c)
     if (!is_model(p, "gpt2"))
         c->fine = "no merges needed: the tokenizer is not a BPE";
     else if (n < 1)
-        found(c, ERROR, "a BPE tokenizer without merges (tokenizer.ggml.merges) writes single bytes");
+        found(c, ERROR,
+              "a BPE tokenizer without merges (tokenizer.ggml.merges) writes single bytes");
     for (int64_t i = 0; i < n; i++) {
         const char *text = gguf_string_at(p->g, list, i, &len);
         if (!merge_known(&w, text, len)) {

@@ -5,15 +5,15 @@
 #include "cmd/cmd.h"
 
 enum Kind { TEXT, NUMBER, FLAG };
-enum { MORE, FRONT };
+enum { MORE, FRONT, QUIET, TELL };
 static const struct {
     const char *name, *argument, *help;
     enum Kind kind;
-    bool front;
+    int where;
     size_t field;
 } table[] = {
 #define OPTION(field, kind, where, name, argument, help)                                           \
-    {name, argument, help, kind, where == FRONT, offsetof(Options, field)},
+    {name, argument, help, kind, where, offsetof(Options, field)},
 #include "cmd/options.def"
 #undef OPTION
 };
@@ -34,14 +34,15 @@ static void set(Session *s, Options *o, int i, const char *value)
     }
 }
 
-/* Which option argv[*at] is, with its value (the next word where it stands apart); -1: none. */
-static int match(Session *s, int argc, char **argv, int *at, const char **value)
+/* Which option argv[*at] is, with its value (the next word where it stands apart); -1: none. `run`: it
+ * may be the program's. */
+static int match(Session *s, int argc, char **argv, bool run, int *at, const char **value)
 {
     const char *arg = argv[*at];
     for (int i = 0; i < NOPTION; i++) {
         size_t len = strlen(table[i].name);
         bool brief = table[i].name[1] != '-';
-        if (strncmp(arg, table[i].name, len))
+        if (strncmp(arg, table[i].name, len) || (run && table[i].where == TELL))
             continue;
         *value = arg + len;
         if (table[i].kind == FLAG && **value == 0)
@@ -67,11 +68,10 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
     o->level = 2;
     for (int at = 1; at < argc; at++) {
         const char *value = "";
-        int i = match(s, argc, argv, &at, &value);
+        int i = match(s, argc, argv, keep_rest, &at, &value);
         if (i >= 0) {
             set(s, o, i, value);
-            if (table[i].field != offsetof(Options, output) &&
-                table[i].field != offsetof(Options, quiet))
+            if (table[i].field != offsetof(Options, output) && table[i].where < QUIET)
                 put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name,
                     table[i].name[1] == '-' && *value ? "=" : "", value);
         } else if (argv[at][0] != '-' && !o->input) {
@@ -103,7 +103,7 @@ void options_help(FILE *to, bool all)
                            : table[i].name[1] == '-' ? "="
                            : table[i].kind == TEXT   ? " "
                                                      : "";
-        if (!all && !table[i].front)
+        if (!all && table[i].where != FRONT)
             continue;
         snprintf(left, sizeof left, "%s%s%s", table[i].name, glue, table[i].argument);
         const char *help = table[i].help;

@@ -270,7 +270,9 @@ int cmd_tune(Session *s, int argc, char **argv)
         fail(s, (Loc){0}, "tune measures on this machine, which cannot run target %s alone",
              x.target->name);
     o.passes = "quant,canon,fuse,specialize";
-    run_passes(x.m, x.target, &o, stdout);
+    Report *r = start_report(s, &o, stdout);
+    run_passes(x.m, x.target, &o, r);
+    report_print(s, r);
     for (Func *f = x.m->funcs; f; f = f->next)
         walk(f->body, add_cases, &x);
     if (!x.n)

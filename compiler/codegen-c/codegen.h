@@ -16,6 +16,7 @@ typedef struct EmitOptions {
     const char *bnw_name;  /* what bn_open(NULL) opens with WEIGHTS_FILE */
     const char *bnw_path;  /* WEIGHTS_INCBIN: where the assembler finds it */
     const char *flags;     /* command line options, for the comment on top */
+    const char *chat;      /* C that defines chat_template; NULL: the model has none */
     const uint8_t *bnw;    /* WEIGHTS_C: its bytes */
     WeightsMode weights;
     bool amalgamate;       /* runtime and command line inside, nothing to include or link */

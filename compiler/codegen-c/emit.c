@@ -628,7 +628,7 @@ static void put_descriptor(Emit *e)
     } else {
         put(o, "(const unsigned char *)%s_bnw, NULL", e->o->prefix);
     }
-    put(o, ",\n};\n");
+    put(o, ", %s,\n};\n", e->o->chat ? "chat_template" : "NULL");
 }
 
 /* A file of the runtime, without the includes of its neighbours. */
@@ -652,7 +652,7 @@ void emit_runtime(Out *o)
     static const char *const files[] = {
         "bn.h",          "bn_model.h", "bn_cpu.h", "bn_vocab.h", "internal.h",
         "unicode_tables.h", "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
-        "detokenize.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
+        "detokenize.c", "chat.c",     "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
@@ -733,6 +733,8 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         if (!f->next || f->next->target != part)
             emit_isa_end(target_isa(&e, f), out);
     }
+    if (o->chat)
+        put(out, "%s\n", o->chat);
     put_code(&e);
     put_embedded(&e);
     put_descriptor(&e);

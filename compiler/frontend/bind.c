@@ -398,6 +398,7 @@ static void bind_vocabulary(Bind *b)
     v->add_eos = flag_or(b, "tokenizer.ggml.add_eos_token");
     v->add_space_prefix = flag_or(b, "tokenizer.ggml.add_space_prefix");
     b->m->vocab = v;
+    b->m->chat_template = string_or(b, "tokenizer.chat_template", NULL);
 }
 
 /* ---- entry ---- */

@@ -6,13 +6,8 @@
  */
 #include "frontend/gguf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "ir/escape.h"
@@ -475,10 +470,66 @@ static const char *quoted(const Gguf *g, const GgufTensor *x)
     return quote(g->s, x->t.name, strlen(x->t.name));
 }
 
+static uint64_t aligned(const Gguf *g, uint64_t n)
+{
+    return n + (g->alignment - n % g->alignment) % g->alignment;
+}
+
+/* ---- id 42: q2_0 in blocks of 64 values, or of 128 in a fork (ir/formats.c) ---- */
+
+/* Whether `bytes` fill the room up to the next tensor, or to the end of the file. */
+static bool fills(const Gguf *g, size_t bytes, uint64_t room, bool last)
+{
+    return bytes && (room == aligned(g, bytes) || (last && room == bytes));
+}
+
+/* The tensors' places say which: every one must fill its room in the blocks that are chosen. */
+static void settle_q2(Gguf *g, uint64_t end)
+{
+    size_t n = (size_t)g->ntensor;
+    uint64_t start = aligned(g, end), data = g->size > start ? g->size - start : 0;
+    bool any = false, small = true, large = true;
+    for (size_t i = 0; i < n; i++)
+        any |= g->tensor[i].t.fmt == FMT_Q2_0;
+    if (!any)
+        return;
+    const GgufTensor **x = NEW_ARRAY(g->s, const GgufTensor *, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = &g->tensor[i];
+    qsort(x, n, sizeof *x, by_place);
+    for (size_t i = 0; i < n; i++) {
+        bool last = i + 1 == n;
+        uint64_t stop = last ? data : x[i + 1]->at, room = stop > x[i]->at ? stop - x[i]->at : 0;
+        size_t by64 = x[i]->t.size, by128 = fmt_extent(FMT_PQ2_0, x[i]->t.rows, x[i]->t.cols);
+        if (x[i]->t.fmt != FMT_Q2_0)
+            continue;
+        small &= fills(g, by64, room, last);
+        large &= fills(g, by128, room, last);
+        if (!small && !large)
+            fail(g->s, g->loc,
+                 "tensor %s has type id 42 and %llu bytes of room; q2_0 takes %zu in blocks of 64 "
+                 "values and %zu in blocks of 128, and one must fit all tensors. Id 42 means "
+                 "something else in this file, or it is damaged: convert the model to TQ2_0 or F16",
+                 quoted(g, x[i]), (ull)room, by64, by128);
+    }
+    if (small && large)
+        fail(g->s, g->loc,
+             "its tensors of type id 42 are so small that blocks of 64 and of 128 values (q2_0, "
+             "pq2_0) fill the same room: convert the model to TQ2_0 or F16");
+    for (size_t i = 0; large && i < n; i++) {
+        GgufTensor *t = &g->tensor[i];
+        if (t->t.fmt != FMT_Q2_0)
+            continue;
+        t->t.fmt = FMT_PQ2_0;
+        t->type = fmt_info[FMT_PQ2_0].name;
+        t->t.size = fmt_extent(FMT_PQ2_0, t->t.rows, t->t.cols);
+    }
+}
+
 /* Points the tensors into the file. */
 static void place_tensors(Gguf *g, uint64_t end)
 {
-    uint64_t start = end + (g->alignment - end % g->alignment) % g->alignment;
+    uint64_t start = aligned(g, end);
     for (int64_t i = 0; i < g->ntensor; i++) {
         GgufTensor *x = &g->tensor[i];
         uint64_t room = g->size > start ? g->size - start : 0;
@@ -523,7 +574,7 @@ static void sort_tensors(Gguf *g)
                  quoted(g, x[i]), (ull)x[i - 1]->at, (ull)x[i]->at);
 }
 
-/* ---- opening ---- */
+/* ---- the whole ---- */
 
 Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size)
 {
@@ -531,53 +582,17 @@ Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size)
     g->s = s;
     g->loc = loc_file(s, path);
     g->data = data;
-    g->size = size;
+    g->size = g->total = size;
     Cursor c = {.g = g};
     parse_header(&c);
     parse_values(&c);
     sort_values(g);
     read_alignment(g);
     parse_tensors(&c);
+    settle_q2(g, c.at);
     place_tensors(g, c.at);
     sort_tensors(g);
     return g;
-}
-
-typedef struct Mapping {
-    int fd;
-    void *bytes;
-    size_t size;
-} Mapping;
-
-static void unmap(void *arg)
-{
-    Mapping *m = arg;
-    if (m->fd >= 0)
-        close(m->fd);
-    if (m->bytes)
-        munmap(m->bytes, m->size);
-}
-
-Gguf *gguf_open(Session *s, const char *path)
-{
-    Loc loc = loc_file(s, path);
-    Mapping *m = NEW(s, Mapping);
-    m->fd = open(path, O_RDONLY);
-    session_defer(s, unmap, m);
-    struct stat st;
-    if (m->fd < 0 || fstat(m->fd, &st) != 0)
-        fail(s, loc, "cannot open the model: %s", strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        fail(s, loc, "is %s; a model is a regular file",
-             S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");
-    if (st.st_size == 0)
-        fail(s, loc, "the file is empty: fetch or convert the model again");
-    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, m->fd, 0);
-    if (bytes == MAP_FAILED)
-        fail(s, loc, "cannot map the model: %s", strerror(errno));
-    m->bytes = bytes;
-    m->size = (size_t)st.st_size;
-    return gguf_parse(s, path, bytes, m->size);
 }
 
 void gguf_i2s_layout(Gguf *g, Fmt fmt)
@@ -600,6 +615,8 @@ uint64_t gguf_hash(Gguf *g)
 {
     if (!g->hashed)
         g->hash = XXH64(g->data, g->size, 0);
+    for (int i = 1; !g->hashed && i < g->nparts; i++)
+        g->hash = XXH64(g->part[i]->data, g->part[i]->size, g->hash);
     g->hashed = true;
     return g->hash;
 }

@@ -52,7 +52,7 @@ typedef struct GgufTensor {
     const char *type;
     int rank;
     int64_t dim[4]; /* dim[0] is contiguous: t.cols; t.rows is the product of the others */
-    uint64_t at;    /* byte offset of the data in the file */
+    uint64_t at;    /* byte offset of the data in the file, or its part */
 } GgufTensor;
 
 typedef struct Gguf {
@@ -69,16 +69,23 @@ typedef struct Gguf {
     const GgufTensor **tensor_by_name;
     uint64_t hash;
     bool hashed;
+    struct Gguf **part; /* of a split model; part[0] has the metadata */
+    int nparts;
+    size_t total;       /* bytes of all parts */
 } Gguf;
 
-/* Maps and parses; unmapped at session_end. Every fault of the file ends in fail(). */
+/* Maps and parses; unmapped at session_end. Every fault of the file ends in fail(). A part of a
+ * split model (split.count above 1) opens them all, as one model (gguf_open.c). */
 Gguf *gguf_open(Session *s, const char *path);
+/* The path of part i of a split model from that of any part, NAME-00002-of-00003.gguf; NULL: no
+ * such name, or i is not below the count in it. */
+const char *gguf_part_path(Session *s, const char *path, int64_t i);
 /* The same over bytes that outlive the session's use of them; need not be aligned. */
 Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size);
 /* Reads every I2_S tensor as `fmt`: I2_S (x128), I2_S_ARM64 or I2_S_ROW4. fail() where a tensor's
  * shape has no such layout. */
 void gguf_i2s_layout(Gguf *g, Fmt fmt);
-uint64_t gguf_hash(Gguf *g); /* XXH64 of the whole file */
+uint64_t gguf_hash(Gguf *g); /* XXH64 of the whole file; of parts, each seeded with the last one's */
 
 /* ---- metadata (gguf_get.c) ---- */
 

@@ -76,6 +76,8 @@ bool session_try(Session *s, void (*fn)(void *arg), void *arg);
 void stop_on_errors(Session *s);      /* give_up where nerror > 0 */
 void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
+/* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
+void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
 /* Our mistakes: prints where and aborts. */
 _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -96,6 +98,7 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
+void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
 void out_free(Out *o); /* or the session frees it */
 void buffers_free(Session *s); /* session_end's part of that */
 
@@ -364,6 +367,23 @@ enum {
 #undef FACT_BIT
 };
 
+/* What passes tell of their work (journal.c). */
+typedef struct Count { /* how often something happened in one pass, or how many bytes it saved */
+    const char *pass, *what;
+    int64_t n;
+    struct Count *next;
+} Count;
+typedef struct Remark { /* something that a pass would have done, and why it did not */
+    const char *pass, *text;
+    Loc loc;
+    struct Remark *next;
+} Remark;
+typedef struct Journal {
+    const char *pass; /* the one that is running */
+    Count *counts;    /* in order of first use */
+    Remark *remarks;
+} Journal;
+
 struct Module {
     Session *s;
     const Text *text;      /* the .tir it came from */
@@ -386,6 +406,8 @@ struct Module {
     const char *ternary;             /* --ternary: auto (NULL), always or never */
     const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
+    Journal journal;
+    const char *chat_template;       /* in the file, a Jinja text; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
@@ -492,6 +514,19 @@ void bnw_write(Module *m, OutFile *f);
 int64_t value_bytes(const Module *m, const Type *t);
 /* Bytes of a thread's scratch that op's kernel asks for, a multiple of 64; 0: none. */
 int64_t kernel_work(const Module *m, const Op *op);
+
+/* ==== journal.c: what passes tell of their work, for --stats and --remarks ==== */
+
+/* Adds n to a counter of the running pass; its name is a constant text, lower case, a plural. */
+void tally(Module *m, const char *what, int64_t n);
+/* Once for each place and text, however many functions the place was copied to. */
+void remark(Module *m, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* ==== diff.c ==== */
+
+/* Lines of b that are not in a and the other way, with `around` equal lines before and after; in
+ * colour for a terminal. Nothing where they are equal. */
+void text_diff(const char *a, const char *b, int around, bool colour, Out *o);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 

@@ -196,6 +196,24 @@ const char *quote(Session *s, const char *bytes, size_t n)
     return text;
 }
 
+void put_json_text(Out *o, const char *text, size_t len)
+{
+    put(o, "\"");
+    for (size_t i = 0; i < len;) {
+        int n = utf8_char(text + i, len - i);
+        if (n == 0)
+            put(o, "\\ufffd");
+        else if (text[i] == '"' || text[i] == '\\')
+            put(o, "\\%c", text[i]);
+        else if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            put(o, "\\u%04x", text[i]);
+        else
+            put_bytes(o, text + i, (size_t)n);
+        i += n ? (size_t)n : 1;
+    }
+    put(o, "\"");
+}
+
 /* ---- files being written ---- */
 
 struct OutFile {

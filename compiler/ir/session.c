@@ -393,6 +393,14 @@ void note(Session *s, const char *fmt, ...)
     va_end(ap);
 }
 
+void show_remark(Session *s, Loc at, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    report(s, at, "remark: ", fmt, ap);
+    va_end(ap);
+}
+
 Loc loc_file(Session *s, const char *path)
 {
     Text *t = NEW(s, Text);

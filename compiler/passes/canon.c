@@ -7,13 +7,14 @@
 
 static void drop_unit_scale(Op *op, void *arg)
 {
-    (void)arg;
+    Module *m = arg;
     if (op->code != OP_SCALE)
         return;
     const Weight *w = op->in[1]->weight;
     if (w->has_const && !w->pattern && w->constant == 1.0f) {
         replace_uses(op->block->func, op->out[0], op->in[0]);
         op_remove(op);
+        tally(m, "factors of one dropped", 1);
     }
 }
 
@@ -56,6 +57,9 @@ static void merge_weights(Module *m)
                 continue;
             for (Func *f = m->funcs; f; f = f->next)
                 replace_uses(f, &v->value, &w->value);
+            tally(m, "weights shared", 1);
+            for (int i = 0; i < (v->count ? v->count : 1); i++)
+                tally(m, "bytes of shared weights saved", (int64_t)v->tensor[i].size);
             note(m->s, "canon: @%s has the bytes of @%s and shares them", v->name, w->name);
         }
     }
@@ -90,7 +94,7 @@ static bool reads_state(const Op *op)
 
 static void merge_op(Op *op, void *arg)
 {
-    int *merged = arg;
+    Module *m = arg;
     if (!(op_info[op->code].flags & OPF_PURE))
         return;
     for (Op *before = op->prev;
@@ -100,7 +104,7 @@ static void merge_op(Op *op, void *arg)
             for (int i = 0; i < op->nout; i++)
                 replace_uses(op->block->func, op->out[i], before->out[i]);
             op_remove(op);
-            ++*merged;
+            tally(m, "repeated ops dropped", 1);
             return;
         }
 }
@@ -113,6 +117,7 @@ static void drop_dead(Op *op, void *arg)
     for (int i = 0; i < op->nout; i++)
         dead &= op->out[i]->nuse == 0;
     if (dead) {
+        tally(op->block->func->module, "unread ops dropped", 1);
         op_remove(op);
         *changed = true;
     }
@@ -123,10 +128,9 @@ void pass_canon(Module *m, const Target *target)
     (void)target;
     merge_weights(m);
     for (Func *f = m->funcs; f; f = f->next) {
-        int merged = 0;
         bool changed = true;
-        walk(f->body, drop_unit_scale, NULL);
-        walk(f->body, merge_op, &merged);
+        walk(f->body, drop_unit_scale, m);
+        walk(f->body, merge_op, m);
         while (changed) {
             changed = false;
             func_number(f);

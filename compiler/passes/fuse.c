@@ -5,13 +5,22 @@
 
 #include "passes/passes.h"
 
-/* The op that defines operand i, if it is `code`, in this block, and nobody else reads it. */
-static Op *only(const Op *op, int i, OpCode code)
+/* The op that defines operand i, if it is `code`, in this block; NULL: none. */
+static Op *defined_by(const Op *op, int i, OpCode code)
 {
     Op *def = op->in[i]->def;
-    if (!def || def->code != code || def->block != op->block)
-        return NULL;
-    return op->in[i]->nuse == 1 ? def : NULL;
+    return def && def->code == code && def->block == op->block ? def : NULL;
+}
+
+/* The same, if nobody else reads it; says so where somebody does. */
+static Op *only(Module *m, const Op *op, int i, OpCode code)
+{
+    Op *def = defined_by(op, i, code);
+    if (!def || op->in[i]->nuse == 1)
+        return def;
+    remark(m, op->loc, "%s and %s not fused: %%%s is read elsewhere too", op_info[code].name,
+           op_info[op->code].name, op->in[i]->name);
+    return NULL;
 }
 
 /* A new op in place of `op`, whose results it takes over. */
@@ -36,7 +45,7 @@ static void done(Module *m, Op *n)
 
 static bool norm_quant(Module *m, Op *op)
 {
-    Op *norm = op->code == OP_QUANT ? only(op, 0, OP_RMSNORM) : NULL;
+    Op *norm = op->code == OP_QUANT ? only(m, op, 0, OP_RMSNORM) : NULL;
     if (!norm)
         return false;
     Op *n = replace(m, op, OP_RMSNORM_QUANT, 2);
@@ -44,21 +53,38 @@ static bool norm_quant(Module *m, Op *op)
     n->in[1] = norm->in[1];
     attr_set_float(n, "eps", attr_float(norm, "eps", 0));
     op_remove(norm);
+    tally(m, "norms fused with their quantization", 1);
     done(m, n);
     return true;
+}
+
+static Op *activation(Module *m, const Op *op, int side)
+{
+    Op *act = only(m, op, side, OP_RELU2);
+    return act ? act : only(m, op, side, OP_SILU);
+}
+
+/* Why two products are not one; NULL: they can be. */
+static const char *apart(const Op *gate, const Op *up)
+{
+    if (gate->in[0] != up->in[0] || gate->in[1] != up->in[1])
+        return "they read different inputs";
+    if (gate->in[2]->type->fmt != up->in[2]->type->fmt)
+        return "formats differ";
+    return gate->in[2]->type != up->in[2]->type ? "shapes differ" : NULL;
 }
 
 /* mul(act(gate), up) in either order, both products of one quantized input. */
 static bool gate_up(Module *m, Op *op)
 {
-    if (op->code != OP_MUL)
-        return false;
-    for (int side = 0; side < 2; side++) {
-        Op *act = only(op, side, OP_RELU2);
-        act = act ? act : only(op, side, OP_SILU);
-        Op *gate = act ? only(act, 0, OP_TMATMUL) : NULL, *up = only(op, 1 - side, OP_TMATMUL);
-        if (!gate || !up || gate->in[0] != up->in[0] || gate->in[1] != up->in[1] ||
-            gate->in[2]->type != up->in[2]->type)
+    for (int side = 0; op->code == OP_MUL && side < 2; side++) {
+        Op *act = activation(m, op, side);
+        Op *gate = act ? only(m, act, 0, OP_TMATMUL) : NULL;
+        Op *up = gate ? only(m, op, 1 - side, OP_TMATMUL) : NULL;
+        const char *why = up ? apart(gate, up) : act ? "they are not both ternary products" : NULL;
+        if (why)
+            remark(m, op->loc, "gate and up not merged: %s", why);
+        if (!up || why)
             continue;
         Op *n = replace(m, op, OP_TGLU, 4);
         Value *in[4] = {gate->in[0], gate->in[1], gate->in[2], up->in[2]};
@@ -67,6 +93,7 @@ static bool gate_up(Module *m, Op *op)
         op_remove(act);
         op_remove(gate);
         op_remove(up);
+        tally(m, "gates merged with their ups", 1);
         done(m, n);
         return true;
     }
@@ -78,13 +105,14 @@ static bool residual(Module *m, Op *op)
     if (op->code != OP_ADD)
         return false;
     for (int side = 0; side < 2; side++) {
-        Op *product = only(op, side, OP_TMATMUL);
+        Op *product = only(m, op, side, OP_TMATMUL);
         if (!product)
             continue;
         Value *in[4] = {product->in[0], product->in[1], product->in[2], op->in[1 - side]};
         Op *n = replace(m, op, OP_TMATMUL_ADD, 4);
         memcpy(n->in, in, sizeof in);
         op_remove(product);
+        tally(m, "residual sums taken into products", 1);
         done(m, n);
         return true;
     }
@@ -93,7 +121,7 @@ static bool residual(Module *m, Op *op)
 
 static bool rope_into_store(Module *m, Op *op)
 {
-    Op *rope = op->code == OP_STORE ? only(op, 0, OP_ROPE) : NULL;
+    Op *rope = op->code == OP_STORE ? only(m, op, 0, OP_ROPE) : NULL;
     if (!rope || attr_int(rope, "heads", 0) != op->in[1]->type->dim[0].n)
         return false;
     Value *in[3] = {rope->in[0], rope->in[1], op->in[1]};
@@ -102,6 +130,7 @@ static bool rope_into_store(Module *m, Op *op)
     memcpy(n->in, in, sizeof in);
     attr_set_word(n, "mode", mode);
     op_remove(rope);
+    tally(m, "rotations taken into stores", 1);
     done(m, n);
     return true;
 }

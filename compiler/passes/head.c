@@ -98,8 +98,13 @@ static void add_best(Module *m)
 {
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
-        if (!product || !may_copy(product, true))
+        if (!product || !may_copy(product, true)) {
+            if (f->form == FORM_HEAD)
+                remark(m, f->body->last->loc, "no screened head: the logits are no product with a "
+                                              "float matrix that stands in the file as it is used");
             continue;
+        }
+        tally(m, "screened heads", 1);
         const char *tail = f->name + strlen(form_name[FORM_HEAD]);
         Func *rest = f->next;
         f->next = NULL;
@@ -116,7 +121,7 @@ static void read_copies(Module *m, Fmt fmt)
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = result_room(f) == ROOM_LOGITS ? last_product(f) : NULL;
         if (product && may_copy(product, false))
-            read_copy(m, product, fmt);
+            read_copy(m, product, fmt), tally(m, "products with a copy in few bits", 1);
     }
     weights_drop_unused(m);
 }

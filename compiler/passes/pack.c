@@ -14,6 +14,7 @@ static void take_format(Op *op, void *arg)
             continue;
         CHECK(op->kernel);
         w->type = w->value.type = type_with(m->s, w->type, op->kernel->weight);
+        tally(m, "weights given a kernel's layout", w->count ? w->count : 1);
     }
 }
 

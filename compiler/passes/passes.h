@@ -14,17 +14,34 @@ typedef struct Pass {
 extern const Pass passes[];
 extern const int npass;
 
+/* report.c: what somebody asked to hear; passes by name, "all" or NULL. */
+typedef struct ReportOptions {
+    const char *print_before, *print_after, *save_temps; /* save_temps: a folder */
+    bool print_changed, colour, time, stats, remarks, json;
+    FILE *to;
+} ReportOptions;
+typedef struct Report Report;
+Report *report_new(Session *s, const ReportOptions *o);
+/* Around a step of the driver that is no pass: reading, writing. */
+void stage_begin(Session *s, Report *r, const char *name);
+void stage_end(Session *s, Report *r);
+/* Around a pass; what is printed of the module comes at once. */
+void pass_begin(Report *r, Module *m, const char *pass);
+void pass_end(Report *r);
+void report_print(Session *s, const Report *r); /* the rest */
+
 /* What the runner does besides running. */
 typedef struct PassOptions {
-    int level;               /* -O0 .. -O2 */
-    const char *names;       /* --passes=a,b,c in place of the pipeline; NULL: by level */
-    const char *print_after; /* a pass, "all" or NULL: prints the module to print_to */
-    FILE *print_to;
-    bool verify_each;        /* else only after the last */
+    int level;              /* -O0 .. -O2 */
+    const char *names;      /* --passes=a,b,c in place of the pipeline; NULL: by level */
+    const char *stop_after; /* a pass, or NULL */
+    bool verify_each;       /* else only after the last */
 } PassOptions;
 /* Runs the passes; a pass whose facts are missing or unknown is the user's mistake. Facts that a
  * module read from text already has are not made again. */
-void passes_run(Module *m, const Target *target, const PassOptions *options);
+void passes_run(Module *m, const Target *target, const PassOptions *options, Report *report);
+/* fail()s unless it is NULL, a pass or, where `all` says so, "all"; the option is for the message. */
+void check_pass(Session *s, const char *option, const char *pass, bool all);
 
 /* What a function is compiled for: the part of the target, or all of it. */
 static inline const Target *target_of(const Func *f, const Target *target)

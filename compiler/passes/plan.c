@@ -351,6 +351,7 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
 static void meet(Plan *p, Block *b, Op *before)
 {
     op_new(b, before, OP_BARRIER, 0, 0);
+    tally(b->func->module, "barriers", 1);
     p->ntouch = 0;
 }
 
@@ -411,8 +412,10 @@ static void deal_rows(Block *b, int *counter)
         else if (op->body)
             deal_rows(op->body, counter);
         else if (op_info[op->code].split == SPLIT_ROWS && op->kernel && one_token(op->out[0]) &&
-                 *counter < BN_CLAIMS)
+                 *counter < BN_CLAIMS) {
             attr_set_int(op, "claim", (*counter)++);
+            tally(b->func->module, "ops whose rows are dealt out", 1);
+        }
     }
 }
 
@@ -443,6 +446,7 @@ void pass_plan(Module *m, const Target *target)
     }
     m->shared_bytes = shared;
     m->own_bytes = own;
+    tally(m, "bytes of scratch saved by sharing places", sum - shared);
     note(m->s, "plan: scratch %lld bytes before, %lld after (and %lld a thread)", (long long)sum,
          (long long)shared, (long long)own);
 }

@@ -38,27 +38,28 @@ static const char *fact_names(Session *s, unsigned facts)
     return list;
 }
 
-static void run_pass(Module *m, const Pass *p, const Target *target, const PassOptions *o)
+static void run_pass(Module *m, const Pass *p, const Target *target, const PassOptions *o, Report *r)
 {
     Session *s = m->s;
     if (p->needs & ~m->facts)
         fail(s, (Loc){m->text, 0, 0},
              "pass %s needs a module that is%s; run the passes before it first", p->name,
              fact_names(s, p->needs & ~m->facts));
+    pass_begin(r, m, p->name);
     p->run(m, target);
     stop_on_errors(s);
     m->facts = (m->facts & ~p->breaks) | p->gives;
+    pass_end(r);
     if (o->verify_each)
         module_verify(m, p->name);
-    if (o->print_after && (!strcmp(o->print_after, "all") || !strcmp(o->print_after, p->name))) {
-        Out text = {.s = s};
-        module_print(m, &text);
-        fprintf(o->print_to, "# after %s\n%s", p->name, text.text);
-        out_free(&text);
-    }
 }
 
-static void run_named(Module *m, const Target *target, const PassOptions *o)
+static bool stops(const PassOptions *o, const Pass *p)
+{
+    return o->stop_after && !strcmp(o->stop_after, p->name);
+}
+
+static void run_named(Module *m, const Target *target, const PassOptions *o, Report *r)
 {
     for (const char *at = o->names; *at; at += strcspn(at, ","), at += *at == ',') {
         size_t len = strcspn(at, ",");
@@ -66,25 +67,32 @@ static void run_named(Module *m, const Target *target, const PassOptions *o)
         if (!p)
             fail(m->s, (Loc){0}, "there is no pass '%.*s'; `bnc help passes` lists them", (int)len,
                  at);
-        run_pass(m, p, target, o);
+        run_pass(m, p, target, o, r);
+        if (stops(o, p))
+            return;
     }
 }
 
-void passes_run(Module *m, const Target *target, const PassOptions *o)
+void check_pass(Session *s, const char *option, const char *pass, bool all)
 {
-    if (o->print_after && strcmp(o->print_after, "all") &&
-        !pass_named(o->print_after, strlen(o->print_after)))
-        fail(m->s, (Loc){0}, "there is no pass '%s' to print after; `bnc help passes` lists them",
-             o->print_after);
+    if (pass && !(all && !strcmp(pass, "all")) && !pass_named(pass, strlen(pass)))
+        fail(s, (Loc){0}, "%s: there is no pass '%s'; `bnc help passes` lists them", option, pass);
+}
+
+void passes_run(Module *m, const Target *target, const PassOptions *o, Report *r)
+{
     if (o->names) {
-        run_named(m, target, o);
+        run_named(m, target, o, r);
     } else {
         if (m->vocab && !m->vocab_tables) /* a text has weights' places, but no tokenizer tables */
             m->facts &= ~(unsigned)FACT_PACKED;
-        for (int i = 0; i < npass; i++)
+        for (int i = 0; i < npass; i++) {
             if (passes[i].level <= o->level &&
                 (passes[i].gives == 0 || passes[i].gives & ~m->facts))
-                run_pass(m, &passes[i], target, o);
+                run_pass(m, &passes[i], target, o, r);
+            if (stops(o, &passes[i]))
+                break;
+        }
     }
     module_verify(m, "the last pass");
 }

@@ -63,9 +63,13 @@ void select_kernel(Module *m, Op *op, const Target *target)
         if (kernel_fits(k, op, format, target) && !wanted)
             op->kernel = k;
     }
-    if (op->kernel)
+    if (op->kernel) {
         attr_set_word(op, "kernel", name(m->s, op->kernel->symbol));
-    else
+        tally(m, op->kernel->isa ? "ops with a vector kernel" : "ops with a plain C kernel", 1);
+        if (!op->kernel->isa && target->isa && op_info[op->code].split == SPLIT_ROWS)
+            remark(m, op->loc, "%s over %s weights by plain C: %s has no other kernel for it",
+                   op_info[op->code].name, fmt_info[format].name, target->name);
+    } else
         err(m->s, op->loc, "target %s has no kernel for %s over %s weights", target->name,
             op_info[op->code].name, fmt_info[format].name);
 }
@@ -141,6 +145,7 @@ static Value *tables_of(Module *m, Op *op, const Target *target)
     lut->out[0]->name = fresh_name(op->block->func, format(m->s, "%s_t", q->name));
     CHECK(op_infer(m, lut));
     select_kernel(m, lut, target);
+    tally(m, "table ops inserted", 1);
     return lut->out[0];
 }
 

@@ -153,6 +153,7 @@ static Func *form_clone(Func *f, Form form, const Target *part)
 {
     Session *s = f->module->s;
     const char *base = name(s, form_name[form]);
+    tally(f->module, "functions", 1);
     Func *n = func_clone(f, part ? format(s, "%s_%s", base, c_name(s, part->name)) : base);
     n->target = part;
     return n;

@@ -36,7 +36,7 @@ static void run_pipeline(void *arg)
         recall_kernels(r->m, target);
         stop_on_errors(&r->s);
     }
-    passes_run(r->m, target, &o);
+    passes_run(r->m, target, &o, report_new(&r->s, &(ReportOptions){.to = stderr}));
 }
 
 /* The module of a text, NULL where it is refused; then there is a message. */

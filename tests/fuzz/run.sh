@@ -6,6 +6,7 @@ corpus=build/corpus/$name
 mkdir -p "$corpus"
 case $name in
 tir) extra="-max_len=2500 -dict=tests/fuzz/tir.dict compiler/frontend/arch tests/passes tests/errors" ;;
+jinja) extra="-max_len=4096 tests/chat/templates compiler/chat/templates" ;;
 *) extra="-max_len=16384" ;;
 esac
 # shellcheck disable=SC2086

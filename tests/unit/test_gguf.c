@@ -136,7 +136,7 @@ static void check_tensors(Gguf *g, const File *f)
     assert_true(a->fmt == FMT_F32 && a->rows == 1 && a->cols == 4 && a->size == 16);
     assert_true(b->fmt == FMT_I2_S && b->rows == 8 && b->cols == 64 && b->size == 160);
     assert_true(c->fmt == FMT_TQ2_0 && c->rows == 1 && c->cols == 256 && c->size == 66);
-    assert_true(d->fmt == FMT_COUNT && d->rows == 2 && d->cols == 256 && d->size == 288);
+    assert_true(d->fmt == FMT_Q4_K && d->rows == 2 && d->cols == 256 && d->size == 288);
     assert_string_equal(gguf_type_name(g, d), "q4_k");
     assert_int_equal(gguf_tensor_info(d)->rank, 3);
     assert_int_equal(gguf_tensor_info(d)->at, f->at[DATA] + 384);
@@ -349,6 +349,39 @@ static void type_39(void **state)
     expect("tl2 by file type", f.b, f.n,
            "tensor 'd.weight' has type tl2 (id 39), whose layout depends on the build that wrote "
            "the file: convert the model to I2_S or TQ2_0 instead\n");
+    free(f.b);
+}
+
+/* Id 42 has blocks of 64 values or of 128: the room of d.weight, 512 values at the end, tells. */
+static void type_42(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t room, size;
+        Fmt fmt;
+    } rooms[] = {{144, 144, FMT_Q2_0}, {136, 136, FMT_PQ2_0}};
+    File f = build(3, 32);
+    write_at(&f, TYPE_D, 42, 4);
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+        Run r;
+        assert_true(run_parse(&r, f.b, f.at[DATA] + 384 + rooms[i].room));
+        const Tensor *d = gguf_tensor_find(r.g, "d.weight");
+        assert_int_equal(d->fmt, rooms[i].fmt);
+        assert_int_equal(d->size, rooms[i].size);
+        assert_string_equal(gguf_type_name(r.g, d), fmt_info[rooms[i].fmt].name);
+        run_end(&r);
+    }
+    expect("both", f.b, f.at[DATA] + 384 + 160,
+           "its tensors of type id 42 are so small that blocks of 64 and of 128 values (q2_0, "
+           "pq2_0) fill the same room: convert the model to TQ2_0 or F16\n");
+    expect("neither", f.b, f.n,
+           "tensor 'd.weight' has type id 42 and 288 bytes of room; q2_0 takes 144 in blocks of 64 "
+           "values and 136 in blocks of 128, and one must fit all tensors. Id 42 means something "
+           "else in this file, or it is damaged: convert the model to TQ2_0 or F16\n");
+    write_at(&f, TYPE_A, 42, 4); /* 4 values: no whole block */
+    expect("cut", f.b, f.n,
+           "tensor 'a.weight' is 4 values of type q2_0, but the first dimension must be a multiple "
+           "of 64: the file is damaged or was converted wrongly\n");
     free(f.b);
 }
 
@@ -640,6 +673,12 @@ static void write_seeds(void **state)
     write_seed(folder, "keys", keys);
     write_seed(folder, "bare", bare);
     write_seed(folder, "q8", changed(TYPE_B, 8, 4));
+    File q2 = changed(TYPE_D, 42, 4);
+    q2.n = q2.at[DATA] + 384 + 144;
+    write_seed(folder, "q2", q2);
+    write_seed(folder, "q4", changed(TYPE_B, 2, 4));
+    write_seed(folder, "q6_k", changed(TYPE_D, 14, 4));
+    write_seed(folder, "i64", changed(TYPE_A, 27, 4));
     write_seed(folder, "bf16", changed(TYPE_A, 30, 4));
     write_seed(folder, "overlap", changed(OFFSET_C, 192, 8));
     write_seed(folder, "claims", changed(NTENSOR, 1ull << 60, 8));
@@ -653,6 +692,7 @@ int main(void)
         cmocka_unit_test(damaged_fields),
         cmocka_unit_test(duplicate_key),
         cmocka_unit_test(type_39),
+        cmocka_unit_test(type_42),
         cmocka_unit_test(row4_needs_four_rows),
         cmocka_unit_test(strange_files),
         cmocka_unit_test(every_truncation_fails),

@@ -572,6 +572,39 @@ static void test_packed_bytes(void **unused)
     }
 }
 
+/* Of a diff with all equal lines shown, those not added are a and those not removed are b. */
+static void check_diff(const char *a, const char *b)
+{
+    Out o = {.s = &session};
+    char was[64] = "", is[64] = "";
+    text_diff(a, b, 1000, false, &o);
+    for (const char *at = o.len ? o.text : ""; *at; at += strcspn(at, "\n") + 1) {
+        int n = (int)strcspn(at, "\n") - 2;
+        if (*at != '+')
+            sprintf(was + strlen(was), "%.*s\n", n, at + 2);
+        if (*at != '-')
+            sprintf(is + strlen(is), "%.*s\n", n, at + 2);
+    }
+    assert_string_equal(was, strcmp(a, b) ? a : "");
+    assert_string_equal(is, strcmp(a, b) ? b : "");
+    out_free(&o);
+}
+
+static void test_diff(void **unused)
+{
+    (void)unused;
+    uint32_t seed = 1;
+    for (int round = 0; round < 5000; round++) {
+        char text[2][32] = {"", ""};
+        for (int t = 0; t < 2; t++)
+            for (int i = (int)((seed = seed * 1664525u + 1013904223u) >> 24) % 9; i > 0; i--) {
+                seed = seed * 1664525u + 1013904223u;
+                sprintf(text[t] + strlen(text[t]), "%c\n", 'a' + (int)(seed >> 24) % 3);
+            }
+        check_diff(text[0], text[1]);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
@@ -584,6 +617,7 @@ int main(void)
         TEST(test_value_bytes), TEST(test_pack_i2s), TEST(test_pack_tq2),
         TEST(test_pack_exact), TEST(test_detection), TEST(test_pack_absmean),
         TEST(test_pack_floats), TEST(test_packed_bytes),
+        TEST(test_diff),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,201 @@
+/* jinja.y: the grammar of chat templates: Jinja's expressions whole, its statements in part. What
+ * it accepts and C cannot be made of (write.c knows) is refused only where it could run. */
+%code requires {
+#include "chat/tree.h"
+}
+%code provides {
+int jinja_lex(JINJA_STYPE *value, Spot *at, void *scanner);
+}
+%code {
+#define YYLLOC_DEFAULT(cur, rhs, n) ((cur) = (n) ? YYRHSLOC(rhs, 1) : YYRHSLOC(rhs, 0))
+
+static void jinja_error(Spot *at, void *scanner, Reader *r, const char *text)
+{
+    (void)scanner;
+    if (!r->s->nerror)
+        err(r->s, reader_loc(r, *at), "%s", text);
+}
+static Node *named(Node *n, Node *name)
+{
+    n->text = name->text;
+    return n;
+}
+#define NEW_NODE(kind, at, a, b, c) node_new(r, kind, at, a, b, c)
+}
+%define api.pure full
+%define api.prefix {jinja_}
+%define parse.error verbose
+%locations
+%define api.location.type {Spot}
+%param {void *scanner}
+%parse-param {Reader *r}
+%initial-action { @$.line = 1; @$.col = 1; }
+
+%union {
+    Node *node;
+    Chain chain;
+    Operator op;
+}
+
+%token TAG_IF "{% if" TAG_ELSE "{% else" TAG_END "%}" PUT "{{" PUT_END "}}" STRAY "a character that means nothing here"
+%token NOT "not" AND "and" OR "or" IN "in" IS "is" IF "if" ELSE "else" ELIF "{% elif" ENDIF "{% endif"
+%token FOR "{% for" ENDFOR "{% endfor" SET "{% set" BREAK "{% break" CONTINUE "{% continue"
+%token MACRO "{% macro" ENDMACRO "{% endmacro" GENERATION "{% generation" ENDGENERATION "{% endgeneration"
+%token DIV "//" POW "**" EQ "==" NE "!=" LE "<=" GE ">="
+%token <node> DATA "text" NAME "name" STRING "string" INTEGER "number"
+%token END 0 "the end of the template"
+%type <node> statement expr or_expr and_expr not_expr compare math concat product unary filtered
+%type <node> postfix primary string subscript slice_part for_if arg else_clause
+%type <chain> body clauses args arg_list items item_list pairs pair_list for_else
+%type <op> comparison
+
+%%
+template: body                             { r->root = node_list(r, NEW_NODE(S_BODY, @1, NULL, NULL, NULL), $1); } ;
+
+body: %empty                               { $$ = (Chain){NULL, NULL}; }
+    | body statement                       { $$ = $1; chain_add(&$$, $2); }
+    ;
+statement
+    : DATA
+    | PUT expr PUT_END                     { $$ = NEW_NODE(S_PUT, @2, $2, NULL, NULL); }
+    | TAG_IF expr TAG_END body clauses else_clause ENDIF TAG_END
+        { Chain c = {NULL, NULL};
+          Node *first = NEW_NODE(S_CLAUSE, @2, $2, node_list(r, NEW_NODE(S_BODY, @3, NULL, NULL, NULL), $4), NULL);
+          chain_add(&c, first);
+          if ($5.first) { c.last->next = $5.first; c.last = $5.last; }
+          if ($6) chain_add(&c, $6);
+          $$ = node_list(r, NEW_NODE(S_IF, @1, NULL, NULL, NULL), c); }
+    | FOR NAME IN or_expr for_if TAG_END body for_else ENDFOR TAG_END
+        { $$ = node_list(r, named(NEW_NODE(S_FOR, @1, $4, $5, node_list(r, NEW_NODE(S_BODY, @6, NULL, NULL, NULL), $7)), $2), $8); }
+    | FOR NAME ',' NAME IN or_expr for_if TAG_END body for_else ENDFOR TAG_END
+        { $$ = named(NEW_NODE(S_FOR, @1, $6, NULL, NULL), $2); $$->op = 1; }
+    | SET NAME '=' expr TAG_END        { $$ = named(NEW_NODE(S_SET, @2, $4, NULL, NULL), $2); }
+    | SET NAME '.' NAME '=' expr TAG_END
+                                           { $$ = named(NEW_NODE(S_SETATTR, @2, $6, $4, NULL), $2); }
+    | BREAK TAG_END                    { $$ = NEW_NODE(S_BREAK, @1, NULL, NULL, NULL); }
+    | CONTINUE TAG_END                 { $$ = NEW_NODE(S_CONTINUE, @1, NULL, NULL, NULL); }
+    | GENERATION TAG_END body ENDGENERATION TAG_END
+                                           { $$ = node_list(r, NEW_NODE(S_BODY, @1, NULL, NULL, NULL), $3); }
+    | MACRO NAME '(' args ')' TAG_END body ENDMACRO TAG_END
+                                           { $$ = named(NEW_NODE(S_MACRO, @2, NULL, NULL, NULL), $2); }
+    ;
+clauses: %empty                            { $$ = (Chain){NULL, NULL}; }
+    | clauses ELIF expr TAG_END body
+        { $$ = $1;
+          chain_add(&$$, NEW_NODE(S_CLAUSE, @3, $3, node_list(r, NEW_NODE(S_BODY, @4, NULL, NULL, NULL), $5), NULL)); }
+    ;
+else_clause: %empty                        { $$ = NULL; }
+    | TAG_ELSE TAG_END body
+        { $$ = NEW_NODE(S_CLAUSE, @1, NULL, node_list(r, NEW_NODE(S_BODY, @2, NULL, NULL, NULL), $3), NULL); }
+    ;
+for_if: %empty                             { $$ = NULL; }
+    | IF expr                              { $$ = $2; }
+    ;
+for_else: %empty                           { $$ = (Chain){NULL, NULL}; }
+    | TAG_ELSE TAG_END body                { $$ = $3; }
+    ;
+
+expr: or_expr
+    | or_expr IF or_expr ELSE expr         { $$ = NEW_NODE(N_COND, @1, $3, $1, $5); }
+    | or_expr IF or_expr                   { $$ = NEW_NODE(N_COND, @1, $3, $1, NULL); }
+    ;
+or_expr: and_expr
+    | or_expr OR and_expr                  { $$ = NEW_NODE(N_OR, @1, $1, $3, NULL); }
+    ;
+and_expr: not_expr
+    | and_expr AND not_expr                { $$ = NEW_NODE(N_AND, @1, $1, $3, NULL); }
+    ;
+not_expr: compare
+    | NOT not_expr                         { $$ = NEW_NODE(N_NOT, @1, $2, NULL, NULL); }
+    ;
+comparison: EQ { $$ = CHAT_EQ; } | NE { $$ = CHAT_NE; } | '<' { $$ = CHAT_LT; } | LE { $$ = CHAT_LE; }
+    | '>' { $$ = CHAT_GT; } | GE { $$ = CHAT_GE; } | IN { $$ = CHAT_IN; } | NOT IN { $$ = CHAT_NOT_IN; }
+    ;
+compare: math
+    | compare comparison math              { $$ = node_binary(r, @2, $2, $1, $3); }
+    ;
+math: concat
+    | math '+' concat                      { $$ = node_binary(r, @2, CHAT_ADD, $1, $3); }
+    | math '-' concat                      { $$ = node_binary(r, @2, CHAT_SUB, $1, $3); }
+    ;
+concat: product
+    | concat '~' product                   { $$ = node_binary(r, @2, CHAT_JOIN, $1, $3); }
+    ;
+product: filtered
+    | product '*' filtered                 { $$ = node_binary(r, @2, CHAT_MUL, $1, $3); }
+    | product DIV filtered                 { $$ = node_binary(r, @2, CHAT_DIV, $1, $3); }
+    | product '%' filtered                 { $$ = node_binary(r, @2, CHAT_MOD, $1, $3); }
+    ;
+filtered: unary
+    | filtered '|' NAME                    { $$ = named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3); }
+    | filtered '|' NAME '(' args ')'       { $$ = node_list(r, named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3), $5); }
+    | filtered IS NAME                     { $$ = named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3); }
+    | filtered IS NOT NAME                 { $$ = named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4); $$->op = 1; }
+    | filtered IS NAME '(' args ')'        { $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), $5); }
+    | filtered IS NOT NAME '(' args ')'    { $$ = node_list(r, named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4), $6); $$->op = 1; }
+    | filtered IS NAME STRING              { Chain c = {$4, $4}; $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), c); }
+    | filtered IS NAME INTEGER             { Chain c = {$4, $4}; $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), c); }
+    ;
+unary: postfix
+    | '-' unary                            { $$ = NEW_NODE(N_NEG, @1, $2, NULL, NULL); }
+    | '+' unary                            { $$ = $2; }
+    ;
+postfix: primary
+    | postfix '.' NAME                     { $$ = named(NEW_NODE(N_ATTR, @3, $1, NULL, NULL), $3); }
+    | postfix '[' expr ']'                 { $$ = NEW_NODE(N_ITEM, @2, $1, $3, NULL); }
+    | postfix '[' subscript ']'            { $$ = $3; $$->a = $1; $$->depth += $1->depth; }
+    | postfix '(' args ')'                 { $$ = node_list(r, NEW_NODE(N_CALL, @2, $1, NULL, NULL), $3); }
+    ;
+subscript: slice_part ':' slice_part       { Chain c = {NULL, NULL};
+                                             chain_add(&c, $1); chain_add(&c, $3); chain_add(&c, NEW_NODE(N_NONE, @2, NULL, NULL, NULL));
+                                             $$ = node_list(r, NEW_NODE(N_SLICE, @2, NULL, NULL, NULL), c); }
+    | slice_part ':' slice_part ':' slice_part
+                                           { Chain c = {NULL, NULL};
+                                             chain_add(&c, $1); chain_add(&c, $3); chain_add(&c, $5);
+                                             $$ = node_list(r, NEW_NODE(N_SLICE, @2, NULL, NULL, NULL), c); }
+    ;
+slice_part: %empty                         { $$ = NEW_NODE(N_NONE, @$, NULL, NULL, NULL); }
+    | expr
+    ;
+primary: NAME
+    | string
+    | INTEGER
+    | '(' expr ')'                         { $$ = $2; $$->paren = true; }
+    | '(' item_list ',' ')'                { $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
+    | '(' item_list ',' expr ')'           { chain_add(&$2, $4); $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
+    | '(' ')'                              { $$ = NEW_NODE(N_LIST, @1, NULL, NULL, NULL); }
+    | '[' items ']'                        { $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
+    | '{' pairs '}'                        { $$ = node_list(r, NEW_NODE(N_DICT, @1, NULL, NULL, NULL), $2); }
+    ;
+string: STRING
+    | string STRING                        { Out o = {.s = r->s};
+                                             put_bytes(&o, $1->text, (size_t)$1->i);
+                                             put_bytes(&o, $2->text, (size_t)$2->i);
+                                             $$ = node_text(r, N_TEXT, @1, o.len ? o.text : "", o.len);
+                                             out_free(&o); }
+    ;
+items: %empty                              { $$ = (Chain){NULL, NULL}; }
+    | item_list
+    | item_list ','
+    ;
+item_list: expr                            { $$ = (Chain){$1, $1}; }
+    | item_list ',' expr                   { $$ = $1; chain_add(&$$, $3); }
+    ;
+pairs: %empty                              { $$ = (Chain){NULL, NULL}; }
+    | pair_list
+    | pair_list ','
+    ;
+pair_list: expr ':' expr                   { $$ = (Chain){$1, $1}; chain_add(&$$, $3); }
+    | pair_list ',' expr ':' expr          { $$ = $1; chain_add(&$$, $3); chain_add(&$$, $5); }
+    ;
+args: %empty                               { $$ = (Chain){NULL, NULL}; }
+    | arg_list
+    | arg_list ','
+    ;
+arg_list: arg                              { $$ = (Chain){$1, $1}; }
+    | arg_list ',' arg                     { $$ = $1; chain_add(&$$, $3); }
+    ;
+arg: expr
+    | NAME '=' expr                        { $$ = named(NEW_NODE(N_KEYWORD, @1, $3, NULL, NULL), $1); }
+    ;
+%%

@@ -1,0 +1,582 @@
+/* chat.c: `bnc chat`: a conversation with a model at a terminal, or line by line through a pipe.
+ *
+ * One idea: the history is the conversation, a list of turns; for each answer all of it is written
+ * anew by the model's template and cut into tokens, and what of those the KV cache already holds,
+ * the common prefix, is not computed again. So commands that change the history need not care what
+ * the model has seen.
+ */
+#include <errno.h>
+#include <histedit.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/live.h"
+
+#define CHAT_COMMANDS(C)                                                                           \
+    C("/reset", "", "forget the conversation, keep the system text", chat_reset)                   \
+    C("/system", "TEXT", "set the system text (without TEXT: none) and reset", chat_system)        \
+    C("/save", "FILE", "write the conversation as JSON", chat_save)                                \
+    C("/load", "FILE", "go on with a saved one", chat_load)                                        \
+    C("/stats", "", "tokens and times of the last answer", chat_stats)                             \
+    C("/help", "", "this list", chat_help)                                                         \
+    C("/quit", "", "leave (or Ctrl-D)", chat_quit)
+
+typedef struct Turn {
+    char *role, *content; /* of malloc */
+} Turn;
+
+typedef struct Chat {
+    Session *s;
+    Options o;
+    int threads, most; /* tokens of an answer; 0: as many as fit */
+    bn_sampling how;
+    const char *system, *load;
+    Live *l;
+    Turn *turn; /* of malloc */
+    int nturn;
+    int32_t *seen, *next; /* tokens in the KV cache; those of the prompt, [room] */
+    int nseen, end;       /* end: the template's end of a turn, -1: none */
+    size_t room;
+    bool terminal, dropped, leave;
+    int reused, prompt, written; /* the last answer */
+    double prompt_s, answer_s;
+    EditLine *edit;
+    History *lines;
+} Chat;
+
+/* Ctrl-C: the answer that is being written ends at its next token. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* What the user should know, not part of the conversation. */
+PRINTF_LIKE(2, 3)
+static void say(const Chat *c, const char *fmt, ...)
+{
+    va_list ap;
+    (void)c;
+    va_start(ap, fmt);
+    fflush(stdout);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
+/* ---- the conversation ---- */
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        die("no memory for a message");
+    return copy;
+}
+
+static void turn_add(Chat *c, const char *role, const char *content)
+{
+    Turn *t = realloc(c->turn, ((size_t)c->nturn + 1) * sizeof *t);
+    if (!t)
+        die("no memory for %d turns", c->nturn + 1);
+    c->turn = t;
+    c->turn[c->nturn++] = (Turn){copy_text(role), copy_text(content)};
+}
+
+static void turn_drop(Chat *c, int i)
+{
+    free(c->turn[i].role);
+    free(c->turn[i].content);
+    memmove(c->turn + i, c->turn + i + 1, (size_t)(--c->nturn - i) * sizeof *c->turn);
+}
+
+/* 1 where the conversation begins with a system text. */
+static int has_system(const Chat *c)
+{
+    return c->nturn > 0 && !strcmp(c->turn[0].role, "system");
+}
+
+static void turns_clear(Chat *c, int keep)
+{
+    while (c->nturn > keep)
+        turn_drop(c, c->nturn - 1);
+    c->dropped = false;
+}
+
+static void chat_end(void *arg)
+{
+    Chat *c = arg;
+    turns_clear(c, 0);
+    free(c->turn);
+    free(c->next);
+    if (c->edit)
+        el_end(c->edit);
+    if (c->lines)
+        history_end(c->lines);
+}
+
+/* ---- from turns to tokens ---- */
+
+/* The whole conversation and the start of an answer in c->next; how many, or -1 after a message. */
+static int write_prompt(Chat *c)
+{
+    bn_turn *turn = calloc((size_t)c->nturn + 1, sizeof *turn);
+    size_t n = 0;
+    bn_status status;
+    if (!turn)
+        die("no memory for %d turns", c->nturn);
+    for (int i = 0; i < c->nturn; i++)
+        turn[i] = (bn_turn){c->turn[i].role, c->turn[i].content};
+    while ((status = bn_chat_tokens(&c->l->weights, turn, c->nturn, 1, c->next, c->room, &n)) ==
+           BN_SPACE) {
+        c->next = realloc(c->next, n * sizeof *c->next);
+        c->room = n;
+        if (!c->next)
+            die("no memory for %zu tokens", n);
+    }
+    if (status == BN_TEMPLATE) { /* the tokens' room is at hand for the reason */
+        (void)bn_chat(&c->l->weights, turn, c->nturn, 1, (char *)c->next, c->room * sizeof *c->next,
+                      &n);
+        say(c, "the chat template refuses: %s", (char *)c->next);
+    } else if (status != BN_OK) {
+        say(c, "cannot write the prompt: %s", bn_status_text(status));
+    }
+    free(turn);
+    return status == BN_OK && n <= INT32_MAX ? (int)n : -1;
+}
+
+/* Drops the oldest turns, up to the question that shall be answered, until there is room for an
+ * answer. -1: there is none. */
+static int fit_prompt(Chat *c)
+{
+    int context = c->l->info->context, reserve = context / 4 < 256 ? context / 4 : 256, n;
+    while ((n = write_prompt(c)) > context - reserve && c->nturn > has_system(c) + 1) {
+        turn_drop(c, has_system(c));
+        while (c->nturn > has_system(c) + 1 && strcmp(c->turn[has_system(c)].role, "user") != 0)
+            turn_drop(c, has_system(c));
+        if (!c->dropped)
+            say(c,
+                "(the conversation outgrew the context of %d tokens: its oldest turns are "
+                "forgotten from now on)",
+                context);
+        c->dropped = true;
+    }
+    if (n >= context) {
+        say(c,
+            "this message of %d tokens does not fit into the context of %d; compile with a larger "
+            "--ctx",
+            n, context);
+        return -1;
+    }
+    return n;
+}
+
+/* The special token that the template puts behind an answer; -1: none. Found by its trace: what
+ * follows a text that cannot be elsewhere. */
+static int template_end(Chat *c)
+{
+    static const char mark[] = "\x01"
+                               "bnc\x02";
+    const bn_turn turn[] = {{"user", "a"}, {"assistant", mark}};
+    size_t cap = 1 << 16, n = 0, ntoken = 0;
+    char *text = alloc(c->s, cap);
+    if (bn_chat(&c->l->weights, turn, 2, 0, text, cap, &n) != BN_OK)
+        return -1;
+    const char *tail = strstr(text, mark);
+    for (const char *again = tail; again; again = strstr(again + 1, mark))
+        tail = again;
+    if (!tail)
+        return -1;
+    tail += sizeof mark - 1;
+    size_t len = strlen(tail), room = BN_TOKEN_ROOM(len), bytes;
+    int32_t *token = NEW_ARRAY(c->s, int32_t, room);
+    if (bn_tokenize(&c->l->weights, tail, len, BN_PARSE_SPECIAL, token, room, &ntoken) != BN_OK ||
+        ntoken == 0)
+        return -1;
+    (void)bn_piece(&c->l->weights, token[0], &bytes);
+    return bytes == 0 ? token[0] : -1;
+}
+
+/* ---- answers ---- */
+
+/* Evaluates tokens behind c->seen, a batch at a time; false after Ctrl-C. */
+static bool eval(Chat *c, const int32_t *token, int n)
+{
+    int batch = c->l->info->batch;
+    for (int at = 0, part; at < n && !interrupted; at += part) {
+        part = n - at < batch ? n - at : batch;
+        live_eval(c->l, token + at, part);
+        memmove(c->seen + c->nseen, token + at, (size_t)part * sizeof *token);
+        c->nseen += part;
+    }
+    return !interrupted;
+}
+
+/* Brings the KV cache to the n tokens of c->next, from the first that differs on. */
+static bool read_prompt(Chat *c, int n)
+{
+    int same = 0;
+    while (same < n - 1 && same < c->nseen && c->seen[same] == c->next[same])
+        same++;
+    live_rewind(c->l, same);
+    c->nseen = c->reused = same;
+    c->prompt = n;
+    return eval(c, c->next + same, n - same);
+}
+
+static bool ends(const Chat *c, int32_t token)
+{
+    return token < 0 || token == c->l->info->eos || token == c->l->info->eot || token == c->end;
+}
+
+static void print_part(const char *text, size_t n, Out *answer)
+{
+    put_bytes(answer, text, n);
+    fwrite(text, 1, n, stdout);
+    fflush(stdout);
+}
+
+static void write_answer(Chat *c, Out *answer)
+{
+    bn_text text;
+    size_t bytes;
+    bn_text_start(&text, &c->l->weights);
+    text.started = 1; /* what the prompt ended with stands before it: no space is dropped */
+    for (c->written = 0; !interrupted && (!c->most || c->written < c->most); c->written++) {
+        int32_t token = bn_sample(c->l->state, &c->how);
+        if (ends(c, token))
+            break;
+        (void)bn_piece(&c->l->weights, token, &bytes);
+        char *part = malloc(BN_TEXT_ROOM(bytes));
+        if (!part)
+            die("no memory for the text of a token");
+        print_part(part, bn_detokenize(&text, token, part), answer);
+        free(part);
+        if (c->nseen == c->l->info->context) {
+            say(c, "\n(the context is full)");
+            break;
+        }
+        if (!eval(c, &token, 1))
+            break;
+    }
+    char rest[BN_TEXT_ROOM(4)];
+    print_part(rest, bn_text_finish(&text, rest), answer);
+}
+
+static void ask(Chat *c, const char *question)
+{
+    Out answer = {.s = c->s};
+    turn_add(c, "user", question);
+    int n = fit_prompt(c);
+    if (n < 0) {
+        turn_drop(c, c->nturn - 1);
+        return;
+    }
+    double start = seconds_now();
+    interrupted = 0;
+    bool whole = read_prompt(c, n);
+    c->prompt_s = seconds_now() - start;
+    c->written = 0;
+    if (whole)
+        write_answer(c, &answer);
+    c->answer_s = seconds_now() - start - c->prompt_s;
+    putchar('\n');
+    fflush(stdout);
+    if (interrupted)
+        say(c, "(stopped)");
+    interrupted = 0;
+    turn_add(c, "assistant", answer.len ? answer.text : "");
+    out_free(&answer);
+}
+
+/* ---- commands ---- */
+
+static void chat_reset(Chat *c, const char *text)
+{
+    (void)text;
+    turns_clear(c, has_system(c));
+}
+
+static void chat_system(Chat *c, const char *text)
+{
+    turns_clear(c, 0);
+    if (*text)
+        turn_add(c, "system", text);
+}
+
+static void chat_save(Chat *c, const char *path)
+{
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->nturn; i++)
+        if (json_array_append_new(list, json_pack("{s:s, s:s}", "role", c->turn[i].role, "content",
+                                                  c->turn[i].content)))
+            say(c, "turn %d is no UTF-8 and is not saved", i + 1);
+    errno = 0;
+    if (!*path)
+        say(c, "say where: /save FILE");
+    else if (!list || json_dump_file(list, path, JSON_INDENT(1)))
+        say(c, "%s: cannot be written: %s", path, errno ? strerror(errno) : "not enough memory");
+    else
+        say(c, "%d turns saved", c->nturn);
+    json_decref(list);
+}
+
+static bool is_conversation(const json_t *list)
+{
+    size_t i;
+    const json_t *turn;
+    json_array_foreach(list, i,
+                       turn) if (!json_string_value(json_object_get(turn, "role")) ||
+                                 !json_string_value(json_object_get(turn, "content"))) return false;
+    return json_is_array(list);
+}
+
+static void chat_load(Chat *c, const char *path)
+{
+    json_error_t why;
+    json_t *list = *path ? json_load_file(path, 0, &why) : NULL;
+    if (!*path) {
+        say(c, "say from where: /load FILE");
+    } else if (!list) {
+        say(c, "%s:%d: %s", path, why.line, why.text);
+    } else if (!is_conversation(list)) {
+        say(c, "%s: expected a list of {\"role\": ..., \"content\": ...}", path);
+    } else {
+        turns_clear(c, 0);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const json_t *turn = json_array_get(list, i);
+            turn_add(c, json_string_value(json_object_get(turn, "role")),
+                     json_string_value(json_object_get(turn, "content")));
+        }
+        say(c, "%d turns loaded", c->nturn);
+    }
+    json_decref(list);
+}
+
+static void chat_stats(Chat *c, const char *text)
+{
+    (void)text;
+    int fresh = c->prompt - c->reused;
+    say(c, "%d turns; %d of %d tokens of context; last prompt %d tokens, %d of them reused",
+        c->nturn, c->nseen, c->l->info->context, c->prompt, c->reused);
+    if (c->prompt_s > 0 && c->answer_s > 0 && c->written > 0)
+        say(c, "read %d tokens at %.0f a second, wrote %d at %.1f", fresh, fresh / c->prompt_s,
+            c->written, c->written / c->answer_s);
+}
+
+static void chat_quit(Chat *c, const char *text)
+{
+    (void)text;
+    c->leave = true;
+}
+
+static void chat_help(Chat *c, const char *text);
+static const struct {
+    const char *name, *argument, *what;
+    void (*run)(Chat *c, const char *text);
+} commands[] = {
+#define CHAT_ROW(name, argument, what, run) {name, argument, what, run},
+    CHAT_COMMANDS(CHAT_ROW)
+#undef CHAT_ROW
+};
+enum { NCOMMAND = sizeof commands / sizeof *commands };
+
+static void chat_help(Chat *c, const char *text)
+{
+    (void)text;
+    for (int i = 0; i < NCOMMAND; i++)
+        say(c, "  %-8s %-5s %s", commands[i].name, commands[i].argument, commands[i].what);
+    say(c, "Anything else is said to the model; Ctrl-C stops its answer.");
+}
+
+static void obey(Chat *c, const char *line)
+{
+    size_t len = strcspn(line, " \t");
+    const char *rest = line + len + strspn(line + len, " \t");
+    for (int i = 0; i < NCOMMAND; i++)
+        if (strlen(commands[i].name) == len && !memcmp(commands[i].name, line, len)) {
+            commands[i].run(c, rest);
+            return;
+        }
+    say(c, "there is no command '%.*s'; /help lists them", (int)(len < 40 ? len : 40), line);
+}
+
+/* ---- lines ---- */
+
+static char *prompt_text(EditLine *e)
+{
+    static char text[] = "> ";
+    (void)e;
+    return text;
+}
+
+static void start_editing(Chat *c)
+{
+    HistEvent event;
+    c->lines = history_init();
+    c->edit = el_init("bnc", stdin, stdout, stderr);
+    if (!c->lines || !c->edit)
+        die("no memory for the line editor");
+    history(c->lines, &event, H_SETSIZE, 500);
+    el_set(c->edit, EL_PROMPT, prompt_text);
+    el_set(c->edit, EL_EDITOR, "emacs");
+    el_set(c->edit, EL_HIST, history, c->lines);
+    el_source(c->edit, NULL);
+}
+
+/* The next line without its end, in *line (of malloc, reused); false at the end of input. */
+static bool read_line(Chat *c, char **line, size_t *cap)
+{
+    HistEvent event;
+    int n = 0;
+    if (!c->terminal) {
+        ssize_t got = getline(line, cap, stdin);
+        if (got > 0 && (*line)[got - 1] == '\n')
+            (*line)[got - 1] = 0;
+        return got >= 0;
+    }
+    const char *text = el_gets(c->edit, &n);
+    if (!text || n <= 0) {
+        bool again = interrupted; /* Ctrl-C drops the line */
+        interrupted = 0;
+        clearerr(stdin);
+        free(*line);
+        *line = copy_text("");
+        *cap = 1;
+        if (again)
+            say(c, "\n(/quit or Ctrl-D leaves)");
+        return again;
+    }
+    free(*line);
+    *line = copy_text(text);
+    *cap = strlen(*line) + 1;
+    (*line)[strcspn(*line, "\n")] = 0;
+    if (**line)
+        history(c->lines, &event, H_ENTER, *line);
+    return true;
+}
+
+static void converse(Chat *c)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    while (!c->leave && read_line(c, &line, &cap)) {
+        if (*line == '/')
+            obey(c, line);
+        else if (line[strspn(line, " \t\r")])
+            ask(c, line);
+    }
+    free(line);
+    if (c->terminal && !c->leave)
+        putchar('\n');
+}
+
+/* ---- the command ---- */
+
+static double number(Session *s, const char *name, const char *value, double hi)
+{
+    char *end;
+    double x = strtod(value, &end);
+    if (end == value || *end || !(x >= 0 && x <= hi))
+        fail(s, (Loc){0}, "%s wants a number from 0 to %g, not '%s'", name, hi, value);
+    return x;
+}
+
+static void read_own(Chat *c)
+{
+    Session *s = c->s;
+    for (int i = 0; i < c->o.nrest; i++) {
+        const char *name = c->o.rest[i], *value = strchr(name, '=');
+        if (value && !strncmp(name, "--", 2))
+            name = intern(s, name, (size_t)(value++ - name));
+        else
+            value = i + 1 < c->o.nrest ? c->o.rest[++i] : NULL;
+        if (!value)
+            fail(s, (Loc){0},
+                 "%s: unknown, or without its value; `bnc help chat` lists the options", name);
+        if (!strcmp(name, "-t"))
+            c->threads = live_threads(s, value);
+        else if (!strcmp(name, "-n"))
+            c->most = (int)number(s, name, value, INT32_MAX);
+        else if (!strcmp(name, "--temp"))
+            c->how.temperature = (float)number(s, name, value, 1e6);
+        else if (!strcmp(name, "--top-k"))
+            c->how.top_k = (int32_t)number(s, name, value, INT32_MAX);
+        else if (!strcmp(name, "--top-p"))
+            c->how.top_p = (float)number(s, name, value, 1);
+        else if (!strcmp(name, "--min-p"))
+            c->how.min_p = (float)number(s, name, value, 1);
+        else if (!strcmp(name, "--repeat-penalty"))
+            c->how.repeat_penalty = (float)number(s, name, value, 1e6);
+        else if (!strcmp(name, "--seed"))
+            c->how.seed = (uint64_t)number(s, name, value, 9e15);
+        else if (!strcmp(name, "--system"))
+            c->system = value;
+        else if (!strcmp(name, "--load"))
+            c->load = value;
+        else
+            fail(s, (Loc){0}, "unknown option '%s'; `bnc help chat` lists them", name);
+    }
+}
+
+static _Noreturn void no_template(Session *s, const char *input)
+{
+    fail(s, loc_file(s, input),
+         "there is no chat template in this model; name one: --chat-template=FILE, or a built-in one "
+         "(bnc help chat)");
+}
+
+/* Before the model is compiled, which takes longer and says less. */
+static void check_template(Session *s, const Options *o)
+{
+    const Target *target;
+    const Module *m = load_input(s, o, &target);
+    if (m->vocab && !compile_chat(s, m, o->chat))
+        no_template(s, o->input);
+}
+
+int cmd_chat(Session *s, int argc, char **argv)
+{
+    Chat *c = NEW(s, Chat);
+    struct sigaction act = {.sa_handler = on_interrupt}, before;
+    c->s = s;
+    c->how = (bn_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
+    options_read(s, &c->o, argc, argv, true);
+    if (!c->o.input)
+        fail(s, (Loc){0}, "no model given: bnc chat model.gguf");
+    read_own(c);
+    check_template(s, &c->o);
+    c->l = live_open(s, &c->o, c->o.input, c->threads);
+    if (!bn_chat_known(c->l->model))
+        no_template(s, c->o.input);
+    session_defer(s, chat_end, c);
+    c->seen = NEW_ARRAY(s, int32_t, c->l->info->context + 1);
+    c->end = template_end(c);
+    c->terminal = isatty(STDIN_FILENO);
+    if (c->terminal)
+        start_editing(c);
+    if (c->load)
+        chat_load(c, c->load);
+    if (c->system)
+        chat_system(c, c->system);
+    if (c->terminal)
+        say(c, "%s, context %d; /help lists the commands", c->l->info->name, c->l->info->context);
+    sigaction(SIGINT, &act, &before);
+    converse(c);
+    sigaction(SIGINT, &before, NULL);
+    return 0;
+}

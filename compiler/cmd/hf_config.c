@@ -1,0 +1,171 @@
+/* hf_config.c: config.json to the keys of a GGUF file.
+ *
+ * One idea: what is not understood is refused. A graph is known by its class and its activation; a
+ * setting that changes its numbers, and that bnc's graphs do not have, is an error, not a default.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "cmd/hf.h"
+#include "ir/escape.h"
+
+/* Classes of config.json, the activation that tells graphs apart, and GGUF's name. 1bitLLM's files
+ * spell their class BitnetForCausalLM, transformers' BitNetForCausalLM; both have sub-norms. */
+static const struct {
+    const char *class, *act, *arch;
+} graphs[] = {
+    {"BitNetForCausalLM", "relu2", "bitnet-b1.58"}, {"BitNetForCausalLM", "silu", "bitnet"},
+    {"BitnetForCausalLM", "relu2", "bitnet-b1.58"}, {"BitnetForCausalLM", "silu", "bitnet"},
+    {"LlamaForCausalLM", "silu", "llama"},
+};
+enum { NGRAPH = sizeof graphs / sizeof *graphs };
+
+static const json_t *key(const HfConfig *c, const char *name)
+{
+    const json_t *v = json_object_get(c->config, name);
+    return v && !json_is_null(v) ? v : NULL;
+}
+
+static const char *shown(const HfConfig *c, const char *text)
+{
+    return text ? quote(c->s, text, strlen(text)) : "nothing";
+}
+
+/* ---- numbers ---- */
+
+static int whole(const HfConfig *c, const char *name, int64_t absent, int64_t most)
+{
+    const json_t *v = key(c, name);
+    int64_t n = absent;
+    if ((v && !json_whole(v, &n)) || n < 1 || n > most)
+        fail(c->s, loc_file(c->s, c->config_path),
+             "%s is %s; expected a whole number from 1 to %lld", name,
+             v ? "something else" : "absent", (long long)most);
+    return (int)n;
+}
+
+static double number(const HfConfig *c, const json_t *v, const char *name, double absent, double lo,
+                     double hi)
+{
+    double d = json_is_real(v) ? json_real_value(v) : v ? NAN : absent;
+    if (!(d >= lo && d <= hi))
+        fail(c->s, loc_file(c->s, c->config_path), "%s is not a number from %g to %g", name, lo,
+             hi);
+    return d;
+}
+
+/* ---- the graph ---- */
+
+static void find_graph(HfConfig *c)
+{
+    const char *class = json_string_or_null(json_array_get(key(c, "architectures"), 0)),
+               *act = json_string_or_null(key(c, "hidden_act"));
+    for (int i = 0; i < NGRAPH && class && act; i++)
+        if (!strcmp(class, graphs[i].class) && !strcmp(act, graphs[i].act))
+            c->arch = graphs[i].arch;
+    if (!c->arch)
+        fail(c->s, loc_file(c->s, c->config_path),
+             "architectures is %s and hidden_act %s; bnc converts BitNetForCausalLM (relu2 or "
+             "silu) and LlamaForCausalLM (silu)",
+             shown(c, class), shown(c, act));
+}
+
+static void read_rope(HfConfig *c)
+{
+    const json_t *now = key(c, "rope_parameters"), *scaling = key(c, "rope_scaling");
+    const json_t *base = now ? json_object_get(now, "rope_theta") : key(c, "rope_theta");
+    scaling = scaling ? scaling : now;
+    const json_t *type = json_object_get(scaling, "rope_type");
+    const char *kind = json_string_or_null(type ? type : json_object_get(scaling, "type"));
+    if (scaling && !(kind && !strcmp(kind, "default")) && !(scaling == now && !kind))
+        fail(c->s, loc_file(c->s, c->config_path),
+             "rope_scaling is of type %s; bnc's graphs turn positions without scaling",
+             shown(c, kind));
+    double absent = strcmp(c->arch, "bitnet-b1.58") ? 10000 : 500000; /* of the classes */
+    c->base = number(c, base, "rope_theta", absent, 1, 1e12);
+}
+
+/* Packed weights are codes times weight_scale for linear_class autobitlinear, and divided by it for
+ * bitlinear and where nothing is said (transformers, integrations/bitnet.py). */
+static void read_quantization(HfConfig *c)
+{
+    const json_t *q = key(c, "quantization_config");
+    const char *method = json_string_or_null(json_object_get(q, "quant_method")),
+               *class = json_string_or_null(json_object_get(q, "linear_class"));
+    Loc at = loc_file(c->s, c->config_path);
+    if (q && (!method || strcmp(method, "bitnet")))
+        fail(c->s, at, "quant_method is %s; bnc converts bitnet", shown(c, method));
+    if (class && strcmp(class, "bitlinear") && strcmp(class, "autobitlinear"))
+        fail(c->s, at, "linear_class is %s; bnc converts bitlinear and autobitlinear",
+             shown(c, class));
+    if (json_is_true(json_object_get(q, "use_rms_norm")))
+        fail(c->s, at, "use_rms_norm is true: these graphs have no norm inside each projection");
+    c->divide = !class || !strcmp(class, "bitlinear");
+    c->trained = q || !strncmp(c->arch, "bitnet", 6);
+}
+
+HfConfig *hf_config_read(Session *s, const char *dir)
+{
+    enum { MANY = 1 << 24 };
+    HfConfig *c = NEW(s, HfConfig);
+    c->s = s;
+    c->dir = name(s, dir);
+    c->config_path = format(s, "%s/config.json", dir);
+    if (!file_exists(c->config_path))
+        fail(s, loc_file(s, dir),
+             "holds no config.json; a checkpoint folder has config.json, model.safetensors and "
+             "tokenizer.json");
+    c->config = json_file_required(s, c->config_path);
+    find_graph(c);
+    c->layers = whole(c, "num_hidden_layers", 0, 1 << 16);
+    c->width = whole(c, "hidden_size", 0, MANY);
+    c->ffn = whole(c, "intermediate_size", 0, MANY);
+    c->heads = whole(c, "num_attention_heads", 0, 1 << 16);
+    c->kv_heads = whole(c, "num_key_value_heads", c->heads, 1 << 16);
+    c->own_head_dim = key(c, "head_dim") != NULL;
+    c->head_dim = whole(c, "head_dim", c->width / c->heads, 1 << 16);
+    c->vocab = whole(c, "vocab_size", 0, MANY);
+    c->context = whole(c, "max_position_embeddings", 0, MANY);
+    if (!c->own_head_dim && c->width % c->heads)
+        fail(s, loc_file(s, c->config_path),
+             "hidden_size %d is no multiple of num_attention_heads %d, and head_dim is absent",
+             c->width, c->heads);
+    if (c->heads % c->kv_heads || c->head_dim % 2)
+        fail(s, loc_file(s, c->config_path),
+             "%d heads of %d values over %d key and value heads: heads must share those evenly, "
+             "and their size be even",
+             c->heads, c->head_dim, c->kv_heads);
+    c->eps = number(c, key(c, "rms_norm_eps"), "rms_norm_eps", NAN, 0, 1);
+    c->tied = json_is_true(key(c, "tie_word_embeddings"));
+    read_rope(c);
+    read_quantization(c);
+    return c;
+}
+
+/* ---- keys ---- */
+
+void hf_config_put(const HfConfig *c, GgufOut *g, const char *title)
+{
+    size_t len = strlen(c->dir);
+    while (len > 1 && c->dir[len - 1] == '/')
+        len--;
+    const char *own = file_name(intern(c->s, c->dir, len));
+#define KEY(text) format(c->s, "%s." text, c->arch)
+    gguf_put_text(g, "general.architecture", c->arch);
+    gguf_put_text(g, "general.name", title ? title : *own && *own != '.' ? own : c->arch);
+    gguf_put_u32(g, KEY("vocab_size"), (uint32_t)c->vocab);
+    gguf_put_u32(g, KEY("context_length"), (uint32_t)c->context);
+    gguf_put_u32(g, KEY("embedding_length"), (uint32_t)c->width);
+    gguf_put_u32(g, KEY("block_count"), (uint32_t)c->layers);
+    gguf_put_u32(g, KEY("feed_forward_length"), (uint32_t)c->ffn);
+    gguf_put_u32(g, KEY("rope.dimension_count"), (uint32_t)c->head_dim);
+    gguf_put_u32(g, KEY("attention.head_count"), (uint32_t)c->heads);
+    gguf_put_u32(g, KEY("attention.head_count_kv"), (uint32_t)c->kv_heads);
+    if (c->own_head_dim) {
+        gguf_put_u32(g, KEY("attention.key_length"), (uint32_t)c->head_dim);
+        gguf_put_u32(g, KEY("attention.value_length"), (uint32_t)c->head_dim);
+    }
+    gguf_put_f32(g, KEY("attention.layer_norm_rms_epsilon"), (float)c->eps);
+    gguf_put_f32(g, KEY("rope.freq_base"), (float)c->base);
+#undef KEY
+}

@@ -1,0 +1,64 @@
+"""terminal.py BNC MODEL: `bnc chat` at a terminal of its own: prompt, line editing, Ctrl-C.
+
+The answer must be long enough to be stopped: --ctx is that of the caller. Status 0 where all is as
+it should be."""
+import os
+import pty
+import select
+import sys
+import time
+
+
+def main():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "dumb"
+        os.execv(sys.argv[1], sys.argv[1:])
+    seen = b""
+
+    def fail(why):
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        sys.exit(why)
+
+    def wait_for(text, seconds=15):
+        nonlocal seen
+        end = time.time() + seconds
+        while text not in seen:
+            if time.time() > end:
+                fail(f"no {text!r} in {seen[-300:]!r}")
+            if not select.select([terminal], [], [], 1)[0]:
+                continue
+            try:
+                seen += os.read(terminal, 4096)
+            except OSError:
+                fail(f"ended without {text!r}: {seen[-300:]!r}")
+        seen = seen[seen.index(text) + len(text):]
+
+    wait_for(b"/help lists", 90)  # it may have to be compiled
+    wait_for(b"> ")
+    os.write(terminal, b"dropped\x03")
+    wait_for(b"(/quit or Ctrl-D leaves)")
+    os.write(terminal, b"Once upon a tome\x08\x08\x08ime\n")
+    wait_for(b"ime\r\n")  # the end of the edited line; what follows is the answer
+    wait_for(b" ")
+    os.write(terminal, b"\x03")
+    wait_for(b"(stopped)")
+    wait_for(b"> ")
+    os.write(terminal, b"/stats\n")
+    wait_for(b"2 turns")
+    os.write(terminal, b"\x04")
+    end = time.time() + 20
+    while time.time() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            sys.exit(os.waitstatus_to_exitcode(status))
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                os.read(terminal, 4096)
+            except OSError:
+                pass
+    fail("Ctrl-D did not end it")
+
+
+main()

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --stop-after=all -o out.c

@@ -1,0 +1,1 @@
+"$BNC" template "$(dirname "$0")/jinja/compare.jinja" -o x.c

@@ -1,0 +1,1 @@
+"$BNC" template "$(dirname "$0")/jinja/literal.jinja" -o x.c

@@ -1,0 +1,1 @@
+"$BNC" template "$(dirname "$0")/jinja/none.jinja" -o x.c

@@ -1,0 +1,1 @@
+"$BNC" "$MODEL" --chat-template=gpt4 -o x.c

@@ -1,0 +1,1 @@
+"$BNC" chat "$MODEL" --temp=hot

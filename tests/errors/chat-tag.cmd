@@ -1,0 +1,1 @@
+"$BNC" template "$(dirname "$0")/jinja/tag.jinja" -o x.c

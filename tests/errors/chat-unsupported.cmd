@@ -1,0 +1,1 @@
+"$BNC" template "$(dirname "$0")/jinja/unsupported.jinja" -o x.c

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --json -o out.c

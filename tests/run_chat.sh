@@ -1,0 +1,158 @@
+#!/bin/sh
+# Chat: run_chat.sh BNC. Compiled templates against Jinja itself, what a model file's own template
+# becomes, `bnc chat` through pipes and at a terminal. The compiler's messages about templates are
+# tests/errors/chat-*.cmd.
+bnc=$1
+case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
+model=examples/models/tales-27m-i2_s.gguf
+dir=build/chat
+rm -rf $dir/made
+mkdir -p $dir/made
+XDG_CACHE_HOME=$PWD/$dir/cache
+export XDG_CACHE_HOME
+out=$dir/made
+passed=0
+failed=0
+skipped=0
+
+check() { # check NAME COMMAND...: the command must succeed
+    title=$1
+    shift
+    if "$@" >$out/log 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $title"
+        tail -n 15 $out/log
+    fi
+}
+skip() {
+    skipped=$((skipped + 1))
+    echo "skipped: $1"
+}
+said() { # said NAME TEXT: stands in the messages of the last chat
+    check "$1" grep -qF -- "$2" $out/err
+}
+talk() { # talk OPTION...: standard input to bnc chat; $out/out, $out/err
+    "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096 "$@" >$out/out 2>$out/err
+}
+
+python=
+for p in python3 /usr/bin/python3; do
+    "$p" -c 'import jinja2' 2>/dev/null && python=$p && break
+done
+
+# ---- compiled templates against Jinja ----
+same=0
+families=0
+for t in tests/chat/templates/*.jinja compiler/chat/templates/*.jinja; do
+    name=$(basename "$t" .jinja)
+    if [ -z "$python" ]; then
+        skip "the templates: no python3-jinja2"
+        break
+    fi
+    check "$t compiles" "$bnc" template "$t" --bos='<s>' --eos='</s>' -o $out/"$name".c
+    check "$t is C" cc -std=c11 -O0 -Wall -Wextra -Werror -Iruntime-min "-DTEMPLATE=\"$PWD/$out/$name.c\"" \
+        tests/chat/driver.c build/libbnrt.a -lpthread -lm -o $out/driver
+    check "$t: as Jinja has it" "$python" tests/chat/differential.py $out/driver "$t" 60
+    n=$(sed -n 's/^\([0-9]*\) same.*/\1/p' $out/log)
+    same=$((same + ${n:-0}))
+    families=$((families + 1))
+done
+echo "$same conversations as Jinja writes them, by $families templates"
+
+# ---- as C of any compiler ----
+"$bnc" template tests/chat/templates/corners.jinja -o $out/corners.inc
+{
+    echo '#include "bn_model.h"'
+    cat $out/corners.inc
+    echo 'extern const bn_chat_code used; const bn_chat_code used = chat_template;'
+} >$out/corners.c
+for cc in gcc clang; do
+    check "$cc" $cc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iruntime-min -c $out/corners.c -o $out/x.o
+done
+for cc in g++ clang++; do
+    check "$cc" $cc -x c++ -std=c++17 -O0 -Wall -Wextra -Werror -Iruntime-min -c $out/corners.c -o $out/x.o
+done
+"$bnc" template tests/chat/templates/corners.jinja -o $out/again.inc
+check "the same bytes" cmp $out/corners.inc $out/again.inc
+
+# ---- the model's own template ----
+compile() { # compile FILE OPTION...
+    "$bnc" "$@" -o $out/m.c >$out/out 2>$out/err
+}
+if [ -n "$python" ]; then
+    printf "%s" "{% for m in messages %}{{ 'Human: ' + m.content + '\n\nBITNETAssistant: ' }}{% endfor %}" >$out/wrong.jinja
+    printf "%s" "{{ messages[0].content | dance }}" >$out/strange.jinja
+    for t in wrong strange; do
+        check "a model with a $t template" "$python" tests/chat/add_key.py $model $out/$t.gguf tokenizer.chat_template $out/$t.jinja
+    done
+    check "the wrong one compiles" compile $out/wrong.gguf
+    said "a note says which is taken" "the model card's is taken, bitnet-2b4t"
+    check "it is the right one" grep -qF '"Assistant: "' $out/m.c
+    check "no trace of the wrong one" sh -c "! grep -q BITNETAssistant $out/m.c"
+    check "the user's wins" compile $out/wrong.gguf --chat-template=$out/wrong.jinja
+    check "it is the user's" grep -q BITNETAssistant $out/m.c
+    rm -f $out/m.c
+    check "a strange one is refused" sh -c "! '$bnc' $out/strange.gguf --quiet -o $out/m.c 2>$out/err"
+    said "at its place" "strange.gguf (tokenizer.chat_template):1:26: error: the filter 'dance' is not supported"
+    said "with the way out" "--chat-template=FILE"
+    check "nothing is written" test ! -e $out/m.c
+    check "none compiles" compile $out/strange.gguf --chat-template=none
+    check "without one" grep -q ', NULL,$' $out/m.c
+    rm -f $out/*.gguf
+fi
+check "no template, no chat" sh -c "! '$bnc' chat $model </dev/null 2>$out/err"
+said "says what to do" "there is no chat template in this model; name one: --chat-template=FILE"
+
+# ---- bnc chat through a pipe ----
+printf 'Once upon a time\nAnd then?\n/stats\n/save %s\n' $out/saved.json | talk -n 12
+check "it answers" test "$(wc -w <$out/out)" -gt 4
+said "the prefix is not read again" "4 turns"
+check "the prefix is not read again: numbers" awk '/reused/ {for (i = 1; i < NF; i++) if ($(i + 1) == "of" && $(i + 2) == "them") n = $i} END {exit !(n > 10)}' $out/err
+said "saved" "4 turns saved"
+cp $out/out $out/first
+printf 'And then?\n' | talk -n 12 --load=$out/saved.json
+cp $out/out $out/third
+printf '/load %s\nAnd then?\n/reset\nOnce upon a time\nAnd then?\n/save %s\n' $out/saved.json $out/again.json | talk -n 12
+check "a loaded one goes on as it would" sh -c "head -n \$(wc -l <$out/third) $out/out | cmp - $out/third"
+check "and a reset one begins anew" sh -c "tail -n \$(wc -l <$out/first) $out/out | cmp - $out/first"
+check "the same conversation" cmp $out/saved.json $out/again.json
+printf '/system Be brief.\n/save %s\n/reset\n/load %s\n/load %s\n/nonsense\n/help\n/quit\nnever said\n' $out/s.json $out/s.json README.md | talk
+check "the system text is a turn" grep -q '"Be brief."' $out/s.json
+said "loaded" "1 turns loaded"
+said "no JSON" "README.md:1:"
+said "an unknown command" "there is no command '/nonsense'; /help lists them"
+said "help" "set the system text"
+check "/quit leaves" test ! -s $out/out
+echo '[{"role": "user"}]' >$out/bad.json
+echo "/load $out/bad.json" | talk
+said "no conversation" 'expected a list of {"role": ..., "content": ...}'
+
+# ---- the context ends ----
+i=0
+{
+    echo '/system A system text that stays.'
+    while [ $i -lt 12 ]; do
+        echo "Tell me about the king who had $i daughters, and about the castle where they lived."
+        i=$((i + 1))
+    done
+    echo "/save $out/long.json"
+} | talk -n 24 --ctx=160
+check "old turns go, once said so" test "$(grep -c 'outgrew the context' $out/err)" = 1
+check "the system text stays" grep -q 'A system text that stays' $out/long.json
+check "the first turn is gone" sh -c "! grep -q 'had 0 daughters' $out/long.json"
+check "the last is there" grep -q 'had 11 daughters' $out/long.json
+awk 'BEGIN {for (i = 0; i < 300; i++) printf "word "; print "\nshort"}' | talk -n 4 --ctx=160
+said "too long a message" "does not fit into the context of 160"
+check "and the next is answered" test -s $out/out
+
+# ---- Ctrl-C ----
+if [ -n "$python" ]; then
+    check "at a terminal" "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096
+else
+    skip "the terminal: no python3"
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
