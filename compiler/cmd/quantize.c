@@ -396,7 +396,7 @@ static void show(Quantize *q, int64_t file_bytes)
     }
     show_tensors(q);
     put(&q->out, "  vectors and the rest keep their bytes\n\n");
-    put(&q->out, "  file        %zu bytes before, %lld after\n", q->g->size, (long long)file_bytes);
+    put(&q->out, "  file        %zu bytes before, %lld after\n", q->g->total, (long long)file_bytes);
     put(&q->out, "  tensors     %.2f bits a parameter before, %.2f after\n",
         8 * (double)before / (double)n, 8 * (double)after / (double)n);
     show_loss(q);
@@ -445,7 +445,7 @@ static void json(Quantize *q, int64_t file_bytes)
         json_loss(o, "after", &q->after);
         put(o, "  \"loss\": %.6f, \"loss_error\": %.6f,\n", gain, error);
     }
-    put(o, "  \"file_bytes_before\": %zu, \"file_bytes\": %lld,\n  \"tensors\": [", q->g->size,
+    put(o, "  \"file_bytes_before\": %zu, \"file_bytes\": %lld,\n  \"tensors\": [", q->g->total,
         (long long)file_bytes);
     for (int64_t i = 0; i < q->n; i++) {
         put(o, i ? ",\n    " : "\n    ");

@@ -385,7 +385,7 @@ static int64_t least_bytes(const Search *x)
 int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Auto *a,
                       const Loss *before, const char *path, Loss *after)
 {
-    Search x = {.s = s, .g = g, .c = c, .n = n, .a = a, .rest = (int64_t)g->size + HEAD_GROWS};
+    Search x = {.s = s, .g = g, .c = c, .n = n, .a = a, .rest = (int64_t)g->total + HEAD_GROWS};
     const char *trial = format(s, "%s/candidate.gguf", temp_dir(s));
     double gain, error;
     bool fixed = false;
