@@ -31,8 +31,8 @@ static void help_screen(FILE *to)
             "  bnc model.gguf --emit=exe -o story     a program: ./story -p \"Once upon a time\"\n"
             "  bnc run model.gguf -p \"Once upon\"      compile once, then run\n"
             "  bnc chat model.gguf                    talk with it\n"
-            "  bnc inspect model.gguf                 what is inside, --json for scripts\n"
-            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B: KL divergence\n"
+            "  bnc inspect model.gguf --check         what is inside, and will it talk sense?\n"
+            "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
@@ -86,9 +86,12 @@ static const char help_template[] =
     "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"
     "hold. NAME is a built-in one.\n";
 static const char help_inspect[] =
-    "bnc inspect MODEL [--tensors] [--metadata] [--json]\n\n"
+    "bnc inspect MODEL [--tensors] [--metadata] [--check] [--hash] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"
-    "tensor, --metadata every key, --json everything for scripts.\n";
+    "tensor, --metadata every key, --json everything for scripts. --check looks for what makes models\n"
+    "talk nonsense (docs/quality.md lists it); status 1 where it finds an error. --arch=FILE.tir and\n"
+    "--i2s-layout=x128|arm64|row4 say how the file is meant. --hash prints the XXH64 of every tensor\n"
+    "and of all.\n";
 static const char help_ppl[] =
     "bnc ppl MODEL TEXTFILE [--ctx=N] [--stride=N] [-t THREADS] [--json] [compile options]\n\n"
     "Perplexity of MODEL over a text, with its standard error. The text is read in windows of --ctx\n"

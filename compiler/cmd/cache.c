@@ -66,7 +66,7 @@ static void compile_options(void *arg)
     compile_to(&a->session, a->options);
 }
 
-/* In a session of its own, so that its memory and temporary files are gone before the model runs. */
+/* In a session of its own: its memory and temporary files are gone before the model runs. */
 static void compile_apart(Session *s, const Options *o)
 {
     struct Apart a = {.options = o};

@@ -49,8 +49,8 @@ void build_object(Session *s, const Build *b, const char *object, const char *so
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
 void build_output(Session *s, const Build *b, const char *kind);
 
-/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under a
- * name that ends in `extension`, its weights in a .bnw beside it. Compiles only what is not there. */
+/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
+ * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
 const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
 
 int cmd_run(Session *s, int argc, char **argv);

@@ -7,46 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/cmd.h"
-#include "frontend/gguf.h"
+#include <xxhash.h>
+
+#include "cmd/inspect.h"
 #include "ir/escape.h"
 
 enum {
-    CHUNK = 4096,    /* values looked at together */
-    MAGNITUDES = 8,  /* distinct sizes of float values that are told apart */
     FIRST_ITEMS = 4, /* of an array, where it is abbreviated */
     TEXT_SHOWN = 40, /* bytes of a text on the screen */
     ITEM_SHOWN = 12, /* bytes of a text in an array on the screen */
 };
 
 /* ---- facts ---- */
-
-typedef struct Facts {
-    int64_t n, minus, zero, plus, invalid, nonfinite;
-    float scale_low, scale_high; /* of the blocks that are not all zero; 0, 0: there are none */
-    float magnitude[MAGNITUDES]; /* float formats: distinct absolute values, zero aside */
-    int nmagnitude;              /* MAGNITUDES + 1: more than that */
-    bool known, ternary;         /* known: the format can be decoded */
-} Facts;
-
-typedef struct Group { /* the tensors of one format */
-    const char *type;
-    int64_t tensors, bytes;
-    Facts sum;
-} Group;
-
-typedef struct Inspect {
-    Session *s;
-    Gguf *g;
-    const char *path, *arch;
-    bool json, tensors, metadata;
-    Fmt layout;
-    Facts *facts; /* by tensor */
-    Group *group;
-    int ngroup;
-    int64_t parameters, ternary, invalid, i2s;
-    Out out;
-} Inspect;
 
 static void see_scale(Facts *f, float scale)
 {
@@ -158,6 +130,8 @@ static void collect(Inspect *p)
         add_counts(&group->sum, f);
         group->sum.known = f->known;
         group->sum.ternary = codes;
+        if (p->hash)
+            f->hash = XXH64(t->data, t->size, 0);
         p->parameters += f->n;
         p->ternary += codes || f->ternary ? f->n : 0;
         p->i2s += gguf_tensor_info(t)->id == fmt_info[FMT_I2_S].gguf;
@@ -176,7 +150,7 @@ static const struct {
 } layouts[] = {{"x128", FMT_I2_S}, {"arm64", FMT_I2_S_ARM64}, {"row4", FMT_I2_S_ROW4}};
 enum { NLAYOUT = sizeof layouts / sizeof *layouts };
 
-static const char *layout_name(Fmt fmt)
+const char *layout_name(Fmt fmt)
 {
     int i = 0;
     while (layouts[i].fmt != fmt)
@@ -230,7 +204,7 @@ static const char *text_of(const Inspect *p, const char *key, const char *absent
 /* ---- the screen ---- */
 
 /* 1234567 as 1,234,567. */
-static const char *commas(Session *s, int64_t n)
+const char *commas(Session *s, int64_t n)
 {
     char digits[32], text[48];
     int len = snprintf(digits, sizeof digits, "%lld", (long long)n), k = 0;
@@ -428,6 +402,27 @@ static void show_tensors(Inspect *p)
     }
 }
 
+/* Of names and bytes in the order of names: equal for files that hold the same tensors. */
+static uint64_t hash_of_tensors(const Inspect *p)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < gguf_tensor_count(p->g); i++) {
+        const GgufTensor *x = p->g->tensor_by_name[i];
+        sum = XXH64(x->t.name, strlen(x->t.name) + 1, sum);
+        sum = XXH64(&p->facts[x - p->g->tensor].hash, sizeof(uint64_t), sum);
+    }
+    return sum;
+}
+
+static void show_hashes(Inspect *p)
+{
+    put(&p->out, "\n  XXH64\n");
+    for (int64_t i = 0; i < gguf_tensor_count(p->g); i++)
+        put(&p->out, "  %016llx  %s\n", (unsigned long long)p->facts[i].hash,
+            gguf_tensor_at(p->g, i)->name);
+    put(&p->out, "  %016llx  all tensors\n", (unsigned long long)hash_of_tensors(p));
+}
+
 /* One item as JSON, or for the screen: texts escaped and cut. */
 static void put_item(Inspect *p, const GgufValue *v, int64_t i, bool json)
 {
@@ -615,9 +610,13 @@ static void json_tensors(Inspect *p)
         json_facts(o, f, codes);
         if (f->known && !codes && f->nmagnitude <= MAGNITUDES)
             put(o, ", \"magnitudes\": %d", f->nmagnitude);
+        if (p->hash)
+            put(o, ", \"xxh64\": \"%016llx\"", (unsigned long long)f->hash);
         put(o, "}");
     }
     put(o, "\n  ],\n");
+    if (p->hash)
+        put(o, "  \"tensors_xxh64\": \"%016llx\",\n", (unsigned long long)hash_of_tensors(p));
 }
 
 /* Arrays whole with --metadata, else their first items. */
@@ -657,12 +656,18 @@ static void read_arguments(Inspect *p, int argc, char **argv)
             p->tensors = true;
         else if (strcmp(argv[i], "--metadata") == 0)
             p->metadata = true;
+        else if (strcmp(argv[i], "--check") == 0)
+            p->check = true;
+        else if (strcmp(argv[i], "--hash") == 0)
+            p->hash = true;
+        else if (strncmp(argv[i], "--arch=", 7) == 0)
+            p->arch_path = argv[i] + 7;
         else if (strncmp(argv[i], "--i2s-layout=", 13) == 0)
             layout = argv[i] + 13;
         else if (argv[i][0] == '-')
             fail(p->s, (Loc){0},
-                 "unknown option '%s' of bnc inspect: --tensors, --metadata, --json or "
-                 "--i2s-layout=x128|arm64|row4",
+                 "unknown option '%s' of bnc inspect: --tensors, --metadata, --check, --hash, "
+                 "--json, --arch=FILE.tir or --i2s-layout=x128|arm64|row4",
                  argv[i]);
         else if (p->path)
             fail(p->s, (Loc){0}, "a second input '%s'; one model at a time", argv[i]);
@@ -692,11 +697,15 @@ int cmd_inspect(Session *s, int argc, char **argv)
     gguf_string(p->g, "general.architecture", &arch, &len);
     p->arch = intern(s, arch, len);
     collect(p);
+    if (p->check)
+        inspect_check(p);
     if (p->json) {
         put(&p->out, "{\n");
         json_summary(p);
         json_formats(p);
         json_tensors(p);
+        if (p->check)
+            json_findings(p);
         json_metadata(p);
         put(&p->out, "}\n");
     } else {
@@ -707,7 +716,11 @@ int cmd_inspect(Session *s, int argc, char **argv)
             show_tensors(p);
         if (p->metadata)
             show_metadata(p);
+        if (p->hash)
+            show_hashes(p);
+        if (p->check)
+            show_findings(p);
     }
     file_save(s, "-", &p->out);
-    return p->invalid > 0;
+    return p->invalid > 0 || p->nerror > 0;
 }

@@ -62,10 +62,12 @@ Live *live_open(Session *s, const Options *given, const char *input, int threads
     o.input = l->path = input;
     l->s = s;
     l->threads = threads ? threads : most;
-    l->model = load_code(s, cache_compile(s, &o, "module", ".so"));
+    const char *library = cache_compile(s, &o, "module", ".so");
+    const char *weights = format(s, "%.*s.bnw", (int)(strlen(library) - strlen(".so")), library);
+    l->model = load_code(s, library);
     l->info = bn_describe(l->model);
     session_defer(s, close_live, l);
-    must(l, bn_open(&l->weights, l->model, NULL));
+    must(l, bn_open(&l->weights, l->model, weights));
     size_t size = bn_state_size(l->model, l->threads);
     must(l, bn_init(&l->state, &l->weights, l->threads, alloc(s, size), size));
     return l;

@@ -2,8 +2,8 @@
  *
  * One idea: the model is compiled for this machine as `bnc run` does it, kept in the same cache and
  * taken into the process; the runtime is the one that bnc is linked with, so every function of bn.h
- * works on `weights` and `state`. How the code gets in (today the dynamic linker) is known to live.c
- * alone.
+ * works on `weights` and `state`. How the code gets in (today the dynamic linker) is known to
+ * live.c alone.
  */
 #ifndef BNC_LIVE_H
 #define BNC_LIVE_H
@@ -34,8 +34,8 @@ void live_rewind(Live *l, int position);
 void live_eval(Live *l, const int32_t *ids, int n);
 void live_score(Live *l, const int32_t *ids, int n, float *logits);
 
-/* log sum exp of n logits, in double: -log p of word i is live_norm(x, n) - x[i]. A logit that is no
- * number makes the result one. */
+/* log sum exp of n logits, in double: -log p of word i is live_norm(x, n) - x[i]. Not finite where
+ * a logit is no number. */
 double live_norm(const float *logits, int n);
 /* Room for the logits of a batch: l->logits, made at the first call. */
 float *live_logits(Live *l);

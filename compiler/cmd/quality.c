@@ -8,13 +8,13 @@
  *     window 2              B  4  5 [6  7]
  *     window 3                    B  6  7 [8]
  *
- * A window is BOS, where the model's metadata asks for it, and ctx tokens in all. The first one scores
- * all of its text (without BOS: all but the first token); each later one begins `stride` tokens
- * further on and scores what no window did before, so every scored token but those of the first
- * window sees ctx - stride tokens or more before it. stride = ctx cuts the text into pieces.
+ * A window has ctx tokens, the first of them BOS where the model's metadata asks for it. The first
+ * window scores all of its text (without BOS: all but the first token); each later one begins
+ * `stride` tokens further on and scores what no window did before, so every scored token but those
+ * of the first window sees ctx - stride tokens or more before it.
  *
- * Standard errors are those of a mean over independent tokens, sd / sqrt(n). Tokens of one text are not
- * quite independent: take them for a lower bound.
+ * Standard errors are those of a mean over independent tokens, sd / sqrt(n). Tokens of one text are
+ * not quite independent: take them for a lower bound.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -207,6 +207,14 @@ static double number(Session *s, const char *option, const char *value)
     return x;
 }
 
+static int64_t whole(Session *s, const char *option, const char *value)
+{
+    double x = number(s, option, value);
+    if (x < 1 || x > 1 << 24 || x != floor(x))
+        fail(s, (Loc){0}, "%s wants a whole number from 1 to %d, not '%s'", option, 1 << 24, value);
+    return (int64_t)x;
+}
+
 /* The value of --NAME=VALUE; NULL: another option. */
 static const char *value_of(const char *arg, const char *option)
 {
@@ -228,7 +236,7 @@ static void read_arguments(Quality *q, int argc, char **argv)
         else if (!strncmp(arg, "-t", 2) && arg[2])
             q->threads = live_threads(q->s, arg + 2);
         else if ((value = value_of(arg, "--stride")))
-            q->stride = (int64_t)number(q->s, "--stride", value);
+            q->stride = whole(q->s, "--stride", value);
         else if (both && (value = value_of(arg, "--text")))
             q->file = value;
         else if (both && (value = value_of(arg, "--max-kl")))
@@ -256,12 +264,13 @@ static void open_text(Quality *q)
     if (q->n < (size_t)(2 - q->bos))
         fail(q->s, loc_file(q->s, q->file), "has %zu tokens: too few to score one", q->n);
     if (q->ctx < 2)
-        fail(q->s, (Loc){0}, "windows of %d tokens predict nothing; --ctx must be 2 or more", q->ctx);
+        fail(q->s, (Loc){0}, "windows of %d tokens predict nothing; --ctx must be 2 or more",
+             q->ctx);
     if (!q->stride)
-        q->stride = (q->ctx + 1) / 2;
-    if (q->stride > q->ctx - q->bos)
-        fail(q->s, (Loc){0}, "--stride goes to %d, the text tokens of a window, not %lld",
-             q->ctx - q->bos, (long long)q->stride);
+        q->stride = q->ctx / 2;
+    if (q->stride > q->ctx - 1) /* a token is predicted by one before it at least */
+        fail(q->s, (Loc){0}, "--stride goes to %d, one less than a window, not %lld", q->ctx - 1,
+             (long long)q->stride);
 }
 
 static Quality *quality_new(Session *s, int argc, char **argv)
@@ -392,8 +401,8 @@ static void put_worst(const Quality *q, Out *o)
             put_json_text(o, piece, len);
             put(o, ", \"p_%c\": %.6g", 'a' + i, q->worst_p[i]);
         } else {
-            put(o, "              %s expects %s (%.1f %%)\n", i ? "B" : "A", quote(q->s, piece, len),
-                100 * q->worst_p[i]);
+            put(o, "              %s expects %s (%.1f %%)\n", i ? "B" : "A",
+                quote(q->s, piece, len), 100 * q->worst_p[i]);
         }
     }
     put(o, q->json ? "}" : "");
