@@ -37,7 +37,13 @@ def main():
 
     wait_for(b"/help lists", 90)  # it may have to be compiled
     wait_for(b"> ")
-    os.write(terminal, b"dropped\x03")
+    os.write(terminal, b"dropped")
+    for _ in range(15):  # one that comes between the prompt and the read goes unseen: press again
+        os.write(terminal, b"\x03")
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 4096)
+        if b"(/quit or Ctrl-D leaves)" in seen:
+            break
     wait_for(b"(/quit or Ctrl-D leaves)")
     os.write(terminal, b"Once upon a tome\x08\x08\x08ime\n")
     wait_for(b"ime\r\n")  # the end of the edited line; what follows is the answer
