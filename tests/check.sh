@@ -58,7 +58,7 @@ step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
-units="runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head"
+units="runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
     lane=1
     step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
@@ -67,10 +67,11 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
-    for f in gguf tir tokenizer; do
+    for f in gguf safetensors tir tokenizer; do
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-20}"
     done
     step "choices: layouts, targets, tuning" env $run_env sh tests/run_choices.sh build/bnc
+    step "convert: checkpoints to GGUF" env $run_env sh tests/run_convert.sh build/bnc
     step "docs" sh tests/docs.sh
 }
 outside() { # what the compiler wrote

@@ -28,7 +28,7 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf ir models prefill kv head
+UNITS := runtime sample deal cli tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
@@ -38,6 +38,7 @@ $S/test_session $S/test_formats: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
 $S/test_formats: $S/ir/encode.o
 $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o
+$S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -lm -o $@
