@@ -1,0 +1,1 @@
+"$BNC" convert . -o model.gguf

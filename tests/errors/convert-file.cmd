@@ -1,0 +1,1 @@
+"$BNC" convert "$MODEL" -o model.gguf

@@ -1,0 +1,1 @@
+"$BNC" convert . --fast -o model.gguf

@@ -1,0 +1,1 @@
+"$BNC" convert . --type=q4_0 -o model.gguf
