@@ -40,7 +40,7 @@ typedef struct Convert {
     GgufOut *g;
     Plan *plan;
     size_t nplan;
-    int8_t *codes; /* of the largest projection */
+    int8_t *codes;            /* of the largest projection */
     int64_t nexact, nrounded; /* float projections: ternary already, made so */
 } Convert;
 
@@ -75,15 +75,16 @@ static void check_shape(const Convert *x, const SafeTensor *t, int64_t rows, int
 {
     bool vector = t->rank == 1 && rows == 1 && t->dim[0] == cols;
     if (!vector && !(t->rank == 2 && t->dim[0] == rows && t->dim[1] == cols))
-        fail(x->s, place(x, t), "tensor %s has the shape %s; by config.json it should be %lld x %lld",
-             quoted(x, t), safe_shape(x->s, t), (long long)rows, (long long)cols);
+        fail(x->s, place(x, t),
+             "tensor %s has the shape %s; by config.json it should be %lld x %lld", quoted(x, t),
+             safe_shape(x->s, t), (long long)rows, (long long)cols);
 }
 
 /* A float tensor as bnc's other parts see one. */
 static Tensor view_of(const SafeTensor *t, int64_t rows, int64_t cols)
 {
-    return (Tensor){t->name, safe_type_fmt[t->type], rows, cols, t->data,
-                    (size_t)(t->end - t->begin)};
+    size_t size = (size_t)(t->end - t->begin);
+    return (Tensor){t->name, safe_type_fmt[t->type], rows, cols, t->data, size};
 }
 
 static void check_float(const Convert *x, const SafeTensor *t)
@@ -135,7 +136,8 @@ static void plan_layer(Convert *x, int i)
         {TERNARY, "attn_q", "self_attn.q_proj", NULL, q, c->width, llama ? c->heads : 0, true},
         {TERNARY, "attn_k", "self_attn.k_proj", NULL, k, c->width, llama ? c->kv_heads : 0, true},
         {TERNARY, "attn_v", "self_attn.v_proj", NULL, k, c->width, 0, true},
-        {NORM, "attn_sub_norm", "self_attn.attn_sub_norm", "self_attn.inner_attn_ln", 1, q, 0, subs},
+        {NORM, "attn_sub_norm", "self_attn.attn_sub_norm", "self_attn.inner_attn_ln", 1, q, 0,
+         subs},
         {TERNARY, "attn_output", "self_attn.o_proj", NULL, c->width, q, 0, true},
         {NORM, "ffn_norm", "post_attention_layernorm", NULL, 1, c->width, 0, true},
         {TERNARY, "ffn_gate", "mlp.gate_proj", NULL, c->ffn, c->width, 0, true},
@@ -167,7 +169,8 @@ static void plan_head(Convert *x)
         return;
     own->used = true;
     if (c->tied)
-        note(x->s, "lm_head.weight is left out: by tie_word_embeddings the embedding takes its place");
+        note(x->s,
+             "lm_head.weight is left out: by tie_word_embeddings the embedding takes its place");
     else
         plan(x, EMBEDDING, "output.weight", own, c->vocab, c->width);
 }
@@ -252,8 +255,10 @@ static void packed_codes(const Convert *x, const Plan *p)
             out[i] = (int8_t)(code - 1);
         }
         if (bad)
-            fail(x->s, place(x, p->from), "row %lld of tensor %s holds a code 3; codes are 0, 1, 2: "
-                 "the file is damaged or packed otherwise", (long long)at, quoted(x, p->from));
+            fail(x->s, place(x, p->from),
+                 "row %lld of tensor %s holds a code 3; codes are 0, 1, 2: "
+                 "the file is damaged or packed otherwise",
+                 (long long)at, quoted(x, p->from));
     }
 }
 
@@ -264,7 +269,8 @@ static float float_codes(Convert *x, const Plan *p)
     float scale = ternary_scale(&t);
     bool exact = tensor_is_ternary(&t, NULL);
     if (!isfinite(scale))
-        fail(x->s, place(x, p->from), "tensor %s holds a value that is not finite", quoted(x, p->from));
+        fail(x->s, place(x, p->from), "tensor %s holds a value that is not finite",
+             quoted(x, p->from));
     if (!exact && !x->c->trained)
         fail(x->s, place(x, p->from),
              "tensor %s is not ternary, and config.json has no quantization_config: this model was "
@@ -310,8 +316,9 @@ static void write_floats(const Convert *x, const Plan *p, Fmt fmt)
         for (int64_t i = 0; i < p->cols; i++) {
             half[i] = float_to_f16(row[i]);
             if (!isfinite(fmt == FMT_F16 ? f16_to_float(half[i]) : row[i]))
-                fail(x->s, place(x, p->from), "row %lld of tensor %s holds %g, which %s cannot hold",
-                     (long long)at, quoted(x, p->from), (double)row[i], fmt_info[fmt].name);
+                fail(x->s, place(x, p->from),
+                     "row %lld of tensor %s holds %g, which %s cannot hold", (long long)at,
+                     quoted(x, p->from), (double)row[i], fmt_info[fmt].name);
         }
         if (fmt == FMT_F16)
             gguf_data(x->g, half, (size_t)p->cols * sizeof *half);
@@ -418,8 +425,8 @@ static void read_arguments(Convert *x, int argc, char **argv)
         else if (strcmp(arg, "--quiet") == 0)
             x->s->quiet = true;
         else if (*arg == '-')
-            fail(x->s, (Loc){0}, "unknown option '%s' of bnc convert; `bnc help convert` lists them",
-                 arg);
+            fail(x->s, (Loc){0},
+                 "unknown option '%s' of bnc convert; `bnc help convert` lists them", arg);
         else if (x->dir)
             fail(x->s, (Loc){0}, "a second input '%s'; one checkpoint at a time", arg);
         else
@@ -437,7 +444,8 @@ int cmd_convert(Session *s, int argc, char **argv)
     *x = (Convert){.s = s, .fmt = FMT_I2_S};
     read_arguments(x, argc, argv);
     if (stat(x->dir, &st) == 0 && !S_ISDIR(st.st_mode))
-        fail(s, loc_file(s, x->dir), "is a file; convert takes the folder of a checkpoint, which "
+        fail(s, loc_file(s, x->dir),
+             "is a file; convert takes the folder of a checkpoint, which "
              "holds config.json");
     convert(x);
     return 0;

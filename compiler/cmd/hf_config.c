@@ -10,7 +10,7 @@
 #include "ir/escape.h"
 
 /* Classes of config.json, the activation that tells graphs apart, and GGUF's name. 1bitLLM's files
- * spell their class BitnetForCausalLM, transformers' BitNetForCausalLM; both graphs have sub-norms. */
+ * spell their class BitnetForCausalLM, transformers' BitNetForCausalLM; both have sub-norms. */
 static const struct {
     const char *class, *act, *arch;
 } graphs[] = {
@@ -49,7 +49,8 @@ static double number(const HfConfig *c, const json_t *v, const char *name, doubl
 {
     double d = json_is_real(v) ? json_real_value(v) : v ? NAN : absent;
     if (!(d >= lo && d <= hi))
-        fail(c->s, loc_file(c->s, c->config_path), "%s is not a number from %g to %g", name, lo, hi);
+        fail(c->s, loc_file(c->s, c->config_path), "%s is not a number from %g to %g", name, lo,
+             hi);
     return d;
 }
 
@@ -78,7 +79,8 @@ static void read_rope(HfConfig *c)
     const char *kind = json_string_or_null(type ? type : json_object_get(scaling, "type"));
     if (scaling && !(kind && !strcmp(kind, "default")) && !(scaling == now && !kind))
         fail(c->s, loc_file(c->s, c->config_path),
-             "rope_scaling is of type %s; bnc's graphs turn positions without scaling", shown(c, kind));
+             "rope_scaling is of type %s; bnc's graphs turn positions without scaling",
+             shown(c, kind));
     double absent = strcmp(c->arch, "bitnet-b1.58") ? 10000 : 500000; /* of the classes */
     c->base = number(c, base, "rope_theta", absent, 1, 1e12);
 }

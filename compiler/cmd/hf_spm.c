@@ -24,8 +24,8 @@ typedef struct Message {
 
 typedef struct Field {
     uint64_t number;
-    uint64_t value;  /* of varints and fixed numbers */
-    Message inside;  /* of bytes */
+    uint64_t value; /* of varints and fixed numbers */
+    Message inside; /* of bytes */
     int wire;
 } Field;
 

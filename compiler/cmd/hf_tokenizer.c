@@ -76,8 +76,8 @@ void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int typ
 {
     if (id < 0 || id >= t->n)
         fail(t->s, loc_file(t->s, t->path),
-             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these files "
-             "are not of one model",
+             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these "
+             "files are not of one model",
              quote(t->s, text, len), (long long)id, (long long)t->n - 1);
     VocabText *old = &t->text[id];
     if (old->ptr && (old->len != len || memcmp(old->ptr, text, len)))
@@ -148,9 +148,7 @@ static void read_vocabulary(Tokenizer *z, bool bytes)
         fail(z->s, z->at, "model.vocab is no object of tokens and their numbers");
     json_object_foreach((json_t *)(uintptr_t)vocab, key, v) {
         VocabText text = {key, strlen(key)};
-        int type = !bytes               ? VOCAB_NORMAL
-                   : vocab_byte(&text) >= 0 ? VOCAB_BYTE
-                                            : VOCAB_NORMAL;
+        int type = !bytes ? VOCAB_NORMAL : vocab_byte(&text) >= 0 ? VOCAB_BYTE : VOCAB_NORMAL;
         hf_token_set(&z->t, number_of(v), key, text.len, type);
     }
     z->t.unk = unk ? hf_token_find(&z->t, unk) : -1;
@@ -321,19 +319,23 @@ static void check_spm(Tokenizer *z)
              replace = is_type(p, "Replace") && from && to && !strcmp(from, " ") &&
                        !strcmp(to, SPACE_MARK);
         if (!prepend && !replace)
-            fail(z->s, z->at, "the normalizer %s is not SentencePiece's: convert from "
-                 "tokenizer.model, without tokenizer.json", type_shown(z, p));
+            fail(z->s, z->at,
+                 "the normalizer %s is not SentencePiece's: convert from "
+                 "tokenizer.model, without tokenizer.json",
+                 type_shown(z, p));
         z->t.space_prefix |= prepend;
         marks |= replace;
     }
     if (cut && is_type(cut, "Metaspace")) {
         const char *scheme = text_of(cut, "prepend_scheme");
-        z->t.space_prefix |= scheme ? strcmp(scheme, "never") != 0
-                                    : !json_is_false(member(cut, "add_prefix_space"));
+        z->t.space_prefix |=
+            scheme ? strcmp(scheme, "never") != 0 : !json_is_false(member(cut, "add_prefix_space"));
         marks = true;
     } else if (cut) {
-        fail(z->s, z->at, "the pre-tokenizer %s is not SentencePiece's: convert from "
-             "tokenizer.model, without tokenizer.json", type_shown(z, cut));
+        fail(z->s, z->at,
+             "the pre-tokenizer %s is not SentencePiece's: convert from "
+             "tokenizer.model, without tokenizer.json",
+             type_shown(z, cut));
     }
     if (!marks)
         fail(z->s, z->at, "nothing turns spaces into \"" SPACE_MARK "\", as SentencePiece does");
@@ -407,7 +409,8 @@ static int template_adds(const Tokenizer *z, bool last)
 
 static void put_flags(const Tokenizer *z, GgufOut *g, const int64_t id[SPECIALS], bool spm)
 {
-    const json_t *bos = member(z->config, "add_bos_token"), *eos = member(z->config, "add_eos_token");
+    const json_t *bos = member(z->config, "add_bos_token"),
+                 *eos = member(z->config, "add_eos_token");
     bool add_bos = json_is_boolean(bos) ? json_is_true(bos) : spm || template_adds(z, false),
          add_eos = json_is_boolean(eos) ? json_is_true(eos) : template_adds(z, true);
     gguf_put_bool(g, "tokenizer.ggml.add_bos_token", add_bos && id[BOS] >= 0);

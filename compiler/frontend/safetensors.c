@@ -86,8 +86,8 @@ static SafeType type_of(const File *f, const SafeTensor *t, const json_t *v)
         if (!strcmp(text, safe_type_name[i]))
             return (SafeType)i;
     fail(f->s, f->loc,
-         "tensor %s has the dtype %s, which bnc does not know; a checkpoint holds BF16, F16, F32 or "
-         "packed U8",
+         "tensor %s has the dtype %s, which bnc does not know; a checkpoint holds BF16, F16, F32 "
+         "or packed U8",
          quoted(f, t->name), text ? quoted(f, text) : "(none)");
 }
 
@@ -226,8 +226,10 @@ Safetensors *safetensors_parse(Session *s, const char *path, const uint8_t *data
     uint64_t n = header_size(&f, data, size);
     json_t *header = json_part(s, (const char *)data + 8, (size_t)n, &why);
     if (!header)
-        fail(s, f.loc, "the header is not the JSON that it should be: %s. The file is damaged, "
-             "fetch it again", why);
+        fail(s, f.loc,
+             "the header is not the JSON that it should be: %s. The file is damaged, "
+             "fetch it again",
+             why);
     f.data = data + 8 + n;
     f.size = size - 8 - n;
     all->tensor = NEW_ARRAY(s, SafeTensor, json_object_size(header));
@@ -352,9 +354,10 @@ Safetensors *safetensors_open(Session *s, const char *dir)
     if (file_exists(index))
         return open_index(s, dir, index);
     if (!file_exists(one))
-        fail(s, loc_file(s, dir),
-             "holds no model.safetensors and no model.safetensors.index.json; bnc reads checkpoints "
-             "in safetensors (a .bin checkpoint: save it with safe_serialization=True)");
+        fail(
+            s, loc_file(s, dir),
+            "holds no model.safetensors and no model.safetensors.index.json; bnc reads "
+            "checkpoints in safetensors (a .bin checkpoint: save it with safe_serialization=True)");
     return open_file(s, one);
 }
 

@@ -1,8 +1,8 @@
 /* fuzz_safetensors.c: any bytes as a safetensors file.
  *
- * One idea: a file is either refused with one message, or every tensor lies in it: the first and last
- * byte of each can be read, its size is its shape's, and its name finds it. The input is copied to a
- * block of its own size, so that a read past its end is seen.
+ * One idea: a file is either refused with one message, or every tensor lies in it: the first and
+ * last byte of each can be read, its size is its shape's, and its name finds it. The input is
+ * copied to a block of its own size, so that a read past its end is seen.
  */
 #include "frontend/safetensors.h"
 

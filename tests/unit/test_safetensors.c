@@ -11,19 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
-
 #include <cmocka.h>
-
 
 typedef struct Case {
     const char *header;
-    int data;           /* bytes behind it */
-    int64_t claim;      /* of the header's size; 0: its own */
+    int data;            /* bytes behind it */
+    int64_t claim;       /* of the header's size; 0: its own */
     const char *message; /* NULL: read; else a part of it */
 } Case;
 
-#define A(dtype, shape, at) "\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" at "}"
+#define A(dtype, shape, at)                                                                        \
+    "\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" at "}"
 #define B(shape, at) "\"b\":{\"dtype\":\"U8\",\"shape\":" shape ",\"data_offsets\":" at "}"
 
 static const Case cases[] = {
@@ -45,11 +43,13 @@ static const Case cases[] = {
     {"{" A("U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, 0, "has no shape of at most 8 dimensions"},
     {"{" A("U8", "[-4]", "[0,4]") "}", 4, 0, "dimension 0 of tensor 'a'"},
     {"{" A("U8", "[4.5]", "[0,4]") "}", 4, 0, "dimension 0 of tensor 'a'"},
-    {"{" A("F64", "[9007199254740992,9007199254740992]", "[0,4]") "}", 4, 0, "more than 2^63 bytes"},
+    {"{" A("F64", "[9007199254740992,9007199254740992]", "[0,4]") "}", 4, 0,
+     "more than 2^63 bytes"},
     {"{" A("U8", "[4]", "[0,4,8]") "}", 4, 0, "has no data_offsets"},
     {"{" A("U8", "[4]", "[4,0]") "}", 4, 0, "has no data_offsets"},
     {"{" A("U8", "[4]", "[0,5]") "}", 5, 0, "takes 4 bytes, but its data_offsets span 5"},
-    {"{" A("U8", "[8]", "[0,8]") "}", 7, 0, "ends at byte 8 of the data, but the file holds only 7"},
+    {"{" A("U8", "[8]", "[0,8]") "}", 7, 0,
+     "ends at byte 8 of the data, but the file holds only 7"},
     {"{" A("U8", "[4]", "[0,4]") "," B("[4]", "[2,6]") "}", 6, 0,
      "tensor 'b' (bytes 2 to 6 of the data) overlaps tensor 'a'"},
     {"{" A("U8", "[4]", "[0,4]") "," B("[4]", "[6,10]") "}", 10, 0, "no tensor holds bytes 4 to 6"},
@@ -178,7 +178,8 @@ static void test_index(void **state)
     save_shard("too.safetensors", "{" B("[2]", "[0,2]") "}", 2);
     expect_index("{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}", NULL);
     expect_index("[]", "has no object weight_map");
-    expect_index("{\"a\":\"../one.safetensors\"}", "expected the name of a .safetensors file of this");
+    expect_index("{\"a\":\"../one.safetensors\"}",
+                 "expected the name of a .safetensors file of this");
     expect_index("{\"a\":\"/etc/passwd\"}", "expected the name of a .safetensors file of this");
     expect_index("{\"a\":\".hidden.safetensors\"}", "expected the name of a .safetensors file");
     expect_index("{\"a\":\"one.bin\"}", "expected the name of a .safetensors file of this");
