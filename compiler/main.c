@@ -34,8 +34,8 @@ static void help_screen(FILE *to)
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
-    fprintf(to, "\nbnc help compile|run|inspect|convert|tune|synth|opt|passes|targets tells the rest; "
-                "bnc --version.\n");
+    fprintf(to, "\nbnc help compile|run|inspect|convert|tune|synth|opt|passes|targets tells the "
+                "rest; bnc --version.\n");
 }
 
 static void help_passes(void)
@@ -56,7 +56,8 @@ static void help_targets(void)
 
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
-    "MODEL is a GGUF file, a Hugging Face checkpoint's folder or a .tir text. --emit says what to write:\n"
+    "MODEL is a GGUF file, the folder of a Hugging Face checkpoint or a .tir text. --emit says\n"
+    "what to write:\n"
     "  c     FILE.c, FILE.h and the weights, FILE.bnw. Compile with\n"
     "        cc -O3 -march=native model.c app.c -Iruntime-min build/libbnrt.a -lpthread -lm\n"
     "        or write it with --amalgamate and leave out the runtime and its headers\n"
@@ -120,7 +121,8 @@ static int help(Session *s, const char *topic)
         fputs(help_opt, stdout), options_help(stdout, true);
     else
         fail(s, (Loc){0},
-             "no help on '%s': compile, run, inspect, convert, tune, synth, opt, passes or targets", topic);
+             "no help on '%s': compile, run, inspect, convert, tune, synth, opt, passes or targets",
+             topic);
     return 0;
 }
 

@@ -147,7 +147,7 @@ static const char *looks_like(const uint8_t *p, size_t n)
         if (n >= looks[i].len && memcmp(p, looks[i].magic, looks[i].len) == 0)
             return looks[i].what;
     if (n > 8 && p[8] == '{' && gguf_load(p, 8) < n)
-        return "safetensors: convert the model to GGUF";
+        return "safetensors: give bnc the folder that it lies in";
     return is_text(p, n) ? "text" : NULL;
 }
 

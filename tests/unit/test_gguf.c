@@ -386,7 +386,7 @@ static const struct {
     {"\0\0", 2, "not a GGUF file: it has 2 bytes, fewer than a header of 24\n"},
     {"\1\2\3\4\5", 5,
      "not a GGUF file: it begins with bytes 01 02 03 04, expected 47 47 55 46 (\"GGUF\")\n"},
-    {"\x0a\0\0\0\0\0\0\0{\"a\":{}}   ", 20, LOOKS "safetensors: convert the model to GGUF\n"},
+    {"\x0a\0\0\0\0\0\0\0{\"a\":{}}   ", 20, LOOKS "safetensors: give bnc the folder that it lies in\n"},
     {"PK\3\4aaaa", 8, LOOKS "a zip archive, perhaps a PyTorch checkpoint: convert it to GGUF\n"},
     {"\x1f\x8b\x08", 3, LOOKS "gzip data: unpack it first\n"},
     {"\x7f" "ELF\2\1\1", 7, LOOKS "an ELF object or program\n"},
