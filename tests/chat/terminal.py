@@ -40,6 +40,7 @@ def main():
     os.write(terminal, b"dropped")
     for _ in range(15):  # one that comes between the prompt and the read goes unseen: press again
         os.write(terminal, b"\x03")
+        time.sleep(0.3)
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 4096)
         if b"(/quit or Ctrl-D leaves)" in seen:
