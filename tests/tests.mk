@@ -74,7 +74,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 
 # Makes the files of tests/run_formats.sh.
 $(B)/retype: tests/e2e/retype.c $(B)/cmd/gguf_out.o $(LIB_OBJ)
-	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -lm -o $@
+	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.
 BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
