@@ -12,13 +12,8 @@
  */
 #include "frontend/gguf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "ir/escape.h"
 
@@ -26,44 +21,12 @@ typedef long long ll; /* for %lld */
 
 /* ---- one file ---- */
 
-typedef struct Mapping {
-    int fd;
-    void *bytes;
-    size_t size;
-} Mapping;
-
-static void unmap(void *arg)
-{
-    Mapping *m = arg;
-    if (m->fd >= 0)
-        close(m->fd);
-    if (m->bytes)
-        munmap(m->bytes, m->size);
-}
-
 /* `part`: what to say of a file that cannot be opened, before the reason. */
 static Gguf *open_one(Session *s, const char *path, const char *part)
 {
-    Loc loc = loc_file(s, path);
-    Mapping *m = NEW(s, Mapping);
-    m->fd = open(path, O_RDONLY);
-    session_defer(s, unmap, m);
-    struct stat st;
-    if (m->fd < 0 || fstat(m->fd, &st) != 0)
-        fail(s, loc, "%s: %s", part, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        fail(s, loc, "is %s; a model is a regular file",
-             S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");
-    if (st.st_size == 0)
-        fail(s, loc, "the file is empty: fetch or convert the model again");
-    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, m->fd, 0);
-    if (bytes == MAP_FAILED)
-        fail(s, loc, "cannot map the model: %s", strerror(errno));
-    m->bytes = bytes;
-    m->size = (size_t)st.st_size;
-    close(m->fd); /* the mapping stays; models have hundreds of parts */
-    m->fd = -1;
-    return gguf_parse(s, path, bytes, m->size);
+    size_t size;
+    const uint8_t *bytes = file_view(s, path, part, &size);
+    return gguf_parse(s, path, bytes, size);
 }
 
 /* ---- names of parts ---- */

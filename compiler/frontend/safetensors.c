@@ -6,13 +6,8 @@
  */
 #include "frontend/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "frontend/json.h"
 #include "ir/escape.h"
@@ -242,39 +237,11 @@ Safetensors *safetensors_parse(Session *s, const char *path, const uint8_t *data
 
 /* ---- a checkpoint's folder ---- */
 
-typedef struct Mapping {
-    int fd;
-    void *bytes;
-    size_t size;
-} Mapping;
-
-static void unmap(void *arg)
-{
-    Mapping *m = arg;
-    if (m->fd >= 0)
-        close(m->fd);
-    if (m->bytes)
-        munmap(m->bytes, m->size);
-}
-
 static Safetensors *open_file(Session *s, const char *path)
 {
-    Loc loc = loc_file(s, path);
-    Mapping *m = NEW(s, Mapping);
-    struct stat st;
-    m->fd = open(path, O_RDONLY | O_NONBLOCK); /* of a pipe too, which is then refused */
-    session_defer(s, unmap, m);
-    if (m->fd < 0 || fstat(m->fd, &st) != 0)
-        fail(s, loc, "cannot open the weights: %s", strerror(errno));
-    if (!S_ISREG(st.st_mode) || st.st_size == 0)
-        fail(s, loc, "is %s: fetch the checkpoint again",
-             S_ISREG(st.st_mode) ? "empty" : "not a regular file");
-    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, m->fd, 0);
-    if (bytes == MAP_FAILED)
-        fail(s, loc, "cannot map the weights: %s", strerror(errno));
-    m->bytes = bytes;
-    m->size = (size_t)st.st_size;
-    return safetensors_parse(s, path, bytes, m->size);
+    size_t size;
+    const uint8_t *bytes = file_view(s, path, "cannot open the weights", &size);
+    return safetensors_parse(s, path, bytes, size);
 }
 
 /* Shards are named by plain names: an index must not lead out of its folder. */

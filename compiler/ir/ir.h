@@ -115,6 +115,8 @@ bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
+/* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
+const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
 
 /* Files that the build put inside the compiler (architectures, kernels, the runtime), by the path
  * that the Makefile gives them; NULL: none. NUL after the end. */

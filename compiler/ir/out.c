@@ -1,4 +1,4 @@
-/* out.c: text and files being written, files read whole, bytes made printable.
+/* out.c: text and files being written, files read whole or mapped, bytes made printable.
  *
  * One idea: an output appears at its path complete or not at all. It is written beside its target
  * and renamed over it; whatever was not committed is removed when the session ends.
@@ -385,4 +385,45 @@ const char *file_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+/* ---- files mapped to be read ---- */
+
+typedef struct View {
+    int fd;
+    void *bytes;
+    size_t size;
+} View;
+
+static void view_end(void *arg)
+{
+    View *v = arg;
+    if (v->fd >= 0)
+        close(v->fd);
+    if (v->bytes)
+        munmap(v->bytes, v->size);
+}
+
+const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size)
+{
+    Loc loc = loc_file(s, path);
+    View *v = NEW(s, View);
+    struct stat st;
+    v->fd = open(path, O_RDONLY | O_NONBLOCK); /* a pipe must not hang, it is refused below */
+    session_defer(s, view_end, v);
+    if (v->fd < 0 || fstat(v->fd, &st) != 0)
+        fail(s, loc, "%s: %s", lost, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        fail(s, loc, "is %s; a model is a regular file",
+             S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");
+    if (st.st_size == 0)
+        fail(s, loc, "the file is empty: fetch or convert the model again");
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, v->fd, 0);
+    if (bytes == MAP_FAILED)
+        fail(s, loc, "cannot map the model: %s", strerror(errno));
+    v->bytes = bytes;
+    v->size = *size = (size_t)st.st_size;
+    close(v->fd); /* the mapping stays; models have hundreds of parts */
+    v->fd = -1;
+    return bytes;
 }
