@@ -412,7 +412,8 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
             return 0;
         plain += e ? e->len : 0;
         s += plain;
-        mark += mark ? plain : 0;
+        if (mark)
+            mark += plain;
         n -= plain;
     }
     return !add_eos || tok_push(r, v->eos);
