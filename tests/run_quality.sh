@@ -184,7 +184,9 @@ fresh
 poke $(($(behind token_embd.weight) + 20)) 4 8
 judged 0 extents warning "token_embd.weight' is q8_0 here and takes 1114112 bytes, then 983040 follow"
 poke $(($(behind token_embd.weight) + 20)) 4 42
-judged 1 types warning "type id 42, which is ambiguous: Q2_0: 64 values in 18 bytes, or 128"
+refused "id 42 where neither size of q2_0 fits" "one must fit all tensors" "$bnc" inspect $copy --check
+poke $(($(behind token_embd.weight) + 20)) 4 142
+judged 1 types warning "type id 142, which is ambiguous: PQ2_0 of a fork"
 fresh
 poke $(($(behind general.file_type) + 4)) 4 37
 judged 0 file_type warning "says tq2_0, but most weights of the layers are i2_s"

@@ -145,7 +145,6 @@ static void check_types(Check *c)
     } forks[] = {{37, "I8_S in Microsoft's fork, a retired type of ggml"},
                  {38, "TL1 in Microsoft's fork, a retired type of ggml"},
                  {39, "MXFP4 in ggml, TL2 in Microsoft's fork"},
-                 {42, "Q2_0: 64 values in 18 bytes, or 128 in 34, by the program that wrote it"},
                  {142, "PQ2_0 of a fork, unknown to ggml"},
                  {143, "PTQ1_0 of a fork, unknown to ggml"}};
     for (size_t i = 0; i < sizeof forks / sizeof *forks; i++) {
