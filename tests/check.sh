@@ -72,6 +72,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     for f in gguf safetensors tir tokenizer jinja chat; do
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-10}"
     done
+    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
@@ -87,7 +88,6 @@ outside() { # what the compiler wrote
         skip "golden" "no models and goldens in $shared"
     fi
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
-    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
