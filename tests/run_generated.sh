@@ -40,7 +40,8 @@ for target in generic x86-64-v3 x86-64-multi; do
         for cc in gcc clang; do
             check "$cc $target" $cc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iruntime-min -c "$c" -o $dir/x.o
         done
-        check "g++ $target" g++ -x c++ -std=c++17 -O0 -Wall -Wextra -Werror -Iruntime-min -c "$c" -o $dir/x.o
+        [ $target = x86-64-multi ] || # the longest, and clang++ sees it
+            check "g++ $target" g++ -x c++ -std=c++17 -O0 -Wall -Wextra -Werror -Iruntime-min -c "$c" -o $dir/x.o
         check "clang++ $target" clang++ -x c++ -std=c++17 -O0 -Wall -Wextra -Werror -Iruntime-min -c "$c" -o $dir/x.o
     done
 done

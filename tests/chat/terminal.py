@@ -54,17 +54,21 @@ def main():
     wait_for(b"> ")
     os.write(terminal, b"/stats\n")
     wait_for(b"2 turns")
-    os.write(terminal, b"\x04")
-    end = time.time() + 20
+    wait_for(b"> ")
+    end = time.time() + 30
+    pressed = 0
     while time.time() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             sys.exit(os.waitstatus_to_exitcode(status))
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
+        try:
+            if time.time() - pressed > 1:  # like Ctrl-C: unseen between the prompt and the read
+                pressed = time.time()
+                os.write(terminal, b"\x04")
+            if select.select([terminal], [], [], 0.1)[0]:
                 os.read(terminal, 4096)
-            except OSError:
-                pass
+        except OSError:
+            time.sleep(0.1)
     fail("Ctrl-D did not end it")
 
 
