@@ -57,19 +57,22 @@ def main():
     wait_for(b"> ")
     end = time.time() + 30
     pressed = 0
+    last = seen
     while time.time() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             sys.exit(os.waitstatus_to_exitcode(status))
         try:
-            if time.time() - pressed > 1:  # like Ctrl-C: unseen between the prompt and the read
+            # What comes before the terminal is in raw mode stands on the line as a character that
+            # Ctrl-U clears; Ctrl-D leaves from an empty line only.
+            if time.time() - pressed > 1:
                 pressed = time.time()
-                os.write(terminal, b"\x04")
+                os.write(terminal, b"\x15\x04")
             if select.select([terminal], [], [], 0.1)[0]:
-                os.read(terminal, 4096)
+                last = (last + os.read(terminal, 4096))[-300:]
         except OSError:
             time.sleep(0.1)
-    fail("Ctrl-D did not end it")
+    fail(f"Ctrl-D did not end it: {last!r}")
 
 
 main()
