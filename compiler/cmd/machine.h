@@ -29,13 +29,16 @@ typedef struct CounterRun CounterRun;
 CounterRun *counters_start(Session *s);
 Counters counters_stop(CounterRun *r);
 
-/* Joules that the processor packages have used since some moment, by RAPL; < 0 where they cannot be
- * read, *why (may be NULL) says why. The counters wrap: energy_between takes care of that. */
+/* What the counters of the processor packages (RAPL) say, in joules since some moment. */
+enum { ENERGY_MOST = 8 }; /* packages */
 typedef struct Energy {
-    double joules, range; /* range: where the counters begin again at 0 */
-    const char *why;      /* NULL: read */
+    int n;
+    double joules[ENERGY_MOST], range[ENERGY_MOST]; /* range: where one begins again at 0 */
+    const char *why;                                /* NULL: read; else why not */
 } Energy;
 Energy energy_read(Session *s);
 double energy_between(const Energy *a, const Energy *b); /* joules; < 0: not known */
+
+double machine_seconds(void); /* of a clock that only goes forward */
 
 #endif

@@ -23,8 +23,7 @@ typedef struct ProfileCell {
 typedef struct ProfilePhase {
     const char *name; /* prefill or decode */
     int tokens, threads;
-    double ms; /* wall time; tick: of one lap counter tick */
-    double tick_ms;
+    double ms, tick_ms; /* wall time; of one tick of the laps */
     ProfileCell *cell;
     size_t ncell;
     Counters counters;
@@ -34,13 +33,14 @@ typedef struct Profile {
     Live *live;
     const bn_profile *code;
     double read_rate; /* GB/s that this machine reads with as many threads; 0: not measured */
-    ProfilePhase phase[2]; /* prefill, decode */
+    ProfilePhase phase[2]; /* prefill and, where there were steps, decode */
+    int nphase;
 } Profile;
 
 /* live_open with --profile among the options. */
 Live *profile_open(Session *s, const Options *o, const char *input, int threads);
-/* Runs ids[0..n) as a prompt, then `steps` greedy tokens, each phase after a warm-up run of its own;
- * n >= 1, n + steps <= context. */
+/* Runs ids[0..n) as a prompt, then `steps` greedy tokens whatever these are (no end stops it); some
+ * of both before, to warm up. n >= 1, n + steps <= context. */
 Profile *profile_run(Session *s, Live *l, const int32_t *ids, size_t n, int steps);
 
 /* Tables. */
@@ -57,5 +57,6 @@ typedef struct ProfileRow {
 ProfileRow *profile_rows(Session *s, const ProfilePhase *p, ProfileBy by, size_t *n);
 /* "tmatmul @attn_q", "add %h2", "barrier wait"; NULL: "outside". */
 const char *profile_site_name(Session *s, const bn_site *site);
+const char *profile_layer_name(Session *s, int layer); /* "layer 3", "no layer" */
 
 #endif
