@@ -51,22 +51,22 @@ static void read_thread(Session *s, const Live *l, ProfilePhase *p, int thread)
 {
     const bn_profile *code = l->profile;
     const bn_log *log = bn_profile_log(l->state, code, thread);
-    const bn_sum *sum = bn_profile_sums(log);
+    const uint64_t *ticks = bn_profile_ticks(log);
     double inside = 0;
     for (int i = 0; i < code->nsite; i++) {
         const bn_site *is = &code->site[i];
+        const bn_pass *pass = &log->pass[is->pass];
+        if (is->kind == BN_SITE_START || pass->calls == 0)
+            continue;
         for (int k = 0; k < (is->layers ? is->layers : 1); k++) {
-            const bn_sum *at = &sum[is->slot + k];
-            if (is->kind == BN_SITE_START || at->calls == 0)
-                continue;
             ProfileCell *x = add_cell(s, p);
             x->site = is;
             x->layer = is->layers ? is->first + k : -1;
             x->thread = thread;
-            x->calls = at->calls;
-            x->ms = (double)at->ticks * p->tick_ms;
+            x->calls = pass->calls;
+            x->ms = (double)ticks[is->slot + k] * p->tick_ms;
             inside += x->ms;
-            weigh(x, &log->pass[is->pass], p->threads);
+            weigh(x, pass, p->threads);
         }
     }
     ProfileCell *rest = add_cell(s, p);

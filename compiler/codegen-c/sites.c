@@ -2,8 +2,8 @@
  * and the table that says what the laps are of.
  *
  * One idea: the table is made of the module before anything is printed, so a lap is one line with a
- * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted here
- * and not while it runs.
+ * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted
+ * here and not while it runs.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -129,11 +129,18 @@ Sites *sites_find(const Module *m)
     return t;
 }
 
-/* A decode step is one pass of two functions, so the laps of all of them are enough for it. */
+/* A decode step is a pass of @decode and one of @head or @best: twice the longest of these, rounded
+ * up, holds it whole. */
 static int32_t ring(const Sites *t)
 {
-    int32_t n = 64;
-    while (n < t->slots)
+    int32_t most = 0, of = 0, n = 64;
+    for (size_t i = 0; i < t->n; i++) {
+        const Site *x = &t->site[i];
+        bool step = x->func->form != FORM_PREFILL && x->func->form != FORM_SCORE;
+        of = (x->op ? of : 0) + (x->is.layers ? x->is.layers : 1);
+        most = step && of > most ? of : most;
+    }
+    while (n < 2 * most)
         n *= 2;
     return n;
 }
@@ -145,7 +152,7 @@ static int64_t logs_at(const Sites *t)
 
 int64_t sites_own_bytes(const Sites *t)
 {
-    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(bn_sum) +
+    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) +
                  (size_t)ring(t) * sizeof(bn_stamp);
     return logs_at(t) + (int64_t)(log + 63) / 64 * 64;
 }
