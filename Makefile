@@ -19,7 +19,7 @@ PS_SRC  := run.c report.c quant.c canon.c fuse.c specialize.c head.c tuning.c se
 CH_SRC  := tree.c known.c express.c write.c builtin.c
 CG_SRC  := targets.c chunks.c emit.c
 CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c
-ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir
+ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \

@@ -322,6 +322,8 @@ struct Weight {
     const char *same_as;   /* declared fallback: the weight to use when absent */
     bool has_const;        /* declared fallback: a constant */
     float constant;
+    const char *constant_of; /* before binding: the const whose value it is; NULL: none */
+    bool optional;         /* before binding: without its tensor, its ops go */
     const char *scheme;    /* how float tensors became ternary, for the reader: exact, absmean, mixed */
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
@@ -337,7 +339,7 @@ typedef struct Choice { /* one alternative: a metadata key, or an expression of 
     const char *key;
     double number;
     const char *a, *b; /* dims; b NULL: a alone; a NULL: number */
-    char op;           /* '*' or '/' */
+    char op;           /* '*' or '/'; 'r': the square root of a */
     struct Choice *next;
 } Choice;
 typedef struct Symbol {
