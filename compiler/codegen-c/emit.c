@@ -613,10 +613,11 @@ static void put_descriptor(Emit *e)
         "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n",
         logits->dim[1].n, m->context, layer_count(m), first->out[0]->type->dim[1].n);
     put(o,
-        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n     %" PRId64
-        "u},\n",
+        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n"
+        "     %" PRId64 ", %d, %" PRId64 "u}, /* floats of an embedding, pooling, bytes */\n",
         m->batch, v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0,
-        (v.flags & BN_VOCAB_ADD_EOS) != 0, m->weight_bytes);
+        (v.flags & BN_VOCAB_ADD_EOS) != 0, result_of(m, FORM_DECODE)->dim[1].n,
+        m->pooling ? pooling_by_name(m->pooling) : BN_POOL_LAST, m->weight_bytes);
     put(o,
         "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64
         "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",

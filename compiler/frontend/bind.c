@@ -374,6 +374,16 @@ static void note_layout(Bind *b)
         }
 }
 
+/* llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank. */
+static const char *pooling_of(Bind *b)
+{
+    const char *key = expand(b->s, "{arch}.pooling_type", b->arch, 0);
+    int64_t type;
+    if (!gguf_int(b->g, key, &type))
+        return NULL;
+    return type == 1 ? "mean" : type == 2 ? "cls" : type == 3 ? "last" : NULL;
+}
+
 /* ---- the tokenizer ---- */
 
 static const char *string_or(Bind *b, const char *key, const char *absent)
@@ -537,6 +547,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     note_layout(&b);
     bind_vocabulary(&b);
     m->title = string_or(&b, "general.name", b.arch);
+    m->pooling = pooling_of(&b);
     m->source = name(s, path);
     m->hash = gguf_hash(b.g);
     m->i2s_layout = o->i2s_layout ? name(s, o->i2s_layout) : NULL;

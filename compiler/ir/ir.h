@@ -398,6 +398,7 @@ struct Module {
     const char *source;    /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */
     uint64_t hash;         /* XXH64 of the model file */
+    const char *pooling;   /* of embeddings: last, mean or cls; NULL: the file does not say */
     const char *target;    /* name, after select */
     Symbol *symbols;
     Expect *expects;
@@ -418,6 +419,8 @@ struct Module {
 };
 
 Module *module_new(Session *s, const Text *text);
+/* BN_POOL_* of a name; NULL: BN_POOL_MODEL; -1: there is none of that name. */
+int pooling_by_name(const char *name);
 const Type *type_get(Session *s, Fmt fmt, int rank, const Dim *dim);
 const Type *type_make(Session *s, Fmt fmt, int rank, int64_t d0, int64_t d1, int64_t d2);
 const Type *type_with(Session *s, const Type *t, Fmt fmt); /* the same shape */

@@ -239,6 +239,10 @@ static void put_model(Out *o, const Module *m)
         put(o, ", i2s_layout = ");
         put_word(o, m->i2s_layout);
     }
+    if (m->pooling) {
+        put(o, ", pooling = ");
+        put_word(o, m->pooling);
+    }
     if (m->target) {
         put(o, ", target = ");
         put_string(o, m->target);

@@ -178,7 +178,7 @@ static const bn_model fake_model = {
     .info = {.name = "fake", .arch = "none", .target = "scalar", .source_hash = "0",
              .compiler = "hand", .vocab = FAKE_VOCAB, .context = FAKE_CONTEXT, .layers = 1,
              .width = 1, .batch = FAKE_BATCH, .bos = FAKE_BOS, .eos = FAKE_EOS, .eot = FAKE_EOT,
-             .add_bos = 1, .weight_bytes = FAKE_BYTES},
+             .add_bos = 1, .embedding = 1, .pooling = BN_POOL_LAST, .weight_bytes = FAKE_BYTES},
     .hash = FAKE_HASH,
     .vocab_at = FAKE_VOCAB_AT,
     .vocab_size = FAKE_VOCAB_SIZE,
