@@ -2,9 +2,10 @@
 
     python3 tests/reference/make_arch.py OUTDIR        tests/arch-models holds what this writes
 
-Four models NAME.gguf with NAME.json beside each: qwen3 (an output matrix of its own), gemma3, and
+Four models NAME-i2_s.gguf with NAME.json for each: qwen3 (an output matrix of its own), gemma3, and
 both with the gains of the BitNet embedding models, called *-norm-in. The same bytes on every run:
-random numbers come from a generator of our own, logits are rounded to 5 decimals. Needs numpy.
+random numbers come from a generator of our own, results are rounded to 5 decimals. (The models on
+every machine; the results where numpy adds in the same order.) Needs numpy.
 
 A weight's magnitude and a gain are drawn apart for each tensor, so that two tensors that a reader
 confuses give other logits.
@@ -25,7 +26,7 @@ EPS = 0.005  # published models have 1e-6, which a reader could get wrong and no
 SHAPES = {"qwen3": (3, 2, 256), "gemma3": (7, 1, 128)}
 # Seeds for which no value at position 0 (BOS, always) lies near a half where it is rounded to int8:
 # what rounds elsewhere otherwise there would be another model's logits.
-SEEDS = {"qwen3": 102, "qwen3-norm-in": 316, "gemma3": 121, "gemma3-norm-in": 170}
+SEEDS = {"qwen3": 102, "qwen3-norm-in": 316, "gemma3": 121, "gemma3-norm-in": 2068}
 NORM_IN = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 TEXTS = ("the king and the queen", "once there was a forest", "he said nothing")
 STORY = """once upon a time there was a king who lived in the forest and the queen was with him
@@ -152,7 +153,8 @@ def pack_i2_s(codes, scale):
     return packed.tobytes() + struct.pack("<f", scale) + bytes(28)
 
 
-def make_model(path, arch, norm_in, seed):
+def make_model(path, title, seed):
+    arch, norm_in = title.split("-")[0], title.endswith("-norm-in")
     layers, groups, ff = SHAPES[arch]
     r, tensors = Random(seed), []
 
@@ -194,7 +196,7 @@ def make_model(path, arch, norm_in, seed):
             gain(at + "post_ffw_norm", D)
     gain("output_norm", D)
 
-    keys = {"general.architecture": arch, "general.name": "random " + os.path.basename(path)[:-5]}
+    keys = {"general.architecture": arch, "general.name": "random " + title}
     own = {"context_length": CONTEXT, "embedding_length": D, "block_count": layers,
            "feed_forward_length": ff, "attention.head_count": HEADS,
            "attention.head_count_kv": groups, "attention.key_length": E,
@@ -245,10 +247,11 @@ def write_golden(path, model_path, tokens):
 def main(out):
     os.makedirs(out, exist_ok=True)
     for name, seed in SEEDS.items():
-        path = os.path.join(out, name)
-        make_model(path + ".gguf", name.split("-")[0], name.endswith("norm-in"), seed)
+        golden = os.path.join(out, name + ".json")
+        model = os.path.join(out, name + "-i2_s.gguf")
+        make_model(model, name, seed)
         tokens = [BOS] + Random(1000 + seed).whole(VOCAB - 2, 23).tolist()
-        write_golden(path + ".json", path + ".gguf", tokens)
+        write_golden(golden, model, tokens)
 
 
 if __name__ == "__main__":
