@@ -92,6 +92,22 @@ static const Kernels kernels_avx2 = {
 #endif
 #endif
 
+/* Of other machines, those that have kernels for f32 caches alone. */
+#if defined(__aarch64__) || defined(__wasm_simd128__)
+#include "../kernels/machine.h"
+#ifdef __aarch64__
+CACHE(float, store_f32, rope_store_f32, attention_f32_neon, window_f32_neon)
+#define VECTORS ROW(store_f32, rope_store_f32, attention_f32_neon, window_f32_neon)
+#else
+CACHE(float, store_f32, rope_store_f32, attention_f32_simd128, window_f32_simd128)
+#define VECTORS ROW(store_f32, rope_store_f32, attention_f32_simd128, window_f32_simd128)
+#endif
+static const Kernels kernels_vectors = {
+    "vectors",
+    {VECTORS, ROW(store_f16, rope_store_f16, attention_f16, window_f16),
+     ROW(store_kv8, rope_store_kv8, attention_kv8, window_kv8)}};
+#endif
+
 static const Kernels *sets[2] = {&kernels};
 static int nset = 1;
 
@@ -458,6 +474,9 @@ int main(void)
 #ifdef TEST_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         sets[nset++] = &kernels_avx2;
+#endif
+#ifdef VECTORS
+    sets[nset++] = &kernels_vectors;
 #endif
     if (nset == 1)
         print_message("no AVX2 here: those kernels are skipped\n");
