@@ -87,6 +87,9 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
+    step "build of other graphs" $make -s arch-build
+    step "other graphs: logits, vectors" $make -s arch-run
+    step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
