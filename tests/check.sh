@@ -91,6 +91,8 @@ outside() { # what the compiler wrote
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
+    step "build of the test of goldens" $make -s build/test_golden
+    step "reference: qwen3, gemma3, vectors" env $quick_env sh tests/run_reference.sh build/bnc
     step "generated C" env $run_env sh tests/run_generated.sh build/bnc
 }
 inside &
