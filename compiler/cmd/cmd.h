@@ -65,9 +65,10 @@ int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
 int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
 /* convert.c. model_file answers the path of a model file: `path` itself or, where that is the folder
- * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session. */
+ * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session, its
+ * projections in `fmt`. */
 int cmd_convert(Session *s, int argc, char **argv);
-const char *model_file(Session *s, const char *path);
+const char *model_file(Session *s, const char *path, Fmt fmt);
 /* inspect.c: x128, arm64 or row4, else fail(). */
 Fmt layout_by_name(Session *s, const char *text);
 int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */

@@ -118,7 +118,7 @@ int cmd_embed(Session *s, int argc, char **argv)
     e->s = s;
     options_read(s, &e->o, argc, argv, true);
     read_own(e);
-    e->l = live_open(s, &e->o, model_file(s, e->o.input), e->threads);
+    e->l = live_open(s, &e->o, e->o.input, e->threads);
     e->vector = NEW_ARRAY(s, float, e->l->info->embedding);
     if (e->how == BN_POOL_MODEL)
         e->how = (bn_pooling)e->l->info->pooling;

@@ -44,6 +44,7 @@ typedef struct Session {
     FILE *log;           /* messages; NULL: discarded */
     int nerror, nwarning;
     bool quiet;          /* drops notes */
+    struct Alias *aliases; /* of session_alias */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
 } Session;
 
@@ -79,6 +80,8 @@ void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not 
 /* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
 void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
+/* Messages about the file `path`, made for a while, shall name what it was made of. */
+void session_alias(Session *s, const char *path, const char *shown);
 /* Our mistakes: prints where and aborts. */
 _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)

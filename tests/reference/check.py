@@ -1,13 +1,11 @@
 """check.py: the reference against goldens that others made, and against its own.
 
     python3 tests/reference/check.py [--sensitivity] GOLDEN.json MODEL.gguf ...
-    python3 tests/reference/check.py --embed POOLING GOLDEN.json OUTPUT.json
 
 A golden of a random model: tokens, the first 16 logits and the argmax of every position, all logits
 of the last; some hold embeddings. Tolerances are in units of sd, the standard deviation of the last
 logits, as shared/golden/README.md derives them. Last line "N passed, M failed". Needs numpy.
 
---embed compares what `bnc embed --json` printed for the texts of a golden, f16 cache and all.
 --sensitivity asks what the tolerances are worth: rounding noise must stay within them, and each
 mistake that a writer of such a graph may make must land outside.
 """
@@ -148,27 +146,12 @@ def sensitivity(golden, path, bound):
     return ok
 
 
-def embed(how, golden, output):
-    ok = output["pooling"] == how and len(output["texts"]) == len(golden["embeddings"])
-    for e, got in zip(golden["embeddings"], output["texts"]):
-        off = float(np.linalg.norm(np.array(got["embedding"]) - e[how]))
-        print("%s: off by %.5f, %d tokens" % (e["text"], off, got["tokens"]))
-        ok = ok and off < F16_BOUND and got["tokens"] == len(e["tokens"])
-    return ok
-
-
-def load(path):
-    with open(path) as f:
-        return json.load(f)
-
-
 def main(args):
-    if args[:1] == ["--embed"]:
-        return not embed(args[1], load(args[2]), load(args[3]))
     deep = args[:1] == ["--sensitivity"]
     results = []
     for golden_path, path in zip(args[deep::2], args[deep + 1::2]):
-        golden = load(golden_path)
+        with open(golden_path) as f:
+            golden = json.load(f)
         bound = 0.06 if "synth-tiny-llama" in golden_path else 0.03
         d = Distance(golden, Model(path))
         results.append(d.within(bound))
