@@ -61,12 +61,12 @@ def swap(a, b):
     return change
 
 
-def without(part):
-    """Tensors whose name holds `part` are passed by. Norms only."""
+def without(*names):
+    """Norms of these names, in all layers, are passed by."""
     def change(m):
         inner = m.norm
-        m.norm = lambda x, name: x if part in name else inner(x, name)
-        m.used.update(name[:-7] for name in m.tensors if part in name)
+        m.norm = lambda x, name: x if name.endswith(names) else inner(x, name)
+        m.used.update(name[:-7] for name in m.tensors if name[:-7].endswith(names))
     return change
 
 
@@ -100,6 +100,7 @@ def unscaled(m):
 def changed(model, change):
     m = copy.copy(model)
     m.graph, m.tensors = copy.copy(model.graph), dict(model.tensors)
+    m.used = set()
     change(m)
     return m
 
@@ -107,7 +108,7 @@ def changed(model, change):
 def mistakes(m):
     found = {"epsilon 1e-6": put(eps=F(1e-6)), "RoPE of pairs": graph(halves=False),
              "RoPE base 10000": put(base=10000.0), "gate and up": swap("ffn_gate", "ffn_up"),
-             "no norms of q and k": graph(head_norm=False),
+             "no norms of q and k": without("attn_q_norm", "attn_k_norm"),
              "norm of q for k": swap("attn_q_norm", "attn_k_norm")}
     if m.graph.gemma:
         found.update({
