@@ -76,6 +76,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
+    step "reference: against its goldens" env $run_env sh tests/run_reference.sh
     step "docs" env $quick_env sh tests/docs.sh
 }
 outside() { # what the compiler wrote
