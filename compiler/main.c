@@ -58,6 +58,13 @@ static const char help_embed[] =
     "normed, of the last token, on average or of the first token (cls), as a vector of length 1. The\n"
     "default is what the model's metadata says (MODEL.pooling_type), else the last token. --json\n"
     "tells model, pooling and numbers of tokens, too.\n";
+static const char help_report[] =
+    "bnc report MODEL -o FILE.html [--json] [--no-measure] [-t THREADS] [compile options]\n\n"
+    "What bnc made of MODEL, as one page that needs no network: the graph before and after (drawn\n"
+    "where Graphviz is installed), what each pass did and took, weights by format and layer, the\n"
+    "memory plan, kernels and why these, and each op's bytes, bound and measured time in a decode\n"
+    "step on this machine. --json writes the page's tables instead (to standard output without -o);\n"
+    "with --no-measure all that differs from run to run is left out.\n";
 static const char help_convert[] =
     "bnc convert FOLDER -o FILE.gguf [options]\n\n"
     "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
@@ -118,6 +125,7 @@ static const struct {
     {"ppl", cmd_ppl, help_ppl, NULL, false},
     {"embed", cmd_embed, help_embed, NULL, false},
     {"compare", cmd_compare, help_compare, NULL, false},
+    {"report", cmd_report, help_report, NULL, false},
     {"convert", cmd_convert, help_convert, NULL, false},
     {"tune", cmd_tune, help_tune, NULL, false},
     {"profile", cmd_profile, help_profile, NULL, false},

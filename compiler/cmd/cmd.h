@@ -61,6 +61,7 @@ int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
+int cmd_report(Session *s, int argc, char **argv); /* report.c */
 int cmd_embed(Session *s, int argc, char **argv); /* embed.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);

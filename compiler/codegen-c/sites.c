@@ -62,11 +62,11 @@ static void count_weight(const Op *op, int operand, bn_site *is)
 }
 
 /* A store writes its token's position; attention reads all positions up to there once a call, and
- * multiplies with them for each token. */
+ * multiplies with them for each token. Of a window that is the most it can be. */
 static void count_state(const Op *op, const Weight *w, bn_site *is)
 {
     int64_t position = w->stride / w->type->dim[1].n;
-    if (op->code != OP_ATTENTION) {
+    if (op->code != OP_ATTENTION && op->code != OP_ATTENTION_WINDOW) {
         is->token_bytes += position;
         return;
     }
@@ -74,7 +74,7 @@ static void count_state(const Op *op, const Weight *w, bn_site *is)
     is->reach_madds += attr_int(op, "heads", 1) * w->type->dim[2].n;
 }
 
-static void count_op(const Op *op, bn_site *is)
+void op_cost(const Op *op, bn_site *is)
 {
     for (int i = 0; i < op->nin; i++) {
         const Weight *w = op->in[i]->weight;
@@ -106,7 +106,7 @@ static void add_site(Sites *t, const Op *op, bn_site_kind kind)
     x->is.every = kind == BN_SITE_CALL && op_repeats(op);
     t->slots += layers ? x->is.layers : 1;
     if (kind == BN_SITE_CALL)
-        count_op(op, &x->is);
+        op_cost(op, &x->is);
 }
 
 static void find_site(Op *op, void *arg)
