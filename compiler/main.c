@@ -52,6 +52,19 @@ static const char help_compare[] =
     "describes: mean KL(A || B) in nats a token, how often the best words agree, both perplexities,\n"
     "the difference of their logarithms, and the place where B is farthest off. The models must have\n"
     "the same words. Status: 0, 1 after an error, 2 where the mean KL is above --max-kl.\n";
+static const char help_embed[] =
+    "bnc embed MODEL [--pooling=last|mean|cls] [--json] [-t THREADS] [compile options] < TEXTS\n\n"
+    "Each line of standard input becomes a line of numbers, its embedding: what the last block gives,\n"
+    "normed, of the last token, on average or of the first token (cls), as a vector of length 1. The\n"
+    "default is what the model's metadata says (MODEL.pooling_type), else the last token. --json\n"
+    "tells model, pooling and numbers of tokens, too.\n";
+static const char help_report[] =
+    "bnc report MODEL -o FILE.html [--json] [--no-measure] [-t THREADS] [compile options]\n\n"
+    "What bnc made of MODEL, as one page that needs no network: the graph before and after (drawn\n"
+    "where Graphviz is installed), what each pass did and took, weights by format and layer, the\n"
+    "memory plan, kernels and why these, and each op's bytes, bound and measured time in a decode\n"
+    "step on this machine. --json writes the page's tables instead (to standard output without -o);\n"
+    "with --no-measure all that differs from run to run is left out.\n";
 static const char help_convert[] =
     "bnc convert FOLDER -o FILE.gguf [options]\n\n"
     "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
@@ -110,7 +123,9 @@ static const struct {
     {"template", cmd_template, help_template, NULL, false},
     {"inspect", cmd_inspect, help_inspect, NULL, false},
     {"ppl", cmd_ppl, help_ppl, NULL, false},
+    {"embed", cmd_embed, help_embed, NULL, false},
     {"compare", cmd_compare, help_compare, NULL, false},
+    {"report", cmd_report, help_report, NULL, false},
     {"convert", cmd_convert, help_convert, NULL, false},
     {"tune", cmd_tune, help_tune, NULL, false},
     {"profile", cmd_profile, help_profile, NULL, false},
@@ -133,6 +148,7 @@ static void help_screen(FILE *to)
             "  bnc chat model.gguf                    talk with it\n"
             "  bnc inspect model.gguf --check         what is inside, and will it talk sense?\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
+            "  bnc embed model.gguf < texts           a vector for each line\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
             "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"

@@ -59,6 +59,7 @@ typedef struct bn_info {
     int32_t batch;                         /* tokens that one prefill pass takes */
     int32_t bos, eos, eot;
     int32_t add_bos, add_eos; /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
+    int32_t embedding, pooling; /* floats of an embedding; how the model makes it: bn_pooling */
     uint64_t weight_bytes;    /* size of the .bnw */
 } bn_info;
 const bn_info *bn_describe(const bn_model *model);
@@ -99,6 +100,18 @@ const char *bn_message(const bn_state *state);
 bn_status bn_eval(bn_state *state, const int32_t *tokens, int n, const float **logits);
 /* The same with all logits, [n x vocab] into the caller's buffer: what perplexity needs. */
 bn_status bn_score(bn_state *state, const int32_t *tokens, int n, float *logits);
+/* The embedding of a text: what goes into the output matrix, of one token or on average, divided by
+ * its Euclidean length: `embedding` floats into out. BN_POOL_MODEL: as the metadata says,
+ * else the last token. The state forgets what it held and is at position 0 afterwards. MEAN evaluates
+ * token by token. */
+#define BN_POOLINGS(P) P(LAST, "last") P(MEAN, "mean") P(CLS, "cls") /* cls: the first token */
+typedef enum bn_pooling {
+    BN_POOL_MODEL,
+#define BN_POOLING_ENUM(name, text) BN_POOL_##name,
+    BN_POOLINGS(BN_POOLING_ENUM)
+#undef BN_POOLING_ENUM
+} bn_pooling;
+bn_status bn_embed(bn_state *state, const int32_t *tokens, int n, bn_pooling how, float *out);
 int bn_position(const bn_state *state);
 /* Forgets everything from `position` on (0: all). The next call continues there. */
 bn_status bn_rewind(bn_state *state, int position);

@@ -34,7 +34,7 @@ typedef enum bn_site_kind {
 enum { BN_PASSES = 5 }; /* decode, prefill, score, head, best: the functions of bn_code in order */
 
 /* A place in the code that ends laps. Inside of layers each layer has a slot of its own. Bytes and
- * multiply-adds are those of all threads together, but for what `every` thread does for itself. */
+ * multiply-adds are those of all threads together, but for what is `repeated` by each of them. */
 typedef struct bn_site {
     const char *func;   /* without @ */
     const char *op;     /* as in the IR */
@@ -44,7 +44,9 @@ typedef struct bn_site {
     int32_t kind, pass; /* bn_site_kind; index of bn_log.pass */
     /* Slots [slot, slot + layers) of layers first, first + 1, ...; layers 0: one slot, no layer. */
     int32_t slot, first, layers;
-    int32_t every;
+    int32_t repeated;
+    int32_t window, every; /* window > 0: attention looks no further back, but for layers whose
+                              number, from 1, `every` divides */
     int64_t call_bytes, token_bytes, span_bytes; /* read and written by a call, by each token of it,
                                                     by each position that it looks at */
     int64_t token_madds, reach_madds; /* by a token, by each position that a token looks at */
@@ -53,13 +55,14 @@ typedef struct bn_site {
 typedef struct bn_profile {
     const bn_site *site;
     int32_t nsite, nslot, nstamp; /* nstamp: a power of two, enough for a decode step */
+    int32_t window;               /* that of the sites that have one; 0: none has */
     uint64_t at;
 } bn_profile;
 
-/* What the passes of one function did: span sums up position + tokens of each call, reach
- * the positions that each of its tokens looks at. */
+/* What the passes of one function did: span sums up the positions that each call looks at, reach
+ * those of each of its tokens; near_span and near_reach the same through the window. */
 typedef struct bn_pass {
-    uint64_t calls, tokens, span, reach;
+    uint64_t calls, tokens, span, reach, near_span, near_reach;
 } bn_pass;
 typedef struct bn_stamp { /* the end of a lap */
     uint64_t at;
@@ -114,6 +117,12 @@ BN_INLINE void bn_start(const bn_call *c, bn_profile p, int slot, int pass)
     sum->tokens += n;
     sum->span += pos + n;
     sum->reach += n * pos + n * (n + 1) / 2;
+    if (p.window > 0) {
+        uint64_t w = (uint64_t)p.window, whole = pos < w ? w - pos : 0; /* tokens that see all */
+        whole = whole < n ? whole : n;
+        sum->near_span += n + (pos < w - 1 ? pos : w - 1);
+        sum->near_reach += whole * pos + whole * (whole + 1) / 2 + (n - whole) * w;
+    }
     bn_stamp_at(log, p, bn_ticks(), slot);
 }
 

@@ -56,7 +56,7 @@
 #define BN_VOCAB_BAD 0x110000u       /* a byte b that is no UTF-8 is the code point BAD + b */
 
 enum { BN_VOCAB_BPE = 1, BN_VOCAB_SPM = 2 };                /* kind */
-enum { BN_VOCAB_SPLIT_GPT2 = 1, BN_VOCAB_SPLIT_LLAMA = 2 }; /* split; 0 for SPM */
+enum { BN_VOCAB_SPLIT_GPT2 = 1, BN_VOCAB_SPLIT_LLAMA, BN_VOCAB_SPLIT_QWEN }; /* split; 0 for SPM */
 enum {                                                      /* flags */
     BN_VOCAB_ADD_BOS = 1,
     BN_VOCAB_ADD_EOS = 2,

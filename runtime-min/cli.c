@@ -663,8 +663,9 @@ static int cli_info(const cli *c)
     printf("\"vocab\":%" PRId32 ",\"context\":%" PRId32 ",\"layers\":%" PRId32 ",\"width\":%" PRId32
            ",\"batch\":%" PRId32, x->vocab, x->context, x->layers, x->width, x->batch);
     printf(",\"bos\":%" PRId32 ",\"eos\":%" PRId32 ",\"eot\":%" PRId32, x->bos, x->eos, x->eot);
-    printf(",\"add_bos\":%s,\"add_eos\":%s,\"weight_bytes\":%" PRIu64 "}\n",
-           x->add_bos ? "true" : "false", x->add_eos ? "true" : "false", x->weight_bytes);
+    printf(",\"add_bos\":%s,\"add_eos\":%s,\"embedding\":%" PRId32 ",\"weight_bytes\":%" PRIu64 "}\n",
+           x->add_bos ? "true" : "false", x->add_eos ? "true" : "false", x->embedding,
+           x->weight_bytes);
     return 0;
 }
 

@@ -99,8 +99,8 @@ static size_t pre_gpt2(const unsigned char *s, size_t n)
 }
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*
- * |\s*[\r\n]+|\s+(?!\S)|\s+ */
-static size_t pre_llama(const unsigned char *s, size_t n)
+ * |\s*[\r\n]+|\s+(?!\S)|\s+; Qwen2 differs in one \p{N} for up to `digits`. */
+static size_t pre_llama(const unsigned char *s, size_t n, int digits)
 {
     size_t at = pre_contraction(s, n, 0x20);
     if (at)
@@ -109,9 +109,11 @@ static size_t pre_llama(const unsigned char *s, size_t n)
     if (c.kind == PRE_LETTER)
         return pre_run(s, n, 0, PRE_LETTER);
     if (c.kind == PRE_NUMBER) {
-        at = c.len + (d.kind == PRE_NUMBER ? d.len : 0);
-        pre_char e = pre_at(s, n, at);
-        return at > c.len && e.kind == PRE_NUMBER ? at + e.len : at;
+        for (at = 0; digits > 0 && c.kind == PRE_NUMBER; digits--) {
+            at += c.len;
+            c = pre_at(s, n, at);
+        }
+        return at;
     }
     if (d.kind == PRE_LETTER && s[0] != '\r' && s[0] != '\n')
         return pre_run(s, n, c.len, PRE_LETTER);
@@ -127,5 +129,7 @@ static size_t pre_llama(const unsigned char *s, size_t n)
 
 size_t bn_pretoken(uint32_t split, const unsigned char *s, size_t n)
 {
-    return split == BN_VOCAB_SPLIT_LLAMA ? pre_llama(s, n) : pre_gpt2(s, n);
+    if (split == BN_VOCAB_SPLIT_GPT2)
+        return pre_gpt2(s, n);
+    return pre_llama(s, n, split == BN_VOCAB_SPLIT_QWEN ? 1 : 3);
 }

@@ -8,6 +8,7 @@
 #endif
 
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #include "bn_model.h"
@@ -232,4 +233,47 @@ bn_status bn_rewind(bn_state *s, int position)
                        position, s->position);
     s->position = position;
     return BN_OK;
+}
+
+/* ---- embeddings ---- */
+
+/* Evaluates `n` tokens and adds `weight` times the hidden vector of the last to out. */
+static bn_status embed_add(bn_state *s, const int32_t *tokens, int n, float weight, float *out)
+{
+    bn_status status = bn_eval(s, tokens, n, NULL);
+    for (int i = 0; status == BN_OK && i < s->model->info.embedding; i++)
+        out[i] += weight * s->hidden[i];
+    return status;
+}
+
+static void embed_normalize(float *out, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)out[i] * (double)out[i];
+    double unit = sum > 0 ? 1 / sqrt(sum) : 0;
+    for (int i = 0; i < n; i++)
+        out[i] = (float)((double)out[i] * unit);
+}
+
+bn_status bn_embed(bn_state *s, const int32_t *tokens, int n, bn_pooling how, float *out)
+{
+    int width = s->model->info.embedding;
+    if (how == BN_POOL_MODEL)
+        how = (bn_pooling)s->model->info.pooling;
+    if (!out || how < BN_POOL_LAST || how > BN_POOL_CLS)
+        return bn_fail(s->message, BN_ARGUMENT, out ? "there is no pooling %d"
+                                                    : "bn_embed needs a buffer for the vector",
+                       (int)how);
+    s->position = 0;
+    bn_status status = state_check(s, tokens, n);
+    memset(out, 0, (size_t)width * sizeof *out);
+    if (status == BN_OK && how != BN_POOL_MEAN)
+        status = embed_add(s, tokens, how == BN_POOL_LAST ? n : 1, 1, out);
+    for (int i = 0; status == BN_OK && how == BN_POOL_MEAN && i < n; i++)
+        status = embed_add(s, tokens + i, 1, 1 / (float)n, out);
+    if (status == BN_OK)
+        embed_normalize(out, width);
+    s->position = 0;
+    return status;
 }

@@ -77,6 +77,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
+    step "reference: against its goldens" env $run_env sh tests/run_reference.sh
     step "docs" env $quick_env sh tests/docs.sh
 }
 outside() { # what the compiler wrote
@@ -88,6 +89,9 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
+    step "build of other graphs" $make -s arch-build
+    step "other graphs: logits, vectors" $make -s arch-run
+    step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc

@@ -65,6 +65,10 @@ check "compile a converted file" "$bnc" $dir/shards.gguf --quiet -o $dir/file.c
 check "compile a folder" "$bnc" $dir/shards --quiet -o $dir/folder.c
 check "the folder's weights are the file's" cmp $dir/file.bnw $dir/folder.bnw
 check "inspect takes a folder" "$bnc" inspect $dir/shards
+check "inspect checks a folder" "$bnc" inspect $dir/shards --check
+check "quantize takes a folder's masters" "$bnc" quantize $dir/shards --type=tq2_0 --quiet -o $dir/requantized.gguf
+sed 's/^arch .*/arch "x"/; s/output_norm.weight/no.weight/' compiler/frontend/arch/bitnet-b1.58.tir >$dir/other.tir
+check "a fault of its tensors names the folder" sh -c "'$bnc' $dir/shards --arch=$dir/other.tir -o $dir/m.c 2>&1 | grep -q '^$dir/shards: error: the model has no tensor no.weight'"
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 check "run takes a folder" "$bnc" run $dir/shards -p "bade kilo" -n 4

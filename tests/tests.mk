@@ -11,7 +11,7 @@ S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
-S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $S/main.o
+S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
@@ -63,6 +63,10 @@ GOLDEN_ONCE := tales-27m-tq1_0 tales-27m-tq2_0 tales-27m-f16 tales-27m-i2_s.kv-f
 # Other weights for C that another row compiles with -O3, or nearly so:
 GOLDEN_QUICK := tales-27m-tq1_0 tales-27m-tq2_0 tales-27m-f16 tales-4m-f16 synth-tiny-bitnet-i2_s \
     synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s
+# Graphs of which there is no file in ../shared: random models that are committed, with the goldens
+# of tests/reference beside them.
+ARCH_MODELS := qwen3-i2_s qwen3-norm-in-i2_s gemma3-i2_s gemma3-norm-in-i2_s
+ARCH_SO := $(foreach m,$(ARCH_MODELS),$(foreach t,x86-64 x86-64-v3,$(B)/arch-models/$m.$t.so))
 GOLDEN_SO := $(foreach m,$(GOLDEN_MODELS) $(GOLDEN_KV),$(B)/models/$m.x86-64-v3.so) \
     $(foreach m,$(filter-out $(GOLDEN_ONCE),$(GOLDEN_MODELS) $(GOLDEN_KV)),$(B)/models/$m.x86-64.so)
 
@@ -72,6 +76,12 @@ $(B)/models/%$1.$2.so: $(SHARED)/models/%.gguf $(B)/bnc
 	$$(if $$(filter $$*,$(GOLDEN_QUICK)),CC=$(CURDIR)/tests/quick-cc.sh )$(B)/bnc $$< --emit=so --name=m --target=$2 --kv=$(or $(1:.kv-%=%),f32) --quiet -o $$@
 endef
 $(foreach t,x86-64 x86-64-v3,$(foreach k,.kv-f16 .kv-int8,$(eval $(call golden,$k,$t)))$(eval $(call golden,,$t)))
+define arch_model
+$(B)/arch-models/%.$1.so: tests/arch-models/%.gguf $(B)/bnc
+	@mkdir -p $$(@D)
+	CC=$(CURDIR)/tests/quick-cc.sh $(B)/bnc $$< --emit=so --name=m --target=$1 --kv=f32 --quiet -o $$@
+endef
+$(foreach t,x86-64 x86-64-v3,$(eval $(call arch_model,$t)))
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
@@ -115,10 +125,13 @@ $(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c
     | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
 	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 
-.PHONY: golden-build golden-run best-run fuzz-build
+.PHONY: golden-build golden-run arch-build arch-run best-run fuzz-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
 golden-run: golden-build
 	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
+arch-build: $(ARCH_SO) $(B)/test_golden
+arch-run: arch-build
+	@$(B)/test_golden tests/arch-models $(ARCH_SO)
 best-run: golden-build
 	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)

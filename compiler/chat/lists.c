@@ -1,4 +1,4 @@
-/* lists.c: the second half of text.c, which stands above it in what bnc writes: lists, loops,
+/* lists.c: the second half of text.c, which comes before it in what bnc writes: lists, loops,
  * operators, tests.
  *
  * One idea: a list is a view, too: messages by first, step and number, the parts of a split text by
@@ -7,7 +7,7 @@
 
 /* ---- lists ---- */
 
-CH_FN int64_t ch_length(bn_chat_call *c, int line, ch_value v)
+static int64_t ch_length(bn_chat_call *c, int line, ch_value v)
 {
     int64_t parts = 1;
     switch (v.kind) {
@@ -37,7 +37,7 @@ typedef struct ch_loop {
     int64_t index, length; /* index counts from 1; 0: not begun */
 } ch_loop;
 
-CH_FN ch_loop ch_begin(bn_chat_call *c, int line, ch_value v)
+static ch_loop ch_begin(bn_chat_call *c, int line, ch_value v)
 {
     ch_loop l;
     l.list = v;
@@ -52,7 +52,7 @@ CH_FN ch_loop ch_begin(bn_chat_call *c, int line, ch_value v)
 }
 
 /* The next item; 0: there is none. */
-CH_FN int ch_step(const bn_chat_call *c, ch_loop *l, ch_value *item)
+static int ch_step(const bn_chat_call *c, ch_loop *l, ch_value *item)
 {
     const ch_value *v = &l->list;
     uint32_t code;
@@ -79,7 +79,7 @@ CH_FN int ch_step(const bn_chat_call *c, ch_loop *l, ch_value *item)
     return 1;
 }
 
-CH_FN ch_value ch_at(bn_chat_call *c, int line, ch_value v, int64_t i)
+static ch_value ch_at(bn_chat_call *c, int line, ch_value v, int64_t i)
 {
     ch_value item = ch_undefined();
     int64_t n = ch_length(c, line, v);
@@ -97,13 +97,13 @@ CH_FN ch_value ch_at(bn_chat_call *c, int line, ch_value v, int64_t i)
     return item;
 }
 
-CH_FN int ch_same(ch_value v, const char *s)
+static int ch_same(ch_value v, const char *s)
 {
     return v.n == strlen(s) && memcmp(v.s, s, v.n) == 0;
 }
 
 /* v.key, v['key'], v[number] */
-CH_FN ch_value ch_item(bn_chat_call *c, int line, ch_value v, ch_value key)
+static ch_value ch_item(bn_chat_call *c, int line, ch_value v, ch_value key)
 {
     if (c->status != BN_OK)
         return ch_undefined();
@@ -125,7 +125,7 @@ CH_FN ch_value ch_item(bn_chat_call *c, int line, ch_value v, ch_value key)
 }
 
 /* One end of a slice, as Python clamps it. */
-CH_FN int64_t ch_end(const ch_value *v, int64_t n, int64_t step, int64_t otherwise)
+static int64_t ch_end(const ch_value *v, int64_t n, int64_t step, int64_t otherwise)
 {
     int64_t lo = step < 0 ? -1 : 0, hi = step < 0 ? n - 1 : n, i = v->i;
     if (v->kind != CH_INT)
@@ -135,7 +135,7 @@ CH_FN int64_t ch_end(const ch_value *v, int64_t n, int64_t step, int64_t otherwi
 }
 
 /* v[from:to:by]; none where left out. */
-CH_FN ch_value ch_slice(bn_chat_call *c, int line, ch_value v, ch_value from, ch_value to,
+static ch_value ch_slice(bn_chat_call *c, int line, ch_value v, ch_value from, ch_value to,
                         ch_value by)
 {
     int64_t n = ch_length(c, line, v), step = by.kind == CH_INT ? by.i : 1;
@@ -165,7 +165,7 @@ CH_FN ch_value ch_slice(bn_chat_call *c, int line, ch_value v, ch_value from, ch
     return ch_cut(v, start, at > start ? at : start);
 }
 
-CH_FN ch_value ch_range(bn_chat_call *c, int line, ch_value from, ch_value to)
+static ch_value ch_range(bn_chat_call *c, int line, ch_value from, ch_value to)
 {
     ch_value v = ch_plain(CH_RANGE, from.i);
     if (from.kind != CH_INT || to.kind != CH_INT || to.i - from.i > 1 << 20)
@@ -175,7 +175,7 @@ CH_FN ch_value ch_range(bn_chat_call *c, int line, ch_value from, ch_value to)
     return v;
 }
 
-CH_FN ch_value ch_joined(bn_chat_call *c, int line, ch_value v, ch_value by)
+static ch_value ch_joined(bn_chat_call *c, int line, ch_value v, ch_value by)
 {
     ch_value item;
     size_t n = 0, out = 0;
@@ -199,7 +199,7 @@ CH_FN ch_value ch_joined(bn_chat_call *c, int line, ch_value v, ch_value by)
 
 /* ---- operators ---- */
 
-CH_FN int ch_true(ch_value v)
+static int ch_true(ch_value v)
 {
     return v.kind == CH_BOOL || v.kind == CH_INT        ? v.i != 0
            : v.kind == CH_MESSAGE || v.kind == CH_PARTS ? 1
@@ -207,12 +207,12 @@ CH_FN int ch_true(ch_value v)
                                                         : v.n > 0;
 }
 
-CH_FN int ch_number(ch_value v)
+static int ch_number(ch_value v)
 {
     return v.kind == CH_BOOL || v.kind == CH_INT;
 }
 
-CH_FN int ch_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     if (ch_number(a) && ch_number(b))
         return a.i == b.i;
@@ -223,26 +223,26 @@ CH_FN int ch_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
     return a.kind != CH_TEXT || (a.n == b.n && (a.n == 0 || memcmp(a.s, b.s, a.n) == 0));
 }
 
-CH_FN int ch_less(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_less(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     if (!ch_number(a) || !ch_number(b))
         ch_fail(c, line, "a comparison of what is no number");
     return a.i < b.i;
 }
-CH_FN int ch_more(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_more(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_less(c, line, b, a);
 }
-CH_FN int ch_less_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_less_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return !ch_less(c, line, b, a);
 }
-CH_FN int ch_more_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_more_equal(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return !ch_less(c, line, a, b);
 }
 
-CH_FN int ch_in(bn_chat_call *c, int line, ch_value a, ch_value b)
+static int ch_in(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     ch_value item;
     if (b.kind == CH_UNDEFINED)
@@ -262,7 +262,7 @@ CH_FN int ch_in(bn_chat_call *c, int line, ch_value a, ch_value b)
 }
 
 /* Texts one behind the other; `any` as str() has them. */
-CH_FN ch_value ch_both(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_both(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     a = ch_string(c, line, a);
     b = ch_string(c, line, b);
@@ -273,12 +273,12 @@ CH_FN ch_value ch_both(bn_chat_call *c, int line, ch_value a, ch_value b)
     ch_fill(to, a.n + b.n, a.n, b);
     return ch_made(to, a.n + b.n);
 }
-CH_FN ch_value ch_join(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_join(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_both(c, line, a, b);
 }
 
-CH_FN ch_value ch_calculate(bn_chat_call *c, int line, ch_value a, ch_value b, char op)
+static ch_value ch_calculate(bn_chat_call *c, int line, ch_value a, ch_value b, char op)
 {
     const int64_t most = (int64_t)1 << 31;
     if (!ch_number(a) || !ch_number(b))
@@ -295,7 +295,7 @@ CH_FN ch_value ch_calculate(bn_chat_call *c, int line, ch_value a, ch_value b, c
                               : a.i - q * b.i);
 }
 
-CH_FN ch_value ch_add(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_add(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     if (a.kind == CH_TEXT && b.kind == CH_TEXT)
         return ch_both(c, line, a, b);
@@ -303,59 +303,59 @@ CH_FN ch_value ch_add(bn_chat_call *c, int line, ch_value a, ch_value b)
         return ch_fail(c, line, "+ joins a text and what is none");
     return ch_calculate(c, line, a, b, '+');
 }
-CH_FN ch_value ch_subtract(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_subtract(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_calculate(c, line, a, b, '-');
 }
-CH_FN ch_value ch_multiply(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_multiply(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_calculate(c, line, a, b, '*');
 }
-CH_FN ch_value ch_divide(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_divide(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_calculate(c, line, a, b, '/');
 }
-CH_FN ch_value ch_modulo(bn_chat_call *c, int line, ch_value a, ch_value b)
+static ch_value ch_modulo(bn_chat_call *c, int line, ch_value a, ch_value b)
 {
     return ch_calculate(c, line, a, b, '%');
 }
 
 /* default(v, d): d where v is undefined, with `false_too` where it is false. */
-CH_FN ch_value ch_default(ch_value v, ch_value otherwise, int false_too)
+static ch_value ch_default(ch_value v, ch_value otherwise, int false_too)
 {
     return v.kind == CH_UNDEFINED || (false_too && !ch_true(v)) ? otherwise : v;
 }
 
-CH_FN int ch_is_list(ch_value v)
+static int ch_is_list(ch_value v)
 {
     return v.kind == CH_MESSAGES || v.kind == CH_PARTS || v.kind == CH_RANGE;
 }
 
 /* What Jinja calls iterable and a sequence; the undefined is an empty one. */
-CH_FN int ch_is_iterable(ch_value v)
+static int ch_is_iterable(ch_value v)
 {
     return v.kind == CH_TEXT || v.kind == CH_MESSAGE || v.kind == CH_UNDEFINED || ch_is_list(v);
 }
 
-CH_FN int ch_is(ch_value v, int on)
+static int ch_is(ch_value v, int on)
 {
     return v.kind == CH_BOOL && v.i == on;
 }
 
-CH_FN int ch_is_odd(bn_chat_call *c, int line, ch_value v)
+static int ch_is_odd(bn_chat_call *c, int line, ch_value v)
 {
     return (int)(ch_calculate(c, line, v, ch_int(2), '%').i & 1);
 }
 
 /* The item before or behind the loop's own. */
-CH_FN ch_value ch_near(bn_chat_call *c, const ch_loop *l, int by)
+static ch_value ch_near(bn_chat_call *c, const ch_loop *l, int by)
 {
     int64_t at = l->index - 1 + by;
     return at < 0 || at >= l->length ? ch_undefined() : ch_at(c, 0, l->list, at);
 }
 
 /* What a method of texts is called on. */
-CH_FN ch_value ch_checked(bn_chat_call *c, int line, ch_value v)
+static ch_value ch_checked(bn_chat_call *c, int line, ch_value v)
 {
     return ch_is_text(c, line, v) ? v : ch_undefined();
 }

@@ -1,4 +1,4 @@
-/* text.c: what compiled chat templates call; bnc copies it in front of them.
+/* text.c: what compiled chat templates call; bnc copies what one needs in front of it.
  *
  * One idea: a text is a view. Cutting (trim, split, slices) only moves its ends; what must be made
  * (joined, capitalized, replaced) is made in the caller's scratch, never freed, never on a heap.
@@ -11,12 +11,6 @@
  * Results follow Python. After a failure every call does nothing, so callers need not look.
  */
 #include <string.h>
-
-#if defined(__GNUC__) || defined(__clang__)
-#define CH_FN static __attribute__((unused))
-#else
-#define CH_FN static
-#endif
 
 enum {
     CH_UNDEFINED,
@@ -42,7 +36,7 @@ typedef struct ch_value {
 
 /* ---- values ---- */
 
-CH_FN ch_value ch_plain(int kind, int64_t i)
+static ch_value ch_plain(int kind, int64_t i)
 {
     ch_value v;
     memset(&v, 0, sizeof v);
@@ -51,24 +45,24 @@ CH_FN ch_value ch_plain(int kind, int64_t i)
     return v;
 }
 
-CH_FN ch_value ch_undefined(void)
+static ch_value ch_undefined(void)
 {
     return ch_plain(CH_UNDEFINED, 0);
 }
-CH_FN ch_value ch_none(void)
+static ch_value ch_none(void)
 {
     return ch_plain(CH_NONE, 0);
 }
-CH_FN ch_value ch_bool(int on)
+static ch_value ch_bool(int on)
 {
     return ch_plain(CH_BOOL, on != 0);
 }
-CH_FN ch_value ch_int(int64_t i)
+static ch_value ch_int(int64_t i)
 {
     return ch_plain(CH_INT, i);
 }
 
-CH_FN ch_value ch_view(const char *s, size_t n, const unsigned char *mark, int own)
+static ch_value ch_view(const char *s, size_t n, const unsigned char *mark, int own)
 {
     ch_value v = ch_plain(CH_TEXT, 0);
     v.s = s;
@@ -79,17 +73,17 @@ CH_FN ch_value ch_view(const char *s, size_t n, const unsigned char *mark, int o
 }
 
 /* A text of the template's own. */
-CH_FN ch_value ch_text(const char *s, size_t n)
+static ch_value ch_text(const char *s, size_t n)
 {
     return ch_view(s, n, NULL, 1);
 }
 
-CH_FN ch_value ch_cut(ch_value v, size_t from, size_t to)
+static ch_value ch_cut(ch_value v, size_t from, size_t to)
 {
     return ch_view(v.s + from, to - from, v.mark ? v.mark + from : NULL, v.own);
 }
 
-CH_FN ch_value ch_messages(const bn_chat_call *c)
+static ch_value ch_messages(const bn_chat_call *c)
 {
     ch_value v = ch_plain(CH_MESSAGES, 0);
     v.step = 1;
@@ -100,7 +94,7 @@ CH_FN ch_value ch_messages(const bn_chat_call *c)
 
 /* ---- output and failure ---- */
 
-CH_FN void ch_write(bn_chat_call *c, const char *s, size_t n, const unsigned char *mark, int own)
+static void ch_write(bn_chat_call *c, const char *s, size_t n, const unsigned char *mark, int own)
 {
     if (n > 0 && c->text <= c->cap && n <= c->cap - c->text) {
         memcpy(c->out + c->text, s, n);
@@ -113,7 +107,7 @@ CH_FN void ch_write(bn_chat_call *c, const char *s, size_t n, const unsigned cha
 }
 
 /* The reason takes the place of the text; of too long a one, the beginning. */
-CH_FN void ch_reason(bn_chat_call *c, const char *s, size_t n)
+static void ch_reason(bn_chat_call *c, const char *s, size_t n)
 {
     size_t room = c->cap > c->text ? c->cap - c->text : 0, part = n < room ? n : room;
     if (part)
@@ -122,7 +116,7 @@ CH_FN void ch_reason(bn_chat_call *c, const char *s, size_t n)
 }
 
 /* A decimal number's digits, in out; returns how many. */
-CH_FN size_t ch_digits(int64_t i, char out[24])
+static size_t ch_digits(int64_t i, char out[24])
 {
     char back[24];
     size_t n = 0, at = 0;
@@ -137,7 +131,7 @@ CH_FN size_t ch_digits(int64_t i, char out[24])
     return at;
 }
 
-CH_FN ch_value ch_fail(bn_chat_call *c, int line, const char *what)
+static ch_value ch_fail(bn_chat_call *c, int line, const char *what)
 {
     if (c->status == BN_OK) {
         char number[24];
@@ -152,7 +146,7 @@ CH_FN ch_value ch_fail(bn_chat_call *c, int line, const char *what)
 }
 
 /* n bytes and n marks; NULL where scratch is too small. */
-CH_FN char *ch_room(bn_chat_call *c, size_t n)
+static char *ch_room(bn_chat_call *c, size_t n)
 {
     size_t room = c->work_bytes - c->used;
     if (c->status != BN_OK)
@@ -165,7 +159,7 @@ CH_FN char *ch_room(bn_chat_call *c, size_t n)
     return (char *)c->work + (c->used - 2 * n);
 }
 
-CH_FN void ch_fill(char *to, size_t n, size_t at, ch_value v)
+static void ch_fill(char *to, size_t n, size_t at, ch_value v)
 {
     unsigned char *mark = (unsigned char *)to + n;
     if (v.n == 0)
@@ -177,13 +171,13 @@ CH_FN void ch_fill(char *to, size_t n, size_t at, ch_value v)
         memset(mark + at, v.own, v.n);
 }
 
-CH_FN ch_value ch_made(const char *s, size_t n)
+static ch_value ch_made(const char *s, size_t n)
 {
     return ch_view(s, n, (const unsigned char *)s + n, 0);
 }
 
 /* As str() and {{ }} write it. */
-CH_FN ch_value ch_string(bn_chat_call *c, int line, ch_value v)
+static ch_value ch_string(bn_chat_call *c, int line, ch_value v)
 {
     char number[24];
     switch (v.kind) {
@@ -208,7 +202,7 @@ CH_FN ch_value ch_string(bn_chat_call *c, int line, ch_value v)
     }
 }
 
-CH_FN void ch_put(bn_chat_call *c, int line, ch_value v)
+static void ch_put(bn_chat_call *c, int line, ch_value v)
 {
     char number[24];
     if (c->status != BN_OK)
@@ -222,20 +216,20 @@ CH_FN void ch_put(bn_chat_call *c, int line, ch_value v)
 }
 
 /* One of the operands of `+` where another is a text. */
-CH_FN void ch_put_text(bn_chat_call *c, int line, ch_value v)
+static void ch_put_text(bn_chat_call *c, int line, ch_value v)
 {
     if (v.kind != CH_TEXT)
         ch_fail(c, line, "+ joins a text and what is none");
     ch_put(c, line, v);
 }
 
-CH_FN void ch_put_own(bn_chat_call *c, const char *s, size_t n)
+static void ch_put_own(bn_chat_call *c, const char *s, size_t n)
 {
     if (c->status == BN_OK)
         ch_write(c, s, n, NULL, 1);
 }
 
-CH_FN ch_value ch_raise(bn_chat_call *c, int line, ch_value v)
+static ch_value ch_raise(bn_chat_call *c, int line, ch_value v)
 {
     v = ch_string(c, line, v);
     if (c->status == BN_OK) {
@@ -249,7 +243,7 @@ CH_FN ch_value ch_raise(bn_chat_call *c, int line, ch_value v)
 /* ---- characters ---- */
 
 /* Bytes of the character at s, n >= 1 left; what is no UTF-8 is a character of one byte. */
-CH_FN size_t ch_char(const char *s, size_t n, uint32_t *code)
+static size_t ch_char(const char *s, size_t n, uint32_t *code)
 {
     const unsigned char *u = (const unsigned char *)s;
     size_t len = u[0] < 0x80   ? 1
@@ -271,7 +265,7 @@ CH_FN size_t ch_char(const char *s, size_t n, uint32_t *code)
     return len;
 }
 
-CH_FN size_t ch_count(ch_value v)
+static size_t ch_count(ch_value v)
 {
     size_t count = 0;
     uint32_t code;
@@ -281,7 +275,7 @@ CH_FN size_t ch_count(ch_value v)
 }
 
 /* What Python strips. */
-CH_FN int ch_is_space(uint32_t x)
+static int ch_is_space(uint32_t x)
 {
     return (x >= 9 && x <= 13) || (x >= 28 && x <= 32) || x == 0x85 || x == 0xa0 || x == 0x1680 ||
            (x >= 0x2000 && x <= 0x200a) || x == 0x2028 || x == 0x2029 || x == 0x202f ||
@@ -289,7 +283,7 @@ CH_FN int ch_is_space(uint32_t x)
 }
 
 /* Is the character s[0 .. len) to be stripped: a space, or one of `set`? */
-CH_FN int ch_strips(const char *s, size_t len, uint32_t code, const ch_value *set)
+static int ch_strips(const char *s, size_t len, uint32_t code, const ch_value *set)
 {
     uint32_t other;
     if (!set)
@@ -302,7 +296,7 @@ CH_FN int ch_strips(const char *s, size_t len, uint32_t code, const ch_value *se
     return 0;
 }
 
-CH_FN size_t ch_find(const char *s, size_t n, size_t from, const char *what, size_t len)
+static size_t ch_find(const char *s, size_t n, size_t from, const char *what, size_t len)
 {
     for (; from + len <= n; from++)
         if (memcmp(s + from, what, len) == 0)
@@ -312,7 +306,7 @@ CH_FN size_t ch_find(const char *s, size_t n, size_t from, const char *what, siz
 
 /* ---- methods of texts ---- */
 
-CH_FN int ch_is_text(bn_chat_call *c, int line, ch_value v)
+static int ch_is_text(bn_chat_call *c, int line, ch_value v)
 {
     if (v.kind != CH_TEXT)
         ch_fail(c, line, v.kind == CH_UNDEFINED ? "a text is not defined" : "expected a text");
@@ -320,7 +314,7 @@ CH_FN int ch_is_text(bn_chat_call *c, int line, ch_value v)
 }
 
 /* ends: 1 left, 2 right, 3 both. set NULL: spaces. */
-CH_FN ch_value ch_strip(bn_chat_call *c, int line, ch_value v, int ends, const ch_value *set)
+static ch_value ch_strip(bn_chat_call *c, int line, ch_value v, int ends, const ch_value *set)
 {
     size_t from = 0, to = v.n;
     uint32_t code;
@@ -348,25 +342,25 @@ CH_FN ch_value ch_strip(bn_chat_call *c, int line, ch_value v, int ends, const c
 }
 
 /* The filter: of what is no text, its str(). */
-CH_FN ch_value ch_trim(bn_chat_call *c, int line, ch_value v, const ch_value *set)
+static ch_value ch_trim(bn_chat_call *c, int line, ch_value v, const ch_value *set)
 {
     v = ch_string(c, line, v);
     return c->status == BN_OK ? ch_strip(c, line, v, 3, set) : v;
 }
 
-CH_FN int ch_starts(bn_chat_call *c, int line, ch_value v, ch_value with)
+static int ch_starts(bn_chat_call *c, int line, ch_value v, ch_value with)
 {
     return ch_is_text(c, line, v) && ch_is_text(c, line, with) && with.n <= v.n &&
            (with.n == 0 || memcmp(v.s, with.s, with.n) == 0);
 }
 
-CH_FN int ch_ends(bn_chat_call *c, int line, ch_value v, ch_value with)
+static int ch_ends(bn_chat_call *c, int line, ch_value v, ch_value with)
 {
     return ch_is_text(c, line, v) && ch_is_text(c, line, with) && with.n <= v.n &&
            (with.n == 0 || memcmp(v.s + v.n - with.n, with.s, with.n) == 0);
 }
 
-CH_FN ch_value ch_split(bn_chat_call *c, int line, ch_value v, ch_value by)
+static ch_value ch_split(bn_chat_call *c, int line, ch_value v, ch_value by)
 {
     if (!ch_is_text(c, line, v) || !ch_is_text(c, line, by))
         return ch_undefined();
@@ -380,7 +374,7 @@ CH_FN ch_value ch_split(bn_chat_call *c, int line, ch_value v, ch_value by)
 
 enum { CH_UPPER, CH_LOWER, CH_CAPITALIZE, CH_TITLE };
 /* Letters of ASCII; others stay as they are. */
-CH_FN ch_value ch_case(bn_chat_call *c, int line, ch_value v, int how)
+static ch_value ch_case(bn_chat_call *c, int line, ch_value v, int how)
 {
     v = ch_string(c, line, v);
     char *to = c->status == BN_OK ? ch_room(c, v.n) : NULL;
@@ -399,7 +393,7 @@ CH_FN ch_value ch_case(bn_chat_call *c, int line, ch_value v, int how)
 }
 
 /* Jinja's filter, unlike Python's method, begins a word behind spaces and opening brackets. */
-CH_FN ch_value ch_title(bn_chat_call *c, int line, ch_value v)
+static ch_value ch_title(bn_chat_call *c, int line, ch_value v)
 {
     v = ch_case(c, line, v, CH_LOWER);
     char *s = c->status == BN_OK ? ch_room(c, v.n) : NULL;
@@ -413,7 +407,7 @@ CH_FN ch_value ch_title(bn_chat_call *c, int line, ch_value v)
     return ch_made(s, v.n);
 }
 
-CH_FN ch_value ch_replace(bn_chat_call *c, int line, ch_value v, ch_value old, ch_value by)
+static ch_value ch_replace(bn_chat_call *c, int line, ch_value v, ch_value old, ch_value by)
 {
     size_t n = 0, at, from = 0, out = 0;
     if (!ch_is_text(c, line, v) || !ch_is_text(c, line, old) || !ch_is_text(c, line, by))
@@ -436,7 +430,7 @@ CH_FN ch_value ch_replace(bn_chat_call *c, int line, ch_value v, ch_value old, c
 }
 
 /* How json.dumps(ensure_ascii=False) writes a byte of a string; its length. */
-CH_FN size_t ch_json_byte(unsigned char b, char out[8])
+static size_t ch_json_byte(unsigned char b, char out[8])
 {
     static const char names[] = "\"\"\\\\\bb\ff\nn\rr\tt", hex[] = "0123456789abcdef";
     out[0] = '\\';
@@ -455,7 +449,7 @@ CH_FN size_t ch_json_byte(unsigned char b, char out[8])
     return 6;
 }
 
-CH_FN ch_value ch_json(bn_chat_call *c, int line, ch_value v)
+static ch_value ch_json(bn_chat_call *c, int line, ch_value v)
 {
     char part[8];
     size_t n = 2, at = 1;

@@ -355,22 +355,10 @@ static void put_body(Writer *w, const Node *list)
 
 /* ---- the file ---- */
 
-static void put_helpers(Out *out)
-{
-    static const char *const files[] = {"chat/text.c", "chat/lists.c"};
-    for (int i = 0; i < 2; i++) {
-        size_t size;
-        const char *text = embedded_file(files[i], &size);
-        CHECK(text);
-        put_bytes(out, text, size);
-        put(out, "\n");
-    }
-}
-
 void chat_compile(Session *s, const ChatTemplate *t, const ChatTokens *tokens, Out *out)
 {
     int64_t steps = 20000000;
-    Out body = {.s = s};
+    Out body = {.s = s}, code = {.s = s};
     Writer w = {
         .s = s, .tokens = tokens, .depth = 1, .out = &body, .spaces = {.s = s}, .steps = &steps};
     const Node *root = template_parse(s, t, &w.source);
@@ -384,18 +372,20 @@ void chat_compile(Session *s, const ChatTemplate *t, const ChatTokens *tokens, O
              "the chat template above cannot be compiled; give one with --chat-template=FILE, or a "
              "built-in one (%s), or none",
              chat_names(s));
-    put_helpers(out);
-    put(out, "/* The chat template; numbers are its lines. */\n"
+    put(&code, "/* The chat template; numbers are its lines. */\n"
              "static bn_status chat_template(bn_chat_call *c)\n{\n"
              "    const ch_value messages = ch_messages(c);\n"
              "    const ch_value add_generation_prompt = ch_bool(c->begin_answer);\n");
     for (int i = 1; i <= w.ntemp; i++)
-        put(out, "    ch_value t%d = ch_undefined();\n", i);
-    put_bytes(out, w.spaces.text, w.spaces.len);
-    put(out, "    (void)messages;\n    (void)add_generation_prompt;\n"
+        put(&code, "    ch_value t%d = ch_undefined();\n", i);
+    put_bytes(&code, w.spaces.text, w.spaces.len);
+    put(&code, "    (void)messages;\n    (void)add_generation_prompt;\n"
              "    c->status = BN_OK;\n    c->text = c->used = 0;\n");
-    put_bytes(out, body.text, body.len);
-    put(out, "    return c->status;\n}\n");
+    put_bytes(&code, body.text, body.len);
+    put(&code, "    return c->status;\n}\n");
+    put_helpers(s, code.text, code.len, out);
+    put_bytes(out, code.text, code.len);
+    out_free(&code);
     out_free(&w.spaces);
     out_free(&body);
 }

@@ -50,6 +50,8 @@ void put_value(Writer *w, const Node *n);
 void put_condition(Writer *w, const Node *n);
 void put_known(Writer *w, const Node *n, Known v);
 void put_c_text(Out *o, const char *text, size_t n);
+/* helpers.c: the functions of text.c and lists.c that `code` calls, and what they need. */
+void put_helpers(Session *s, const char *code, size_t len, Out *out);
 void refuse(Writer *w, const Node *n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

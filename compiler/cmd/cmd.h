@@ -61,15 +61,18 @@ int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
+int cmd_report(Session *s, int argc, char **argv); /* report.c */
+int cmd_embed(Session *s, int argc, char **argv); /* embed.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
 int cmd_profile(Session *s, int argc, char **argv); /* profile_cmd.c */
 int cmd_bench(Session *s, int argc, char **argv);   /* bench.c; status 2 after a regression */
 int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
 /* convert.c. model_file answers the path of a model file: `path` itself or, where that is the folder
- * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session. */
+ * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session, its
+ * projections in `fmt`. */
 int cmd_convert(Session *s, int argc, char **argv);
-const char *model_file(Session *s, const char *path);
+const char *model_file(Session *s, const char *path, Fmt fmt);
 /* inspect.c: x128, arm64 or row4, else fail(). */
 Fmt layout_by_name(Session *s, const char *text);
 int cmd_quantize(Session *s, int argc, char **argv); /* quantize.c */

@@ -31,7 +31,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
         BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
-        Module *m = bind_model(s, model_file(s, o->input), &bind);
+        Module *m = bind_model(s, model_file(s, o->input, FMT_I2_S), &bind);
         m->source = name(s, o->input); /* a folder, where it is one */
         return m;
     }
@@ -45,7 +45,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
 /* The weights of a module read from text. */
 static void bind_source(Module *m)
 {
-    bind_weights(m, m->source ? model_file(m->s, m->source) : NULL);
+    bind_weights(m, m->source ? model_file(m->s, m->source, FMT_I2_S) : NULL);
 }
 
 void run_passes(Module *m, const Target *target, const Options *o, Report *r)

@@ -379,19 +379,20 @@ static void convert(Convert *x)
          (double)gguf_bytes(x->g) / 1e6);
 }
 
-const char *model_file(Session *s, const char *path)
+const char *model_file(Session *s, const char *path, Fmt fmt)
 {
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
         return path;
     Convert *x = NEW(s, Convert);
-    *x = (Convert){.s = s, .dir = path, .fmt = FMT_I2_S};
+    *x = (Convert){.s = s, .dir = path, .fmt = fmt};
     x->output = format(s, "%s/model.gguf", temp_dir(s));
     bool quiet = s->quiet;
     note(s, "converting %s", path);
     s->quiet = true;
     convert(x);
     s->quiet = quiet;
+    session_alias(s, x->output, path);
     return x->output;
 }
 

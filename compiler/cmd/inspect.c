@@ -674,7 +674,8 @@ int cmd_inspect(Session *s, int argc, char **argv)
     p->s = p->out.s = s;
     session_defer(s, free_text, &p->out);
     read_arguments(p, argc, argv);
-    p->g = gguf_open(s, model_file(s, p->path));
+    p->file = model_file(s, p->path, FMT_I2_S);
+    p->g = gguf_open(s, p->file);
     gguf_i2s_layout(p->g, p->layout);
     gguf_string(p->g, "general.architecture", &arch, &len);
     p->arch = intern(s, arch, len);

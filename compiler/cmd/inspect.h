@@ -35,7 +35,7 @@ typedef struct Finding {
 typedef struct Inspect {
     Session *s;
     Gguf *g;
-    const char *path, *arch, *arch_path;
+    const char *path, *file, *arch, *arch_path; /* file: the GGUF of a folder; else path */
     bool json, tensors, metadata, check, hash;
     Fmt layout;
     Facts *facts; /* by tensor */

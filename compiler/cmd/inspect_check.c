@@ -76,7 +76,7 @@ static void bind_apart(void *arg)
 {
     Bound *b = arg;
     BindOptions o = {.arch_path = b->p->arch_path, .i2s_layout = layout_name(b->p->layout)};
-    b->m = bind_model(&b->session, b->p->path, &o);
+    b->m = bind_model(&b->session, b->p->file, &o);
 }
 
 /* What the compiler says of the file, and whether vocab_build can make its tokenizer. */

@@ -32,12 +32,15 @@ static Clock clock_now(void)
 static void weigh(ProfileCell *x, const bn_pass *pass, int threads)
 {
     const bn_site *is = x->site;
-    double share = is->every ? 1 : 1.0 / threads;
+    bool near = is->window > 0 && !(is->every > 0 && (x->layer + 1) % is->every == 0);
+    double span = (double)(near ? pass->near_span : pass->span);
+    double reach = (double)(near ? pass->near_reach : pass->reach);
+    double share = is->repeated ? 1 : 1.0 / threads;
     x->bytes = share * ((double)is->call_bytes * (double)pass->calls +
                         (double)is->token_bytes * (double)pass->tokens +
-                        (double)is->span_bytes * (double)pass->span);
+                        (double)is->span_bytes * span);
     x->madds = share * ((double)is->token_madds * (double)pass->tokens +
-                        (double)is->reach_madds * (double)pass->reach);
+                        (double)is->reach_madds * reach);
 }
 
 static ProfileCell *add_cell(Session *s, ProfilePhase *p)

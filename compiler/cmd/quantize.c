@@ -481,6 +481,7 @@ static Quantize *quantize_new(Session *s, int argc, char **argv)
     }
     if (q->sample.path)
         q->sample.text = file_read(s, q->sample.path, &q->sample.size);
+    q->input = model_file(s, q->input, FMT_F16); /* of a folder, the masters */
     q->g = gguf_open(s, q->input);
     gguf_i2s_layout(q->g, layout_by_name(s, q->layout));
     return q;

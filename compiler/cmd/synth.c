@@ -148,11 +148,17 @@ static void tensor(Synth *y, Role role, const char *tensor_name, int64_t rows, i
         ternary_data(y, tensor_name, rows, cols);
 }
 
+static bool is_arch(const Shape *p, const char *arch)
+{
+    return !strcmp(p->arch, arch);
+}
+
 static void layer(Synth *y, int i)
 {
     const Shape *p = &y->shape;
     int q = p->heads * p->head_dim, k = p->kv_heads * p->head_dim;
-    bool subs = strcmp(p->arch, "llama") != 0;
+    bool gemma = is_arch(p, "gemma3"), gains = gemma || is_arch(p, "qwen3");
+    bool subs = !gains && !is_arch(p, "llama");
     const struct {
         Role role;
         const char *name;
@@ -160,6 +166,17 @@ static void layer(Synth *y, int i)
         bool there;
     } list[] = {
         {NORM, "attn_norm", 1, p->width, true},
+        {NORM, "attn_q_norm_in", 1, p->width, gains},
+        {NORM, "attn_k_norm_in", 1, p->width, gains},
+        {NORM, "attn_v_norm_in", 1, p->width, gains},
+        {NORM, "attn_q_norm", 1, p->head_dim, gains},
+        {NORM, "attn_k_norm", 1, p->head_dim, gains},
+        {NORM, "attn_output_norm_in", 1, q, gains},
+        {NORM, "post_attention_norm", 1, p->width, gemma},
+        {NORM, "ffn_gate_norm_in", 1, p->width, gains},
+        {NORM, "ffn_up_norm_in", 1, p->width, gains},
+        {NORM, "ffn_down_norm_in", 1, p->ffn, gains},
+        {NORM, "post_ffw_norm", 1, p->width, gemma},
         {TERNARY, "attn_q", q, p->width, true},
         {TERNARY, "attn_k", k, p->width, true},
         {TERNARY, "attn_v", k, p->width, true},
@@ -211,6 +228,10 @@ static void model_keys(Synth *y)
     gguf_put_u32(g, KEY("attention.value_length"), (uint32_t)p->head_dim);
     gguf_put_f32(g, KEY("attention.layer_norm_rms_epsilon"), p->eps);
     gguf_put_f32(g, KEY("rope.freq_base"), p->base);
+    if (is_arch(p, "gemma3"))
+        gguf_put_u32(g, KEY("attention.sliding_window"), 512);
+    if (is_arch(p, "gemma3") || is_arch(p, "qwen3"))
+        gguf_put_u32(g, KEY("pooling_type"), 3); /* the last token's */
 #undef KEY
     gguf_put_u32(g, "general.file_type", (uint32_t)gguf_file_type(y->fmt));
     gguf_put_u32(g, "general.quantization_version", 2);

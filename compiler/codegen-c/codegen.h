@@ -32,6 +32,9 @@ bool op_repeats(const Op *op); /* whether every thread does the whole op for its
 
 /* sites.c: the places of a module that end laps (bn_profile.h), and their printing. */
 typedef struct Sites Sites;
+/* Adds what one call of op's kernel reads and writes, and its multiply-adds; see bn_site. */
+struct bn_site;
+void op_cost(const Op *op, struct bn_site *is);
 Sites *sites_find(const Module *m);
 int64_t sites_own_bytes(const Sites *t); /* of a thread's scratch: the plan's and the logs */
 void put_sites(const Sites *t, const char *prefix, Out *o); /* before the functions */

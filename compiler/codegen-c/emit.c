@@ -154,6 +154,8 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
         put(e->out, op_repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
     } else if (!strncmp(word, "best", (size_t)len) && len == 4) {
         put(e->out, "c->best");
+    } else if (!strncmp(word, "layer", (size_t)len) && len == 5) {
+        put(e->out, "i");
     } else if (!strncmp(word, "first", (size_t)len) && len == 5) {
         put(e->out, dealt(op) ? "r.turn == 1" : "1");
     } else if (*word == 'T') {
@@ -291,11 +293,13 @@ static void find_outside(Op *op, void *arg)
 
 static bool uses_layer_index(const Block *b)
 {
-    for (const Op *op = b->first; op; op = op->next)
+    bool uses = false;
+    for (const Op *op = b->first; op; op = op->next) {
+        uses |= strstr(op_info[op->code].args, "layer") != NULL;
         for (int i = 0; i < op->nin; i++)
-            if (op->in[i]->weight && op->in[i]->weight->count)
-                return true;
-    return false;
+            uses |= op->in[i]->weight && op->in[i]->weight->count;
+    }
+    return uses;
 }
 
 static void put_ops(Emit *e, const Block *b)
@@ -577,10 +581,11 @@ static void put_descriptor(Emit *e)
         "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n",
         logits->dim[1].n, m->context, layer_count(m), first->out[0]->type->dim[1].n);
     put(o,
-        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n     %" PRId64
-        "u},\n",
+        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n"
+        "     %" PRId64 ", %d, %" PRId64 "u}, /* floats of an embedding, pooling, bytes */\n",
         m->batch, v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0,
-        (v.flags & BN_VOCAB_ADD_EOS) != 0, m->weight_bytes);
+        (v.flags & BN_VOCAB_ADD_EOS) != 0, result_of(m, FORM_DECODE)->dim[1].n,
+        m->pooling ? pooling_by_name(m->pooling) : BN_POOL_LAST, m->weight_bytes);
     put(o,
         "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64
         "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",

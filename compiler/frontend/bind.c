@@ -16,6 +16,7 @@ typedef struct Bind {
     Fmt kv; /* of states that are declared `any` */
     Loc file;
     bool *used; /* by tensor index */
+    const Weight *absent; /* an optional weight that the file lacks */
 } Bind;
 
 /* "{arch}.block_count" -> "bitnet-b1.58.block_count"; {i} -> the layer. */
@@ -69,7 +70,7 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
     if (q && c->op == '/' && (q->n == 0 || p->n % q->n))
         fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name,
              (long long)p->n, (long long)q->n);
-    *out = !q ? (double)p->n : c->op == '*' ? (double)p->n * (double)q->n : (double)(p->n / q->n);
+    *out = c->op == 'r' ? sqrt(p->f) : !q ? (double)p->n : c->op == '*' ? (double)p->n * (double)q->n : (double)(p->n / q->n);
     return true;
 }
 
@@ -260,6 +261,41 @@ static bool take_tensors(Bind *b, Weight *w)
     return found > 0;
 }
 
+/* Without the tensor of an optional weight its ops hand on what they read. */
+static void drop_user(Op *op, void *arg)
+{
+    Bind *b = arg;
+    for (int i = 1; i < op->nin; i++)
+        if (op->in[i]->weight == b->absent) {
+            if (op->nout != 1 || op->nin != 2 || op->out[0]->type != op->in[0]->type)
+                fail(b->s, op->loc, "%s cannot do without @%s, which is declared | none",
+                     op_info[op->code].name, b->absent->name);
+            replace_uses(op->block->func, op->out[0], op->in[0]);
+            op_remove(op);
+            return;
+        }
+}
+
+static void drop_weight(Bind *b, Weight *w)
+{
+    b->absent = w;
+    for (Func *f = b->m->funcs; f; f = f->next)
+        walk(f->body, drop_user, b);
+    w->used = false;
+}
+
+static void take_constant(Bind *b, Weight *w)
+{
+    const Symbol *y = w->constant_of ? symbol_find(b->m, w->constant_of) : NULL;
+    w->tensor = NULL;
+    w->pattern = NULL;
+    if (w->constant_of && (!y || y->is_dim))
+        fail(b->s, w->loc, "@%s is %s, which is no const of this graph", w->name, w->constant_of);
+    if (y)
+        w->constant = (float)y->f;
+    w->constant_of = NULL;
+}
+
 static void bind_weight(Bind *b, Weight *w)
 {
     w->count = w->layers.sym ? (int)bound_dim(b, w->layers).n : w->count;
@@ -287,13 +323,15 @@ static void bind_weight(Bind *b, Weight *w)
         other->used |= w->used;
         w->used = false;
     } else if (w->has_const) {
-        w->tensor = NULL;
-        w->pattern = NULL;
+        take_constant(b, w);
+    } else if (w->optional) {
+        drop_weight(b, w);
     } else {
         err(b->s, b->file, "the model has no tensor %s, which @%s of architecture %s needs",
             w->pattern ? expand(b->s, w->pattern, b->arch, w->first) : "", w->name, b->m->arch[0]);
     }
     w->same_as = NULL;
+    w->optional = false;
 }
 
 static void check_unused(Bind *b)
@@ -334,6 +372,16 @@ static void note_layout(Bind *b)
                        "--i2s-layout=arm64 or row4");
             return;
         }
+}
+
+/* llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank. */
+static const char *pooling_of(Bind *b)
+{
+    const char *key = expand(b->s, "{arch}.pooling_type", b->arch, 0);
+    int64_t type;
+    if (!gguf_int(b->g, key, &type))
+        return NULL;
+    return type == 1 ? "mean" : type == 2 ? "cls" : type == 3 ? "last" : NULL;
 }
 
 /* ---- the tokenizer ---- */
@@ -499,6 +547,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     note_layout(&b);
     bind_vocabulary(&b);
     m->title = string_or(&b, "general.name", b.arch);
+    m->pooling = pooling_of(&b);
     m->source = name(s, path);
     m->hash = gguf_hash(b.g);
     m->i2s_layout = o->i2s_layout ? name(s, o->i2s_layout) : NULL;

@@ -130,6 +130,9 @@ void tir_model(Parse *p, TirPlace at, const char *title, List attrs)
     m->source = word_of(attrs, "source");
     m->i2s_layout = word_of(attrs, "i2s_layout");
     m->target = word_of(attrs, "target");
+    m->pooling = word_of(attrs, "pooling");
+    if (pooling_by_name(m->pooling) < 0)
+        err(p->s, tir_loc(p, at), "pooling is last, mean or cls, not '%s'", m->pooling);
     const char *hash = word_of(attrs, "hash");
     if (!m->source || !hash)
         err(p->s, tir_loc(p, at), "a model line names its source and hash");

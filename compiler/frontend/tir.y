@@ -108,6 +108,8 @@ choice: STRING                           { $$ = choice(p, $1, 0, NULL, 0, NULL);
     | IDENT                              { $$ = choice(p, NULL, 0, $1, 0, NULL); }
     | IDENT '*' IDENT                    { $$ = choice(p, NULL, 0, $1, '*', $3); }
     | IDENT '/' IDENT                    { $$ = choice(p, NULL, 0, $1, '/', $3); }
+    | IDENT '(' IDENT ')'                { $$ = choice(p, NULL, 0, $3, 'r', NULL);
+                                           if (strcmp($1, "sqrt")) err(p->s, tir_loc(p, @1), "the one function of numbers is sqrt, not '%s'", $1); }
     ;
 number: INTEGER                          { $$ = (double)$1; }
     | NUMBER
@@ -122,6 +124,9 @@ weight
     | STATE SYMBOL '[' dim ']' ':' type  { $$ = tir_weight(p, @2, true, $2, $7); $$->layers = $4; }
     | weight '=' STRING                  { $$ = $1; $$->pattern = $3; }
     | weight '=' number                  { $$ = $1; $$->has_const = true; $$->constant = (float)$3; }
+    | weight '=' IDENT                   { $$ = $1; $$->has_const = true; $$->constant_of = $3; }
+    | weight '|' IDENT                   { $$ = $1; $$->optional = true;
+                                           if (strcmp($3, "none")) err(p->s, tir_loc(p, @3), "what stands in place of a tensor is @name, a number or none, not '%s'", $3); }
     | weight '|' SYMBOL                  { $$ = $1; $$->same_as = $3; }
     | weight '|' number                  { $$ = $1; $$->has_const = true; $$->constant = (float)$3; }
     ;

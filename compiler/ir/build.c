@@ -2,6 +2,7 @@
  * operands are pointers: there is nothing to keep in step but Value.def. */
 #include <string.h>
 
+#include "bn.h"
 #include "ir/ir.h"
 
 Module *module_new(Session *s, const Text *text)
@@ -111,6 +112,19 @@ void weights_drop_unused(Module *m)
             w->used |= w->value.nuse > 0;
     }
     weights_keep_used(m);
+}
+
+int pooling_by_name(const char *name)
+{
+    static const char *const names[] = {
+#define POOLING_NAME(id, text) [BN_POOL_##id] = text,
+        BN_POOLINGS(POOLING_NAME)
+#undef POOLING_NAME
+    };
+    int how = name ? (int)(sizeof names / sizeof *names) - 1 : BN_POOL_MODEL;
+    while (how > BN_POOL_MODEL && strcmp(names[how], name))
+        how--;
+    return how > BN_POOL_MODEL || !name ? how : -1;
 }
 
 Func *func_find(const Module *m, const char *name)

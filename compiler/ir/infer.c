@@ -152,6 +152,36 @@ static bool infer_norm(Module *m, Op *op)
     return norm_operands(m, op);
 }
 
+static bool infer_headnrm(Module *m, Op *op)
+{
+    const Attr *h = attr_find(op, "heads");
+    Dim heads = h->ref ? dim_free(h->ref) : (Dim){h->i, NULL};
+    if (!value_is(op, 0, FMT_F32, 2) || !weight_is(op, 1, 1) || (!heads.sym && heads.n < 1) ||
+        !product(in(op, 0)->dim[1], heads, in(op, 1)->dim[0]))
+        return wrong(m, op, "f32<T x heads*E> and a gain f32<E>");
+    op->out[0]->type = in(op, 0);
+    return true;
+}
+
+/* Ops that do something else in some layers know which layer runs, and every how many. */
+static bool in_layers(Module *m, const Op *op)
+{
+    const Attr *every = attr_find(op, "every");
+    const char *name = op_info[op->code].name;
+    if (!op->block->owner)
+        err(m->s, op->loc, "%s depends on the layer: it can only stand in a layers body", name);
+    else if (!every->ref && every->i < 1)
+        err(m->s, op->loc, "%s: every is a number from 1, not %lld", name, (long long)every->i);
+    else
+        return true;
+    return false;
+}
+
+static bool infer_pick(Module *m, Op *op)
+{
+    return infer_same01(m, op) && in_layers(m, op);
+}
+
 static bool infer_linear(Module *m, Op *op)
 {
     if (!value_is(op, 0, FMT_F32, 2) || !weight_is(op, 1, 2) ||
@@ -229,6 +259,17 @@ static bool infer_attn(Module *m, Op *op)
     return head_fits(m, op, in(op, 1));
 }
 
+static bool infer_window(Module *m, Op *op)
+{
+    const Attr *window = attr_find(op, "window");
+    if (!infer_attn(m, op) || !in_layers(m, op))
+        return false;
+    if (window->ref || window->i > 0)
+        return true;
+    err(m->s, op->loc, "window is a number of positions from 1, not %lld", (long long)window->i);
+    return false;
+}
+
 static bool infer_last(Module *m, Op *op)
 {
     if (!value_is(op, 0, FMT_F32, 2))
@@ -294,8 +335,8 @@ static bool infer_matmul(Module *m, Op *op)
 static bool infer_glu(Module *m, Op *op)
 {
     const char *act = attr_word(op, "act", "");
-    if (strcmp(act, "relu2") && strcmp(act, "silu")) {
-        err(m->s, op->loc, "act is relu2 or silu, not '%s'", act);
+    if (strcmp(act, "relu2") && strcmp(act, "silu") && strcmp(act, "gelu")) {
+        err(m->s, op->loc, "act is relu2, silu or gelu, not '%s'", act);
         return false;
     }
     return ternary_operands(m, op, 2) &&

@@ -44,6 +44,7 @@ typedef struct Session {
     FILE *log;           /* messages; NULL: discarded */
     int nerror, nwarning;
     bool quiet;          /* drops notes */
+    struct Alias *aliases; /* of session_alias */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
 } Session;
 
@@ -79,6 +80,8 @@ void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not 
 /* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
 void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
+/* Messages about the file `path`, made for a while, shall name what it was made of. */
+void session_alias(Session *s, const char *path, const char *shown);
 /* Our mistakes: prints where and aborts. */
 _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
@@ -322,6 +325,8 @@ struct Weight {
     const char *same_as;   /* declared fallback: the weight to use when absent */
     bool has_const;        /* declared fallback: a constant */
     float constant;
+    const char *constant_of; /* before binding: the const whose value it is; NULL: none */
+    bool optional;         /* before binding: without its tensor, its ops go */
     const char *scheme;    /* how float tensors became ternary, for the reader: exact, absmean, mixed */
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
@@ -337,7 +342,7 @@ typedef struct Choice { /* one alternative: a metadata key, or an expression of 
     const char *key;
     double number;
     const char *a, *b; /* dims; b NULL: a alone; a NULL: number */
-    char op;           /* '*' or '/' */
+    char op;           /* '*' or '/'; 'r': the square root of a */
     struct Choice *next;
 } Choice;
 typedef struct Symbol {
@@ -396,6 +401,7 @@ struct Module {
     const char *source;    /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */
     uint64_t hash;         /* XXH64 of the model file */
+    const char *pooling;   /* of embeddings: last, mean or cls; NULL: the file does not say */
     const char *target;    /* name, after select */
     Symbol *symbols;
     Expect *expects;
@@ -416,6 +422,8 @@ struct Module {
 };
 
 Module *module_new(Session *s, const Text *text);
+/* BN_POOL_* of a name; NULL: BN_POOL_MODEL; -1: there is none of that name. */
+int pooling_by_name(const char *name);
 const Type *type_get(Session *s, Fmt fmt, int rank, const Dim *dim);
 const Type *type_make(Session *s, Fmt fmt, int rank, int64_t d0, int64_t d1, int64_t d2);
 const Type *type_with(Session *s, const Type *t, Fmt fmt); /* the same shape */

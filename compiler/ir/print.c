@@ -171,8 +171,12 @@ static void put_weight(Out *o, const Weight *w)
         put(o, " | @%s", w->same_as);
     if (w->has_const) {
         put(o, w->pattern ? " | " : " = ");
-        put_float(o, (double)w->constant);
+        if (w->constant_of)
+            put(o, "%s", w->constant_of);
+        else
+            put_float(o, (double)w->constant);
     }
+    put(o, w->optional ? " | none" : "");
     const char *sep = " {";
     if (w->scheme) {
         put(o, "%sscheme = ", sep);
@@ -205,7 +209,7 @@ static void put_symbol(Out *o, const Symbol *y)
         else if (c->a && c->b)
             put(o, "%s %c %s", c->a, c->op, c->b);
         else if (c->a)
-            put(o, "%s", c->a);
+            put(o, c->op == 'r' ? "sqrt(%s)" : "%s", c->a);
         else
             put_number(o, c->number);
     }
@@ -234,6 +238,10 @@ static void put_model(Out *o, const Module *m)
     if (m->i2s_layout) {
         put(o, ", i2s_layout = ");
         put_word(o, m->i2s_layout);
+    }
+    if (m->pooling) {
+        put(o, ", pooling = ");
+        put_word(o, m->pooling);
     }
     if (m->target) {
         put(o, ", target = ");

@@ -401,10 +401,25 @@ void show_remark(Session *s, Loc at, const char *fmt, ...)
     va_end(ap);
 }
 
+struct Alias {
+    const char *path, *shown;
+    struct Alias *next;
+};
+
+void session_alias(Session *s, const char *path, const char *shown)
+{
+    struct Alias *a = NEW(s, struct Alias);
+    *a = (struct Alias){name(s, path), name(s, shown), s->aliases};
+    s->aliases = a;
+}
+
 Loc loc_file(Session *s, const char *path)
 {
     Text *t = NEW(s, Text);
     t->path = name(s, path);
+    for (const struct Alias *a = s->aliases; a; a = a->next)
+        if (a->path == t->path)
+            t->path = a->shown;
     return (Loc){t, 0, 0};
 }
 

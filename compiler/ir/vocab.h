@@ -21,6 +21,7 @@
     P("llama-v3", BN_VOCAB_SPLIT_LLAMA, VOCAB_LLAMA_FLAGS)                                         \
     P("falcon3", BN_VOCAB_SPLIT_LLAMA, VOCAB_LLAMA_FLAGS)                                          \
     P("falcon_e", BN_VOCAB_SPLIT_LLAMA, VOCAB_LLAMA_FLAGS)                                         \
+    P("qwen2", BN_VOCAB_SPLIT_QWEN, 0)                                                             \
     P("gpt-2", BN_VOCAB_SPLIT_GPT2, 0)                                                             \
     P("gpt2", BN_VOCAB_SPLIT_GPT2, 0)
 

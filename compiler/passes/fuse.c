@@ -60,8 +60,11 @@ static bool norm_quant(Module *m, Op *op)
 
 static Op *activation(Module *m, const Op *op, int side)
 {
-    Op *act = only(m, op, side, OP_RELU2);
-    return act ? act : only(m, op, side, OP_SILU);
+    static const OpCode known[] = {OP_RELU2, OP_SILU, OP_GELU};
+    Op *act = NULL;
+    for (size_t i = 0; !act && i < sizeof known / sizeof *known; i++)
+        act = only(m, op, side, known[i]);
+    return act;
 }
 
 /* Why two products are not one; NULL: they can be. */

@@ -42,7 +42,8 @@ void *realloc(void *p, size_t n)
 #define API(F)                                                                                     \
     F(bn_open)                                                                                     \
     F(bn_close) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind)         \
-        F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)
+        F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)       \
+        F(bn_embed)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -153,7 +154,36 @@ static void check_cuts(Lib *l, const int *tokens, int n, const float *scored)
     }
 }
 
-/* ---- random models: logits ---- */
+/* ---- random models: embeddings, logits ---- */
+
+/* Vectors of length 1. A sum of squared differences is 2 - 2 cos of the angle: rms 0.03 of the
+ * hidden states' deviation, as logits may have, makes 0.0009. */
+static void check_embeddings(Lib *l)
+{
+    static const char *const names[] = {[BN_POOL_LAST] = "last", [BN_POOL_MEAN] = "mean", [BN_POOL_CLS] = "cls"};
+    const json_t *all = json_object_get(l->golden, "embeddings");
+    int width = l->bn_describe(l->model)->embedding;
+    float *x = __libc_malloc(sizeof *x * (size_t)width);
+    for (size_t i = 0; i < json_array_size(all); i++)
+        for (int how = BN_POOL_LAST; how <= BN_POOL_CLS; how++) {
+            const json_t *e = json_array_get(all, i), *want = json_object_get(e, names[how]);
+            int n, *tokens = ints(json_object_get(e, "tokens"), &n);
+            double length = 0, off = 0;
+            assert_int_equal((int)json_array_size(want), width);
+            start(l, 2);
+            assert_int_equal(l->bn_embed(l->s, tokens, n, (bn_pooling)how, x), BN_OK);
+            stop(l);
+            for (int j = 0; j < width; j++) {
+                length += (double)x[j] * x[j];
+                off += (x[j] - number(want, j)) * (x[j] - number(want, j));
+            }
+            print_message("%s: embedding %zu, %s: off by %.6f\n", l->name, i, names[how], sqrt(off));
+            assert_true(fabs(length - 1) < 1e-5);
+            assert_true(off < 0.0009);
+            free(tokens);
+        }
+    free(x);
+}
 
 static void check_synth(Lib *l)
 {
@@ -190,6 +220,7 @@ static void check_synth(Lib *l)
     assert_true(rms < (strstr(l->name, "synth-tiny-llama") ? 0.06 : 0.03));
     assert_true(worst < 0.4 * sd);
     check_cuts(l, tokens, n, x);
+    check_embeddings(l);
     free(x);
     free(tokens);
     free(best);

@@ -1,4 +1,4 @@
-/* cmocka.h: what test_kernels.c uses of cmocka, for machines that have a C library alone. */
+/* cmocka.h: what test_kernels.c and test_kv.c use of cmocka, for machines that have a C library alone. */
 #ifndef BN_TEST_CMOCKA_H
 #define BN_TEST_CMOCKA_H
 
@@ -27,6 +27,7 @@ struct CMUnitTest {
         if (!(what))                                                                               \
             fail_msg("%s", #what);                                                                 \
     } while (0)
+#define assert_non_null(p) assert_true((p) != NULL)
 #define assert_int_equal(a, b) assert_true((a) == (b))
 #define assert_memory_equal(a, b, size) assert_true(memcmp(a, b, size) == 0)
 

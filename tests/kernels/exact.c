@@ -267,7 +267,7 @@ static void matrix_free(Matrix *m)
 /* ---- one shape: inputs, and what must come out ---- */
 
 enum { RANDOM, LOW, HIGH, MIXED };                      /* activations; weights: RANDOM, -1, +1 */
-enum { PLAIN, RESIDUAL, GLU_RELU2, GLU_SILU, RESULTS }; /* kinds of results */
+enum { PLAIN, RESIDUAL, GLU_RELU2, GLU_SILU, GLU_GELU, RESULTS }; /* kinds of results */
 typedef struct Shape {
     int n, k, T;
     int8_t *q, *tables;
@@ -314,6 +314,7 @@ static void reference(Shape *x, int blocked)
             want[RESIDUAL][at] = (float)(v + (double)x->res[at]);
             want[GLU_RELU2][at] = most * most * up;
             want[GLU_SILU][at] = gate / (1.0f + expf(-gate)) * up;
+            want[GLU_GELU][at] = glu_act(gate, up, BN_GELU);
         }
 }
 
@@ -404,8 +405,11 @@ static uint8_t *guarded(size_t size)
 
 static int equal(float got, float want, int kind)
 {
-    if (kind == GLU_SILU)
-        return fabs((double)got - (double)want) <= 1e-6 * fabs((double)want) + 1e-20;
+    /* The argument of gelu's exp, of three roundings, is below 46 where the result is not below
+     * 1e-20: an error of 46 * 3 * 2^-24. */
+    if (kind == GLU_SILU || kind == GLU_GELU)
+        return fabs((double)got - (double)want) <=
+               (kind == GLU_GELU ? 1e-5 : 1e-6) * fabs((double)want) + 1e-20;
     return memcmp(&got, &want, sizeof got) == 0 || (got == 0.0f && want == 0.0f);
 }
 
@@ -522,9 +526,11 @@ static void try_row(const struct Row *r, const Shape *x, Tally *tally)
     if (is_glu(r)) {
         t.kind = GLU_RELU2;
         shares(&t);
-        t.kind = GLU_SILU;
-        t.a.act = BN_SILU;
-        shares(&t);
+        for (int act = BN_SILU; act <= BN_GELU; act++) {
+            t.kind = GLU_RELU2 + act;
+            t.a.act = act;
+            shares(&t);
+        }
     } else if (!strcmp(r->op, "TMATMUL_ADD")) {
         t.kind = RESIDUAL;
         residuals(&t);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The kernels of every machine there is a way to run: run.sh BNC. Here, on AArch64 under qemu and as
 # WebAssembly under Node: all ternary products against a plain loop (exact.c), the other kernels
-# against their references (tests/unit/test_kernels.c), and whole models against plain C.
+# against their references (tests/unit/test_kernels.c, test_kv.c), and whole models against plain C.
 bnc=$1
 model=examples/models/tales-27m-i2_s.gguf
 dir=build/kernels
@@ -35,14 +35,16 @@ tell() { # tell PROGRAM...: a greedy continuation
     "$@" -p "Once upon a time there was" -n 16 --temp 0 --repeat-penalty 1
 }
 
-# programs NAME "COMPILER OPTIONS" "RUNNER": both test programs.
+# programs NAME "COMPILER OPTIONS" "RUNNER": the test programs.
 programs() {
     # shellcheck disable=SC2086
     check "$1: exact.c compiles" $2 -O2 -std=gnu11 $warn $inc -DEXACT_ALONE tests/kernels/exact.c -lm -o $dir/exact-"$1" &&
         check "$1: products are exact" $3 $dir/exact-"$1" quick
-    # shellcheck disable=SC2086
-    check "$1: test_kernels.c compiles" $2 -O2 -std=c11 -D_POSIX_C_SOURCE=200809L $warn $inc tests/unit/test_kernels.c -lm -o $dir/kernels-"$1" &&
-        check "$1: kernels" $3 $dir/kernels-"$1"
+    for test in kernels kv; do
+        # shellcheck disable=SC2086
+        check "$1: test_$test.c compiles" $2 -O2 -std=c11 -D_POSIX_C_SOURCE=200809L $warn $inc tests/unit/test_$test.c -lm -o $dir/$test-"$1" &&
+            check "$1: test_$test.c" $3 $dir/$test-"$1"
+    done
 }
 
 # whole TARGET "COMPILER OPTIONS" "RUNNER": a model, compiled for it, tells what plain C tells here.

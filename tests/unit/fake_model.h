@@ -28,6 +28,7 @@ enum {
     FAKE_CONTEXT = 64,
     FAKE_BATCH = 8,
     FAKE_LANES = 16,
+    FAKE_EMBEDDING = 5,
     FAKE_VOCAB_AT = BN_BNW_BODY,
     FAKE_VOCAB_SIZE = 101, /* ragged: every branch of the hash */
     FAKE_WEIGHTS_AT = BN_BNW_BODY + 128,
@@ -54,9 +55,15 @@ typedef struct fake_shared {
 
 /* What decode and prefill hand to head: settings are those of the pass, not of the head. */
 typedef struct fake_hidden {
+    float x[FAKE_EMBEDDING]; /* what bn_embed takes */
     uint32_t key;
     int winner, fixed;
 } fake_hidden;
+
+static float fake_value(uint32_t key, int i)
+{
+    return (float)(int)(fake_mix(key, 0xe + (uint32_t)i) % 200) - 100.0f;
+}
 
 static float fake_row(const bn_call *c, const fake_hidden *h, int v)
 {
@@ -101,7 +108,9 @@ static void fake_forward(const bn_call *c, int all_rows)
     for (int t = 0; t < c->ntok; t++) /* through own scratch: another's would show */
         own[t] = s->key[t] + (uint32_t)c->thread;
     for (int t = all_rows ? 0 : c->ntok - 1; t < c->ntok; t++) {
-        fake_hidden h = {own[t] - (uint32_t)c->thread, fake_winner, fake_fixed};
+        fake_hidden h = {{0}, own[t] - (uint32_t)c->thread, fake_winner, fake_fixed};
+        for (int i = 0; i < FAKE_EMBEDDING; i++)
+            h.x[i] = fake_value(h.key, i);
         bn_share(c, all_rows ? FAKE_VOCAB : 1, &lo, &hi);
         if (!all_rows && lo < hi)
             memcpy(c->hidden, &h, sizeof h);
@@ -125,7 +134,7 @@ static float fake_finite(float x)
     return x > -FLT_MAX ? x < FLT_MAX ? x : FLT_MAX : -FLT_MAX;
 }
 
-static int fake_nbest; /* how often fake_best ran, on all threads */
+static int fake_nbest; /* how often fake_best ran */
 
 /* Of words that are not among the best it gives every seventh: the runtime may not mind. */
 static void fake_best(const bn_call *c)
@@ -133,7 +142,8 @@ static void fake_best(const bn_call *c)
     fake_hidden h;
     int lo, hi;
     memcpy(&h, c->hidden, sizeof h);
-    fake_nbest += c->thread == 0;
+    if (c->thread == 0)
+        fake_nbest++;
     bn_share(c, FAKE_VOCAB, &lo, &hi);
     for (int v = lo; v < hi; v++) {
         float x = fake_row(c, &h, v);
@@ -150,7 +160,7 @@ static void fake_decode(const bn_call *c)
     if (c->ntok == 1)
         fake_forward(c, 0);
     else if (c->thread == 0)
-        c->hidden[0] += 1e9f;
+        ((fake_hidden *)(void *)c->hidden)->key ^= 1u;
 }
 
 static void fake_prefill(const bn_call *c)
@@ -158,7 +168,7 @@ static void fake_prefill(const bn_call *c)
     if (c->ntok > 1)
         fake_forward(c, 0);
     else if (c->thread == 0)
-        c->hidden[0] += 1e9f;
+        ((fake_hidden *)(void *)c->hidden)->key ^= 1u;
 }
 
 static void fake_score(const bn_call *c)
@@ -178,7 +188,7 @@ static const bn_model fake_model = {
     .info = {.name = "fake", .arch = "none", .target = "scalar", .source_hash = "0",
              .compiler = "hand", .vocab = FAKE_VOCAB, .context = FAKE_CONTEXT, .layers = 1,
              .width = 1, .batch = FAKE_BATCH, .bos = FAKE_BOS, .eos = FAKE_EOS, .eot = FAKE_EOT,
-             .add_bos = 1, .weight_bytes = FAKE_BYTES},
+             .add_bos = 1, .embedding = FAKE_EMBEDDING, .pooling = BN_POOL_LAST, .weight_bytes = FAKE_BYTES},
     .hash = FAKE_HASH,
     .vocab_at = FAKE_VOCAB_AT,
     .vocab_size = FAKE_VOCAB_SIZE,

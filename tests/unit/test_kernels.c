@@ -230,6 +230,8 @@ static void test_matmul(void **state)
 
 static double activate(double x, int act)
 {
+    if (act == BN_GELU)
+        return 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
     return act == BN_SILU ? x / (1.0 + exp(-x)) : x > 0.0 ? x * x : 0.0;
 }
 
@@ -262,14 +264,14 @@ static void test_glu(void **state)
 {
     (void)state;
     for (int n = 1; n <= 13; n++)
-        for (int b = 0; b < 4; b++) {
+        for (int b = 0; b < 6; b++) {
             int k = 1 + (int)(any() % 600), T = 1 + (n + b) % 9;
             Ternary m = ternary(n, k, T, RANDOM, 2), u = ternary(n, k, T, RANDOM, 2);
             scale_ternary(&m);
             scale_ternary(&u);
             u.rows = m.rows;
             u.s = m.s;
-            check_glu(&m, &u, b / 2, b % 2 ? BN_SILU : BN_RELU2);
+            check_glu(&m, &u, b / 3, b % 3);
             done();
         }
 }
@@ -488,34 +490,57 @@ static void test_embed(void **state)
 
 static void test_elementwise(void **state)
 {
-    enum { T = 5, D = 13, N = T * D };
-    static void (*const one[3])(const float *, float *, int, int, int) = {relu2, silu, copy};
+    enum { T = 5, D = 13, N = T * D, ONE = 4 };
+    static void (*const one[ONE])(const float *, float *, int, int, int) = {relu2, silu, gelu, copy};
     static void (*const two[3])(const float *, const float *, float *, int, int, int) = {mul, add,
                                                                                          scale};
     float *a = reals(N), *b = reals(N), *y = floats(N), *z = floats(N);
     (void)state;
-    for (int f = 0; f < 6; f++) {
+    for (int f = 0; f < ONE + 3; f++) {
         memcpy(z, a, sizeof(float) * N);
         for (int t = 0; t < T; t++) { /* into y, and in place but for copy */
-            if (f < 3)
+            if (f < ONE)
                 one[f](a, y, D, t, t + 1);
-            if (f < 2)
+            if (f < ONE - 1)
                 one[f](z, z, D, t, t + 1);
-            if (f > 2)
-                two[f - 3](a, b, y, D, t, t + 1), two[f - 3](z, b, z, D, t, t + 1);
+            if (f >= ONE)
+                two[f - ONE](a, b, y, D, t, t + 1), two[f - ONE](z, b, z, D, t, t + 1);
         }
         for (int i = 0; i < N; i++) {
-            double x = a[i], v = b[i], want[] = {activate(x, BN_RELU2), activate(x, BN_SILU), x,
-                                                 x * v, x + v, x * (double)b[0]};
-            near_(y[i], want[f], fabs(want[f]), f == 1 ? 3e-7 : 6e-8);
+            double x = a[i], v = b[i];
+            double want[] = {activate(x, BN_RELU2), activate(x, BN_SILU), activate(x, BN_GELU), x,
+                             x * v, x + v, x * (double)b[0]};
+            near_(y[i], want[f], fabs(want[f]), f == 2 ? 2e-6 : f == 1 ? 3e-7 : 6e-8);
         }
         same(y, z, N);
+    }
+    for (int layer = 0; layer < 8; layer++) {
+        pick(a, b, y, D, 3, layer, 0, T);
+        same(y, layer == 2 || layer == 5 ? b : a, N);
     }
     last(a, y, T, D, 0, 1);
     last(b, y, T, D, 0, 0);
     last(b, y, T, D, 1, 1);
     same(y, a + (T - 1) * D, D);
     done();
+}
+
+/* Each head as rmsnorm has it alone; in any shares. */
+static void test_head_norm(void **state)
+{
+    (void)state;
+    for (int d = 1; d < 40; d += 7) {
+        enum { T = 3, HEADS = 4 };
+        const int n = T * HEADS * d;
+        float *x = reals(n), *g = reals(d), *y = floats(n), *z = floats(n);
+        head_norm(x, g, y, T, HEADS, HEADS * d, 1e-6f, 0, 1);
+        head_norm(x, g, y, T, HEADS, HEADS * d, 1e-6f, 1, HEADS);
+        rmsnorm(x, g, z, d, 1e-6f, 0, T * HEADS);
+        same(y, z, n);
+        head_norm(x, g, x, T, HEADS, HEADS * d, 1e-6f, 0, HEADS);
+        same(x, z, n);
+        done();
+    }
 }
 
 /* ---- positions ---- */
@@ -600,7 +625,7 @@ int main(void)
         cmocka_unit_test(test_quant),        cmocka_unit_test(test_quant_halves),
         cmocka_unit_test(test_conversions),  cmocka_unit_test(test_embed),
         cmocka_unit_test(test_linear),       cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_rope_table),   cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_head_norm),    cmocka_unit_test(test_rope_table),   cmocka_unit_test(test_rope),
         cmocka_unit_test(test_literal),
     };
     nset = find_sets();

@@ -17,6 +17,8 @@ typedef struct Cache { /* kernels of one format: x or q, cache, ... */
                        int);
     void (*attention)(const float *, const void *, const void *, float *, int, int, int, int, int,
                       int, int, int);
+    void (*window)(const float *, const void *, const void *, float *, int, int, int, int, int, int,
+                   int, int, int, int, int);
     void (*literal)(const float *, const void *, float *); /* 6/2 heads of 20 at position 40 */
 } Cache;
 typedef struct Kernels {
@@ -25,7 +27,7 @@ typedef struct Kernels {
 } Kernels;
 enum { F32, F16, KV8, FORMATS };
 
-#define CACHE(type, store_, rope_store_, attention_)                                               \
+#define CACHE(type, store_, rope_store_, attention_, window_)                                      \
     static void do_##store_##attention_(const float *x, void *c, int pos, int T, int g, int ctx,   \
                                         int d, int from, int to)                                   \
     {                                                                                              \
@@ -42,23 +44,30 @@ enum { F32, F16, KV8, FORMATS };
     {                                                                                              \
         attention_(q, (const type *)k, (const type *)v, y, pos, T, h, g, ctx, d, from, to);        \
     }                                                                                              \
+    static void do_##window_(const float *q, const void *k, const void *v, float *y, int pos,      \
+                             int T, int h, int g, int ctx, int d, int window, int every,           \
+                             int layer, int from, int to)                                          \
+    {                                                                                              \
+        window_(q, (const type *)k, (const type *)v, y, pos, T, h, g, ctx, d, window, every,       \
+                layer, from, to);                                                                  \
+    }                                                                                              \
     static void literal_##attention_(const float *q, const void *c, float *y)                      \
     {                                                                                              \
         attention_(q, (const type *)c, (const type *)c, y, 40, 1, 6, 2, 41, 20, 0, 6);             \
     }
-#define ROW(store_, rope_store_, attention_)                                                       \
+#define ROW(store_, rope_store_, attention_, window_)                                              \
     {                                                                                              \
-        do_##store_##attention_, do_##rope_store_##attention_, do_##attention_,                    \
+        do_##store_##attention_, do_##rope_store_##attention_, do_##attention_, do_##window_,      \
             literal_##attention_                                                                   \
     }
 
-CACHE(float, store_f32, rope_store_f32, attention_f32)
-CACHE(uint16_t, store_f16, rope_store_f16, attention_f16)
-CACHE(uint8_t, store_kv8, rope_store_kv8, attention_kv8)
+CACHE(float, store_f32, rope_store_f32, attention_f32, window_f32)
+CACHE(uint16_t, store_f16, rope_store_f16, attention_f16, window_f16)
+CACHE(uint8_t, store_kv8, rope_store_kv8, attention_kv8, window_kv8)
 static const Kernels kernels = {"plain C",
-                                {ROW(store_f32, rope_store_f32, attention_f32),
-                                 ROW(store_f16, rope_store_f16, attention_f16),
-                                 ROW(store_kv8, rope_store_kv8, attention_kv8)}};
+                                {ROW(store_f32, rope_store_f32, attention_f32, window_f32),
+                                 ROW(store_f16, rope_store_f16, attention_f16, window_f16),
+                                 ROW(store_kv8, rope_store_kv8, attention_kv8, window_kv8)}};
 #ifdef TEST_AVX2
 #include <immintrin.h>
 #ifdef __clang__
@@ -68,19 +77,35 @@ static const Kernels kernels = {"plain C",
 #pragma GCC target("avx2,fma,f16c")
 #endif
 #include "../../compiler/codegen-c/kernels/avx2_kv.c"
-CACHE(float, store_f32, rope_store_f32, attention_f32_avx2)
-CACHE(uint16_t, store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2)
-CACHE(uint8_t, store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2)
+CACHE(float, store_f32, rope_store_f32, attention_f32_avx2, window_f32_avx2)
+CACHE(uint16_t, store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2, window_f16_avx2)
+CACHE(uint8_t, store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2, window_kv8_avx2)
 static const Kernels kernels_avx2 = {
     "AVX2",
-    {ROW(store_f32, rope_store_f32, attention_f32_avx2),
-     ROW(store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2),
-     ROW(store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2)}};
+    {ROW(store_f32, rope_store_f32, attention_f32_avx2, window_f32_avx2),
+     ROW(store_f16_avx2, rope_store_f16_avx2, attention_f16_avx2, window_f16_avx2),
+     ROW(store_kv8_avx2, rope_store_kv8_avx2, attention_kv8_avx2, window_kv8_avx2)}};
 #ifdef __clang__
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
+#endif
+
+/* Of other machines, those that have kernels for f32 caches alone. */
+#if defined(__aarch64__) || defined(__wasm_simd128__)
+#include "../kernels/machine.h"
+#ifdef __aarch64__
+CACHE(float, store_f32, rope_store_f32, attention_f32_neon, window_f32_neon)
+#define VECTORS ROW(store_f32, rope_store_f32, attention_f32_neon, window_f32_neon)
+#else
+CACHE(float, store_f32, rope_store_f32, attention_f32_simd128, window_f32_simd128)
+#define VECTORS ROW(store_f32, rope_store_f32, attention_f32_simd128, window_f32_simd128)
+#endif
+static const Kernels kernels_vectors = {
+    "vectors",
+    {VECTORS, ROW(store_f16, rope_store_f16, attention_f16, window_f16),
+     ROW(store_kv8, rope_store_kv8, attention_kv8, window_kv8)}};
 #endif
 
 static const Kernels *sets[2] = {&kernels};
@@ -256,10 +281,10 @@ typedef struct Case {
     void *k, *v;
 } Case;
 
-/* Result and bound of one query over the first n rows of a group. A score that is off by e moves
+/* Result and bound of one query over rows [from, n) of a group. A score that is off by e moves
  * every weight by a factor within exp(-2 e) .. exp(2 e), and so a value by no more than
  * (exp(2 e) - 1) max |v|. Queries over int8 are off by half a step of max |q| / 8191 an element. */
-static double reference(const Case *c, const float *q, int g, int n, double *y)
+static double reference(const Case *c, const float *q, int g, int from, int n, double *y)
 {
     const int d = c->d, f = c->format, rows = c->groups * c->context, row = g * c->context;
     double *p = (double *)malloc((size_t)n * sizeof *p), top = -1e300, sum = 0.0, off = 0.0;
@@ -267,7 +292,7 @@ static double reference(const Case *c, const float *q, int g, int n, double *y)
     assert_non_null(p);
     for (int i = 0; i < d; i++)
         most = fabs((double)q[i]) > most ? fabs((double)q[i]) : most;
-    for (int j = 0; j < n; j++) {
+    for (int j = from; j < n; j++) {
         double all = 0.0, keys = 0.0;
         p[j] = 0.0;
         for (int i = 0; i < d; i++) {
@@ -281,11 +306,11 @@ static double reference(const Case *c, const float *q, int g, int n, double *y)
         p[j] /= sqrt((double)d);
         top = p[j] > top ? p[j] : top;
     }
-    for (int j = 0; j < n; j++)
+    for (int j = from; j < n; j++)
         sum += p[j] = exp(p[j] - top);
     for (int i = 0; i < d; i++) {
         y[i] = 0.0;
-        for (int j = 0; j < n; j++) {
+        for (int j = from; j < n; j++) {
             const double v = held(f, c->v, rows, row + j, d, i);
             y[i] += p[j] / sum * v;
             size = fabs(v) > size ? fabs(v) : size;
@@ -332,7 +357,7 @@ static void check_attention(int format, int pos, int T, int heads, int groups, i
         for (int t = 0; t < T; t++)
             for (int h = 0; h < heads; h++) {
                 const int at = (t * heads + h) * d;
-                const double bound = reference(&c, c.q + at, h / each, pos + t + 1, want);
+                const double bound = reference(&c, c.q + at, h / each, 0, pos + t + 1, want);
                 for (int i = 0; i < d; i++)
                     near_(y[at + i], want[i], 1.0, bound);
             }
@@ -366,6 +391,59 @@ static void test_attention(void **state)
     }
 }
 
+static void window_some(const Kernels *s, const Case *c, const int *how, float *y, int t, int T,
+                        int from, int to)
+{
+    const int width = c->heads * c->d;
+    s->cache[c->format].window(c->q + t * width, c->k, c->v, y + t * width, c->pos + t, T, c->heads,
+                               c->groups, c->context, c->d, how[0], how[1], how[2], from, to);
+}
+
+/* Windows of `window` positions in layer `layer`; layers 2, 5, 8 ... see everything. */
+static void check_window(int format, int pos, int T, int heads, int groups, int d, int window,
+                         int layer)
+{
+    const Case c = attention_case(format, pos, T, heads, groups, d, 2.0f);
+    const int how[] = {window, 3, layer}, all = T * heads * d, each = heads / groups;
+    const int whole = layer % 3 == 2;
+    double *want = (double *)input((size_t)d * sizeof *want);
+    for (int row = 0; row < groups * c.context && !whole; row++)
+        if (row % c.context < pos + 1 - window) { /* in nobody's sight */
+            spoil(format, c.k, groups * c.context, row, d);
+            spoil(format, c.v, groups * c.context, row, d);
+        }
+    for (int s = 0; s < nset; s++) {
+        float *y = floats(all), *z = floats(all);
+        window_some(sets[s], &c, how, y, 0, T, 0, heads);
+        for (int t = 0; t < T; t++)
+            for (int h = 0; h < heads; h++) {
+                const int at = (t * heads + h) * d, n = pos + t + 1;
+                const int from = whole || n < window ? 0 : n - window;
+                const double bound = reference(&c, c.q + at, h / each, from, n, want);
+                for (int i = 0; i < d; i++)
+                    near_(y[at + i], want[i], 1.0, bound);
+            }
+        for (int t = T - 1; t >= 0; t--)
+            for (int h = 0; h < heads; h++)
+                window_some(sets[s], &c, how, z, t, 1, h, h + 1);
+        same(y, z, all);
+    }
+    done();
+}
+
+static void test_window(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FORMATS; f++)
+        for (int layer = 0; layer < 6; layer++) {
+            check_window(f, 0, 20, 4, 2, 16, 8, layer);
+            check_window(f, 100, 9, 6, 2, 24, 33, layer);
+            check_window(f, 30, 5, 3, 3, 20, 32, layer);
+            check_window(f, 70, 1, 4, 1, 64, 1, layer);
+            check_window(f, 5, 3, 2, 1, 16, 100, layer);
+        }
+}
+
 /* A copy of the kernel whose sizes are literals gives the same bits. */
 static void test_literal(void **state)
 {
@@ -390,11 +468,15 @@ int main(void)
         cmocka_unit_test(test_half),
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_window),
         cmocka_unit_test(test_literal),
     };
 #ifdef TEST_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         sets[nset++] = &kernels_avx2;
+#endif
+#ifdef VECTORS
+    sets[nset++] = &kernels_vectors;
 #endif
     if (nset == 1)
         print_message("no AVX2 here: those kernels are skipped\n");

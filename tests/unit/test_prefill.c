@@ -58,10 +58,10 @@ static void t3_kernel_glu(const uint8_t *wg, const float *cg, const uint8_t *wu,
 }
 
 /* What SiLU must give to the bit. */
-static void q2_silu(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
-                    const int8_t *q, const float *s, float *y, int T, int n, int k)
+static void q2_smooth(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
+                      const int8_t *q, const float *s, float *y, int act, int T, int n, int k)
 {
-    tglu_q2_avx2(wg, cg, wu, cu, q, s, y, BN_SILU, T, n, k, 0, (n + 3) / 4);
+    tglu_q2_avx2(wg, cg, wu, cu, q, s, y, act, T, n, k, 0, (n + 3) / 4);
 }
 
 static void q2_tables_glu(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
@@ -391,8 +391,8 @@ static void check_glu(const Case *g, const Case *u, const Layout *l, int which, 
     uint8_t *wg = l->pack(g->w, n, k), *wu = l->pack(u->w, n, k), *work = guarded(bytes);
     float *cg = l->scales(g->w, n, k, g->c), *cu = l->scales(u->w, n, k, u->c);
     float *y = (float *)guarded(size), *want = (float *)input(size);
-    if (act == BN_SILU)
-        q2_silu(g->plain, &g->c, u->plain, &u->c, g->q, g->s, want, T, n, k);
+    if (act != BN_RELU2)
+        q2_smooth(g->plain, &g->c, u->plain, &u->c, g->q, g->s, want, act, T, n, k);
     else
         tglu_q2(g->plain, &g->c, u->plain, &u->c, g->q, g->s, want, act, T, n, k, 0, (n + 3) / 4);
     for (int threads = 1; threads <= 3; threads++) {
@@ -419,10 +419,9 @@ static void test_glu(void **state)
         start(&g, ns[i], ks[i], i % 2 ? LOW : RANDOM, ANY_TRIT);
         start(&u, ns[i], ks[i], RANDOM, ANY_TRIT);
         for (int j = 0; j < NTOKENS; j += 1 + i / 4)
-            for (int v = 0; v < 4 * NLAYOUT; v++)
-                if (layouts[v / 4].glu[v % 2])
-                    check_glu(&g, &u, &layouts[v / 4], v % 2, tokens[j],
-                              v & 2 ? BN_SILU : BN_RELU2);
+            for (int v = 0; v < 6 * NLAYOUT; v++)
+                if (layouts[v / 6].glu[v % 2])
+                    check_glu(&g, &u, &layouts[v / 6], v % 2, tokens[j], v / 2 % 3);
         end(&g);
         end(&u);
     }

@@ -20,6 +20,7 @@
 
 #include "bn.h"
 #include "fake_model.h"
+#include "../../runtime-min/internal.h"
 
 /* Allocations are counted by standing in front of glibc's; sanitizers want that place. */
 
@@ -320,6 +321,42 @@ static void test_eval(void **unused)
     }
 }
 
+/* Against hidden vectors taken one by one; a text starts at position 0 whatever was there. */
+static void test_embed(void **unused)
+{
+    enum { N = 21, W = FAKE_EMBEDDING };
+    (void)unused;
+    int32_t ids[N];
+    float row[N][W], out[W];
+    ids_of(ids, N);
+    for (int threads = 1; threads <= 3; threads++) {
+        rig r;
+        rig_up(&r, threads);
+        for (int t = 0; t < N; t++) {
+            assert_int_equal(bn_eval(r.s, ids + t, 1, NULL), BN_OK);
+            memcpy(row[t], r.s->hidden, sizeof row[t]);
+        }
+        for (bn_pooling how = BN_POOL_MODEL; how <= BN_POOL_CLS; how++) {
+            double want[W] = {0}, length = 0;
+            for (int i = 0; i < W; i++) {
+                for (int t = 0; t < N; t++)
+                    want[i] += how == BN_POOL_MEAN ? row[t][i]
+                               : t == (how == BN_POOL_CLS ? 0 : N - 1) ? row[t][i] : 0;
+                length += want[i] * want[i];
+            }
+            assert_int_equal(bn_embed(r.s, ids, N, how, out), BN_OK);
+            for (int i = 0; i < W; i++)
+                assert_true(fabs(out[i] - want[i] / sqrt(length)) < 1e-6);
+            assert_int_equal(bn_position(r.s), 0);
+        }
+        assert_int_equal(bn_embed(r.s, ids, 0, BN_POOL_MEAN, out), BN_ARGUMENT);
+        assert_int_equal(bn_embed(r.s, ids, N, BN_POOL_MEAN, NULL), BN_ARGUMENT);
+        assert_int_equal(bn_embed(r.s, ids, N, (bn_pooling)(BN_POOL_CLS + 1), out), BN_ARGUMENT);
+        assert_int_equal(bn_embed(r.s, ids, FAKE_CONTEXT + 1, BN_POOL_LAST, out), BN_CONTEXT);
+        rig_down(&r);
+    }
+}
+
 static void test_eval_refuses(void **unused)
 {
     (void)unused;
@@ -581,7 +618,7 @@ int main(void)
         cmocka_unit_test(test_open_model),       cmocka_unit_test(test_open_hash),
         cmocka_unit_test(test_open_file),        cmocka_unit_test(test_texts),
         cmocka_unit_test(test_init_refuses),     cmocka_unit_test(test_threads_and_cuts),
-        cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
+        cmocka_unit_test(test_embed),            cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
         cmocka_unit_test(test_rewind),           cmocka_unit_test(test_no_allocation),
         cmocka_unit_test(test_sleep),            cmocka_unit_test(test_two_states),
         cmocka_unit_test(test_generate),         cmocka_unit_test(test_generate_ends),

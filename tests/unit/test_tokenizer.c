@@ -311,6 +311,7 @@ static void test_splits(void **state)
         {BN_VOCAB_SPLIT_LLAMA,
          "\xe2\x80\xa8\xe2\x80\xa8|\xe2\x80\xa8x|\xd9\xa1\xd9\xa2\xd9\xa3|\xd9\xa4"},
         {BN_VOCAB_SPLIT_LLAMA, "''|l|'ll|lx|'|1"},
+        {BN_VOCAB_SPLIT_QWEN, "I|'M| sure|1|2|3|4| |8|.x| ...\n\n|  | y"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(row); i++) {
@@ -556,7 +557,7 @@ static void test_errors(void **state)
     BROKEN(s->src.pre = "x\x1b[1m",
            "pre-tokenizer \"x?[1m\" is not supported, and another one would "
            "give wrong tokens; known: llama-bpe, llama3, llama-v3, "
-           "falcon3, falcon_e, gpt-2, gpt2");
+           "falcon3, falcon_e, qwen2, gpt-2, gpt2");
     BROKEN(s->src.n = 0, "a vocabulary of 0 tokens; possible are 1 to 16777215");
     BROKEN(s->src.n = INT64_MAX, "a vocabulary of 9223372036854775807 tokens; possible are 1 to "
                                  "16777215");

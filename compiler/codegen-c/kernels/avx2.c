@@ -113,13 +113,21 @@ BN_INLINE void out4(float *y, __m256d v, const float *res, int rows)
 }
 
 //@ act4 : exp8 modes
+/* gelu_arg of scalar.c. */
+BN_INLINE __m128 gelu4(__m128 x)
+{
+    __m128 cube = _mm_mul_ps(_mm_mul_ps(x, x), x);
+    return _mm_mul_ps(_mm_set1_ps(1.5957691216057308f),
+                      _mm_add_ps(x, _mm_mul_ps(_mm_set1_ps(0.044715f), cube)));
+}
+
 /* act(gate) * up of 4 rows, as glu_act of scalar.c but for exp. */
 BN_INLINE __m128 act4(__m256d wide, __m256d up, int act)
 {
     __m128 gate = _mm256_cvtpd_ps(wide);
 
-    if (act == BN_SILU) {
-        __m128 minus = _mm_xor_ps(gate, _mm_set1_ps(-0.0f));
+    if (act != BN_RELU2) {
+        __m128 minus = _mm_xor_ps(act == BN_GELU ? gelu4(gate) : gate, _mm_set1_ps(-0.0f));
         __m128 e = _mm256_castps256_ps128(exp8(_mm256_set_m128(minus, minus)));
         gate = _mm_div_ps(gate, _mm_add_ps(_mm_set1_ps(1.0f), e));
     } else {

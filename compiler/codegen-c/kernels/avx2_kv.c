@@ -323,11 +323,11 @@ BN_INLINE void attend_tile(const float *q, bn_kv_rows k, bn_kv_rows v, int forma
 }
 
 //@ attention_avx2 : attend_avx2 kv_row
-/* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart; head h reads
+/* Token t attends to positions first .. pos + t; q, y [T x heads x head_dim], apart; head h reads
  * group h / (heads / groups) of the caches. */
 BN_INLINE void attention_avx2(const float *q, const void *kcache, const void *vcache, int format,
-                              float *y, int pos, int T, int heads, int groups, int context,
-                              int head_dim, int from, int to)
+                              float *y, int first, int pos, int T, int heads, int groups,
+                              int context, int head_dim, int from, int to)
 {
     const int each = heads / groups, room = BN_KV8_CODES / 4 / BN_KV8_ROW(head_dim);
     const int tile = format == BN_KV_I8 && room < BN_KV_TILE ? room : BN_KV_TILE;
@@ -335,21 +335,22 @@ BN_INLINE void attention_avx2(const float *q, const void *kcache, const void *vc
 
     for (int h = from, n; h < to; h += n) {
         const int g = h / each, left = (to < (g + 1) * each ? to : (g + 1) * each) - h;
-        const bn_kv_rows k = kv_group(kcache, format, g, groups, context, head_dim);
-        const bn_kv_rows v = kv_group(vcache, format, g, groups, context, head_dim);
+        const bn_kv_rows k = kv_group(kcache, format, g, first, groups, context, head_dim);
+        const bn_kv_rows v = kv_group(vcache, format, g, first, groups, context, head_dim);
         n = left < 4 ? left : 4;
         for (int t = 0; t < T; t += tile) {
             const int m = T - t < tile ? T - t : tile;
             const float *in = q + kv_row(t, heads, h, head_dim);
             float *out = y + kv_row(t, heads, h, head_dim);
+            const int at = pos + t - first;
             if (n == 4)
-                attend_tile(in, k, v, format, out, pos + t, m, next, head_dim, 4);
+                attend_tile(in, k, v, format, out, at, m, next, head_dim, 4);
             else if (n == 3)
-                attend_tile(in, k, v, format, out, pos + t, m, next, head_dim, 3);
+                attend_tile(in, k, v, format, out, at, m, next, head_dim, 3);
             else if (n == 2)
-                attend_tile(in, k, v, format, out, pos + t, m, next, head_dim, 2);
+                attend_tile(in, k, v, format, out, at, m, next, head_dim, 2);
             else
-                attend_tile(in, k, v, format, out, pos + t, m, next, head_dim, 1);
+                attend_tile(in, k, v, format, out, at, m, next, head_dim, 1);
         }
     }
 }
@@ -359,7 +360,7 @@ BN_INLINE void attention_f32_avx2(const float *q, const float *kcache, const flo
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, from,
+    attention_avx2(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim, from,
                    to);
 }
 
@@ -368,7 +369,7 @@ BN_INLINE void attention_f16_avx2(const float *q, const uint16_t *kcache, const 
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, from,
+    attention_avx2(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim, from,
                    to);
 }
 
@@ -377,8 +378,51 @@ BN_INLINE void attention_kv8_avx2(const float *q, const uint8_t *kcache, const u
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, from,
+    attention_avx2(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim, from,
                    to);
+}
+
+//@ window_avx2 : attention_avx2 window
+/* window_attention of scalar_kv.c. */
+BN_INLINE void window_avx2(const float *q, const void *kcache, const void *vcache, int format,
+                           float *y, int pos, int T, int heads, int groups, int context,
+                           int head_dim, int window, int whole, int from, int to)
+{
+    const size_t next = (size_t)heads * (size_t)head_dim;
+
+    if (whole > 0)
+        attention_avx2(q, kcache, vcache, format, y, 0, pos, whole, heads, groups, context,
+                       head_dim, from, to);
+    for (int t = whole; t < T; t++)
+        attention_avx2(q + (size_t)t * next, kcache, vcache, format, y + (size_t)t * next,
+                       pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from, to);
+}
+
+//@ window_f32_avx2 : window_avx2
+BN_INLINE void window_f32_avx2(const float *q, const float *kcache, const float *vcache, float *y,
+                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int window, int every, int layer, int from, int to)
+{
+    window_avx2(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, window,
+                window_whole(pos, T, window, every, layer), from, to);
+}
+
+//@ window_f16_avx2 : window_avx2
+BN_INLINE void window_f16_avx2(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y,
+                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int window, int every, int layer, int from, int to)
+{
+    window_avx2(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, window,
+                window_whole(pos, T, window, every, layer), from, to);
+}
+
+//@ window_kv8_avx2 : window_avx2
+BN_INLINE void window_kv8_avx2(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y,
+                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int window, int every, int layer, int from, int to)
+{
+    window_avx2(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, window,
+                window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ store_f16_avx2 : kv_row load8

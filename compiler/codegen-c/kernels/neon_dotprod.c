@@ -118,7 +118,7 @@ BN_INLINE void tglu_q2_dotprod(const uint8_t *wg, const float *cg, const uint8_t
                                int T, int n, int k, int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 0};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 0};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 0};
     q2_run(&gate, 0, T, from, to, q2_sums_dotprod);
     q2_run(&up, 0, T, from, to, q2_sums_dotprod);
 }
@@ -129,7 +129,7 @@ BN_INLINE void tglu_q2b_dotprod(const uint8_t *wg, const float *cg, const uint8_
                                 int T, int n, int k, int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 1};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 1};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 1};
     q2_run(&gate, 0, T, from, to, q2_sums_dotprod);
     q2_run(&up, 0, T, from, to, q2_sums_dotprod);
 }

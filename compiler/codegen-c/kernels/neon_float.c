@@ -4,6 +4,9 @@
 #ifndef BN_KERNELS_NEON
 #include "neon.c"
 #endif
+#ifndef BN_KERNELS_SCALAR_KV
+#include "scalar_kv.c"
+#endif
 
 //@ linear_rows_neon : neon_load neon_half
 /* Element i of every dot product goes to accumulator i / 4 % 2, lane i % 4, whatever its company.
@@ -268,5 +271,24 @@ BN_INLINE void attention_f32_neon(const float *q, const float *kcache, const flo
             else
                 attend_neon(q + at, k, v, y + at, pos + t + 1, head_dim, 1);
         }
+    }
+}
+
+//@ window_f32_neon : attention_f32_neon window
+/* window_f32 of scalar_kv.c. */
+BN_INLINE void window_f32_neon(const float *q, const float *kcache, const float *vcache, float *y,
+                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int window, int every, int layer, int from, int to)
+{
+    const int whole = window_whole(pos, T, window, every, layer);
+    const size_t next = (size_t)heads * (size_t)head_dim;
+
+    if (whole > 0)
+        attention_f32_neon(q, kcache, vcache, y, pos, whole, heads, groups, context, head_dim, from,
+                           to);
+    for (int t = whole; t < T; t++) {
+        const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim, at = (size_t)t * next;
+        attention_f32_neon(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads, groups,
+                           context, head_dim, from, to);
     }
 }

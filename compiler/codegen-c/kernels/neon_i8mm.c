@@ -200,7 +200,7 @@ BN_INLINE void tglu_q2_i8mm(const uint8_t *wg, const float *cg, const uint8_t *w
                             int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 0};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 0};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 0};
     q2_run_i8mm(&gate, T, from, to);
     q2_run_i8mm(&up, T, from, to);
 }
@@ -211,7 +211,7 @@ BN_INLINE void tglu_q2b_i8mm(const uint8_t *wg, const float *cg, const uint8_t *
                              int k, int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 1};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 1};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 1};
     q2_run_i8mm(&gate, T, from, to);
     q2_run_i8mm(&up, T, from, to);
 }

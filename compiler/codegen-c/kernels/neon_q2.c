@@ -12,7 +12,7 @@
 //@ q2_neon : q2_layout modes neon_load neon_exp
 /* A product: w, c, q, s, n, k as in tmatmul_q2; `in` [T x N] is what `how` needs, or NULL: zeros;
  * y may be `in`. */
-enum { Q2_GATE, Q2_ADD, Q2_RELU2, Q2_SILU }; /* y = v, v + in, relu2(in) * v, silu(in) * v */
+enum { Q2_GATE, Q2_ADD, Q2_ACT }; /* y = v, v + in, act(in) * v for act = how - Q2_ACT */
 typedef struct Q2 {
     const uint8_t *w;
     const float *c;
@@ -43,6 +43,13 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
         b = vpadalq_s16(b, vpaddlq_s8(vld1q_s8(q + i + 16)));
     }
     return vaddvq_s32(vaddq_s32(a, b));
+}
+
+/* gelu_arg of scalar.c. */
+BN_INLINE float32x4_t gelu4(float32x4_t x)
+{
+    float32x4_t cube = vmulq_f32(vmulq_f32(x, x), x);
+    return vmulq_n_f32(vaddq_f32(x, vmulq_n_f32(cube, 0.044715f)), 1.5957691216057308f);
 }
 
 /* Four values of one token, as q2_value of scalar.c to the bit: rows 0 and 1, rows 2 and 3. */
@@ -101,10 +108,11 @@ BN_INLINE void q2_put(const Q2 *m, int u, int t, Q2Value v)
         v.high = vaddq_f64(v.high, vcvt_high_f64_f32(in));
     }
     y = vcvt_high_f32_f64(vcvt_f32_f64(v.low), v.high);
-    if (m->how == Q2_SILU) {
-        float32x4_t below = vaddq_f32(vdupq_n_f32(1.0f), exp4(vnegq_f32(in)));
+    if (m->how > Q2_ACT + BN_RELU2) {
+        float32x4_t z = m->how == Q2_ACT + BN_GELU ? gelu4(in) : in;
+        float32x4_t below = vaddq_f32(vdupq_n_f32(1.0f), exp4(vnegq_f32(z)));
         y = vmulq_f32(vdivq_f32(in, below), y);
-    } else if (m->how == Q2_RELU2) {
+    } else if (m->how == Q2_ACT + BN_RELU2) {
         float32x4_t gate = vmaxnmq_f32(in, vdupq_n_f32(0.0f));
         y = vmulq_f32(vmulq_f32(gate, gate), y);
     }
@@ -290,7 +298,7 @@ BN_INLINE void tglu_q2_neon(const uint8_t *wg, const float *cg, const uint8_t *w
                             int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 0};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 0};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 0};
     q2_run(&gate, 0, T, from, to, q2_sums_neon);
     q2_run(&up, 0, T, from, to, q2_sums_neon);
 }
@@ -301,7 +309,7 @@ BN_INLINE void tglu_q2b_neon(const uint8_t *wg, const float *cg, const uint8_t *
                              int k, int from, int to)
 {
     const Q2 gate = {wg, cg, q, s, NULL, y, Q2_GATE, n, k, 1};
-    const Q2 up = {wu, cu, q, s, y, y, act == BN_SILU ? Q2_SILU : Q2_RELU2, n, k, 1};
+    const Q2 up = {wu, cu, q, s, y, y, Q2_ACT + act, n, k, 1};
     q2_run(&gate, 0, T, from, to, q2_sums_neon);
     q2_run(&up, 0, T, from, to, q2_sums_neon);
 }

@@ -18,7 +18,7 @@
 //@ modes
 /* Words that stand as attributes in the IR. */
 enum { BN_NEOX, BN_NORM };  /* rope: pairs (j, j + rot/2), or (2j, 2j + 1) */
-enum { BN_RELU2, BN_SILU }; /* tglu: max(x, 0)^2, or x / (1 + exp(-x)) */
+enum { BN_RELU2, BN_SILU, BN_GELU }; /* tglu: max(x, 0)^2, or x / (1 + exp(-z)), see gelu_arg */
 
 //@ qpad
 /* Bytes of one int8 row of k values: rounded up to 128, the rest are zeros. */
@@ -235,6 +235,23 @@ BN_INLINE void rmsnorm(const float *x, const float *g, float *y, int d, float ep
     }
 }
 
+//@ head_norm : rms
+/* rmsnorm of each head of this share; x, y [T x heads x width / heads], g [width / heads]; y may be
+ * x. */
+BN_INLINE void head_norm(const float *x, const float *g, float *y, int T, int heads, int width,
+                         float eps, int from, int to)
+{
+    const int d = width / heads;
+
+    for (int t = 0; t < T; t++)
+        for (int h = from; h < to; h++) {
+            const size_t at = (size_t)t * (size_t)width + (size_t)h * (size_t)d;
+            const float unit = rms_unit(rms_sum(x + at, d), d, eps);
+            for (int i = 0; i < d; i++)
+                y[at + (size_t)i] = x[at + (size_t)i] * unit * g[i];
+        }
+}
+
 //@ scale
 /* y = x * w[0]; x, y [T x D]; y may be x. */
 BN_INLINE void scale(const float *x, const float *w, float *y, int d, int from, int to)
@@ -265,6 +282,23 @@ BN_INLINE void silu(const float *x, float *y, int d, int from, int to)
         y[i] = x[i] / (1.0f + expf(-x[i]));
 }
 
+//@ gelu_arg
+/* (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), so gelu(x) = x / (1 + exp(-z)) as silu has it, with
+ * z = 2 sqrt(2/pi) (x + 0.044715 x^3): the approximation that Gemma was trained with. */
+BN_INLINE float gelu_arg(float x)
+{
+    return 1.5957691216057308f * (x + 0.044715f * (x * x * x));
+}
+
+//@ gelu : gelu_arg
+/* y = gelu(x); x, y [T x D]; y may be x. */
+BN_INLINE void gelu(const float *x, float *y, int d, int from, int to)
+{
+    size_t end = (size_t)to * (size_t)d;
+    for (size_t i = (size_t)from * (size_t)d; i < end; i++)
+        y[i] = x[i] / (1.0f + expf(-gelu_arg(x[i])));
+}
+
 //@ mul
 /* y = a * b; all [T x D]; y may be a or b. */
 BN_INLINE void mul(const float *a, const float *b, float *y, int d, int from, int to)
@@ -290,6 +324,14 @@ BN_INLINE void copy(const float *x, float *y, int d, int from, int to)
     if (from < to)
         memcpy(y + (size_t)from * (size_t)d, x + (size_t)from * (size_t)d,
                (size_t)(to - from) * (size_t)d * sizeof *y);
+}
+
+//@ pick : copy
+/* y = b in layers every - 1, 2 every - 1, ..., a in the others; all [T x D], y apart. */
+BN_INLINE void pick(const float *a, const float *b, float *y, int d, int every, int layer, int from,
+                    int to)
+{
+    copy((layer + 1) % every == 0 ? b : a, y, d, from, to);
 }
 
 //@ last
@@ -495,12 +537,12 @@ BN_INLINE void q2_matmul(const uint8_t *w, const float *c, const int8_t *q, cons
         }
 }
 
-//@ glu_act : modes
+//@ glu_act : modes gelu_arg
 /* act(gate) * up. */
 BN_INLINE float glu_act(float gate, float up, int act)
 {
-    if (act == BN_SILU)
-        return gate / (1.0f + expf(-gate)) * up;
+    if (act != BN_RELU2)
+        return gate / (1.0f + expf(-(act == BN_GELU ? gelu_arg(gate) : gate))) * up;
     gate = gate > 0.0f ? gate : 0.0f;
     return gate * gate * up;
 }

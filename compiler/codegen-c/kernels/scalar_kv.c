@@ -215,17 +215,18 @@ BN_INLINE size_t kv_bytes(int format, int head_dim)
     return (size_t)head_dim * (format == BN_KV_F32 ? 4 : format == BN_KV_F16 ? 2 : 1);
 }
 
-BN_INLINE bn_kv_rows kv_group(const void *cache, int format, int g, int groups, int context,
+/* Those of group g from position `at` on. */
+BN_INLINE bn_kv_rows kv_group(const void *cache, int format, int g, int at, int groups, int context,
                               int head_dim)
 {
     const uint8_t *start = (const uint8_t *)cache;
     bn_kv_rows r;
 
-    r.rows = start + kv_row(g, context, 0, 1) * kv_bytes(format, head_dim);
+    r.rows = start + kv_row(g, context, at, 1) * kv_bytes(format, head_dim);
     r.scales = NULL;
     if (format == BN_KV_I8)
         r.scales = (const float *)(const void *)(start + kv8_scales(groups, context, head_dim)) +
-                   kv_row(g, context, 0, 1);
+                   kv_row(g, context, at, 1);
     return r;
 }
 
@@ -326,19 +327,19 @@ BN_INLINE void attend(const float *q, bn_kv_rows k, bn_kv_rows v, int format, fl
 }
 
 //@ attention : attend kv_row
-/* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart; head h reads
+/* Token t attends to positions first .. pos + t; q, y [T x heads x head_dim], apart; head h reads
  * group h / (heads / groups) of the caches. */
 BN_INLINE void attention(const float *q, const void *kcache, const void *vcache, int format,
-                         float *y, int pos, int T, int heads, int groups, int context, int head_dim,
-                         int from, int to)
+                         float *y, int first, int pos, int T, int heads, int groups, int context,
+                         int head_dim, int from, int to)
 {
     for (int h = from; h < to; h++) {
         const int g = h / (heads / groups);
-        const bn_kv_rows k = kv_group(kcache, format, g, groups, context, head_dim);
-        const bn_kv_rows v = kv_group(vcache, format, g, groups, context, head_dim);
+        const bn_kv_rows k = kv_group(kcache, format, g, first, groups, context, head_dim);
+        const bn_kv_rows v = kv_group(vcache, format, g, first, groups, context, head_dim);
         for (int t = 0; t < T; t++) {
             const size_t at = kv_row(t, heads, h, head_dim);
-            attend(q + at, k, v, format, y + at, pos + t + 1, head_dim);
+            attend(q + at, k, v, format, y + at, pos + t + 1 - first, head_dim);
         }
     }
 }
@@ -348,7 +349,8 @@ BN_INLINE void attention_f32(const float *q, const float *kcache, const float *v
                              int pos, int T, int heads, int groups, int context, int head_dim,
                              int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, from, to);
+    attention(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim, from,
+              to);
 }
 
 //@ attention_f16 : attention
@@ -356,7 +358,8 @@ BN_INLINE void attention_f16(const float *q, const uint16_t *kcache, const uint1
                              float *y, int pos, int T, int heads, int groups, int context,
                              int head_dim, int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, from, to);
+    attention(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim, from,
+              to);
 }
 
 //@ attention_kv8 : attention
@@ -364,5 +367,60 @@ BN_INLINE void attention_kv8(const float *q, const uint8_t *kcache, const uint8_
                              int pos, int T, int heads, int groups, int context, int head_dim,
                              int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, from, to);
+    attention(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim, from,
+              to);
+}
+
+//@ window
+/* How many of T tokens from pos on see every position behind them: those before `window`, or all in
+ * the layers that see everything. A layer's number, from 1, is one of those if `every` divides it. */
+BN_INLINE int window_whole(int pos, int T, int window, int every, int layer)
+{
+    const int left = window - pos;
+    if ((layer + 1) % every == 0 || left >= T)
+        return T;
+    return left > 0 ? left : 0;
+}
+
+//@ window_attention : attention window
+/* attention, of the last `window` positions alone where the layer is none that sees everything. */
+BN_INLINE void window_attention(const float *q, const void *kcache, const void *vcache, int format,
+                                float *y, int pos, int T, int heads, int groups, int context,
+                                int head_dim, int window, int whole, int from, int to)
+{
+    const size_t next = (size_t)heads * (size_t)head_dim;
+
+    if (whole > 0)
+        attention(q, kcache, vcache, format, y, 0, pos, whole, heads, groups, context, head_dim,
+                  from, to);
+    for (int t = whole; t < T; t++)
+        attention(q + (size_t)t * next, kcache, vcache, format, y + (size_t)t * next,
+                  pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from, to);
+}
+
+//@ window_f32 : window_attention
+BN_INLINE void window_f32(const float *q, const float *kcache, const float *vcache, float *y, int pos,
+                          int T, int heads, int groups, int context, int head_dim, int window,
+                          int every, int layer, int from, int to)
+{
+    window_attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, window,
+                     window_whole(pos, T, window, every, layer), from, to);
+}
+
+//@ window_f16 : window_attention
+BN_INLINE void window_f16(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y, int pos,
+                          int T, int heads, int groups, int context, int head_dim, int window,
+                          int every, int layer, int from, int to)
+{
+    window_attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, window,
+                     window_whole(pos, T, window, every, layer), from, to);
+}
+
+//@ window_kv8 : window_attention
+BN_INLINE void window_kv8(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y, int pos,
+                          int T, int heads, int groups, int context, int head_dim, int window,
+                          int every, int layer, int from, int to)
+{
+    window_attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, window,
+                     window_whole(pos, T, window, every, layer), from, to);
 }

@@ -8,6 +8,9 @@
 #ifndef BN_KERNELS_SCALAR
 #include "scalar.c"
 #endif
+#ifndef BN_KERNELS_SCALAR_KV
+#include "scalar_kv.c"
+#endif
 #include <wasm_simd128.h>
 
 //@ wasm_load
@@ -405,6 +408,25 @@ BN_INLINE void attention_f32_simd128(const float *q, const float *kcache, const 
     }
 }
 
+//@ window_f32_simd128 : attention_f32_simd128 window
+/* window_f32 of scalar_kv.c. */
+BN_INLINE void window_f32_simd128(const float *q, const float *kcache, const float *vcache, float *y,
+                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int window, int every, int layer, int from, int to)
+{
+    const int whole = window_whole(pos, T, window, every, layer);
+    const size_t next = (size_t)heads * (size_t)head_dim;
+
+    if (whole > 0)
+        attention_f32_simd128(q, kcache, vcache, y, pos, whole, heads, groups, context, head_dim, from,
+                           to);
+    for (int t = whole; t < T; t++) {
+        const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim, at = (size_t)t * next;
+        attention_f32_simd128(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads, groups,
+                           context, head_dim, from, to);
+    }
+}
+
 //@ q2_dot_simd128 : q2_layout
 /* sum[r] = sum_k code * q of the 4 rows of the block at w, over `steps` steps, code = w + 1.
  *
@@ -459,7 +481,7 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
            wasm_i32x4_extract_lane(a, 2) + wasm_i32x4_extract_lane(a, 3);
 }
 
-//@ q2_run_simd128 : q2_dot_simd128 modes
+//@ q2_run_simd128 : q2_dot_simd128 modes gelu_arg
 /* The four values of block u for the token at q, as q2_value of scalar.c, to the bit; bias: the sum
  * of q (unused if blocked). Rows from n on come out as anything. */
 BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, float s, int32_t bias,
@@ -491,8 +513,8 @@ BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, floa
 
 BN_INLINE float q2_act(float gate, int act)
 {
-    if (act == BN_SILU)
-        return gate / (1.0f + expf(-gate));
+    if (act != BN_RELU2)
+        return gate / (1.0f + expf(-(act == BN_GELU ? gelu_arg(gate) : gate)));
     gate = gate > 0.0f ? gate : 0.0f;
     return gate * gate;
 }
