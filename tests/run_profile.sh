@@ -127,6 +127,13 @@ check "stacks sum to the run" sh -c "
     awk -v a=\$all -v b=\$table 'BEGIN {exit !(a > 0 && (a - b) ^ 2 < (0.01 * b) ^ 2)}'"
 profile none.json -n 0 --json
 holds "-n 0: the prompt alone" $dir/none.json '[.phases[].name] == ["prefill"]'
+# A window of 8 positions in 6 of 7 layers, 4 heads of 64: behind 27 tokens of prompt 8 more.
+"$bnc" profile tests/arch-models/gemma3-i2_s.gguf --quiet --json -p "a b c d e f g h i j k l m n" -n 8 \
+    >$dir/window.json 2>$dir/said
+holds "windows and whole layers look at what they should" $dir/window.json \
+    '[.phases[] | .tokens, (.rows[] | select(.name == "window_attention @k_cache") | .gmadds_per_s * .ms * 1e6)] |
+     .[0] == 27 and (.[1] / (2 * 4 * 64 * (6 * (36 + 19 * 8) + 27 * 28 / 2)) - 1 | fabs) < 1e-4 and
+     .[2] == 8 and (.[3] / (2 * 4 * 64 * (6 * 8 * 8 + (28 + 35) * 4)) - 1 | fabs) < 1e-4'
 refused "--by" "--by is op, layer, kernel or thread" "$bnc" profile $model --by=color
 refused "trace of nothing" "-n 0 asks for none" "$bnc" profile $model -n 0 --trace=$dir/x.json
 refused "too long" "do not fit into a context of" "$bnc" profile $model -n 999999
