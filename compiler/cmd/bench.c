@@ -1,8 +1,8 @@
 /* bench.c: `bnc bench`: how fast a model is on this machine, and whether it was faster before.
  *
  * One idea: the compiled program times itself (its --bench); this file starts it in rounds, each
- * round once with every number of threads, so that a slow minute of the machine hits all rows alike,
- * and makes medians of the rounds. What is saved is what --json prints.
+ * round once with every number of threads, so that a slow minute of the machine hits all rows
+ * alike, and makes medians of the rounds. What is saved is what --json prints.
  *
  * Noise: half of the range that a row's rounds spread over, relative to their median. A row is a
  * regression where it is slower than the baseline by more than both rows' noises together.
@@ -67,7 +67,8 @@ static int64_t whole(Session *s, const char *option, const char *text, char **en
     errno = 0;
     long long n = strtoll(text, end, 10);
     if (errno || *end == text || (**end && **end != ',') || n < 1 || n > most)
-        fail(s, (Loc){0}, "%s wants numbers from 1 to %lld, not '%s'", option, (long long)most, text);
+        fail(s, (Loc){0}, "%s wants numbers from 1 to %lld, not '%s'", option, (long long)most,
+             text);
     return n;
 }
 
@@ -425,7 +426,8 @@ static void put_table(const Bench *b, Out *o)
     put(o, "\nthreads  open ms  first token ms  peak MB   watts\n");
     for (int t = 0; t < b->threads.n; t++) {
         const Team *x = &b->team[t];
-        put(o, "%-7d %8.2f %15.2f %8.0f", x->threads, x->open.median, x->first.median, x->rss * 1e-6);
+        put(o, "%-7d %8.2f %15.2f %8.0f", x->threads, x->open.median, x->first.median,
+            x->rss * 1e-6);
         put(o, x->joules < 0 ? "       -\n" : " %7.1f\n", x->joules / x->seconds);
     }
     if (b->no_energy)

@@ -6,7 +6,7 @@
 #include "ir/ir.h"
 
 /* GB/s that this many threads read from memory, the best of several rounds over a buffer of 256 MB;
- * 0 where there is no memory for it or a thread cannot be started. Takes some tenths of a second. */
+ * 0 where there is no memory for it or a thread cannot be started. Takes tenths of a second. */
 double machine_read_rate(Session *s, int threads);
 
 /* Counts of all threads of this process in user mode, between start and stop. */

@@ -32,12 +32,15 @@ static Clock clock_now(void)
 static void weigh(ProfileCell *x, const bn_pass *pass, int threads)
 {
     const bn_site *is = x->site;
-    double share = is->every ? 1 : 1.0 / threads;
+    bool near = is->window > 0 && !(is->every > 0 && (x->layer + 1) % is->every == 0);
+    double span = (double)(near ? pass->near_span : pass->span);
+    double reach = (double)(near ? pass->near_reach : pass->reach);
+    double share = is->repeated ? 1 : 1.0 / threads;
     x->bytes = share * ((double)is->call_bytes * (double)pass->calls +
                         (double)is->token_bytes * (double)pass->tokens +
-                        (double)is->span_bytes * (double)pass->span);
+                        (double)is->span_bytes * span);
     x->madds = share * ((double)is->token_madds * (double)pass->tokens +
-                        (double)is->reach_madds * (double)pass->reach);
+                        (double)is->reach_madds * reach);
 }
 
 static ProfileCell *add_cell(Session *s, ProfilePhase *p)
@@ -51,22 +54,22 @@ static void read_thread(Session *s, const Live *l, ProfilePhase *p, int thread)
 {
     const bn_profile *code = l->profile;
     const bn_log *log = bn_profile_log(l->state, code, thread);
-    const bn_sum *sum = bn_profile_sums(log);
+    const uint64_t *ticks = bn_profile_ticks(log);
     double inside = 0;
     for (int i = 0; i < code->nsite; i++) {
         const bn_site *is = &code->site[i];
+        const bn_pass *pass = &log->pass[is->pass];
+        if (is->kind == BN_SITE_START || pass->calls == 0)
+            continue;
         for (int k = 0; k < (is->layers ? is->layers : 1); k++) {
-            const bn_sum *at = &sum[is->slot + k];
-            if (is->kind == BN_SITE_START || at->calls == 0)
-                continue;
             ProfileCell *x = add_cell(s, p);
             x->site = is;
             x->layer = is->layers ? is->first + k : -1;
             x->thread = thread;
-            x->calls = at->calls;
-            x->ms = (double)at->ticks * p->tick_ms;
+            x->calls = pass->calls;
+            x->ms = (double)ticks[is->slot + k] * p->tick_ms;
             inside += x->ms;
-            weigh(x, &log->pass[is->pass], p->threads);
+            weigh(x, pass, p->threads);
         }
     }
     ProfileCell *rest = add_cell(s, p);

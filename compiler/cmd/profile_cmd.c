@@ -80,6 +80,12 @@ static void put_number(Out *o, const char *how, double x)
         put(o, " %8s", "");
 }
 
+/* GB/s that stand for 100 %: what all threads read together, or one of them. */
+static double full_rate(const Profile *p, ProfileBy by)
+{
+    return by == BY_THREAD ? p->read_rate / p->live->threads : p->read_rate;
+}
+
 static void put_row(Out *o, const ProfileRow *r, double rate)
 {
     double gbs = r->ms > 0 ? r->bytes / r->ms * 1e-6 : 0;
@@ -123,13 +129,13 @@ static void put_table(const Ask *a, const Profile *p, const ProfilePhase *x, Out
     put(o, "        ms    share    calls       MB     GB/s of read  Gmadd/s  %s\n",
         by_name[a->by]);
     for (size_t i = 0; i < n; i++) {
-        put_row(o, &row[i], p->read_rate);
+        put_row(o, &row[i], full_rate(p, a->by));
         sum.ms += row[i].ms;
         sum.share += row[i].share;
         sum.bytes += row[i].bytes;
         sum.madds += row[i].madds;
     }
-    put_row(o, &sum, p->read_rate);
+    put_row(o, &sum, full_rate(p, a->by));
 }
 
 /* ---- JSON ---- */
@@ -174,7 +180,7 @@ static void json_phase(const Ask *a, const Profile *p, const ProfilePhase *x, Ou
     put(o, "%s,\"rows\":[", x->counters.why ? "" : "}");
     for (size_t i = 0; i < n; i++) {
         put(o, i ? "," : "");
-        json_row(&row[i], p->read_rate, o);
+        json_row(&row[i], full_rate(p, a->by), o);
     }
     put(o, "]}");
 }
@@ -270,7 +276,8 @@ static void trace_thread(Session *s, Trace *t, int thread)
         }
         const bn_stamp *before = bn_profile_stamp(log, code, (uint64_t)back + 1);
         put_event(t, profile_site_name(s, is), thread, before->at, at->at);
-        put(t->o, ",\"args\":{\"layer\":%d", is->layers ? (int)(at->slot - is->slot) + is->first : -1);
+        int layer = is->layers ? (int)(at->slot - is->slot) + is->first : -1;
+        put(t->o, ",\"args\":{\"layer\":%d", layer);
         if (*is->kernel)
             put(t->o, ",\"kernel\":\"%s\"", is->kernel);
         put(t->o, "}}");

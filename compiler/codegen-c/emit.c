@@ -742,6 +742,8 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         put(out, "#include \"bn.h\"\n");
     put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n",
         o->prefix);
+    if (o->profile)
+        put(out, "extern const struct bn_profile %s_profile; /* see bn_profile.h */\n", o->prefix);
     put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
         m->context);
     put(out,

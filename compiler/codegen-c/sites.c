@@ -2,8 +2,8 @@
  * and the table that says what the laps are of.
  *
  * One idea: the table is made of the module before anything is printed, so a lap is one line with a
- * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted here
- * and not while it runs.
+ * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted
+ * here and not while it runs.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static void count_weight(const Op *op, int operand, bn_site *is)
 }
 
 /* A store writes its token's position; attention reads all positions up to there once a call, and
- * multiplies with them for each token. Of a window that is the most it can be. */
+ * multiplies with them for each token; which these are where there is a window, the window says. */
 static void count_state(const Op *op, const Weight *w, bn_site *is)
 {
     int64_t position = w->stride / w->type->dim[1].n;
@@ -70,6 +70,8 @@ static void count_state(const Op *op, const Weight *w, bn_site *is)
         is->token_bytes += position;
         return;
     }
+    is->window = (int32_t)attr_int(op, "window", 0);
+    is->every = (int32_t)attr_int(op, "every", 0);
     is->span_bytes += position;
     is->reach_madds += attr_int(op, "heads", 1) * w->type->dim[2].n;
 }
@@ -103,7 +105,7 @@ static void add_site(Sites *t, const Op *op, bn_site_kind kind)
     x->is.slot = t->slots;
     x->is.first = layers ? (int32_t)attr_int(layers, "first", 0) : 0;
     x->is.layers = layers ? (int32_t)attr_int(layers, "count", 1) : 0;
-    x->is.every = kind == BN_SITE_CALL && op_repeats(op);
+    x->is.repeated = kind == BN_SITE_CALL && op_repeats(op);
     t->slots += layers ? x->is.layers : 1;
     if (kind == BN_SITE_CALL)
         op_cost(op, &x->is);
@@ -129,11 +131,18 @@ Sites *sites_find(const Module *m)
     return t;
 }
 
-/* A decode step is one pass of two functions, so the laps of all of them are enough for it. */
+/* A decode step is a pass of @decode and one of @head or @best: twice the longest of these, rounded
+ * up, holds it whole. */
 static int32_t ring(const Sites *t)
 {
-    int32_t n = 64;
-    while (n < t->slots)
+    int32_t most = 0, of = 0, n = 64;
+    for (size_t i = 0; i < t->n; i++) {
+        const Site *x = &t->site[i];
+        bool step = x->func->form != FORM_PREFILL && x->func->form != FORM_SCORE;
+        of = (x->op ? of : 0) + (x->is.layers ? x->is.layers : 1);
+        most = step && of > most ? of : most;
+    }
+    while (n < 2 * most)
         n *= 2;
     return n;
 }
@@ -145,7 +154,7 @@ static int64_t logs_at(const Sites *t)
 
 int64_t sites_own_bytes(const Sites *t)
 {
-    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(bn_sum) +
+    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) +
                  (size_t)ring(t) * sizeof(bn_stamp);
     return logs_at(t) + (int64_t)(log + 63) / 64 * 64;
 }
@@ -174,10 +183,20 @@ static void put_site(const Sites *t, const Site *x, Out *o)
         op ? op_info[op->code].name : "", value, named_operand(s, op),
         op && op->kernel ? op->kernel->symbol : "");
     put(o,
-        "%s, %d, %d, %d, %d, %d,\n     %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+        "%s, %d, %d, %d, %d, %d, %d, %d,\n     %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
         "},\n",
-        kinds[is->kind], is->pass, is->slot, is->first, is->layers, is->every, is->call_bytes,
-        is->token_bytes, is->span_bytes, is->token_madds, is->reach_madds);
+        kinds[is->kind], is->pass, is->slot, is->first, is->layers, is->repeated,
+        is->window, is->every, is->call_bytes, is->token_bytes, is->span_bytes, is->token_madds, is->reach_madds);
+}
+
+/* The numbers of bn_profile. A model has one window; of several the largest counts. */
+static void put_numbers(const Sites *t, Out *o)
+{
+    int32_t window = 0;
+    for (size_t i = 0; i < t->n; i++)
+        window = t->site[i].is.window > window ? t->site[i].is.window : window;
+    put(o, "{sites, %zu, %d, %d, %d, %" PRId64 "};\n", t->n, t->slots, ring(t), window,
+        logs_at(t));
 }
 
 void put_sites(const Sites *t, const char *prefix, Out *o)
@@ -186,11 +205,11 @@ void put_sites(const Sites *t, const char *prefix, Out *o)
            "static const bn_site sites[] = {\n");
     for (size_t i = 0; i < t->n; i++)
         put_site(t, &t->site[i], o);
-    put(o,
-        "};\nstatic const bn_profile laps = {sites, %zu, %d, %d, %" PRId64
-        "};\nextern const bn_profile %s_profile;\nconst bn_profile %s_profile = {sites, %zu, %d, "
-        "%d, %" PRId64 "};\n\n",
-        t->n, t->slots, ring(t), logs_at(t), prefix, prefix, t->n, t->slots, ring(t), logs_at(t));
+    put(o, "};\nstatic const bn_profile laps = ");
+    put_numbers(t, o);
+    put(o, "extern const bn_profile %s_profile;\nconst bn_profile %s_profile = ", prefix, prefix);
+    put_numbers(t, o);
+    put(o, "\n");
 }
 
 void put_start(const Sites *t, const Func *f, Out *o)
