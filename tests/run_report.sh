@@ -8,21 +8,8 @@ rm -rf $dir
 mkdir -p $dir/none
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 page() { # page NAME MODEL
     "$bnc" report "$2" --target=x86-64-v3 --quiet --no-measure -o $dir/"$1".html
 }
@@ -59,5 +46,4 @@ check "a name of markup" page odd $dir/odd.gguf
 check "is no markup" sh -c "grep -q '&lt;b&gt;&quot;&amp;&lt;/b&gt;' $dir/odd.html && ! grep -q '<b>' $dir/odd.html"
 check "no page without a name for it" sh -c "! '$bnc' report $model 2>$dir/err && grep -q 'no page to write given' $dir/err"
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish
