@@ -148,6 +148,7 @@ static void help_screen(FILE *to)
             "  bnc chat model.gguf                    talk with it\n"
             "  bnc inspect model.gguf --check         what is inside, and will it talk sense?\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
+            "  bnc report model.gguf -o report.html   what the compiler did, where the time goes\n"
             "  bnc embed model.gguf < texts           a vector for each line\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"

@@ -78,6 +78,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
     step "reference: against its goldens" env $run_env sh tests/run_reference.sh
+    step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "docs" env $quick_env sh tests/docs.sh
 }
 outside() { # what the compiler wrote

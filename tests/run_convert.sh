@@ -10,9 +10,7 @@ ref=tests/reference
 dir=build/convert
 rm -rf $dir
 mkdir -p $dir
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
 if ! python3 -c '' 2>/dev/null; then
     echo "skipped: no python3, which makes the checkpoints"
@@ -22,17 +20,6 @@ fi
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 checkpoint() { # checkpoint NAME GGUF OPTION...: a folder of the model
     name=$1
     src=$2
@@ -161,13 +148,7 @@ sys.exit(any(a[k] != b[k] for k in a if k.startswith('tokenizer') and k in b))"
         echo "skipped: golden tokens: build/san/test_tokenizer_golden is not built"
     fi
 else
-    skipped=$((skipped + 1))
-    echo "skipped: no checkpoints in $shared/models"
+    skip "no checkpoints in $shared/models"
 fi
 
-if [ $skipped -gt 0 ]; then
-    echo "$passed passed, $failed failed, $skipped skipped"
-else
-    echo "$passed passed, $failed failed"
-fi
-[ $failed = 0 ]
+finish

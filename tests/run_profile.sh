@@ -9,29 +9,8 @@ rm -rf $dir
 mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir
 export XDG_CACHE_HOME
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
-refused() { # refused NAME TEXT COMMAND...: fails with a message that holds TEXT
-    title=$1
-    text=$2
-    shift 2
-    "$@" >$dir/said 2>&1
-    check "$title" test $? = 1
-    check "$title says '$text'" grep -qF -- "$text" $dir/said
-}
 holds() { # holds NAME FILE JQ: the filter's last output is true
     check "$1" jq -e "$3" "$2"
 }
@@ -173,5 +152,4 @@ refused "no baseline" "no tokens_per_s" "$bnc" bench $model --baseline=$dir/wron
 refused "sizes" "--prompt= wants numbers" "$bnc" bench $model --prompt=0
 
 rm -f $dir/*.asm $dir/*.nm
-echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-[ $failed = 0 ]
+finish

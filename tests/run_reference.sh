@@ -11,21 +11,8 @@ mkdir -p $dir
 PYTHONDONTWRITEBYTECODE=1
 OMP_NUM_THREADS=1 # numpy's: small products
 export PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 counted() { # counted NAME COMMAND...: its last line counts
     title=$1
     shift
@@ -44,10 +31,6 @@ counted() { # counted NAME COMMAND...: its last line counts
         tail -n 15 $dir/log
         ;;
     esac
-}
-skip() {
-    skipped=$((skipped + 1))
-    echo "skipped: $1"
 }
 
 python=
@@ -78,5 +61,4 @@ else
     fi
 fi
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

@@ -47,6 +47,17 @@ static void put_node(Graph *g, const Op *op)
     put(g->o, "\"]\n");
 }
 
+/* From what gives operand i, once where it gives two. */
+static void put_edge(Graph *g, const Op *op, int i)
+{
+    int from = op->in[i]->weight ? -1 : g->node[op->in[i]->id];
+    for (int k = 0; k < i; k++)
+        if (!op->in[k]->weight && g->node[op->in[k]->id] == from)
+            return;
+    if (from >= 0)
+        put(&g->edges, "n%d -> n%d\n", from, g->next);
+}
+
 static void put_block(Graph *g, const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next) {
@@ -68,8 +79,7 @@ static void put_block(Graph *g, const Block *b)
             continue;
         put_node(g, op);
         for (int i = 0; i < op->nin; i++)
-            if (!op->in[i]->weight && g->node[op->in[i]->id] >= 0)
-                put(&g->edges, "n%d -> n%d\n", g->node[op->in[i]->id], g->next);
+            put_edge(g, op, i);
         for (int i = 0; i < op->nout; i++)
             g->node[op->out[i]->id] = g->next;
         g->next++;
