@@ -20,7 +20,6 @@ want clang /usr/bin/clang
 want flex /usr/bin/flex
 want bison /usr/bin/bison
 want binutils /usr/bin/nm
-want jq /usr/bin/jq
 want libxxhash-dev /usr/include/xxhash.h
 want libcmocka-dev /usr/include/cmocka.h
 want libjansson-dev /usr/include/jansson.h
