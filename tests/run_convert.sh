@@ -59,6 +59,9 @@ check "a fault of its tensors names the folder" sh -c "'$bnc' $dir/shards --arch
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 check "run takes a folder" "$bnc" run $dir/shards -p "bade kilo" -n 4
+echo "Once upon a time there was a king." >$dir/text
+check "ppl takes a folder" "$bnc" ppl $dir/shards $dir/text
+check "compare: a folder is its file" "$bnc" compare $dir/shards $dir/shards.gguf --text=$dir/text --max-kl=0
 check "run keeps what it compiled" env CC=false "$bnc" run $dir/shards -p "bade kilo" -n 4
 sed 's/"rope_theta": [0-9.]*/"rope_theta": 20000.0/' $dir/shards/config.json >$dir/config.json
 mv $dir/config.json $dir/shards/config.json
