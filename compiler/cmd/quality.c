@@ -94,6 +94,7 @@ static void show_progress(Quality *q, size_t done)
 
 static void end_progress(Quality *q)
 {
+    progress_end(q->s);
     q->seconds = seconds_now() - q->start;
     note(q->s, "%lld tokens evaluated in %.1f s: %.0f tokens/s with %d thread%s",
          (long long)q->evaluated, q->seconds, (double)q->evaluated / q->seconds, q->a->threads,

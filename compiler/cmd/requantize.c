@@ -395,6 +395,7 @@ int64_t quantize_write(Session *s, const Gguf *from, Change *c, int64_t n, Fmt t
         progress(s, "%lld of %lld tensors: %s", (long long)i, (long long)n, c[i].t->name);
         write_tensor(g, &c[i], room);
     }
+    progress_end(s);
     gguf_end(g);
     return gguf_bytes(g);
 }

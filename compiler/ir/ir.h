@@ -79,8 +79,9 @@ void stop_on_errors(Session *s);      /* give_up where nerror > 0 */
 void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
 /* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
-/* Long work's line on a terminal, renewed a few times a second; the next message takes its place. */
+/* Long work's line on a terminal, renewed a few times a second; progress_end or the next message wipes it off. */
 void progress(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void progress_end(Session *s);
 void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
 /* Messages about the file `path`, made for a while, shall name what it was made of. */

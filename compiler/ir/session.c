@@ -327,13 +327,20 @@ static void print_place(FILE *log, Loc at)
     fputs(": ", log);
 }
 
+void progress_end(Session *s)
+{
+    if (s->progress_at > 0 && s->log) {
+        fputs("\r\033[K", s->log);
+        fflush(s->log);
+    }
+    s->progress_at = 0;
+}
+
 static void report(Session *s, Loc at, const char *kind, const char *fmt, va_list ap)
 {
     if (!s->log)
         return;
-    if (s->progress_at > 0)
-        fputs("\r\033[K", s->log);
-    s->progress_at = 0;
+    progress_end(s);
     print_place(s->log, at);
     fputs(kind, s->log);
     print_message(s, fmt, ap);
