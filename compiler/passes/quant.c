@@ -206,6 +206,7 @@ static Weight *segment(struct Cut *c, Weight *w, const Fmt *fmt)
     n->first = w->first + c->at;
     n->count = c->count;
     n->tensor = w->tensor ? w->tensor + c->at : NULL;
+    n->factor = w->factor ? w->factor + c->at : NULL;
     if (fmt)
         set_type(n, fmt[c->at], c->m->s);
     return n;
@@ -330,6 +331,10 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     if (m->s->nerror)
         return;
     level_floats(fmt, p, n);
+    for (int i = 0; w->times && i < n; i++)
+        if (fmt_info[fmt[i]].kind == KIND_FLOAT)
+            err(m->s, w->loc, "@%s has a factor (times), so it must be ternary, but tensor %s is not",
+                w->name, p[i].t->name);
     for (int i = 0; i < n; i++) {
         tally->made += p[i].scheme && strcmp(p[i].scheme, "exact");
         tally->kept[fmt[i]] += p[i].product && fmt_info[fmt[i]].kind == KIND_FLOAT;
