@@ -11,14 +11,14 @@ DEPS     = -MMD -MP
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c
-RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
+RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
 IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
-CG_SRC  := targets.c chunks.c emit.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c embed.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c
+CG_SRC  := targets.c chunks.c emit.c sites.c
+CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c embed.c report.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c machine.c profile.c profile_cmd.c bench.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
@@ -32,11 +32,12 @@ RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
            $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(B)/gen/embedded.o \
            $(CH_SRC:%.c=$(B)/chat/%.o) $(B)/gen/jinja.tab.o $(B)/gen/jinja.lex.o
-CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(B)/main.o
+RP_SRC  := tables.c graph.c figures.c page.c
+CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            tune_bench.c=compiler/cmd/tune_bench.c \
-           chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
+           report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
@@ -100,6 +101,8 @@ $(B)/passes/%.o: compiler/passes/%.c | $(B)/.tools
 $(B)/codegen-c/%.o: compiler/codegen-c/%.c | $(B)/.tools
 	$(compile)
 $(B)/chat/%.o: compiler/chat/%.c | $(B)/gen/jinja.lex.c
+	$(compile)
+$(B)/report/%.o: compiler/report/%.c | $(B)/.tools
 	$(compile)
 $(B)/cmd/%.o: compiler/cmd/%.c | $(B)/.tools
 	$(compile)

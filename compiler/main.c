@@ -58,6 +58,13 @@ static const char help_embed[] =
     "normed, of the last token, on average or of the first token (cls), as a vector of length 1. The\n"
     "default is what the model's metadata says (MODEL.pooling_type), else the last token. --json\n"
     "tells model, pooling and numbers of tokens, too.\n";
+static const char help_report[] =
+    "bnc report MODEL -o FILE.html [--json] [--no-measure] [-t THREADS] [compile options]\n\n"
+    "What bnc made of MODEL, as one page that needs no network: the graph before and after (drawn\n"
+    "where Graphviz is installed), what each pass did and took, weights by format and layer, the\n"
+    "memory plan, kernels and why these, and each op's bytes, bound and measured time in a decode\n"
+    "step on this machine. --json writes the page's tables instead (to standard output without -o);\n"
+    "with --no-measure all that differs from run to run is left out.\n";
 static const char help_convert[] =
     "bnc convert FOLDER -o FILE.gguf [options]\n\n"
     "FOLDER is a Hugging Face checkpoint: config.json, model.safetensors or its shards and their\n"
@@ -75,6 +82,24 @@ static const char help_tune[] =
     "it on this machine, alternating, and writes the best to FILE, a small text that says what was\n"
     "measured. Compile with --tune=FILE to use it: the same record gives the same code. Without one\n"
     "the choices are those of `bnc help targets`' tables. Needs a C compiler: $CC, else cc.\n";
+static const char help_profile[] =
+    "bnc profile MODEL [-p TEXT] [-n N] [-t THREADS] [--by=op|layer|kernel|thread] [--json]\n"
+    "            [--trace=FILE] [--folded=FILE] [compile options]\n\n"
+    "Where the time of a prompt and of N (64) greedy tokens behind it goes, from inside: MODEL is\n"
+    "compiled with --profile, which keeps the time of every kernel call and barrier. Times are means\n"
+    "over the threads and add up to the wall time; bytes and multiply-adds are what the compiler knows\n"
+    "that an op moves and does; \"of read\" is the share of what this machine's memory was measured to\n"
+    "give, more than 100 % where the caches help. --trace writes the last decode step for Perfetto or\n"
+    "chrome://tracing, --folded the stacks of a flame graph in nanoseconds. docs/profile.md.\n";
+static const char help_bench[] =
+    "bnc bench MODEL [--prompt=N,N] [--at=N,N] [-n N] [-t N,N] [--repeat=N] [--json]\n"
+    "          [--save=FILE] [--baseline=FILE] [compile options]\n\n"
+    "Tokens a second of prompts (64 and 512 tokens) and of N (64) tokens written behind --at (64 and\n"
+    "2048), with each number of threads (1 up to all cores, doubled): medians of --repeat (5) runs with\n"
+    "the least and the most, time to open the weights and to a first token, peak memory, and joules\n"
+    "where RAPL tells. Sizes beyond the context are cut to it. --save keeps the result; --baseline\n"
+    "compares with one that was kept: status 2 where a row is slower by more than both runs' own\n"
+    "noise. MODEL is compiled into the cache of `bnc run`.\n";
 static const char help_opt[] =
     "bnc opt [--passes=A,B] MODEL.tir [-o FILE]; bnc lower MODEL.tir\n\n"
     "Runs passes over a module's text, or a model's, and prints it; without --passes the whole\n"
@@ -100,8 +125,11 @@ static const struct {
     {"ppl", cmd_ppl, help_ppl, NULL, false},
     {"embed", cmd_embed, help_embed, NULL, false},
     {"compare", cmd_compare, help_compare, NULL, false},
+    {"report", cmd_report, help_report, NULL, false},
     {"convert", cmd_convert, help_convert, NULL, false},
     {"tune", cmd_tune, help_tune, NULL, false},
+    {"profile", cmd_profile, help_profile, NULL, false},
+    {"bench", cmd_bench, help_bench, NULL, false},
     {"quantize", cmd_quantize, NULL, quantize_help, false},
     {"synth", cmd_synth, NULL, synth_help, false},
     {"opt", cmd_opt, help_opt, NULL, true},
@@ -120,12 +148,14 @@ static void help_screen(FILE *to)
             "  bnc chat model.gguf                    talk with it\n"
             "  bnc inspect model.gguf --check         what is inside, and will it talk sense?\n"
             "  bnc ppl model.gguf book.txt            perplexity; bnc compare A B --text=book.txt\n"
+            "  bnc report model.gguf -o report.html   what the compiler did, where the time goes\n"
             "  bnc embed model.gguf < texts           a vector for each line\n"
             "  bnc model.gguf --emit=ir -o model.tir  the graph as text\n"
             "  bnc opt --passes=fuse model.tir        passes over that text; bnc diff A B: two texts\n"
             "  bnc convert checkpoint/ -o model.gguf  from Hugging Face's safetensors\n"
             "  bnc quantize f16.gguf -o i2_s.gguf     masters to ternary, with a report\n"
             "  bnc tune model.gguf -o here.tune       what suits this machine, for --tune\n"
+            "  bnc profile model.gguf                 where the time goes; bnc bench: how fast it is\n"
             "  bnc synth --shape=2b4t -o 2b4t.gguf    a published shape, random weights\n\n");
     options_help(to, false);
     fprintf(to, "\nbnc help");

@@ -11,25 +11,8 @@ mkdir -p $dir/made
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 out=$dir/made
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$out/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $out/log
-    fi
-}
-skip() {
-    skipped=$((skipped + 1))
-    echo "skipped: $1"
-}
 said() { # said NAME TEXT: stands in the messages of the last chat
     check "$1" grep -qF -- "$2" $out/err
 }
@@ -154,5 +137,4 @@ else
     skip "the terminal: no python3"
 fi
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

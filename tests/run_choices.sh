@@ -6,29 +6,8 @@ model=examples/models/tales-27m-i2_s.gguf
 dir=build/choices
 rm -rf $dir
 mkdir -p $dir
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
-refused() { # refused NAME TEXT COMMAND...: fails with a message that holds TEXT
-    title=$1
-    text=$2
-    shift 2
-    "$@" >$dir/said 2>&1
-    check "$title" test $? = 1
-    check "$title says '$text'" grep -qF -- "$text" $dir/said
-}
 logits() { # logits PROGRAM THREADS: of a prompt that a prefill and a decode step read
     "$1" -p "Once upon a time there was a king who had three daughters, and" --logits -t "$2" | cksum
 }
@@ -92,5 +71,4 @@ refused "tune without -o" "say where to write the record" "$bnc" tune $model
 refused "tune for several machines" "cannot run target x86-64-multi alone" "$bnc" tune $model --target=x86-64-multi -o $dir/x.tune
 check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.tune
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

@@ -10,9 +10,7 @@ ref=tests/reference
 dir=build/convert
 rm -rf $dir
 mkdir -p $dir
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
 if ! python3 -c '' 2>/dev/null; then
     echo "skipped: no python3, which makes the checkpoints"
@@ -22,17 +20,6 @@ fi
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 checkpoint() { # checkpoint NAME GGUF OPTION...: a folder of the model
     name=$1
     src=$2
@@ -72,6 +59,9 @@ check "a fault of its tensors names the folder" sh -c "'$bnc' $dir/shards --arch
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 check "run takes a folder" "$bnc" run $dir/shards -p "bade kilo" -n 4
+echo "Once upon a time there was a king." >$dir/text
+check "ppl takes a folder" "$bnc" ppl $dir/shards $dir/text
+check "compare: a folder is its file" "$bnc" compare $dir/shards $dir/shards.gguf --text=$dir/text --max-kl=0
 check "run keeps what it compiled" env CC=false "$bnc" run $dir/shards -p "bade kilo" -n 4
 sed 's/"rope_theta": [0-9.]*/"rope_theta": 20000.0/' $dir/shards/config.json >$dir/config.json
 mv $dir/config.json $dir/shards/config.json
@@ -161,13 +151,7 @@ sys.exit(any(a[k] != b[k] for k in a if k.startswith('tokenizer') and k in b))"
         echo "skipped: golden tokens: build/san/test_tokenizer_golden is not built"
     fi
 else
-    skipped=$((skipped + 1))
-    echo "skipped: no checkpoints in $shared/models"
+    skip "no checkpoints in $shared/models"
 fi
 
-if [ $skipped -gt 0 ]; then
-    echo "$passed passed, $failed failed, $skipped skipped"
-else
-    echo "$passed passed, $failed failed"
-fi
-[ $failed = 0 ]
+finish

@@ -8,20 +8,8 @@ rm -rf $dir
 mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
-passed=0
-failed=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 refused() { # refused TEXT LINES OPTION...: status 1 and that message
     printf "$2" >$dir/in
     text=$1
@@ -57,5 +45,4 @@ refused "the context 2: raise it with --ctx" 'a long enough text\n' --ctx=2
 refused "--pooling is last, mean or cls, not 'max'" 'a\n' --pooling=max
 refused "'--wide' is unknown here" 'a\n' --wide
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

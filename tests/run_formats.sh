@@ -12,29 +12,8 @@ rm -rf $dir
 mkdir -p $dir
 printf '#!/bin/sh\nexec %s "$@" -O1\n' "${CC:-cc}" >$dir/cc # these programs run once
 chmod +x $dir/cc
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
-refused() { # refused NAME TEXT COMMAND...: fails with a message that holds TEXT
-    title=$1
-    text=$2
-    shift 2
-    "$@" >$dir/said 2>&1
-    check "$title" test $? = 1
-    check "$title says '$text'" grep -qF -- "$text" $dir/said
-}
 says() { # says TEXT: the last compile noted it
     check "note '$1'" grep -qF -- "$1" $dir/notes
 }
@@ -80,9 +59,8 @@ check "a tensor too many" $retype --split 2 $model $dir/more 90
 refused "another count" "split.tensors.count promises 90 tensors, the 2 parts have 91" "$bnc" $dir/more-00001-of-00002.gguf -o $dir/x.c
 
 if [ ! -r "$llama" ] || [ ! -r "$masters" ]; then
-    echo "skipped: no models in ${BN_SHARED:-../shared}"
-    echo "$passed passed, $failed failed, 1 skipped"
-    [ $failed = 0 ]
+    skip "no models in ${BN_SHARED:-../shared}"
+    finish
     exit
 fi
 
@@ -143,5 +121,4 @@ near tern floats 0.1
 refused "--ternary=maybe" "--ternary is auto, always or never" "$bnc" $model --ternary=maybe -o $dir/x.c
 check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.bnw
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

@@ -6,22 +6,9 @@ model=examples/models/tales-27m-i2_s.gguf
 dir=build/generated
 rm -rf $dir
 mkdir -p $dir/a $dir/b
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 prompt="Once upon a time there was"
 
-check() { # check NAME COMMAND...: the command must succeed, silently
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
 equal() { # equal NAME A B: the texts must be equal and not empty
     check "$1" test -n "$2" -a "$2" = "$3"
 }
@@ -181,12 +168,6 @@ C
     check "two models in one program" cc -I$dir -Iruntime-min $dir/two.c $dir/obj.o $dir/tiny.o build/libbnrt.a -lm -lpthread -o $dir/two
     equal "both are there" "$($dir/two)" "bitnet-b1.58 llama"
 else
-    skipped=$((skipped + 1))
-    echo "skipped: literals and two models (no ../shared)"
+    skip "literals and two models" "no ../shared"
 fi
-if [ $skipped = 0 ]; then
-    echo "$passed passed, $failed failed"
-else
-    echo "$passed passed, $failed failed, $skipped skipped"
-fi
-[ $failed = 0 ]
+finish

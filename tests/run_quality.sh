@@ -9,33 +9,8 @@ rm -rf $dir
 mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir
 export XDG_CACHE_HOME
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $title"
-        tail -n 15 $dir/log
-    fi
-}
-refused() { # refused NAME TEXT COMMAND...: fails with a message that holds TEXT
-    title=$1
-    text=$2
-    shift 2
-    "$@" >$dir/said 2>&1
-    check "$title" test $? = 1
-    check "$title says '$text'" grep -qF -- "$text" $dir/said
-}
-near() { # near NAME A B MOST: |A - B| <= MOST, all of them numbers
-    check "$1: $2 and $3 within $4" awk -v a="$2" -v b="$3" -v most="$4" \
-        'BEGIN {exit !(a + 0 == a && b + 0 == b && a - b <= most && b - a <= most)}'
-}
 get() { # get FILE KEY...: a value of a JSON file
     file=$1
     shift
@@ -339,5 +314,4 @@ else
     skipped=$((skipped + 1))
 fi
 
-echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-[ $failed = 0 ]
+finish

@@ -12,19 +12,9 @@ tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 cd "$(dirname "$0")/.." || exit 2
-passed=0 failed=0
+dir=$tmp
+. tests/lib.sh
 
-check() { # check NAME COMMAND...: it succeeds
-    what=$1
-    shift
-    if "$@" >"$tmp/log" 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $what"
-        sed -n 1,20p "$tmp/log"
-    fi
-}
 golden() { # golden NAME FILE: FILE is tests/reports/NAME
     [ "${UPDATE:-0}" = 0 ] || cp "$2" "tests/reports/$1"
     check "$1" diff -u "tests/reports/$1" "$2"
@@ -85,5 +75,4 @@ for key in '"name":"plan"' '"wall_ms":' '"counts":{"norms fused with their quant
     check "JSON has $key" sh -c "'$tmp/json_get' stages <'$tmp/json' | grep -q '$key'"
 done
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

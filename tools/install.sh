@@ -25,6 +25,7 @@ want libcmocka-dev /usr/include/cmocka.h
 want libjansson-dev /usr/include/jansson.h
 want libedit-dev /usr/include/histedit.h
 want python3-jinja2 '/usr/lib/python3/dist-packages/jinja2/__init__.py'
+want python3-numpy '/usr/lib/python3/dist-packages/numpy/__init__.py'
 want jq /usr/bin/jq
 want unicode-data /usr/share/unicode/UnicodeData.txt
 want libclang-rt-14-dev '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'

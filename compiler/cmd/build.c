@@ -125,7 +125,7 @@ static void build_library(Session *s, const Build *b, const char *object, const 
     const char *runtime = format(s, "%s/bnrt.o", b->dir), *source = format(s, "%s/bnrt.c", b->dir);
     Words w = {.s = s};
     Out text = {.s = s};
-    emit_runtime(&text);
+    emit_runtime(&text, b->profile);
     file_save(s, source, &text);
     out_free(&text);
     build_object(s, b, runtime, source, true);

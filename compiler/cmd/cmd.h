@@ -46,6 +46,7 @@ typedef struct Build {
     const Target *target;
     const char *dir, *source; /* a temporary folder and the model's C in it */
     const char *output;       /* in that folder too */
+    bool profile;             /* the runtime reads profiles */
 } Build;
 const char *temp_dir(Session *s); /* removed with the session */
 void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
@@ -60,9 +61,12 @@ int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */
 int cmd_opt(Session *s, int argc, char **argv);
 int cmd_ppl(Session *s, int argc, char **argv); /* quality.c */
+int cmd_report(Session *s, int argc, char **argv); /* report.c */
 int cmd_embed(Session *s, int argc, char **argv); /* embed.c */
 int cmd_compare(Session *s, int argc, char **argv);
 int cmd_inspect(Session *s, int argc, char **argv);
+int cmd_profile(Session *s, int argc, char **argv); /* profile_cmd.c */
+int cmd_bench(Session *s, int argc, char **argv);   /* bench.c; status 2 after a regression */
 int cmd_diff(Session *s, int argc, char **argv); /* diff.c; status 1 where they differ */
 /* convert.c. model_file answers the path of a model file: `path` itself or, where that is the folder
  * of a Hugging Face checkpoint, a GGUF converted into a temporary folder of the session, its

@@ -202,7 +202,7 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     OutFile *weights = write_files(s, m, target, emit, &at);
     if (weights && !beside) /* for the assembler to read */
         file_commit(weights);
-    Build b = {m, target, dir, at.source, format(s, "%s/result", dir)};
+    Build b = {m, target, dir, at.source, format(s, "%s/result", dir), emit->profile};
     build_output(s, &b, kind);
     if (beside)
         file_commit(weights);
@@ -253,6 +253,7 @@ void compile_to(Session *s, const Options *given)
                         .flags = o.text,
                         .weights = weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
+                        .profile = o.profile,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))

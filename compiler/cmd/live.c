@@ -16,7 +16,7 @@ static void unload(void *library)
 
 /* The library holds the model alone: the two functions of the runtime that generated code calls,
  * bn_barrier and bn_take, are those of bnc, which exports them (Makefile: EXPORTS). */
-static const bn_model *load_code(Session *s, const char *path)
+static const bn_model *load_code(Session *s, const char *path, const bn_profile **profile)
 {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -25,6 +25,7 @@ static const bn_model *load_code(Session *s, const char *path)
     const bn_model *model = dlsym(library, "model_model");
     if (!model)
         fail(s, loc_file(s, path), "is no compiled model: remove it and try again");
+    *profile = dlsym(library, "model_profile");
     return model;
 }
 
@@ -64,7 +65,7 @@ Live *live_open(Session *s, const Options *given, const char *input, int threads
     l->threads = threads ? threads : most;
     const char *library = cache_compile(s, &o, "module", ".so");
     const char *weights = format(s, "%.*s.bnw", (int)(strlen(library) - strlen(".so")), library);
-    l->model = load_code(s, library);
+    l->model = load_code(s, library, &l->profile);
     l->info = bn_describe(l->model);
     session_defer(s, close_live, l);
     must(l, bn_open(&l->weights, l->model, weights));

@@ -8,7 +8,7 @@
 #ifndef BNC_LIVE_H
 #define BNC_LIVE_H
 
-#include "bn.h"
+#include "bn_profile.h"
 #include "cmd/cmd.h"
 
 typedef struct Live {
@@ -16,6 +16,7 @@ typedef struct Live {
     const char *path; /* as the user gave it, for messages */
     const bn_model *model;
     const bn_info *info;
+    const bn_profile *profile; /* NULL: compiled without --profile */
     bn_weights weights;
     bn_state *state;
     float *logits; /* [info->batch x vocab], see live_logits */

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cmd/live.h"
 #include "ir/escape.h"
@@ -53,7 +52,7 @@ typedef struct Quality {
     int32_t worst_best[2];
     double worst_p[2];
     int64_t evaluated;
-    double start, seconds, shown;
+    double start, seconds;
 } Quality;
 
 /* ---- numbers ---- */
@@ -83,24 +82,18 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* ---- progress, on a terminal only ---- */
+/* ---- progress ---- */
 
 static void show_progress(Quality *q, size_t done)
 {
-    double now = seconds_now(), spent = now - q->start;
-    if (q->s->quiet || !q->s->log || now - q->shown < 0.25 || !isatty(fileno(q->s->log)))
-        return;
-    q->shown = now;
-    double left = done ? spent * (double)(q->n - done) / (double)done : 0;
-    fprintf(q->s->log, "\r\033[K%3.0f %% of %zu tokens, perplexity %.4g, %.0f s left",
-            100 * (double)done / (double)q->n, q->n, exp(mean_of(&q->nll[0])), left);
-    fflush(q->s->log);
+    double spent = seconds_now() - q->start;
+    progress(q->s, "%3.0f %% of %zu tokens, perplexity %.4g, %.0f s left",
+             100 * (double)done / (double)q->n, q->n, exp(mean_of(&q->nll[0])),
+             done ? spent * (double)(q->n - done) / (double)done : 0);
 }
 
 static void end_progress(Quality *q)
 {
-    if (q->shown > 0)
-        fprintf(q->s->log, "\r\033[K");
     q->seconds = seconds_now() - q->start;
     note(q->s, "%lld tokens evaluated in %.1f s: %.0f tokens/s with %d thread%s",
          (long long)q->evaluated, q->seconds, (double)q->evaluated / q->seconds, q->a->threads,

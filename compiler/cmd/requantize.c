@@ -391,8 +391,10 @@ int64_t quantize_write(Session *s, const Gguf *from, Change *c, int64_t n, Fmt t
     for (int64_t i = 0; i < n; i++)
         gguf_put_like(g, gguf_tensor_info(c[i].t), c[i].to);
     gguf_begin(g);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        progress(s, "%lld of %lld tensors: %s", (long long)i, (long long)n, c[i].t->name);
         write_tensor(g, &c[i], room);
+    }
     gguf_end(g);
     return gguf_bytes(g);
 }

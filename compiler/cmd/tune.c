@@ -136,7 +136,7 @@ static void put_program(Out *o, Cases *x)
     for (int i = 0; i < x->n; i++)
         kernel[i] = x->c[i].kernel;
     kernel[x->n] = table_kernel(x->target);
-    emit_runtime(o);
+    emit_runtime(o, false);
     put(o, "#include <math.h>\n#include <string.h>\n\n");
     emit_kernels(s, kernel, x->n + (kernel[x->n] != NULL), o);
     const char *bench = embedded_file("tune_bench.c", &size);
@@ -280,7 +280,7 @@ int cmd_tune(Session *s, int argc, char **argv)
     put_program(&program, &x);
     const char *dir = temp_dir(s), *source = format(s, "%s/tune.c", dir);
     file_save(s, source, &program);
-    Build b = {x.m, x.target, dir, source, format(s, "%s/tune", dir)};
+    Build b = {x.m, x.target, dir, source, format(s, "%s/tune", dir), false};
     note(s, "tune: measuring %d kernels of %d kinds of work with %d threads", x.n, x.ngroup,
          threads);
     build_output(s, &b, "exe");

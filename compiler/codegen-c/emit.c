@@ -17,6 +17,7 @@ typedef struct Emit {
     const Module *m;
     const Target *target;
     const EmitOptions *o;
+    const Sites *sites; /* NULL: without --profile */
     Out *out;
     const Func *f;
     int depth; /* 1: inside a function */
@@ -121,8 +122,7 @@ static const char *tokens_of(const Op *op)
     return t->rank == 0 || t->dim[0].sym ? "c->ntok" : "1";
 }
 
-/* Whether every thread does the whole op for itself. */
-static bool repeats(const Op *op)
+bool op_repeats(const Op *op)
 {
     bool own = op->nout > 0;
     for (int i = 0; i < op->nout; i++)
@@ -151,7 +151,7 @@ static void put_arg(Emit *e, const Op *op, const char *word, int len)
     if (!strncmp(word, "pos", (size_t)len) && len == 3) {
         put(e->out, "c->pos");
     } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
-        put(e->out, repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
+        put(e->out, op_repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
     } else if (!strncmp(word, "best", (size_t)len) && len == 4) {
         put(e->out, "c->best");
     } else if (!strncmp(word, "layer", (size_t)len) && len == 5) {
@@ -203,7 +203,7 @@ static int64_t least_units(const Op *op)
 static void put_share(Emit *e, const Op *op)
 {
     Dim units = op_units(op);
-    if (repeats(op))
+    if (op_repeats(op))
         return;
     indent(e);
     if (dealt(op)) {
@@ -248,6 +248,16 @@ static void put_call(Emit *e, const Op *op)
     if (op->kernel->work)
         put(e->out, ", c->own + %" PRId64, attr_int(op, "work", 0));
     put(e->out, ");\n");
+    if (e->sites)
+        put_lap(e->sites, op, e->out);
+}
+
+static void put_barrier(Emit *e, const Op *op)
+{
+    indent(e);
+    put(e->out, "bn_barrier(c);\n");
+    if (e->sites)
+        put_lap(e->sites, op, e->out);
 }
 
 static void put_layers(Emit *e, const Op *op, const char *function)
@@ -299,7 +309,7 @@ static void put_ops(Emit *e, const Block *b)
         if (op->code == OP_LAYERS)
             put_layers(e, op, e->function[layers++]);
         else if (op->code == OP_BARRIER)
-            put(e->out, "%*sbn_barrier(c);\n", 4 * e->depth, "");
+            put_barrier(e, op);
         else if (op->kernel)
             put_call(e, op);
 }
@@ -307,7 +317,7 @@ static void put_ops(Emit *e, const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !repeats(op) && !dealt(op))
+        if (op->kernel && !op_repeats(op) && !dealt(op))
             return true;
     return false;
 }
@@ -377,6 +387,8 @@ static void put_function(Emit *e, Func *f)
         put(e->out, "    int from, to;\n");
     put_results_of_layers(e, f->body);
     put(e->out, "\n");
+    if (e->sites)
+        put_start(e->sites, f, e->out);
     put_ops(e, f->body);
     put(e->out, "}\n\n");
 }
@@ -405,17 +417,10 @@ static int64_t parameters(const Module *m)
     return n;
 }
 
-/* The names of the instruction sets, `before` the first and `between` each two. */
-static void put_isa_names(Out *o, uint32_t isa, const char *before, const char *between)
+/* Of a thread's scratch. */
+static int64_t own_bytes(const Module *m, const EmitOptions *o)
 {
-    const char *glue = before;
-#define ISA_PUT(name, bit, text)                                                                   \
-    if (isa & BN_ISA_##name) {                                                                     \
-        put(o, "%s" text, glue);                                                                   \
-        glue = between;                                                                            \
-    }
-    BN_ISAS(ISA_PUT)
-#undef ISA_PUT
+    return o->profile ? sites_own_bytes(sites_find(m)) : m->own_bytes;
 }
 
 static void put_head(Emit *e)
@@ -431,54 +436,17 @@ static void put_head(Emit *e)
     put(o, " (XXH64 %016" PRIx64 ")\n * flags    ", m->hash);
     put_comment(o, e->o->flags);
     put(o, "\n * target   %s: %s", e->target->name, e->target->what);
-    put_isa_names(o, e->target->isa, " (", " ");
+    isa_names(o, e->target->isa, " (", " ");
     put(o, "%s\n", e->target->isa ? ")" : "");
     put(o,
         " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64
         " a thread\n",
-        m->weight_bytes, m->cache_bytes, m->shared_bytes, m->own_bytes);
+        m->weight_bytes, m->cache_bytes, m->shared_bytes, own_bytes(m, e->o));
     put(o, " * context  %d positions, prefill %d at a time\n *\n", m->context, m->batch);
     put(o, " * Every call stands below the IR line that it computes; `shared`, `own` and `cache` "
            "are parts of\n"
            " * the state, at offsets that the compiler's plan chose. See bn.h for how to run it. "
            "*/\n");
-}
-
-/* Bits that every compiler for that architecture has on are named, but not asked for. */
-#define BASELINE ((uint32_t)BN_ISA_NEON)
-#define AARCH64 (BN_ISA_DOTPROD | BN_ISA_I8MM)
-
-/* For AArch64, gcc adds "+name" to what the command line gives; it has the intrinsics from Armv8.2
- * on, which is asked for where the command line says less: "arch" would lose what it says more. */
-static void put_gcc_isa(Out *o, uint32_t isa)
-{
-    if (!(isa & AARCH64)) {
-        put_isa_names(o, isa, "#pragma GCC target(\"", ",");
-        put(o, "\")\n");
-        return;
-    }
-    put_isa_names(o, isa, "#ifdef __ARM_FEATURE_DOTPROD\n#pragma GCC target(\"+", "+");
-    put_isa_names(o, isa, "\")\n#else\n#pragma GCC target(\"arch=armv8.2-a+", "+");
-    put(o, "\")\n#endif\n");
-}
-
-void emit_isa(uint32_t isa, Out *o)
-{
-    isa &= ~BASELINE;
-    if (!isa)
-        return;
-    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(");
-    put_isa_names(o, isa, "\"", ",");
-    put(o, "\"))), apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
-    put_gcc_isa(o, isa);
-    put(o, "#endif\n\n");
-}
-
-void emit_isa_end(uint32_t isa, Out *o)
-{
-    if (isa & ~BASELINE)
-        put(o, "#if defined(__clang__)\n#pragma clang attribute pop\n#elif defined(__GNUC__)\n"
-               "#pragma GCC pop_options\n#endif\n\n");
 }
 
 static void put_weights(Emit *e)
@@ -626,7 +594,7 @@ static void put_descriptor(Emit *e)
     put(o,
         "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, %" PRId64
         "u, /* bytes: shared, own, cache, hidden */\n    code, %d,\n    ",
-        m->shared_bytes, m->own_bytes, m->cache_bytes, hidden_bytes(m),
+        m->shared_bytes, own_bytes(m, e->o), m->cache_bytes, hidden_bytes(m),
         e->target->npart ? e->target->npart : 1);
     if (e->o->weights == WEIGHTS_FILE) {
         put(o, "NULL, ");
@@ -653,7 +621,7 @@ static void put_runtime(Out *o, const char *path)
     }
 }
 
-void emit_runtime(Out *o)
+void emit_runtime(Out *o, bool profile)
 {
     static const char *const files[] = {
         "bn.h",          "bn_model.h", "bn_cpu.h", "bn_vocab.h", "internal.h",
@@ -662,6 +630,10 @@ void emit_runtime(Out *o)
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
+    if (profile) {
+        put_runtime(o, "bn_profile.h");
+        put_runtime(o, "profile.c");
+    }
 }
 
 static void put_main(Emit *e)
@@ -717,20 +689,24 @@ static void note_kernel(Op *op, void *arg)
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    e.sites = o->profile ? sites_find(m) : NULL;
     struct Used used = {m->s, NULL, 0};
     const Target *part = NULL;
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
-        emit_runtime(out);
+        emit_runtime(out, o->profile);
         put(out, "\n/* ==== the model ==== */\n\n");
     }
     put(out, "#include <math.h>\n#include <string.h>\n\n%s",
-        o->amalgamate ? "" : "#include \"bn_model.h\"\n\n");
+        o->amalgamate ? "" : o->profile ? "#include \"bn_profile.h\"\n\n"
+                                        : "#include \"bn_model.h\"\n\n");
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
     put_weights(&e);
+    if (e.sites)
+        put_sites(e.sites, o->prefix, out);
     for (Func *f = m->funcs; f; f = f->next) {
         if (f == m->funcs || f->target != part)
             emit_isa(target_isa(&e, f), out);
@@ -767,13 +743,15 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         put(out, "#include \"bn.h\"\n");
     put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n",
         o->prefix);
+    if (o->profile)
+        put(out, "extern const struct bn_profile %s_profile; /* see bn_profile.h */\n", o->prefix);
     put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
         m->context);
     put(out,
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
         "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
         ", %" PRId64 ", %" PRId64 ", %d)\n",
-        big, m->shared_bytes + hidden_bytes(m), m->own_bytes, m->cache_bytes, logits->dim[1].n,
+        big, m->shared_bytes + hidden_bytes(m), own_bytes(m, o), m->cache_bytes, logits->dim[1].n,
         m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

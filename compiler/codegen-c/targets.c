@@ -72,3 +72,54 @@ const Target *target_at(int i)
 {
     return i < NTARGET ? &table[i].target : NULL;
 }
+
+/* ---- instruction sets in C ---- */
+
+void isa_names(Out *o, uint32_t isa, const char *before, const char *between)
+{
+    const char *glue = before;
+#define ISA_PUT(name, bit, text)                                                                   \
+    if (isa & BN_ISA_##name) {                                                                     \
+        put(o, "%s" text, glue);                                                                   \
+        glue = between;                                                                            \
+    }
+    BN_ISAS(ISA_PUT)
+#undef ISA_PUT
+}
+
+/* Bits that every compiler for that architecture has on are named, but not asked for. */
+#define BASELINE ((uint32_t)BN_ISA_NEON)
+#define AARCH64 (BN_ISA_DOTPROD | BN_ISA_I8MM)
+
+/* For AArch64, gcc adds "+name" to what the command line gives; it has the intrinsics from Armv8.2
+ * on, which is asked for where the command line says less: "arch" would lose what it says more. */
+static void put_gcc_isa(Out *o, uint32_t isa)
+{
+    if (!(isa & AARCH64)) {
+        isa_names(o, isa, "#pragma GCC target(\"", ",");
+        put(o, "\")\n");
+        return;
+    }
+    isa_names(o, isa, "#ifdef __ARM_FEATURE_DOTPROD\n#pragma GCC target(\"+", "+");
+    isa_names(o, isa, "\")\n#else\n#pragma GCC target(\"arch=armv8.2-a+", "+");
+    put(o, "\")\n#endif\n");
+}
+
+void emit_isa(uint32_t isa, Out *o)
+{
+    isa &= ~BASELINE;
+    if (!isa)
+        return;
+    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(");
+    isa_names(o, isa, "\"", ",");
+    put(o, "\"))), apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
+    put_gcc_isa(o, isa);
+    put(o, "#endif\n\n");
+}
+
+void emit_isa_end(uint32_t isa, Out *o)
+{
+    if (isa & ~BASELINE)
+        put(o, "#if defined(__clang__)\n#pragma clang attribute pop\n#elif defined(__GNUC__)\n"
+               "#pragma GCC pop_options\n#endif\n\n");
+}

@@ -45,6 +45,7 @@ typedef struct Session {
     int nerror, nwarning;
     bool quiet;          /* drops notes */
     struct Alias *aliases; /* of session_alias */
+    double progress_at;    /* when its line was last written; 0: there is none */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
 } Session;
 
@@ -78,6 +79,8 @@ void stop_on_errors(Session *s);      /* give_up where nerror > 0 */
 void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
 /* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
+/* Long work's line on a terminal, renewed a few times a second; the next message takes its place. */
+void progress(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
 /* Messages about the file `path`, made for a while, shall name what it was made of. */

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ir/escape.h"
@@ -330,6 +331,9 @@ static void report(Session *s, Loc at, const char *kind, const char *fmt, va_lis
 {
     if (!s->log)
         return;
+    if (s->progress_at > 0)
+        fputs("\r\033[K", s->log);
+    s->progress_at = 0;
     print_place(s->log, at);
     fputs(kind, s->log);
     print_message(s, fmt, ap);
@@ -390,6 +394,22 @@ void note(Session *s, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     report(s, (Loc){0}, "", fmt, ap);
+    va_end(ap);
+}
+
+void progress(Session *s, const char *fmt, ...)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (s->quiet || !s->log || now - s->progress_at < 0.25 || !isatty(fileno(s->log)))
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    s->progress_at = now;
+    fputs("\r\033[K", s->log);
+    vfprintf(s->log, fmt, ap);
+    fflush(s->log);
     va_end(ap);
 }
 

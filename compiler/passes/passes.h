@@ -28,6 +28,15 @@ void stage_end(Session *s, Report *r);
 /* Around a pass; what is printed of the module comes at once. */
 void pass_begin(Report *r, Module *m, const char *pass);
 void pass_end(Report *r);
+/* Stage i, from 0, of those that ended; false: there are no more. Seconds; before and after. */
+typedef struct StageInfo {
+    const char *name;
+    bool is_pass; /* the rest is known of passes alone */
+    double wall, cpu;
+    int ops[2], values[2];
+    int64_t weights[2], scratch[2];
+} StageInfo;
+bool report_stage(const Report *r, int i, StageInfo *out);
 void report_print(Session *s, const Report *r); /* the rest */
 
 /* What the runner does besides running. */

@@ -183,6 +183,20 @@ void pass_end(Report *r)
         save(r, pass, text);
 }
 
+bool report_stage(const Report *r, int i, StageInfo *out)
+{
+    const struct Stage *g = r->stages;
+    while (g && i-- > 0)
+        g = g->next;
+    if (g)
+        *out = (StageInfo){g->name, g->is_pass, g->spent.wall, g->spent.cpu,
+                           {g->before.ops, g->after.ops},
+                           {g->before.values, g->after.values},
+                           {g->before.weights, g->after.weights},
+                           {g->before.scratch, g->after.scratch}};
+    return g != NULL;
+}
+
 /* ---- for people ---- */
 
 static void put_times(const Report *r, Out *o)

@@ -6,28 +6,10 @@ bnc=$1
 model=examples/models/tales-27m-i2_s.gguf
 dir=build/kernels
 mkdir -p $dir
-passed=0
-failed=0
-skipped=0
+. tests/lib.sh
 warn="-Wall -Wextra -Werror"
 inc="-Icompiler -Iruntime-min -Itests/kernels"
 
-check() { # check NAME COMMAND...: the command must succeed
-    title=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-        return 0
-    fi
-    failed=$((failed + 1))
-    echo "FAILED: $title"
-    tail -n 15 $dir/log
-    return 1
-}
-skip() { # skip NAME WHY
-    skipped=$((skipped + 1))
-    echo "skipped: $1 ($2)"
-}
 have() {
     command -v "$1" >/dev/null 2>&1
 }
@@ -99,5 +81,4 @@ else
         check "wasm32-simd128 compiles" clang --target=wasm32-wasi -O1 $warn -Iruntime-min -c $dir/wasm.c -o $dir/wasm.o
     fi
 fi
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

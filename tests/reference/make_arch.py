@@ -24,8 +24,8 @@ BOS, EOS = VOCAB - 2, VOCAB - 1
 EPS = 0.005  # published models have 1e-6, which a reader could get wrong and no logit would tell
 # Layers, KV heads, feed-forward. Seven layers of gemma3: 0 to 4 and 6 are local, 5 is global.
 SHAPES = {"qwen3": (3, 2, 256), "gemma3": (7, 1, 128)}
-# Seeds for which no value at position 0 (BOS, always) lies near a half where it is rounded to int8:
-# what rounds elsewhere otherwise there would be another model's logits.
+# Chosen: no value at position 0 (always BOS) lies near a half where it becomes int8, few elsewhere,
+# so that the order of somebody's additions changes nothing (tests/arch-models/README.md).
 SEEDS = {"qwen3": 102, "qwen3-norm-in": 316, "gemma3": 121, "gemma3-norm-in": 2068}
 NORM_IN = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 TEXTS = ("the king and the queen", "once there was a forest", "he said nothing")
@@ -147,7 +147,8 @@ def write_gguf(path, keys, tensors):
 
 
 def pack_i2_s(codes, scale):
-    """128 values in 32 bytes: value j in byte j % 32 at bit 6 - 2 (j / 32); the scale behind all."""
+    """Value j of 128 goes into byte j % 32 of 32, at bit 6 - 2 (j / 32); the f32 scale and 28 zeros
+    behind all."""
     plane = codes.reshape(-1, 4, 32).astype(np.uint8)
     packed = plane[:, 0] << 6 | plane[:, 1] << 4 | plane[:, 2] << 2 | plane[:, 3]
     return packed.tobytes() + struct.pack("<f", scale) + bytes(28)

@@ -1,6 +1,6 @@
 """model.py: what a model computes, written a second time from the published formulas.
 
-    python3 tests/reference/model.py MODEL.gguf TOKEN...      the ten best logits after the last token
+    python3 tests/reference/model.py MODEL.gguf TOKEN...     the ten best logits after the last one
 
 Shares nothing with bnc. The graphs are llama, bitnet, bitnet-b1.58, qwen3 and gemma3; all positions
 of a sequence go through a layer at once, in float32. Only the integer products are exact: int8 x
@@ -46,10 +46,10 @@ GRAPHS = {
 
 
 def weights(tensor):
-    """The values as float32 [rows, cols], or [cols] of a vector."""
+    """float32 [rows, cols], or [cols] of a vector; of i2_s its -1, 0, 1, and the scale."""
     if tensor.type == "i2_s":
-        w = (np.frombuffer(tensor.codes(), np.uint8).astype(F) - 1).reshape(tensor.rows, tensor.cols)
-        return w, F(tensor.scale())
+        w = np.frombuffer(tensor.codes(), np.uint8).astype(F) - 1
+        return w.reshape(tensor.rows, tensor.cols), F(tensor.scale())
     w = np.frombuffer(tensor.data, {"f32": "<f4", "f16": "<f2"}[tensor.type]).astype(F)
     return w if len(tensor.dims) == 1 else w.reshape(tensor.rows, tensor.cols)
 
@@ -74,7 +74,7 @@ class Model:
         self.width = self.key("attention.key_length", self.key("embedding_length") // self.heads)
         self.eps = F(self.key("attention.layer_norm_rms_epsilon"))
         self.base = self.key("rope.freq_base", 10000.0)
-        assert self.key("rope.dimension_count", self.width) == self.width, "RoPE over part of a head"
+        assert self.key("rope.dimension_count", self.width) == self.width, "RoPE of half a head"
 
     def key(self, name, absent=None):
         value = self.file.keys.get(self.arch + "." + name, absent)
@@ -97,7 +97,7 @@ class Model:
         return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps) * gain
 
     def linear(self, x, name):
-        """x [T, K] by a ternary matrix [N, K], behind the input norm of its own where it has one."""
+        """x [T, K] by a ternary matrix [N, K], behind its own input norm where it has one."""
         w, scale = self.weight(name)
         q, step = quantize(self.norm(x, name + "_norm_in"))
         return (q @ w.T) * scale / step
@@ -119,6 +119,10 @@ class Model:
             return self.key("attention.sliding_window"), 10000.0
         return None, self.base
 
+    def keep(self, x):
+        """Keys and values as a cache gives them back."""
+        return x
+
     def attention(self, x, layer):
         at = "blk.%d." % layer
         n, g = len(x), self.graph
@@ -128,7 +132,7 @@ class Model:
         if g.head_norm:
             q, k = self.norm(q, at + "attn_q_norm"), self.norm(k, at + "attn_k_norm")
         window, base = self.window(layer)
-        q, k = self.rope(q, base), self.rope(k, base)
+        q, k, v = self.rope(q, base), self.keep(self.rope(k, base)), self.keep(v)
         back = np.arange(n)[:, None] - np.arange(n)[None, :]
         seen = (back >= 0) & (back < (window or n))
         out = np.empty((n, self.heads, self.width), F)

@@ -1,0 +1,461 @@
+/* bench.c: `bnc bench`: how fast a model is on this machine, and whether it was faster before.
+ *
+ * One idea: the compiled program times itself (its --bench); this file starts it in rounds, each
+ * round once with every number of threads, so that a slow minute of the machine hits all rows
+ * alike, and makes medians of the rounds. What is saved is what --json prints.
+ *
+ * Noise: half of the range that a row's rounds spread over, relative to their median. A row is a
+ * regression where it is slower than the baseline by more than both rows' noises together.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cmd/live.h"
+#include "cmd/machine.h"
+#include "frontend/json.h"
+
+extern char **environ;
+
+enum { SIZES = 8, TEAMS = 16, ROUNDS = 64, SLOWER = 2 }; /* SLOWER: exit status */
+
+typedef struct List {
+    int n, of[TEAMS];
+} List;
+
+typedef struct Series {
+    int n;
+    double of[ROUNDS], median, least, most;
+} Series;
+
+typedef struct Row {
+    bool decode;
+    int threads, size, tokens; /* tokens: written ones behind `size`; a prompt's: size */
+    Series rate;
+    double base, base_noise, ratio; /* of the baseline; ratio 0: it has no such row */
+    bool slower;
+} Row;
+
+typedef struct Team { /* what all rows of a number of threads have in common */
+    int threads;
+    Series open, first; /* milliseconds */
+    double rss;         /* bytes */
+    double joules, seconds; /* of all rounds; joules < 0: not known */
+} Team;
+
+typedef struct Bench {
+    Session *s;
+    Options o;
+    const char *save, *baseline, *program, *no_energy;
+    List prompt, at, threads;
+    int64_t tokens, rounds;
+    bool json;
+    int context;
+    Row *row;
+    size_t nrow;
+    Team team[TEAMS];
+} Bench;
+
+/* ---- arguments ---- */
+
+static int64_t whole(Session *s, const char *option, const char *text, char **end, int64_t most)
+{
+    errno = 0;
+    long long n = strtoll(text, end, 10);
+    if (errno || *end == text || (**end && **end != ',') || n < 1 || n > most)
+        fail(s, (Loc){0}, "%s wants numbers from 1 to %lld, not '%s'", option, (long long)most,
+             text);
+    return n;
+}
+
+static int64_t one(Session *s, const char *option, const char *text, int64_t most)
+{
+    char *end;
+    int64_t n = whole(s, option, text, &end, most);
+    if (*end)
+        fail(s, (Loc){0}, "%s wants one number, not '%s'", option, text);
+    return n;
+}
+
+static void list_add(List *l, int x)
+{
+    for (int i = 0; i < l->n; i++)
+        if (l->of[i] == x)
+            return;
+    l->of[l->n++] = x;
+}
+
+static void list_read(Session *s, const char *option, const char *text, int count, int64_t most,
+                      List *l)
+{
+    char *end;
+    l->n = 0;
+    for (const char *at = text; at; at = *end ? end + 1 : NULL) {
+        int x = (int)whole(s, option, at, &end, most);
+        if (l->n == count)
+            fail(s, (Loc){0}, "%s takes %d numbers at most", option, count);
+        list_add(l, x);
+    }
+}
+
+static void read_option(Bench *b, const char *arg)
+{
+    static const struct {
+        const char *name;
+        size_t list;
+    } lists[] = {{"--prompt=", offsetof(Bench, prompt)}, {"--at=", offsetof(Bench, at)}};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (!strncmp(arg, lists[i].name, strlen(lists[i].name))) {
+            list_read(b->s, lists[i].name, arg + strlen(lists[i].name), SIZES, INT32_MAX,
+                      (List *)(void *)((char *)b + lists[i].list));
+            return;
+        }
+    if (!strncmp(arg, "--repeat=", 9))
+        b->rounds = one(b->s, "--repeat", arg + 9, ROUNDS);
+    else if (!strncmp(arg, "--save=", 7))
+        b->save = arg + 7;
+    else if (!strncmp(arg, "--baseline=", 11))
+        b->baseline = arg + 11;
+    else if (!strcmp(arg, "--json"))
+        b->json = true;
+    else
+        fail(b->s, (Loc){0}, "'%s' is unknown here or lacks its value; see `bnc help bench`", arg);
+}
+
+static void read_arguments(Bench *b, int argc, char **argv)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    b->prompt = b->at = (List){2, {64, 512}};
+    b->at.of[1] = 2048;
+    options_read(b->s, &b->o, argc, argv, true);
+    for (int i = 0; i < b->o.nrest; i++) {
+        const char *arg = b->o.rest[i];
+        const char *next = i + 1 < b->o.nrest ? b->o.rest[i + 1] : NULL;
+        if (!strcmp(arg, "-t") && next)
+            list_read(b->s, "-t", next, TEAMS, BN_MAX_THREADS, &b->threads), i++;
+        else if (!strcmp(arg, "-n") && next)
+            b->tokens = one(b->s, "-n", next, INT32_MAX), i++;
+        else
+            read_option(b, arg);
+    }
+    if (!b->o.input)
+        fail(b->s, (Loc){0}, "no model given: bnc bench model.gguf");
+    if (b->threads.n == 0) {
+        for (int n = 1; n < most; n *= 2)
+            list_add(&b->threads, n);
+        list_add(&b->threads, most);
+    }
+}
+
+/* ---- the program ---- */
+
+/* What a program prints, as JSON; its messages go where ours go. */
+static json_t *ask(Session *s, const char **words)
+{
+    int ends[2], status = 0;
+    pid_t pid;
+    Out text = {.s = s};
+    char part[4096];
+    posix_spawn_file_actions_t to;
+    if (pipe(ends) != 0)
+        fail(s, (Loc){0}, "cannot make a pipe: %s", strerror(errno));
+    posix_spawn_file_actions_init(&to);
+    posix_spawn_file_actions_adddup2(&to, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addclose(&to, ends[0]);
+    posix_spawn_file_actions_addclose(&to, ends[1]);
+    int failed = posix_spawn(&pid, words[0], &to, NULL, (char **)(uintptr_t)words, environ);
+    posix_spawn_file_actions_destroy(&to);
+    close(ends[1]);
+    for (ssize_t n; !failed && (n = read(ends[0], part, sizeof part)) != 0;)
+        if (n > 0)
+            put_bytes(&text, part, (size_t)n);
+        else if (errno != EINTR)
+            break;
+    close(ends[0]);
+    if (failed)
+        fail(s, loc_file(s, words[0]), "cannot start: %s", strerror(failed));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        fail(s, loc_file(s, words[0]), "the compiled model failed (its message stands above)");
+    return json_text(s, words[0], name(s, text.text ? text.text : ""), text.len);
+}
+
+static const char *commas(Session *s, const char *option, const List *l)
+{
+    const char *text = option;
+    for (int i = 0; i < l->n; i++)
+        text = format(s, "%s%s%d", text, i ? "," : "", l->of[i]);
+    return text;
+}
+
+/* Sizes that the context does not hold become the largest that it does. */
+static void cut(List *l, int64_t most)
+{
+    List all = *l;
+    l->n = 0;
+    for (int i = 0; i < all.n; i++)
+        list_add(l, all.of[i] < most ? all.of[i] : (int)most);
+}
+
+static void prepare(Bench *b)
+{
+    Session *s = b->s;
+    b->program = cache_compile(s, &b->o, "exe", "");
+    const json_t *info = ask(s, (const char *[]){b->program, "--info", NULL});
+    b->context = (int)json_number_value(json_object_get(info, "context"));
+    if (b->tokens >= b->context)
+        fail(s, (Loc){0}, "-n %lld does not fit into a context of %d", (long long)b->tokens,
+             b->context);
+    cut(&b->prompt, b->context);
+    cut(&b->at, b->context - b->tokens);
+    for (int t = 0; t < b->threads.n; t++) {
+        b->team[t].threads = b->threads.of[t];
+        for (int d = 0; d < 2; d++) {
+            const List *l = d ? &b->at : &b->prompt;
+            for (int i = 0; i < l->n; i++) {
+                b->row = grow(s, b->row, b->nrow, sizeof *b->row);
+                b->row[b->nrow++] = (Row){.decode = d,
+                                          .threads = b->threads.of[t],
+                                          .size = l->of[i],
+                                          .tokens = d ? (int)b->tokens : l->of[i]};
+            }
+        }
+    }
+}
+
+/* ---- measuring ---- */
+
+static void see(Series *x, double value)
+{
+    x->of[x->n++] = value;
+}
+
+static double key(const json_t *v, const char *k)
+{
+    return json_number_value(json_object_get(v, k));
+}
+
+/* Of both lists, the rows in their order: prompts, then decode. */
+static void see_rates(Bench *b, int team, const json_t *said)
+{
+    size_t each = (size_t)(b->prompt.n + b->at.n);
+    for (size_t i = 0; i < each; i++) {
+        Row *r = &b->row[(size_t)team * each + i];
+        size_t at = r->decode ? i - (size_t)b->prompt.n : i;
+        const json_t *list = json_object_get(said, r->decode ? "decode" : "prefill");
+        const json_t *x = json_array_get(list, at);
+        if ((int)key(x, r->decode ? "context" : "tokens") != r->size)
+            die("%s measured something else", b->program);
+        see(&r->rate, json_number_value(json_array_get(json_object_get(x, "tps"), 0)));
+    }
+}
+
+static void run_team(Bench *b, int team)
+{
+    Session *s = b->s;
+    Team *t = &b->team[team];
+    const char *words[] = {b->program,
+                           format(s, "--bench=%lld", (long long)b->tokens),
+                           commas(s, "--bench-prefill=", &b->prompt),
+                           commas(s, "--bench-context=", &b->at),
+                           format(s, "--threads=%d", t->threads),
+                           NULL};
+    Energy before = energy_read(s);
+    double start = machine_seconds();
+    const json_t *said = ask(s, words);
+    Energy after = energy_read(s);
+    double used = energy_between(&before, &after), rss = key(said, "peak_rss");
+    b->no_energy = after.why;
+    t->seconds += machine_seconds() - start;
+    t->joules = used < 0 || t->joules < 0 ? -1 : t->joules + used;
+    t->rss = rss > t->rss ? rss : t->rss;
+    see(&t->open, key(said, "open_ms"));
+    see(&t->first, key(said, "first_token_ms"));
+    see_rates(b, team, said);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void summarize(Series *x)
+{
+    qsort(x->of, (size_t)x->n, sizeof *x->of, by_value);
+    x->median = (x->of[(x->n - 1) / 2] + x->of[x->n / 2]) / 2;
+    x->least = x->of[0];
+    x->most = x->of[x->n - 1];
+}
+
+static double noise(const Series *x)
+{
+    return x->median > 0 ? (x->most - x->least) / 2 / x->median : 0;
+}
+
+static void measure(Bench *b)
+{
+    /* From the disk into the page cache, and the clock of the processor up. */
+    (void)ask(b->s, (const char *[]){b->program, "--bench=1", NULL});
+    for (int64_t i = 0; i < b->rounds; i++)
+        for (int t = 0; t < b->threads.n; t++)
+            run_team(b, t);
+    for (size_t i = 0; i < b->nrow; i++)
+        summarize(&b->row[i].rate);
+    for (int t = 0; t < b->threads.n; t++) {
+        summarize(&b->team[t].open);
+        summarize(&b->team[t].first);
+    }
+}
+
+/* ---- the baseline ---- */
+
+static const char *kind(const Row *r)
+{
+    return r->decode ? "decode" : "prompt";
+}
+
+static bool is_row(const Row *r, const json_t *x)
+{
+    const char *what = json_string_or_null(json_object_get(x, "what"));
+    return what && !strcmp(what, kind(r)) && key(x, "threads") == r->threads &&
+           key(x, "size") == r->size && key(x, "tokens") == r->tokens;
+}
+
+/* Read before anything is measured: a bad file is told at once. */
+static const json_t *baseline_rows(Bench *b)
+{
+    const json_t *rows = json_object_get(json_file_required(b->s, b->baseline), "rows");
+    size_t i;
+    json_t *x;
+    if (!json_is_array(rows))
+        fail(b->s, loc_file(b->s, b->baseline), "is no result that `bnc bench --save` wrote");
+    json_array_foreach(rows, i, x)
+        if (!(key(x, "tokens_per_s") > 0 && key(x, "noise") >= 0))
+            fail(b->s, loc_file(b->s, b->baseline),
+                 "row %zu of it has no tokens_per_s or no noise; write it anew with --save", i);
+    return rows;
+}
+
+/* Answers how many rows became slower. */
+static int compare(Bench *b, const json_t *rows)
+{
+    int slower = 0, found = 0;
+    for (size_t i = 0; i < b->nrow; i++) {
+        Row *r = &b->row[i];
+        size_t k;
+        json_t *x;
+        json_array_foreach(rows, k, x) {
+            if (!is_row(r, x))
+                continue;
+            r->base = key(x, "tokens_per_s");
+            r->base_noise = key(x, "noise");
+            r->ratio = r->rate.median / r->base;
+            r->slower = r->ratio < 1 - r->base_noise - noise(&r->rate);
+        }
+        found += r->ratio > 0;
+        slower += r->slower;
+    }
+    if (!found)
+        fail(b->s, loc_file(b->s, b->baseline),
+             "none of its rows has the threads and sizes of one of these");
+    return slower;
+}
+
+/* ---- what it prints ---- */
+
+static void json_series(Out *o, const char *what, const Series *x)
+{
+    put(o, "\"%s\":%.6g,\"%s_least\":%.6g,\"%s_most\":%.6g", what, x->median, what, x->least, what,
+        x->most);
+}
+
+static void put_json(const Bench *b, Out *o)
+{
+    put(o, "{\"model\":");
+    put_json_text(o, b->o.input, strlen(b->o.input));
+    put(o, ",\"flags\":");
+    put_json_text(o, b->o.text, strlen(b->o.text));
+    put(o, ",\"repeat\":%" PRId64 ",\"teams\":[", b->rounds);
+    for (int t = 0; t < b->threads.n; t++) {
+        const Team *x = &b->team[t];
+        put(o, "%s{\"threads\":%d,\"peak_rss\":%.0f,", t ? "," : "", x->threads, x->rss);
+        json_series(o, "open_ms", &x->open);
+        put(o, ",");
+        json_series(o, "first_token_ms", &x->first);
+        put(o, ",\"seconds\":%.6g,\"joules\":", x->seconds);
+        put(o, x->joules < 0 ? "null}" : "%.6g}", x->joules);
+    }
+    put(o, "],\"rows\":[");
+    for (size_t i = 0; i < b->nrow; i++) {
+        const Row *r = &b->row[i];
+        put(o, "%s\n{\"what\":\"%s\",\"threads\":%d,\"size\":%d,\"tokens\":%d,", i ? "," : "",
+            kind(r), r->threads, r->size, r->tokens);
+        json_series(o, "tokens_per_s", &r->rate);
+        put(o, ",\"noise\":%.6g", noise(&r->rate));
+        if (r->ratio > 0)
+            put(o, ",\"baseline\":%.6g,\"ratio\":%.6g,\"slower\":%s", r->base, r->ratio,
+                r->slower ? "true" : "false");
+        put(o, "}");
+    }
+    put(o, "\n]}\n");
+}
+
+static void put_table(const Bench *b, Out *o)
+{
+    put(o, "threads what             tokens/s (least to most)%s\n",
+        b->baseline ? "     before   ratio" : "");
+    for (size_t i = 0; i < b->nrow; i++) {
+        const Row *r = &b->row[i];
+        const char *what = format(b->s, "%s %d", r->decode ? "decode at" : "prompt of", r->size);
+        const char *range = format(b->s, "(%.4g to %.4g)", r->rate.least, r->rate.most);
+        put(o, "%-7d %-16s %8.4g ", r->threads, what, r->rate.median);
+        put(o, b->baseline ? "%-18s" : "%s", range);
+        if (r->ratio > 0)
+            put(o, " %7.4g %7.3f%s", r->base, r->ratio, r->slower ? "  slower" : "");
+        else if (b->baseline)
+            put(o, " %7s %7s", "-", "-");
+        put(o, "\n");
+    }
+    put(o, "\nthreads  open ms  first token ms  peak MB   watts\n");
+    for (int t = 0; t < b->threads.n; t++) {
+        const Team *x = &b->team[t];
+        put(o, "%-7d %8.2f %15.2f %8.0f", x->threads, x->open.median, x->first.median,
+            x->rss * 1e-6);
+        put(o, x->joules < 0 ? "       -\n" : " %7.1f\n", x->joules / x->seconds);
+    }
+    if (b->no_energy)
+        put(o, "energy: not read (%s)\n", b->no_energy);
+}
+
+int cmd_bench(Session *s, int argc, char **argv)
+{
+    Bench *b = NEW(s, Bench);
+    Out json = {.s = s}, table = {.s = s};
+    b->s = s;
+    b->tokens = 64;
+    b->rounds = 5;
+    read_arguments(b, argc, argv);
+    const json_t *before = b->baseline ? baseline_rows(b) : NULL;
+    prepare(b);
+    measure(b);
+    int slower = before ? compare(b, before) : 0;
+    put_json(b, &json);
+    put_table(b, &table);
+    const Out *out = b->json ? &json : &table;
+    fwrite(out->text, 1, out->len, stdout);
+    if (b->save) {
+        file_save(s, b->save, &json);
+        note(s, "wrote %s", b->save);
+    }
+    if (slower)
+        note(s, "%d row%s slower than %s by more than the noise of both", slower,
+             slower == 1 ? " is" : "s are", b->baseline);
+    return slower ? SLOWER : 0;
+}

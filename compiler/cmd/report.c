@@ -1,0 +1,107 @@
+/* report.c: `bnc report`: compiles a model as `bnc` would, keeps what the passes tell, measures a
+ * decode step on this machine, and writes all of it as one page or as JSON. */
+#include <string.h>
+
+#include "report/report.h"
+
+typedef struct Ask {
+    Session *s;
+    Options o;
+    int threads;
+    bool json, measure;
+} Ask;
+
+static void read_own(Ask *a, int argc, char **argv)
+{
+    options_read(a->s, &a->o, argc, argv, true);
+    for (int i = 0; i < a->o.nrest; i++) {
+        const char *arg = a->o.rest[i];
+        if (!strcmp(arg, "--json"))
+            a->json = true;
+        else if (!strcmp(arg, "--no-measure"))
+            a->measure = false;
+        else if (!strcmp(arg, "-t") && i + 1 < a->o.nrest)
+            a->threads = live_threads(a->s, a->o.rest[++i]);
+        else
+            fail(a->s, (Loc){0}, "'%s' is unknown here; `bnc help report` lists what is", arg);
+    }
+    if (!a->o.input || (!a->o.output && !a->json))
+        fail(a->s, (Loc){0}, "no %s given: bnc report model.gguf -o report.html",
+             a->o.input ? "page to write" : "model");
+}
+
+static Func *function(const Module *m, Form form)
+{
+    Func *f = m->funcs;
+    while (f && f->form != form)
+        f = f->next;
+    return f;
+}
+
+static void take_graph(ReportPage *p, const Module *m, Form form, int which)
+{
+    Out text = {.s = p->s}, dot = {.s = p->s};
+    Func *f = function(m, form);
+    module_print(m, &text);
+    p->text[which] = name(p->s, text.text);
+    if (f) {
+        func_number(f);
+        graph_dot(f, &dot);
+        p->drawing[which] = graph_draw(p->s, temp_dir(p->s), dot.text);
+    }
+    out_free(&text);
+    out_free(&dot);
+}
+
+/* A prompt of any words, then steps behind it; the mean position of these. */
+static const Profile *measure(const Ask *a, int *at)
+{
+    enum { PROMPT = 16, STEPS = 64 };
+    Options o = a->o;
+    o.output = NULL;
+    Live *l = profile_open(a->s, &o, o.input, a->threads);
+    int room = l->info->context, n = room > 2 * PROMPT ? PROMPT : 1;
+    int steps = room - n < STEPS ? room - n : STEPS;
+    int32_t ids[PROMPT];
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)((int64_t)(i + 1) * 7919 % l->info->vocab);
+    *at = n + steps / 2;
+    return profile_run(a->s, l, ids, (size_t)n, steps);
+}
+
+int cmd_report(Session *s, int argc, char **argv)
+{
+    Ask *a = NEW(s, Ask);
+    ReportPage *p = NEW(s, ReportPage);
+    Out out = {.s = s};
+    *a = (Ask){.s = s, .measure = true};
+    read_own(a, argc, argv);
+    Report *r = start_report(s, &a->o, stderr);
+    stage_begin(s, r, "read");
+    Module *m = load_input(s, &a->o, &p->target);
+    stage_end(s, r);
+    if (!m->source)
+        fail(s, loc_file(s, a->o.input), "a report is of a model; this text names none");
+    p->s = s;
+    p->m = m;
+    p->measured = a->measure;
+    take_graph(p, m, FORM_FORWARD, 0);
+    run_passes(m, p->target, &a->o, r);
+    if (~m->facts & (FACT_PACKED | FACT_PLANNED))
+        fail(s, (Loc){0}, "a report shows a whole compilation; leave out --passes and --stop-after");
+    take_graph(p, m, FORM_DECODE, 1);
+    report_tables(p, r);
+    int at = 48;
+    const Profile *measured = a->measure ? measure(a, &at) : NULL;
+    p->read_rate = measured ? measured->read_rate : 0;
+    report_roof(p, at, measured);
+    if (a->json)
+        put_report_json(p, &out);
+    else
+        put_page(p, &out);
+    file_save(s, a->json && !a->o.output ? "-" : a->o.output, &out);
+    out_free(&out);
+    if (!a->json)
+        note(s, "wrote %s", a->o.output);
+    return 0;
+}

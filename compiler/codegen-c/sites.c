@@ -1,0 +1,233 @@
+/* sites.c: what --profile adds to the printed C: a lap (bn_profile.h) behind each call and barrier,
+ * and the table that says what the laps are of.
+ *
+ * One idea: the table is made of the module before anything is printed, so a lap is one line with a
+ * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted
+ * here and not while it runs.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "bn_profile.h"
+#include "codegen-c/codegen.h"
+
+typedef struct Site {
+    const Op *op; /* NULL: where func begins */
+    const Func *func;
+    bn_site is; /* texts unset */
+} Site;
+
+struct Sites {
+    const Module *m;
+    Site *site;
+    size_t n;
+    const Func *func; /* the one that is looked at */
+    int32_t slots;
+};
+
+/* ---- bytes and multiply-adds ---- */
+
+static int64_t numbers_bytes(Fmt fmt, int64_t n)
+{
+    const FmtInfo *f = &fmt_info[fmt];
+    return f->elems ? (n + f->elems - 1) / f->elems * f->bytes : 0;
+}
+
+static void count_value(const Value *v, bn_site *is)
+{
+    int64_t n = 1;
+    bool tokens = false;
+    for (int i = 0; i < v->type->rank; i++) {
+        tokens |= v->type->dim[i].sym != NULL;
+        n *= v->type->dim[i].sym ? 1 : v->type->dim[i].n;
+    }
+    *(tokens ? &is->token_bytes : &is->call_bytes) += numbers_bytes(v->type->fmt, n);
+}
+
+/* A product reads the whole matrix, an embedding one row a token. Of the two matrices of a screen
+ * only the copy is read whole; the few rows of the other are not known here and left out. */
+static void count_weight(const Op *op, int operand, bn_site *is)
+{
+    const Weight *w = op->in[operand]->weight;
+    int64_t rows = w->type->dim[0].n, cols = w->type->rank > 1 ? w->type->dim[1].n : 1, scales;
+    if (op->code == OP_SCREEN && operand == 3)
+        return;
+    if (op->code == OP_EMBED) {
+        is->token_bytes += numbers_bytes(w->type->fmt, cols);
+        return;
+    }
+    is->call_bytes += packed_bytes(w->type, &scales);
+    if (op_info[op->code].split == SPLIT_ROWS && w->type->rank == 2)
+        is->token_madds += rows * cols;
+}
+
+/* A store writes its token's position; attention reads all positions up to there once a call, and
+ * multiplies with them for each token; which these are where there is a window, the window says. */
+static void count_state(const Op *op, const Weight *w, bn_site *is)
+{
+    int64_t position = w->stride / w->type->dim[1].n;
+    if (op->code != OP_ATTENTION && op->code != OP_ATTENTION_WINDOW) {
+        is->token_bytes += position;
+        return;
+    }
+    is->window = (int32_t)attr_int(op, "window", 0);
+    is->every = (int32_t)attr_int(op, "every", 0);
+    is->span_bytes += position;
+    is->reach_madds += attr_int(op, "heads", 1) * w->type->dim[2].n;
+}
+
+void op_cost(const Op *op, bn_site *is)
+{
+    for (int i = 0; i < op->nin; i++) {
+        const Weight *w = op->in[i]->weight;
+        if (!w)
+            count_value(op->in[i], is);
+        else if (w->is_state)
+            count_state(op, w, is);
+        else
+            count_weight(op, i, is);
+    }
+    for (int i = 0; i < op->nout; i++)
+        count_value(op->out[i], is);
+}
+
+/* ---- the table ---- */
+
+static void add_site(Sites *t, const Op *op, bn_site_kind kind)
+{
+    const Op *layers = op ? op->block->owner : NULL;
+    Site *x;
+    t->site = grow(t->m->s, t->site, t->n, sizeof *t->site);
+    x = &t->site[t->n++];
+    *x = (Site){.op = op, .func = t->func};
+    x->is.kind = (int32_t)kind;
+    x->is.pass = (int32_t)t->func->form - FORM_DECODE;
+    x->is.slot = t->slots;
+    x->is.first = layers ? (int32_t)attr_int(layers, "first", 0) : 0;
+    x->is.layers = layers ? (int32_t)attr_int(layers, "count", 1) : 0;
+    x->is.repeated = kind == BN_SITE_CALL && op_repeats(op);
+    t->slots += layers ? x->is.layers : 1;
+    if (kind == BN_SITE_CALL)
+        op_cost(op, &x->is);
+}
+
+static void find_site(Op *op, void *arg)
+{
+    if (op->code == OP_BARRIER)
+        add_site(arg, op, BN_SITE_BARRIER);
+    else if (op->kernel)
+        add_site(arg, op, BN_SITE_CALL);
+}
+
+Sites *sites_find(const Module *m)
+{
+    Sites *t = NEW(m->s, Sites);
+    t->m = m;
+    for (Func *f = m->funcs; f; f = f->next) {
+        t->func = f;
+        add_site(t, NULL, BN_SITE_START);
+        walk(f->body, find_site, t);
+    }
+    return t;
+}
+
+/* A decode step is a pass of @decode and one of @head or @best: twice the longest of these, rounded
+ * up, holds it whole. */
+static int32_t ring(const Sites *t)
+{
+    int32_t most = 0, of = 0, n = 64;
+    for (size_t i = 0; i < t->n; i++) {
+        const Site *x = &t->site[i];
+        bool step = x->func->form != FORM_PREFILL && x->func->form != FORM_SCORE;
+        of = (x->op ? of : 0) + (x->is.layers ? x->is.layers : 1);
+        most = step && of > most ? of : most;
+    }
+    while (n < 2 * most)
+        n *= 2;
+    return n;
+}
+
+static int64_t logs_at(const Sites *t)
+{
+    return (t->m->own_bytes + 63) / 64 * 64;
+}
+
+int64_t sites_own_bytes(const Sites *t)
+{
+    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) +
+                 (size_t)ring(t) * sizeof(bn_stamp);
+    return logs_at(t) + (int64_t)(log + 63) / 64 * 64;
+}
+
+/* ---- printing ---- */
+
+static const char *named_operand(Session *s, const Op *op)
+{
+    for (int i = 0; op && i < op->nin; i++)
+        if (op->in[i]->weight && op->in[i]->type->rank > 1)
+            return format(s, "@%s", op->in[i]->name);
+    for (int i = 0; op && i < op->nin; i++)
+        if (op->in[i]->weight)
+            return format(s, "@%s", op->in[i]->name);
+    return "";
+}
+
+static void put_site(const Sites *t, const Site *x, Out *o)
+{
+    static const char *const kinds[] = {"BN_SITE_START", "BN_SITE_CALL", "BN_SITE_BARRIER"};
+    const bn_site *is = &x->is;
+    const Op *op = x->op;
+    Session *s = t->m->s;
+    const char *value = op && op->nout ? format(s, "%%%s", op->out[0]->name) : "";
+    put(o, "    {\"%s\", \"%s\", \"%s\", \"%s\", \"%s\", ", x->func->name,
+        op ? op_info[op->code].name : "", value, named_operand(s, op),
+        op && op->kernel ? op->kernel->symbol : "");
+    put(o,
+        "%s, %d, %d, %d, %d, %d, %d, %d,\n     %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+        "},\n",
+        kinds[is->kind], is->pass, is->slot, is->first, is->layers, is->repeated,
+        is->window, is->every, is->call_bytes, is->token_bytes, is->span_bytes, is->token_madds, is->reach_madds);
+}
+
+/* The numbers of bn_profile. A model has one window; of several the largest counts. */
+static void put_numbers(const Sites *t, Out *o)
+{
+    int32_t window = 0;
+    for (size_t i = 0; i < t->n; i++)
+        window = t->site[i].is.window > window ? t->site[i].is.window : window;
+    put(o, "{sites, %zu, %d, %d, %d, %" PRId64 "};\n", t->n, t->slots, ring(t), window,
+        logs_at(t));
+}
+
+void put_sites(const Sites *t, const char *prefix, Out *o)
+{
+    put(o, "/* ---- --profile: where laps end; see bn_profile.h ---- */\n\n"
+           "static const bn_site sites[] = {\n");
+    for (size_t i = 0; i < t->n; i++)
+        put_site(t, &t->site[i], o);
+    put(o, "};\nstatic const bn_profile laps = ");
+    put_numbers(t, o);
+    put(o, "extern const bn_profile %s_profile;\nconst bn_profile %s_profile = ", prefix, prefix);
+    put_numbers(t, o);
+    put(o, "\n");
+}
+
+void put_start(const Sites *t, const Func *f, Out *o)
+{
+    const Site *x = t->site;
+    while (x->op || x->func != f)
+        x++;
+    put(o, "    bn_start(c, laps, %d, %d);\n", x->is.slot, x->is.pass);
+}
+
+void put_lap(const Sites *t, const Op *op, Out *o)
+{
+    const Site *x = t->site;
+    while (x->op != op)
+        x++;
+    int at = x->is.slot - x->is.first;
+    if (x->is.layers)
+        put(o, "    bn_lap(c, laps, i %c %d);\n", at < 0 ? '-' : '+', at < 0 ? -at : at);
+    else
+        put(o, "    bn_lap(c, laps, %d);\n", at);
+}

@@ -1,0 +1,64 @@
+#!/bin/sh
+# The numpy reference, tests/reference/model.py: run_reference.sh. It must agree with goldens of others
+# (BN_SHARED, default ../shared) and make tests/arch-models again, whose goldens
+# tests/e2e/test_golden.c holds against what bnc compiles.
+shared=${BN_SHARED:-../shared}
+models=tests/arch-models
+ref=tests/reference
+dir=build/reference
+rm -rf $dir
+mkdir -p $dir
+PYTHONDONTWRITEBYTECODE=1
+OMP_NUM_THREADS=1 # numpy's: small products
+export PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS
+. tests/lib.sh
+
+counted() { # counted NAME COMMAND...: its last line counts
+    title=$1
+    shift
+    "$@" >$dir/log 2>&1
+    line=$(tail -n 1 $dir/log)
+    case $line in
+    *" passed, "*" failed")
+        passed=$((passed + ${line%% *}))
+        line=${line#*, }
+        [ "${line%% *}" = 0 ] || grep FAILED $dir/log | sed "s/^/$title: /"
+        failed=$((failed + ${line%% *}))
+        ;;
+    *)
+        failed=$((failed + 1))
+        echo "FAILED: $title"
+        tail -n 15 $dir/log
+        ;;
+    esac
+}
+
+python=
+for p in python3 /usr/bin/python3; do
+    "$p" -c 'import numpy' 2>/dev/null && python=$p && break
+done
+if [ -z "$python" ]; then
+    skip "no python3-numpy"
+else
+    # ---- the reference, its models, and what the tolerances are worth ----
+    check "make_arch.py" "$python" $ref/make_arch.py $dir/again
+    for m in qwen3 qwen3-norm-in gemma3 gemma3-norm-in; do
+        check "$m: the same model again" cmp $models/$m-i2_s.gguf $dir/again/$m-i2_s.gguf
+    done
+    counted "own goldens" "$python" $ref/check.py $models/qwen3.json $models/qwen3-i2_s.gguf \
+        $models/gemma3.json $models/gemma3-i2_s.gguf
+    counted "sensitivity" "$python" $ref/check.py --sensitivity \
+        $models/qwen3-norm-in.json $models/qwen3-norm-in-i2_s.gguf \
+        $models/gemma3-norm-in.json $models/gemma3-norm-in-i2_s.gguf
+    if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
+        set --
+        for golden in "$shared"/golden/synth-*.json; do
+            set -- "$@" "$golden" "$shared/models/$(basename "$golden" .json)-i2_s.gguf"
+        done
+        counted "goldens of others" "$python" $ref/check.py "$@"
+    else
+        skip "goldens of others: not in $shared"
+    fi
+fi
+
+finish
