@@ -78,22 +78,24 @@ check "then it is fused as the plain model is" \
 cp $dir/m.c $dir/direct.c
 cp $dir/m.bnw $dir/direct.bnw
 check "the factor stands in the text" \
-    grep -q '@attn_q .*{times = "blk.{i}.attn_q.scale"' $dir/stages/03-fold.tir
+    grep -q '@attn_q .*{times = "blk.{i}.attn_q.scale"' $dir/stages/*-fold.tir
 for t in $dir/stages/*.tir; do
     check "compile $t" "$bnc" "$t" --target=x86-64-v3 --quiet -o $dir/m.c
     check "C from $t" cmp $dir/m.c $dir/direct.c
     check "weights from $t" cmp $dir/m.bnw $dir/direct.bnw
 done
-sed 's/attn_q\.scale/attn_q.skale/' $dir/stages/04-fuse.tir >$dir/wrong.tir
+sed 's/attn_q\.scale/attn_q.skale/' $dir/stages/*-fuse.tir >$dir/wrong.tir
 refused "a factor that the file lacks" "the model has no tensor blk.0.attn_q.skale of one number" \
     "$bnc" $dir/wrong.tir --target=x86-64-v3 -o $dir/wrong.c
-sed 's/blk\.{i}\.attn_q\.scale/output_norm.weight/' $dir/stages/04-fuse.tir >$dir/wrong.tir
+sed 's/blk\.{i}\.attn_q\.scale/output_norm.weight/' $dir/stages/*-fuse.tir >$dir/wrong.tir
 refused "a factor of many numbers" "the model has no tensor output_norm.weight of one number" \
     "$bnc" $dir/wrong.tir --target=x86-64-v3 -o $dir/wrong.c
 sed 's/@token_embd : f16\(.*\)$/@token_embd : f16\1 {times = "blk.0.attn_q.scale"}/' \
-    $dir/stages/04-fuse.tir >$dir/wrong.tir
+    $dir/stages/*-fuse.tir >$dir/wrong.tir
 refused "a factor of floats" "only the tensors of a ternary matrix have a factor" \
     "$bnc" $dir/wrong.tir --target=x86-64-v3 -o $dir/wrong.c
+refused "a factor of what is not ternary" "@attn_q has a factor (times), so it must be ternary" \
+    "$bnc" opt --passes=quant --ternary=never $dir/stages/*-fold.tir
 
 # ---- layers of one kind and of another: a part of the layers keeps its factors ----
 check "a float product in one layer" $retype $dir/f.gguf $dir/mixed.gguf q8_0 blk.3.ffn_down.weight

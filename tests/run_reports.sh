@@ -50,7 +50,8 @@ check "--stop-after leaves what --print-after shows" cmp "$tmp/after" "$tmp/stop
 compile && cp "$tmp/m.c" "$tmp/direct.c" && cp "$tmp/m.bnw" "$tmp/direct.bnw"
 compile --save-temps="$tmp/stages" --time-passes --stats >"$tmp/log"
 check "telling changes nothing" cmp "$tmp/m.c" "$tmp/direct.c"
-check "ten stages" test "$(ls "$tmp/stages" | wc -l)" = 10
+check "a stage a pass, and the input" \
+    test "$(ls "$tmp/stages" | wc -l)" = $(($(grep -c "^PASS(" compiler/passes/passes.def) + 1))
 for t in "$tmp"/stages/*.tir; do
     "$bnc" "$t" --target=x86-64-v3 --quiet -o "$tmp/m.c" >"$tmp/log" 2>&1
     check "C from $(basename "$t")" cmp "$tmp/m.c" "$tmp/direct.c"
@@ -64,7 +65,7 @@ sed 's/silu/relu2/' tests/passes/fuse-glu.tir >"$tmp/other.tir"
 "$bnc" diff tests/passes/fuse-glu.tir "$tmp/other.tir" | sed '1,2d' >"$tmp/out"
 golden diff "$tmp/out"
 check "lower gives what the pipeline gives" sh -c "'$bnc' lower '$tmp/stages/00-input.tir' --target=x86-64-v3 \
-    --quiet | cmp - '$tmp/stages/09-plan.tir'"
+    --quiet | cmp - $tmp/stages/*-plan.tir"
 
 # ---- JSON ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o "$tmp/json_get"

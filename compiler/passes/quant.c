@@ -368,9 +368,11 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     level_floats(fmt, p, n);
     remark_floats(m, w, p, fmt);
     for (int i = 0; w->times && i < n; i++)
-        if (fmt_info[fmt[i]].kind == KIND_FLOAT)
+        if (fmt_info[fmt[i]].kind == KIND_FLOAT) {
             err(m->s, w->loc, "@%s has a factor (times), so it must be ternary, but tensor %s is not",
                 w->name, p[i].t->name);
+            return;
+        }
     for (int i = 0; i < n; i++) {
         tally->made += p[i].scheme && strcmp(p[i].scheme, "exact");
         tally->kept[fmt[i]] += p[i].product && fmt_info[fmt[i]].kind == KIND_FLOAT;
