@@ -34,7 +34,6 @@ for t in fold-not fold select-formats; do # each pass says what it left undone, 
 done
 "$bnc" opt --passes=quant --ternary=never --remarks --quiet "$model" 2>"$tmp/out" >"$tmp/text2"
 golden remarks-quant "$tmp/out"
-"$bnc" opt --passes=quant --ternary=never --remarks --json --quiet "$model" 2>"$tmp/json" >"$tmp/text2"
 check "remarks leave the module as it is" diff tests/passes/fuse-glu-not.out "$tmp/text"
 compile --time-passes | sed 's/[0-9][0-9.]*/N/g; s/  */ /g' >"$tmp/out" && golden times "$tmp/out"
 
@@ -69,6 +68,9 @@ check "lower gives what the pipeline gives" sh -c "'$bnc' lower '$tmp/stages/00-
 
 # ---- JSON ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o "$tmp/json_get"
+"$bnc" opt --passes=quant --ternary=never --remarks --json --quiet "$model" 2>"$tmp/json" >"$tmp/text2"
+check "remarks as JSON" sh -c "'$tmp/json_get' stages <'$tmp/json' | grep -q \
+    '\"line\":24,\"column\":8,\"file\":\"arch/bitnet-b1.58.tir\",\"text\":\"blk.0.attn_q.weight to blk.7'"
 compile --json --time-passes --stats --remarks --print-after=all --print-changed >"$tmp/json"
 check "one JSON text" "$tmp/json_get" stages <"$tmp/json"
 for key in '"name":"plan"' '"wall_ms":' '"counts":{"norms fused with their quantization":4' \

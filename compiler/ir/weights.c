@@ -1,7 +1,8 @@
 /* weights.c: weights as kernels read them, made from the model file only when they are written.
  *
  * One idea: passes change a weight's type, never its bytes. The bytes of any type follow from the
- * file's tensors (its own, and of a factor, if it has one), so a module that was read back from text packs to the same bytes.
+ * file's tensors (the weight's own and its factors), so a module that was read back from text packs
+ * to the same bytes.
  */
 #include <math.h>
 #include <string.h>

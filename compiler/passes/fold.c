@@ -4,10 +4,11 @@
  * multiplies when it packs, and the step over the product's values is gone; fuse then finds
  * product and sum, or gate and up, side by side.
  *
- * Rounding: c f is rounded to f32 once, where x f was rounded for every value. With one scale a
- * tensor both ways end within 2^-23 of each other, relative (one rounding to nearest, at most
- * 2^-24, stands elsewhere); with a scale for each 256 values within 2^-23 of the sum of the blocks'
- * magnitudes. That wants c f and x f normal, hence the limits of a factor below.
+ * Rounding, each to f32 (2^-24): sum (c/s), to f32, times f became c f, (c f)/s, sum ((c f)/s) to
+ * f32. Three in both, so the two are within 6 x 2^-24 of each other, relative. With a scale for each
+ * 256 values two in both (to f32, times f; each block's c f, to f32): within 4 x 2^-24 of the sum of
+ * the blocks' magnitudes. c f and y f must be neither subnormal nor infinite for that, hence the
+ * limits of a factor below: c is a mean of weights' magnitudes, y a layer's value.
  */
 #include <math.h>
 
@@ -63,11 +64,11 @@ static const char *apart(Module *m, const Op *product, const Weight *f)
     if (!f->pattern)
         return "the factor is a constant of the text";
     if (!has_tensors(f) || !has_tensors(w))
-        return "not bound to a file";
+        return "not bound to a file yet";
     if (f->type->fmt != FMT_F32)
         return "the factor is not f32";
     if (f->count != w->count || f->first != w->first)
-        return "one factor for several weights";
+        return "they are not of the same layers";
     if (!factor_is_tame(f))
         return "a factor is outside 2^-40 .. 2^40";
     return uses(m, w) > 1 ? "the weight is read elsewhere too" : NULL;
