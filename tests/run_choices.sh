@@ -49,7 +49,7 @@ check "t3r32 stands in the IR" sh -c "'$bnc' opt --quiet --target=$target --tune
 # ---- several machines in one file ----
 build multi --target=x86-64-multi
 check "multi: same logits" test "$(logits $dir/multi 3)" = "$want"
-"$bnc" $model --target=x86-64-multi --quiet --passes=quant,canon,fuse,specialize,select,pack,plan --emit=ir -o $dir/multi.tir
+"$bnc" $model --target=x86-64-multi --quiet --passes=quant,canon,fold,fuse,specialize,select,pack,plan --emit=ir -o $dir/multi.tir
 check "multi: its text compiles" "$bnc" $dir/multi.tir --target=x86-64-multi --quiet -o $dir/again.c
 check "multi: emit once more" "$bnc" $model --target=x86-64-multi --quiet -o $dir/multi.c
 check "multi: the same weights" cmp $dir/again.bnw $dir/multi.bnw

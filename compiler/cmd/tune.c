@@ -269,7 +269,8 @@ int cmd_tune(Session *s, int argc, char **argv)
     if (x.target->npart || x.target->isa & ~target_find(s, "native")->isa)
         fail(s, (Loc){0}, "tune measures on this machine, which cannot run target %s alone",
              x.target->name);
-    o.passes = "quant,canon,fuse,specialize";
+    o.passes = NULL;
+    o.stop_after = "specialize";
     Report *r = start_report(s, &o, stdout);
     run_passes(x.m, x.target, &o, r);
     report_print(s, r);

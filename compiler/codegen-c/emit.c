@@ -411,6 +411,7 @@ static int64_t parameters(const Module *m)
         int64_t one = w->is_state || is_copy(m, w) ? 0 : 1;
         for (int i = 0; i < w->type->rank; i++)
             one *= w->type->dim[i].n;
+        one += w->times != NULL;
         n += one * (w->count ? w->count : 1);
     }
     return n;

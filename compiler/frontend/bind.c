@@ -226,6 +226,23 @@ static bool format_fits(const Weight *w, const Tensor *t)
     return !scales || fmt_info[t->fmt].kind == KIND_TERNARY;
 }
 
+/* The numbers that w's scales are multiplied by. */
+static void take_factors(Bind *b, Weight *w)
+{
+    int n = w->count ? w->count : 1;
+    w->factor = NEW_ARRAY(b->s, Tensor, n);
+    for (int i = 0; i < n; i++) {
+        const Tensor *t = find_tensor(b, w->times, w->first + i, true);
+        if (!t || t->rows != 1 || t->cols != 1 || t->fmt == FMT_COUNT ||
+            fmt_info[t->fmt].kind != KIND_FLOAT) {
+            err(b->s, b->file, "the model has no tensor %s of one number, which @%s is multiplied by",
+                expand(b->s, w->times, b->arch, w->first + i), w->name);
+            return;
+        }
+        w->factor[i] = *t;
+    }
+}
+
 static bool take_tensors(Bind *b, Weight *w)
 {
     int n = w->count ? w->count : 1, found = 0;
@@ -258,6 +275,8 @@ static bool take_tensors(Bind *b, Weight *w)
         err(b->s, b->file, "the model has %d of the %d tensors %s", found, n,
             expand(b->s, w->pattern, b->arch, w->first));
     w->type = w->value.type = type_with(b->s, w->type, fmt);
+    if (found && w->times)
+        take_factors(b, w);
     return found > 0;
 }
 

@@ -201,6 +201,7 @@ Weight *tir_weight(Parse *p, TirPlace at, bool state, const char *name, const Ty
 void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
 {
     w->scheme = word_of(attrs, "scheme");
+    w->times = word_of(attrs, "times");
     w->at = number_of(attrs, "at", -1);
     w->stride = number_of(attrs, "stride", 0);
     w->scales = number_of(attrs, "scales", 0);
@@ -217,7 +218,12 @@ void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
             w->name);
     if (!w->is_state && !w->pattern && !w->has_const)
         err(p->s, tir_loc(p, at), "@%s names no tensor: write = \"tensor name\"", w->name);
-    if (w->has_const && fmt_info[w->type->fmt].kind == KIND_FLOAT && w->type->fmt != FMT_F32 &&
+    FmtKind kind = fmt_info[w->type->fmt].kind;
+    if (w->times && (!w->pattern || w->type->rank != 2 ||
+                     (kind != KIND_LOGICAL && kind != KIND_PACKED)))
+        err(p->s, w->loc, "@%s: only the tensors of a ternary matrix have a factor (times)",
+            w->name);
+    if (w->has_const && kind == KIND_FLOAT && w->type->fmt != FMT_F32 &&
         w->type->fmt != FMT_F16)
         err(p->s, w->loc, "@%s: a constant is f32 or f16", w->name);
 }

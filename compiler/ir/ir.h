@@ -333,6 +333,9 @@ struct Weight {
     bool optional;         /* before binding: without its tensor, its ops go */
     const char *scheme;    /* how float tensors became ternary, for the reader: exact, absmean, mixed */
     Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
+    const char *times;     /* of a ternary matrix: the tensors, of one number each, that its scales
+                            * are multiplied by ({i} the layer); NULL: none */
+    Tensor *factor;        /* those of times, as tensor */
     int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
     int64_t stride;        /* bytes from one layer's tensor to the next */
     Fmt layout;            /* what select chose for a logical format */
@@ -493,9 +496,10 @@ int64_t layout_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
 /* How many blocks of rows, which layout_pack can write apart and in any order. */
 int64_t layout_blocks(Fmt fmt, int64_t rows);
 /* Writes blocks [from, to) of t to out, where all layout_bytes are zeros before; floats become
- * ternary by `scale`. No code of t is 2 (the pass quant refuses such tensors). */
-void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, int64_t from, int64_t to,
-                 uint8_t *out);
+ * ternary by `scale`. The scales written are t's times `factor`. No code of t is 2 (the pass quant
+ * refuses such tensors). */
+void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, float factor, int64_t from,
+                 int64_t to, uint8_t *out);
 
 /* ==== low.c: copies of float matrices in few bits ==== */
 

@@ -36,7 +36,7 @@ enum { LINE = 64, SCALE_COLS = 256, T3_LOSS = 33 };
 
 typedef struct Rows { /* a block of rows, and where its bytes go */
     const Tensor *t;
-    float scale;
+    float scale, factor;  /* the tensor's one; what each scale is multiplied by */
     int64_t first, count; /* of the tensor; count: those that are real */
     int64_t wide;         /* columns, up to whole tiles */
     const int8_t *codes;  /* -1, 0, +1; [rows of a tile x wide] */
@@ -89,7 +89,7 @@ static void q2r4_pack(const Rows *b)
 {
     q2_tiles(b);
     if (b->first == 0)
-        put_f32(b->scales, b->scale);
+        put_f32(b->scales, b->scale * b->factor);
 }
 
 static void q2r4b_pack(const Rows *b)
@@ -98,7 +98,8 @@ static void q2r4b_pack(const Rows *b)
     q2_tiles(b);
     for (int64_t r = b->first; r < b->first + b->count; r++)
         for (int64_t i = 0; i < each; i++)
-            put_f32(b->scales + 4 * (r * each + i), tensor_scale(b->t, r * cols + i * SCALE_COLS));
+            put_f32(b->scales + 4 * (r * each + i),
+                    tensor_scale(b->t, r * cols + i * SCALE_COLS) * b->factor);
 }
 
 /* ---- t3r32 ---- */
@@ -133,7 +134,7 @@ static void t3r32_pack(const Rows *b)
         memcpy(b->scales + LINE + 4 * (b->first + r), &loss, sizeof loss);
     }
     if (b->first == 0)
-        put_f32(b->scales, b->scale);
+        put_f32(b->scales, b->scale * b->factor);
 }
 
 /* ---- the table ---- */
@@ -167,15 +168,16 @@ int64_t layout_blocks(Fmt fmt, int64_t rows)
     return blocks(&layouts[fmt], rows);
 }
 
-void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, int64_t from, int64_t to,
-                 uint8_t *out)
+void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, float factor, int64_t from,
+                 int64_t to, uint8_t *out)
 {
     const Layout *l = &layouts[fmt];
     int64_t wide = round_up(t->cols, l->cols), scales;
     int8_t *codes = NEW_ARRAY(s, int8_t, l->rows * wide);
     layout_bytes(fmt, t->rows, t->cols, &scales);
     for (int64_t i = from; i < to; i++) {
-        Rows b = {.t = t, .scale = scale, .first = i * l->rows, .wide = wide, .codes = codes};
+        Rows b = {.t = t, .scale = scale, .factor = factor, .wide = wide, .codes = codes};
+        b.first = i * l->rows;
         b.count = t->rows - b.first < l->rows ? t->rows - b.first : l->rows;
         b.tiles = out + i * block_bytes(l, t->cols);
         b.scales = out + scales;

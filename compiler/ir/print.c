@@ -183,6 +183,11 @@ static void put_weight(Out *o, const Weight *w)
         put_word(o, w->scheme);
         sep = ", ";
     }
+    if (w->times) {
+        put(o, "%stimes = ", sep);
+        put_string(o, w->times);
+        sep = ", ";
+    }
     if (w->at >= 0) {
         put(o, "%sat = %" PRId64 ", stride = %" PRId64, sep, w->at, w->stride);
         if (w->scales)

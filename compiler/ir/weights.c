@@ -1,7 +1,8 @@
 /* weights.c: weights as kernels read them, made from the model file only when they are written.
  *
  * One idea: passes change a weight's type, never its bytes. The bytes of any type follow from the
- * file's tensor, so a module that was read back from text packs to the same bytes.
+ * file's tensors (the weight's own and its factors), so a module that was read back from text packs
+ * to the same bytes.
  */
 #include <math.h>
 #include <string.h>
@@ -131,7 +132,7 @@ static void pack_floats(const Weight *w, int i, int64_t from, int64_t to, uint8_
     const Tensor *t = w->tensor ? &w->tensor[i] : NULL;
     const FmtInfo *info = &fmt_info[w->type->fmt];
     float part[CHUNK];
-    CHECK(t || w->type->fmt != FMT_Q8_0);
+    CHECK((t || w->type->fmt != FMT_Q8_0) && !w->times);
     if (t && t->fmt == w->type->fmt) {
         int64_t at = from / info->elems * info->bytes;
         memcpy(out + at, t->data + at, (size_t)((to - from) / info->elems * info->bytes));
@@ -164,11 +165,22 @@ static int64_t pack_parts(const Weight *w)
                                : rows * type_cols(w->type);
 }
 
+/* What the scales of layer i are multiplied by. */
+static float factor_of(const Weight *w, int i)
+{
+    float f = 1;
+    CHECK(!w->times || w->factor);
+    if (w->times)
+        tensor_floats(&w->factor[i], 0, 1, &f);
+    return f;
+}
+
 /* Where all of the tensor's bytes are zeros before. */
 static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
 {
     if (fmt_info[w->type->fmt].kind == KIND_PACKED)
-        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), from, to, out);
+        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), factor_of(w, i),
+                    from, to, out);
     else if (fmt_info[w->type->fmt].kind == KIND_LOW)
         low_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
     else

@@ -40,7 +40,7 @@ static bool weight_equal(const Weight *a, const Weight *b)
 static bool may_merge(const Weight *a, const Weight *b)
 {
     return !a->is_state && !b->is_state && a->tensor && b->tensor && a->type == b->type &&
-           a->count == b->count && a->first == b->first;
+           a->count == b->count && a->first == b->first && a->times == b->times;
 }
 
 static void merge_weights(Module *m)

@@ -23,6 +23,7 @@ typedef struct Proof {
     Mode mode;
     Fmt fmt;
     const char *scheme; /* of floats: how they become ternary */
+    bool two; /* codes of a ternary format go to +2 */
     bool bad_code, bad_scale, bad_value;
     int64_t at; /* of the bad value */
     float value;
@@ -109,6 +110,7 @@ static void prove_codes(Proof *p)
     bool fold = scales_agree(p);
     if (p->bad_code && !two)
         return;
+    p->two = p->bad_code;
     bool ternary = !p->bad_code && (fold || scales_by_256(p));
     p->bad_code = false;
     p->fmt = fold ? FMT_TERN : FMT_TERN256;
@@ -206,6 +208,7 @@ static Weight *segment(struct Cut *c, Weight *w, const Fmt *fmt)
     n->first = w->first + c->at;
     n->count = c->count;
     n->tensor = w->tensor ? w->tensor + c->at : NULL;
+    n->factor = w->factor ? w->factor + c->at : NULL;
     if (fmt)
         set_type(n, fmt[c->at], c->m->s);
     return n;
@@ -232,6 +235,7 @@ static void cut_layers(Module *m, Op *op, Mixed *mixed)
             n += same;
         }
         struct Cut c = {m, at, n, ++part};
+        tally(m, "parts that layers are cut into", 1);
         Op *copy = layers_clone(op);
         memcpy(copy->in, carried, sizeof *carried * (size_t)op->nin);
         attr_set_int(copy, "count", n);
@@ -283,6 +287,7 @@ static void to_ternary(Op *op, void *arg)
     CHECK(op_infer(m, q) && op_infer(m, t));
     replace_uses(f, op->out[0], t->out[0]);
     op_remove(op);
+    tally(m, "products made ternary", 1);
 }
 
 /* ---- what was decided ---- */
@@ -318,6 +323,37 @@ typedef struct Tally {
     int kept[FMT_COUNT]; /* tensors of products that stay floats, by format */
 } Tally;
 
+/* Why a tensor of products stays floats. */
+static const char *why_floats(const Proof *p)
+{
+    Fmt f = p->t->fmt;
+    if (p->mode == NEVER)
+        return "--ternary=never";
+    if (fmt_info[f].kind == KIND_TERNARY)
+        return p->two ? "it has codes of +2" : "it has several scales in 256 values of a row";
+    if (p->masters)
+        return "not only -s, 0 and +s, and quantized floats are no masters of ternary weights";
+    return "not only -s, 0 and +s, and nothing says that floats are masters of ternary weights";
+}
+
+/* One remark for neighbouring layers of one fate. */
+static void remark_floats(Module *m, const Weight *w, const Proof *p, const Fmt *fmt)
+{
+    int n = w->count ? w->count : 1;
+    for (int i = 0, end; i < n; i = end) {
+        const char *why = why_floats(&p[i]);
+        for (end = i + 1; end < n && fmt[end] == fmt[i] && why_floats(&p[end]) == why;)
+            end++;
+        if (!p[i].product || fmt_info[fmt[i]].kind != KIND_FLOAT)
+            continue;
+        if (end - i == 1)
+            remark(m, w->loc, "%s is kept as %s: %s", p[i].t->name, fmt_info[fmt[i]].name, why);
+        else
+            remark(m, w->loc, "%s to %s are kept as %s: %s", p[i].t->name, p[end - 1].t->name,
+                   fmt_info[fmt[i]].name, why);
+    }
+}
+
 static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
 {
     int n = w->count ? w->count : 1;
@@ -330,6 +366,13 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     if (m->s->nerror)
         return;
     level_floats(fmt, p, n);
+    remark_floats(m, w, p, fmt);
+    for (int i = 0; w->times && i < n; i++)
+        if (fmt_info[fmt[i]].kind == KIND_FLOAT) {
+            err(m->s, w->loc, "@%s has a factor (times), so it must be ternary, but tensor %s is not",
+                w->name, p[i].t->name);
+            return;
+        }
     for (int i = 0; i < n; i++) {
         tally->made += p[i].scheme && strcmp(p[i].scheme, "exact");
         tally->kept[fmt[i]] += p[i].product && fmt_info[fmt[i]].kind == KIND_FLOAT;

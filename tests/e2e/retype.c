@@ -2,6 +2,8 @@
  *
  *     retype IN OUT TYPE PART ...   matrices whose names hold a PART become random blocks of TYPE
  *     retype --floats IN OUT        all matrices in f32, the same values
+ *     retype --factors IN OUT       beside the I2_S tensor NAME.weight a factor NAME.scale, and its
+ *                                   own scale divided by that: the same model to rounding
  *     retype --split N IN NAME [M]  IN as NAME-00001-of-0000N.gguf ..., the way gguf-split does;
  *                                   with M each part repeats a tensor of the last, and promises M
  *
@@ -142,6 +144,57 @@ static void retype(Session *s, const char *path, const char *to, Fmt fmt, char *
     gguf_end(out);
 }
 
+/* ---- factors ---- */
+
+/* The name of the factor of the file's tensor i, and its value, no power of two; NULL: none. */
+static const char *factor_of(const Gguf *g, int64_t i, float *value)
+{
+    const Tensor *t = gguf_tensor_at(g, i);
+    size_t len = strlen(t->name), end = sizeof ".weight" - 1;
+    if (t->fmt != FMT_I2_S || len < end || strcmp(t->name + len - end, ".weight"))
+        return NULL;
+    *value = 0.3f + 0.07f * (float)i;
+    return format(g->s, "%.*s.scale", (int)(len - end), t->name);
+}
+
+/* Bytes of an I2_S tensor, drawn in formats.c. */
+static void put_i2s(GgufOut *out, const Tensor *t, float divisor)
+{
+    size_t codes = (size_t)(t->rows * t->cols / 4);
+    float scale = tensor_scale(t, 0) / divisor;
+    gguf_data(out, t->data, codes);
+    gguf_data(out, &scale, sizeof scale);
+    gguf_data(out, t->data + codes + sizeof scale, t->size - codes - sizeof scale);
+}
+
+static void factors(Session *s, const char *path, const char *to)
+{
+    Gguf *g = gguf_open(s, path);
+    GgufOut *out = gguf_create(s, to);
+    for (int64_t i = 0; i < gguf_key_count(g); i++)
+        put_value(out, g, gguf_key_at(g, i));
+    for (int64_t i = 0; i < gguf_tensor_count(g); i++) {
+        const Tensor *t = gguf_tensor_at(g, i);
+        float f;
+        const char *name = factor_of(g, i, &f);
+        gguf_put_tensor(out, t->name, t->fmt, t->rows, t->cols);
+        if (name)
+            gguf_put_tensor(out, name, FMT_F32, 1, 1);
+    }
+    gguf_begin(out);
+    for (int64_t i = 0; i < gguf_tensor_count(g); i++) {
+        const Tensor *t = gguf_tensor_at(g, i);
+        float f;
+        if (factor_of(g, i, &f)) {
+            put_i2s(out, t, f);
+            gguf_data(out, &f, sizeof f);
+        } else {
+            gguf_data(out, t->data, t->size);
+        }
+    }
+    gguf_end(out);
+}
+
 static void split(Session *s, int count, const char *path, const char *to, int promised)
 {
     Gguf *g = gguf_open(s, path);
@@ -174,6 +227,8 @@ int main(int argc, char **argv)
         split(&s, atoi(argv[2]), argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 0);
     else if (argc == 4 && !strcmp(argv[1], "--floats"))
         retype(&s, argv[2], argv[3], FMT_F32, NULL, 0);
+    else if (argc == 4 && !strcmp(argv[1], "--factors"))
+        factors(&s, argv[2], argv[3]);
     else if (fmt != FMT_COUNT)
         retype(&s, argv[1], argv[2], fmt, argv + 4, argc - 4);
     else

@@ -132,11 +132,14 @@ typedef struct Input { /* T tokens for k columns */
 enum { RANDOM, LOW, HIGH, MIXED }; /* activations: any, all -128, all 127, the two by turns */
 enum { DOWN = -1, ZERO, UP, THIRDS, RARE }; /* weights: all one value, even, mostly zeros */
 
+static const float times = 0.7f; /* the factor of all weights */
+
 static Packed pack(const Tensor *t, Fmt fmt)
 {
     Packed p;
     const Type *type = type_make(&session, fmt, 2, t->rows, t->cols, 0);
-    Weight w = {.type = type, .tensor = (Tensor *)(uintptr_t)t};
+    Tensor factor = {"f", FMT_F32, 1, 1, (const uint8_t *)&times, sizeof times};
+    Weight w = {.type = type, .tensor = (Tensor *)(uintptr_t)t, .times = "f", .factor = &factor};
     p.bytes = packed_bytes(type, &p.scales);
     uint8_t *out = keep((size_t)p.bytes, true);
     weight_pack(&session, &w, 0, out);
@@ -257,7 +260,7 @@ static void test_layout_blocks(void **state)
         memset(out, 0, (size_t)p.bytes);
         assert_int_equal(layout_blocks(fmt[i], 100), i ? 4 : 25);
         for (int64_t b = layout_blocks(fmt[i], 100) - 1; b >= 0; b--)
-            layout_pack(&session, &t, fmt[i], 1.0f, b, b + 1, out);
+            layout_pack(&session, &t, fmt[i], 1.0f, times, b, b + 1, out);
         same(out, p.w, p.bytes);
         done();
     }
