@@ -74,11 +74,8 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     done
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
-    step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
-    step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
     step "reference: against its goldens" env $run_env sh tests/run_reference.sh
-    step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "docs" env $quick_env sh tests/docs.sh
 }
 outside() { # what the compiler wrote
@@ -98,6 +95,9 @@ outside() { # what the compiler wrote
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "fold: factors of projections" env $quick_env sh tests/run_fold.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
+    step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
+    step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
+    step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
 }
 inside &
