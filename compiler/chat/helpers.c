@@ -1,8 +1,8 @@
 /* helpers.c: of text.c and lists.c, what a compiled template calls, and what that calls.
  *
- * One idea: those files are cut behind each line that begins with `}`. A piece that defines a function
- * (its line begins with `static` and ends in its name and parameters) is copied where the name is
- * used; every other piece, types and constants, always.
+ * One idea: those files are cut behind each line that begins with `}`. A piece that defines a
+ * function (its line begins with `static` and ends in its name and parameters) is copied where the
+ * name is used; every other piece, types and constants, always.
  */
 #include <ctype.h>
 #include <string.h>

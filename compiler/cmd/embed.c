@@ -1,7 +1,7 @@
 /* embed.c: `bnc embed`: each line of standard input becomes a vector of length one.
  *
- * The vectors are those of bn_embed. A line is a text of its own, with BOS and EOS where the model's
- * metadata asks for them.
+ * The vectors are those of bn_embed. A line is a text of its own, with BOS and EOS where the
+ * model's metadata asks for them.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
@@ -18,8 +18,8 @@ typedef struct Embed {
     bn_pooling how;
     int threads;
     bool json;
-    int line; /* from 1 */
-    char *text; /* of malloc, [cap] */
+    int line;         /* from 1 */
+    char *text;       /* of malloc, [cap] */
     size_t cap, room; /* room: of ids */
     int32_t *ids;
     float *vector;
@@ -68,13 +68,16 @@ static int embed(Embed *e, size_t len)
         e->room = BN_TOKEN_ROOM(len) * 2;
         e->ids = NEW_ARRAY(e->s, int32_t, e->room);
     }
-    bn_status status = bn_tokenize(&e->l->weights, e->text, len, BN_ADD_SPECIAL, e->ids, e->room, &n);
+    bn_status status =
+        bn_tokenize(&e->l->weights, e->text, len, BN_ADD_SPECIAL, e->ids, e->room, &n);
     CHECK(status == BN_OK);
     if (n == 0)
         fail(e->s, (Loc){0}, "line %d is empty: there is no vector of nothing", e->line);
     if (n > (size_t)room)
-        fail(e->s, (Loc){0}, "line %d has %zu tokens, the context %d: raise it with --ctx, or cut the "
-                             "text", e->line, n, room);
+        fail(e->s, (Loc){0},
+             "line %d has %zu tokens, the context %d: raise it with --ctx, or cut the "
+             "text",
+             e->line, n, room);
     status = bn_embed(e->l->state, e->ids, (int)n, e->how, e->vector);
     CHECK(status == BN_OK);
     return (int)n;

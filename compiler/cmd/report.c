@@ -88,7 +88,8 @@ int cmd_report(Session *s, int argc, char **argv)
     take_graph(p, m, FORM_FORWARD, 0);
     run_passes(m, p->target, &a->o, r);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
-        fail(s, (Loc){0}, "a report shows a whole compilation; leave out --passes and --stop-after");
+        fail(s, (Loc){0},
+             "a report shows a whole compilation; leave out --passes and --stop-after");
     take_graph(p, m, FORM_DECODE, 1);
     report_tables(p, r);
     int at = 48;

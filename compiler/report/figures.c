@@ -14,7 +14,8 @@ static double most_of(const Table *t, const char *key)
 
 static void open_svg(Out *o, double width, double height, const char *label)
 {
-    put(o, "<div class=\"scroll\"><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", width, height);
+    put(o, "<div class=\"scroll\"><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", width,
+        height);
     put_html(o, label);
     put(o, "\">\n");
 }
@@ -106,16 +107,18 @@ void draw_plan(const Table *t, const char *func, Out *o)
                 end = fmax(end, cell_number(t, i, "offset") + cell_number(t, i, "bytes"));
         if (end <= 0)
             continue;
-        put(o, "<h4>@%s, %s memory: %.0f bytes</h4>\n", func, r ? "each thread's own" : "shared", end);
+        put(o, "<h4>@%s, %s memory: %.0f bytes</h4>\n", func, r ? "each thread's own" : "shared",
+            end);
         open_svg(o, wide + 4, high + 4,
-                 format(t->s, "Lives of values of %s in %s memory: ops to the right, bytes down", func,
-                        rooms[r]));
+                 format(t->s, "Lives of values of %s in %s memory: ops to the right, bytes down",
+                        func, rooms[r]));
         put(o, "<rect class=\"frame\" x=\"1\" y=\"1\" width=\"%.0f\" height=\"%.0f\"/>\n", wide + 2,
             high + 2);
         for (size_t i = 0; i < t->nrow; i++) {
             double from = cell_number(t, i, "from"), to = cell_number(t, i, "to") + 1;
             double at = cell_number(t, i, "offset"), bytes = cell_number(t, i, "bytes");
-            if (strcmp(cell_text(t, i, "function"), func) || strcmp(cell_text(t, i, "room"), rooms[r]))
+            if (strcmp(cell_text(t, i, "function"), func) ||
+                strcmp(cell_text(t, i, "room"), rooms[r]))
                 continue;
             put_bar(o, i % 2 ? "life odd" : "life", 2 + wide * from / last, 2 + high * at / end,
                     wide * (to - from) / last, fmax(high * bytes / end, 1),
@@ -175,8 +178,9 @@ void draw_roof(const Table *t, double rate, Out *o)
             continue;
         put(o, "<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" r=\"5\"><title>",
             on(&x, madds / cell_number(t, i, "bytes")), on(&y, madds / us * 1e-3));
-        put_html(o, format(t->s, "%s: %.1f G multiply-adds/s, %.1f µs of %.1f", cell_text(t, i, "op"),
-                           madds / us * 1e-3, us, most_of(t, "measured_us")));
+        put_html(o,
+                 format(t->s, "%s: %.1f G multiply-adds/s, %.1f µs of %.1f", cell_text(t, i, "op"),
+                        madds / us * 1e-3, us, most_of(t, "measured_us")));
         put(o, "</title></circle>\n");
     }
     close_svg(o);

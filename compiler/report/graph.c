@@ -19,7 +19,7 @@ typedef struct Graph {
     Out *o;
     Out edges; /* behind all nodes: inside of a cluster they would draw its neighbours into it */
     const Func *f;
-    int next; /* number of the next node */
+    int next;  /* number of the next node */
     int *node; /* by Value.id: the node that gives it */
 } Graph;
 
@@ -91,9 +91,10 @@ void graph_dot(const Func *f, Out *o)
     Graph g = {o, {.s = f->module->s}, f, 0, NEW_ARRAY(f->module->s, int, f->nvalue + 1)};
     for (int i = 0; i < f->nvalue; i++)
         g.node[i] = -1;
-    put(o, "digraph g {\nrankdir=TB; bgcolor=transparent; nodesep=0.2; ranksep=0.25\n"
-           "node [shape=box fontname=\"sans-serif\" fontsize=10 margin=\"0.08,0.04\" style=filled]\n"
-           "graph [fontname=\"sans-serif\" fontsize=10]\n");
+    put(o,
+        "digraph g {\nrankdir=TB; bgcolor=transparent; nodesep=0.2; ranksep=0.25\n"
+        "node [shape=box fontname=\"sans-serif\" fontsize=10 margin=\"0.08,0.04\" style=filled]\n"
+        "graph [fontname=\"sans-serif\" fontsize=10]\n");
     put_block(&g, f->body);
     put_bytes(o, g.edges.text, g.edges.len);
     put(o, "}\n");
@@ -123,7 +124,8 @@ static bool ended_well(pid_t pid)
 const char *graph_draw(Session *s, const char *dir, const char *dot)
 {
     const char *in = format(s, "%s/graph.dot", dir), *out = format(s, "%s/graph.svg", dir);
-    char *const words[] = {"dot", "-Tsvg", "-o", (char *)(uintptr_t)out, (char *)(uintptr_t)in, NULL};
+    char *const words[] = {"dot", "-Tsvg", "-o", (char *)(uintptr_t)out, (char *)(uintptr_t)in,
+                           NULL};
     posix_spawn_file_actions_t quiet;
     Out text = {.s = s};
     size_t size;

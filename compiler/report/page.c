@@ -75,8 +75,10 @@ static void put_shown(const Table *t, int column, double v, Out *o)
 
 static void put_table(const Table *t, Out *o)
 {
-    put(o, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\">\n"
-           "<table id=\"table-%s\"><caption>%s</caption>\n<thead><tr>", t->title, t->id, t->title);
+    put(o,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\">\n"
+        "<table id=\"table-%s\"><caption>%s</caption>\n<thead><tr>",
+        t->title, t->id, t->title);
     for (int k = 0; k < t->ncolumn; k++)
         put(o, "<th scope=\"col\"%s>%s</th>", t->column[k].format ? " class=\"n\"" : "",
             t->column[k].title);
@@ -113,10 +115,14 @@ static void put_graph(const ReportPage *p, int which, Out *o)
     static const char *const titles[] = {"Before the passes: @forward", "After them: @decode"};
     put(o, "<details open><summary>%s</summary>\n", titles[which]);
     if (p->drawing[which])
-        put(o, "<div class=\"scroll graph\" tabindex=\"0\" role=\"region\" aria-label=\"%s\">%s</div>\n",
+        put(o,
+            "<div class=\"scroll graph\" tabindex=\"0\" role=\"region\" "
+            "aria-label=\"%s\">%s</div>\n",
             titles[which], p->drawing[which]);
-    put(o, "<details%s><summary>As text</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-           "aria-label=\"%s, text\"><pre>", p->drawing[which] ? "" : " open", titles[which]);
+    put(o,
+        "<details%s><summary>As text</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+        "aria-label=\"%s, text\"><pre>",
+        p->drawing[which] ? "" : " open", titles[which]);
     put_html(o, p->text[which]);
     put(o, "</pre></div></details></details>\n");
 }
@@ -124,8 +130,9 @@ static void put_graph(const ReportPage *p, int which, Out *o)
 static void put_plan(const ReportPage *p, Out *o)
 {
     open_section(o, "s-plan", "Memory plan");
-    put(o, "<p>Each rectangle is a value: ops run to the right, its bytes lie downward. Values whose "
-           "lives do not meet share places; nothing is allocated after the start.</p>\n");
+    put(o,
+        "<p>Each rectangle is a value: ops run to the right, its bytes lie downward. Values whose "
+        "lives do not meet share places; nothing is allocated after the start.</p>\n");
     for (const Func *f = p->m->funcs; f; f = f->next)
         if (f->form == FORM_DECODE || f->form == FORM_PREFILL)
             draw_plan(&p->table[PLAN], f->name, o);
@@ -136,9 +143,9 @@ static void put_plan(const ReportPage *p, Out *o)
 
 static void put_head(const ReportPage *p, Out *o)
 {
-    static const char *const links[][2] = {{"s-summary", "Model"},   {"s-graph", "Graph"},
-                                           {"s-passes", "Passes"},   {"s-weights", "Weights"},
-                                           {"s-roof", "Time"},       {"s-kernels", "Kernels"},
+    static const char *const links[][2] = {{"s-summary", "Model"}, {"s-graph", "Graph"},
+                                           {"s-passes", "Passes"}, {"s-weights", "Weights"},
+                                           {"s-roof", "Time"},     {"s-kernels", "Kernels"},
                                            {"s-plan", "Memory"}};
     size_t size;
     const char *style = embedded_file("report/page.css", &size);
@@ -194,7 +201,8 @@ void put_page(const ReportPage *p, Out *o)
     put(o, "</section>\n");
     open_section(o, "s-weights", "Weights");
     put_table(&t[FORMATS], o);
-    put(o, "<p class=\"key\"><span class=\"ternary\"></span>ternary <span class=\"floats\"></span>floats "
+    put(o, "<p class=\"key\"><span class=\"ternary\"></span>ternary <span "
+           "class=\"floats\"></span>floats "
            "<span class=\"cache\"></span>KV cache</p>\n");
     draw_layers(&t[LAYERS], o);
     put(o, "<details><summary>In numbers</summary>\n");

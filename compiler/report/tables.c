@@ -1,4 +1,5 @@
-/* tables.c: the tables of a report, gathered from a planned module, its journal and a profiled run. */
+/* tables.c: the tables of a report, gathered from a planned module, its journal and a profiled run.
+ */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -45,17 +46,18 @@ double cell_number(const Table *t, size_t row, const char *key)
 }
 
 static const Column summary_columns[] = {{"what", "", NULL}, {"is", "", NULL}};
-static const Column pass_columns[] = {
-    {"pass", "pass", NULL},           {"wall_ms", "wall ms", "%.2f"},
-    {"cpu_ms", "CPU ms", "%.2f"},     {"ops_before", "ops before", "%.0f"},
-    {"ops_after", "ops after", "%.0f"}, {"weights_after", "weights after, bytes", "%.0f"},
-    {"scratch_after", "scratch after, bytes", "%.0f"}, {"did", "what it did", NULL}};
-static const Column format_columns[] = {{"format", "format", NULL},
-                                        {"tensors", "tensors", "%.0f"},
-                                        {"parameters", "parameters", "%.0f"},
-                                        {"bytes", "bytes", "%.0f"},
-                                        {"bits", "bits a parameter", "%.2f"},
-                                        {"share", "share of bytes", "%.1f %%"}};
+static const Column pass_columns[] = {{"pass", "pass", NULL},
+                                      {"wall_ms", "wall ms", "%.2f"},
+                                      {"cpu_ms", "CPU ms", "%.2f"},
+                                      {"ops_before", "ops before", "%.0f"},
+                                      {"ops_after", "ops after", "%.0f"},
+                                      {"weights_after", "weights after, bytes", "%.0f"},
+                                      {"scratch_after", "scratch after, bytes", "%.0f"},
+                                      {"did", "what it did", NULL}};
+static const Column format_columns[] = {
+    {"format", "format", NULL},           {"tensors", "tensors", "%.0f"},
+    {"parameters", "parameters", "%.0f"}, {"bytes", "bytes", "%.0f"},
+    {"bits", "bits a parameter", "%.2f"}, {"share", "share of bytes", "%.1f %%"}};
 static const Column layer_columns[] = {{"layer", "layer", NULL},
                                        {"ternary", "ternary, bytes", "%.0f"},
                                        {"floats", "floats, bytes", "%.0f"},
@@ -103,8 +105,9 @@ static void add_summary(ReportPage *p)
     table_add(t, "context", format(s, "%d positions", m->context));
     table_add(t, "weights and tokenizer", mega(s, (double)m->weight_bytes));
     table_add(t, "KV cache", mega(s, (double)m->cache_bytes));
-    table_add(t, "scratch", format(s, "%s, and %s a thread", mega(s, (double)m->shared_bytes),
-                                   mega(s, (double)m->own_bytes)));
+    table_add(t, "scratch",
+              format(s, "%s, and %s a thread", mega(s, (double)m->shared_bytes),
+                     mega(s, (double)m->own_bytes)));
 }
 
 static const char *counts_of(ReportPage *p, const char *pass)
@@ -123,7 +126,8 @@ static void add_passes(ReportPage *p, const Report *r)
     StageInfo g;
     for (int i = 0; report_stage(r, i, &g); i++)
         table_add(&p->table[PASSES], g.name, p->measured ? 1e3 * g.wall : (double)NAN,
-                  p->measured ? 1e3 * g.cpu : (double)NAN, g.is_pass ? (double)g.ops[0] : (double)NAN,
+                  p->measured ? 1e3 * g.cpu : (double)NAN,
+                  g.is_pass ? (double)g.ops[0] : (double)NAN,
                   g.is_pass ? (double)g.ops[1] : (double)NAN,
                   g.is_pass ? (double)g.weights[1] : (double)NAN,
                   g.is_pass ? (double)g.scratch[1] : (double)NAN, counts_of(p, g.name));
@@ -232,8 +236,8 @@ static void add_kernel(Op *op, void *arg)
     if (w)
         type_print(w->type, &shape);
     table_add(&p->table[KERNELS], op->block->func->name, op_info[op->code].name,
-              w ? w->weight->name : "", name(p->s, shape.text ? shape.text : ""), op->kernel->symbol,
-              reason(p, op));
+              w ? w->weight->name : "", name(p->s, shape.text ? shape.text : ""),
+              op->kernel->symbol, reason(p, op));
     out_free(&shape);
 }
 
@@ -275,7 +279,8 @@ static void add_value(ReportPage *p, const Lives *l, const Func *f, const Value 
     const char *room = v->room == ROOM_SHARED ? "shared" : v->room == ROOM_OWN ? "own" : NULL;
     if (room)
         table_add(&p->table[PLAN], f->name, v->name, room, (double)v->slot,
-                  (double)value_bytes(p->m, v->type), (double)l->born[v->id], (double)l->dies[v->id]);
+                  (double)value_bytes(p->m, v->type), (double)l->born[v->id],
+                  (double)l->dies[v->id]);
 }
 
 static void add_values(Op *op, void *arg)
@@ -328,7 +333,7 @@ typedef struct Roof {
     struct RoofRow {
         const char *op;
         double calls, bytes, madds;
-    } *row;
+    } * row;
     size_t n;
 } Roof;
 
@@ -340,7 +345,9 @@ static void add_cost(Op *op, void *arg)
         return;
     const Value *w = weight_of(op);
     const char *title = format(x->p->s, "%s %s%s", op_info[op->code].name, w ? "@" : "%",
-                               w ? w->weight->name : op->nout ? op->out[0]->name : "");
+                               w          ? w->weight->name
+                               : op->nout ? op->out[0]->name
+                                          : "");
     double times = op->block->owner ? (double)attr_int(op->block->owner, "count", 1) : 1;
     op_cost(op, &is);
     size_t i = 0;
@@ -355,8 +362,8 @@ static void add_cost(Op *op, void *arg)
     x->row[i].madds += times * (double)(is.token_madds + is.reach_madds * x->at);
 }
 
-/* The functions of a step: @decode, then @best or, where there is none, @head; of several parts of a
- * target those of the last. */
+/* The functions of a step: @decode, then @best or, where there is none, @head; of several parts of
+ * a target those of the last. */
 static bool in_step(const Module *m, const Func *f)
 {
     bool best = false;
@@ -393,10 +400,11 @@ void report_roof(ReportPage *p, int at, const Profile *measured)
         if (!row[k].site || row[k].site->kind == BN_SITE_BARRIER)
             table_add(t, row[k].name, (double)row[k].calls / step->tokens, (double)NAN, (double)NAN,
                       (double)NAN, 1e3 * row[k].ms / step->tokens, (double)NAN);
-    t->note = !measured ? format(p->s, "At position %d; nothing was measured.", at)
-                        : format(p->s,
-                                 "At position %d with %d thread%s; times are means over %d steps. The "
-                                 "bound is the time that this machine takes to read the bytes from "
-                                 "memory, at %.1f GB/s; what lies in a cache can be faster.",
-                                 at, step->threads, step->threads > 1 ? "s" : "", step->tokens, rate);
+    t->note = !measured
+                  ? format(p->s, "At position %d; nothing was measured.", at)
+                  : format(p->s,
+                           "At position %d with %d thread%s; times are means over %d steps. The "
+                           "bound is the time that this machine takes to read the bytes from "
+                           "memory, at %.1f GB/s; what lies in a cache can be faster.",
+                           at, step->threads, step->threads > 1 ? "s" : "", step->tokens, rate);
 }
