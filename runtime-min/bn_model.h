@@ -44,6 +44,19 @@ enum {
 #undef BN_ISA_ENUM
 };
 
+/* Words that stand as attributes in the IR, and what kernels get for them. */
+#define BN_WORDS(W)                                                                                \
+    W(NEOX, 0)  /* rope: pairs (j, j + rot/2) */                                                   \
+    W(NORM, 1)  /* rope: pairs (2j, 2j + 1) */                                                     \
+    W(RELU2, 0) /* tglu: max(x, 0)^2 */                                                            \
+    W(SILU, 1)  /* tglu: x / (1 + exp(-x)) */                                                      \
+    W(GELU, 2)  /* tglu: see gelu_arg of kernels/scalar.c */
+enum {
+#define BN_WORD_ENUM(name, value) BN_##name = value,
+    BN_WORDS(BN_WORD_ENUM)
+#undef BN_WORD_ENUM
+};
+
 typedef struct bn_team bn_team;
 
 /* One thread's view of one forward pass. Pointers are 64-byte aligned, but for `tokens` and, in a

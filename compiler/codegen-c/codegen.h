@@ -22,13 +22,82 @@ typedef struct EmitOptions {
     bool amalgamate;       /* runtime and command line inside, nothing to include or link */
     bool profile;          /* laps inside, and PREFIX_profile to read them by */
 } EmitOptions;
+
+/* record.c: constants as lists of fields. */
+typedef enum FieldKind {
+    FIELD_INT,    /* i, 32 bits; text: the name that C has for it */
+    FIELD_LONG,   /* i, 64 bits, not negative */
+    FIELD_HASH,   /* the same, better read in hexadecimal */
+    FIELD_TEXT,   /* text, or NULL */
+    FIELD_SYMBOL, /* the address of text, or NULL */
+    FIELD_OPEN,   /* a structure inside begins */
+    FIELD_CLOSE
+} FieldKind;
+typedef struct Field {
+    FieldKind kind;
+    int64_t i;
+    const char *text;
+    const char *line; /* a line ends behind this field, with this comment; NULL: it goes on */
+} Field;
+typedef struct Record {
+    Session *s;
+    Field *field;
+    size_t n;
+} Record;
+void record_open(Record *r);
+void record_close(Record *r);
+void record_int(Record *r, int64_t i);
+void record_word(Record *r, const char *word, int i);
+void record_long(Record *r, int64_t i);
+void record_hash(Record *r, uint64_t hash);
+void record_text(Record *r, const char *text);
+void record_symbol(Record *r, const char *symbol);
+void record_line(Record *r, const char *comment); /* behind the last field */
+/* bn_model, and bn_code of the functions from f on that are for one part, whose successor it answers. */
+void record_model(Record *r, const Module *m, const Target *target, const EmitOptions *o);
+const Func *record_code(Record *r, const Func *f, const Target *target);
+int64_t own_bytes(const Module *m, bool profile); /* of a thread's scratch */
+int64_t hidden_bytes(const Module *m);
+const Type *result_of(const Module *m, Form form); /* of its functions, which are all alike */
+
 /* emit.c: a planned module as one C file and its header. */
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out);
 void emit_header(const Module *m, const EmitOptions *o, Out *out);
+void put_fields(const Record *r, Out *out); /* the fields, with commas between */
 
 /* The runtime and its command line as one C file; what reads profiles only where asked for. */
 void emit_runtime(Out *out, bool profile);
+
+/* call.c: what op's kernel is called with, in order. */
+typedef enum ArgKind {
+    ARG_INT,    /* i */
+    ARG_FLOAT,  /* f */
+    ARG_WORD,   /* word: a name of BN_WORDS in lower case */
+    ARG_POS,    /* of bn_call */
+    ARG_TOKENS, /* ntok */
+    ARG_BEST,
+    ARG_LAYER, /* which layer runs */
+    ARG_SHARE, /* two: the part of the thread, or 0, 1 where op_repeats, or of bn_rows where op_dealt */
+    ARG_FIRST, /* whether this is the first part that the thread gets */
+    ARG_NULL,
+    ARG_VALUE,  /* of the plan */
+    ARG_WEIGHT, /* a weight's bytes for the layer that runs, or a state */
+    ARG_SCALES, /* those of the weight */
+    ARG_WORK,   /* scratch at byte i of the thread's own */
+} ArgKind;
+typedef struct Arg {
+    ArgKind kind;
+    int64_t i;
+    double f;
+    const char *word;
+    const Value *value;
+} Arg;
+enum { CALL_ARGS = 24 };
+int call_args(const Op *op, Arg args[CALL_ARGS]); /* how many there are */
+int word_value(const char *word);
 bool op_repeats(const Op *op); /* whether every thread does the whole op for itself */
+bool op_dealt(const Op *op);   /* whether its rows are dealt out piece by piece */
+int64_t op_least_units(const Op *op); /* the smallest piece of those */
 
 /* sites.c: the places of a module that end laps (bn_profile.h), and their printing. */
 typedef struct Sites Sites;
@@ -37,6 +106,11 @@ struct bn_site;
 void op_cost(const Op *op, struct bn_site *is);
 Sites *sites_find(const Module *m);
 int64_t sites_own_bytes(const Sites *t); /* of a thread's scratch: the plan's and the logs */
+size_t sites_count(const Sites *t);
+void record_site(const Sites *t, size_t i, Record *r); /* bn_site */
+void record_profile(const Sites *t, Record *r);        /* bn_profile; its sites: a symbol `sites` */
+int sites_start(const Sites *t, const Func *f, int *pass); /* the slot of its start */
+int sites_lap(const Sites *t, const Op *op); /* of the lap behind op; of layers, that of layer 0 */
 void put_sites(const Sites *t, const char *prefix, Out *o); /* before the functions */
 void put_start(const Sites *t, const Func *f, Out *o);
 void put_lap(const Sites *t, const Op *op, Out *o);

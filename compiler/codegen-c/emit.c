@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "bn_model.h"
-#include "bn_vocab.h"
 #include "codegen-c/codegen.h"
 
 typedef struct Layer { /* a block's function, already printed */
@@ -92,48 +91,12 @@ static void put_weight(Emit *e, const Value *v, bool scales)
     put(e->out, floats ? ")" : "");
 }
 
-static void put_arg_dim(Emit *e, const Value *v, int dim)
+static void put_float_arg(Emit *e, double f)
 {
-    CHECK(dim < v->type->rank && !v->type->dim[dim].sym);
-    put(e->out, "%" PRId64, v->type->dim[dim].n);
-}
-
-static void put_attr_arg(Emit *e, const Op *op, const char *text, int len)
-{
-    const Attr *a = attr_find(op, intern(e->m->s, text, (size_t)len));
-    CHECK(a);
-    if (a->kind == ATTR_INT) {
-        put(e->out, "%" PRId64, a->i);
-    } else if (a->kind == ATTR_FLOAT) {
-        Out text_of = {.s = e->m->s};
-        put_float(&text_of, a->f);
-        put(e->out, "%s%sf", text_of.text, strpbrk(text_of.text, ".e") ? "" : ".0");
-        out_free(&text_of);
-    } else {
-        put_upper(e->out, "BN_", a->s);
-    }
-}
-
-/* T of the table: how many rows the op's first value operand has. */
-static const char *tokens_of(const Op *op)
-{
-    const Type *t = op->in[0]->type;
-    CHECK(!op->in[0]->weight);
-    return t->rank == 0 || t->dim[0].sym ? "c->ntok" : "1";
-}
-
-bool op_repeats(const Op *op)
-{
-    bool own = op->nout > 0;
-    for (int i = 0; i < op->nout; i++)
-        own &= op->out[i]->room == ROOM_OWN;
-    return own;
-}
-
-/* Whether its rows are dealt out piece by piece. */
-static bool dealt(const Op *op)
-{
-    return attr_find(op, "claim") != NULL;
+    Out text = {.s = e->m->s};
+    put_float(&text, f);
+    put(e->out, "%s%sf", text.text, strpbrk(text.text, ".e") ? "" : ".0");
+    out_free(&text);
 }
 
 static void put_value_arg(Emit *e, const Value *v)
@@ -146,32 +109,39 @@ static void put_value_arg(Emit *e, const Value *v)
         put_value(e->out, v);
 }
 
-static void put_arg(Emit *e, const Op *op, const char *word, int len)
+static void put_arg(Emit *e, const Op *op, const Arg *a)
 {
-    if (!strncmp(word, "pos", (size_t)len) && len == 3) {
-        put(e->out, "c->pos");
-    } else if (!strncmp(word, "share", (size_t)len) && len == 5) {
-        put(e->out, op_repeats(op) ? "0, 1" : dealt(op) ? "r.from, r.to" : "from, to");
-    } else if (!strncmp(word, "best", (size_t)len) && len == 4) {
-        put(e->out, "c->best");
-    } else if (!strncmp(word, "layer", (size_t)len) && len == 5) {
-        put(e->out, "i");
-    } else if (!strncmp(word, "first", (size_t)len) && len == 5) {
-        put(e->out, dealt(op) ? "r.turn == 1" : "1");
-    } else if (*word == 'T') {
-        put(e->out, "%s", tokens_of(op));
-    } else if (*word == '-') {
-        put(e->out, "NULL");
-    } else if (*word == '@') {
-        put_attr_arg(e, op, word + 1, len - 1);
-    } else {
-        const Value *v = *word == 'o' ? op->out[word[1] - '0'] : op->in[word[1] - '0'];
-        if (len > 2 && word[2] == ':')
-            put_arg_dim(e, v, word[3] - '0');
-        else if (v->weight)
-            put_weight(e, v, *word == 'c');
-        else
-            put_value_arg(e, v);
+    static const char *const fixed[] = {
+        [ARG_POS] = "c->pos", [ARG_TOKENS] = "c->ntok", [ARG_BEST] = "c->best",
+        [ARG_LAYER] = "i",    [ARG_NULL] = "NULL",      [ARG_WORK] = ""};
+    switch (a->kind) {
+    case ARG_INT:
+        put(e->out, "%" PRId64, a->i);
+        break;
+    case ARG_FLOAT:
+        put_float_arg(e, a->f);
+        break;
+    case ARG_WORD:
+        put_upper(e->out, "BN_", a->word);
+        break;
+    case ARG_SHARE:
+        put(e->out, op_repeats(op) ? "0, 1" : op_dealt(op) ? "r.from, r.to" : "from, to");
+        break;
+    case ARG_FIRST:
+        put(e->out, op_dealt(op) ? "r.turn == 1" : "1");
+        break;
+    case ARG_VALUE:
+        put_value_arg(e, a->value);
+        break;
+    case ARG_WEIGHT:
+    case ARG_SCALES:
+        put_weight(e, a->value, a->kind == ARG_SCALES);
+        break;
+    case ARG_WORK:
+        put(e->out, "c->own + %" PRId64, a->i);
+        break;
+    default:
+        put(e->out, "%s", fixed[a->kind]);
     }
 }
 
@@ -190,27 +160,17 @@ static void put_result(Emit *e, const Value *v)
             v->room == ROOM_OWN ? "own" : "shared", v->slot);
 }
 
-/* Units of rows that are worth fetching one by one: some microseconds of work. */
-static int64_t least_units(const Op *op)
-{
-    int64_t unit = op->kernel->mr, least = 1 << 15;
-    for (int i = 0; i < op->nin; i++)
-        if (op->in[i]->weight)
-            unit = op->kernel->mr * op->in[i]->type->dim[1].n;
-    return unit < least ? least / unit : 1;
-}
-
 static void put_share(Emit *e, const Op *op)
 {
     Dim units = op_units(op);
     if (op_repeats(op))
         return;
     indent(e);
-    if (dealt(op)) {
+    if (op_dealt(op)) {
         put(e->out,
             "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
             ", &r);)\n    ",
-            attr_int(op, "claim", 0), units.n, least_units(op));
+            attr_int(op, "claim", 0), units.n, op_least_units(op));
         return;
     }
     put(e->out, "bn_share(c, ");
@@ -240,13 +200,11 @@ static void put_call(Emit *e, const Op *op)
     put_share(e, op);
     indent(e);
     put(e->out, "%s(", op->kernel->symbol);
-    for (const char *w = op_info[op->code].args, *end; *w; w = end + strspn(end, " ")) {
-        end = w + strcspn(w, " ");
-        put(e->out, w == op_info[op->code].args ? "" : ", ");
-        put_arg(e, op, w, (int)(end - w));
+    Arg args[CALL_ARGS];
+    for (int i = 0, n = call_args(op, args); i < n; i++) {
+        put(e->out, i ? ", " : "");
+        put_arg(e, op, &args[i]);
     }
-    if (op->kernel->work)
-        put(e->out, ", c->own + %" PRId64, attr_int(op, "work", 0));
     put(e->out, ");\n");
     if (e->sites)
         put_lap(e->sites, op, e->out);
@@ -317,7 +275,7 @@ static void put_ops(Emit *e, const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !op_repeats(op) && !dealt(op))
+        if (op->kernel && !op_repeats(op) && !op_dealt(op))
             return true;
     return false;
 }
@@ -417,12 +375,6 @@ static int64_t parameters(const Module *m)
     return n;
 }
 
-/* Of a thread's scratch. */
-static int64_t own_bytes(const Module *m, const EmitOptions *o)
-{
-    return o->profile ? sites_own_bytes(sites_find(m)) : m->own_bytes;
-}
-
 static void put_head(Emit *e)
 {
     const Module *m = e->m;
@@ -441,7 +393,7 @@ static void put_head(Emit *e)
     put(o,
         " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64
         " a thread\n",
-        m->weight_bytes, m->cache_bytes, m->shared_bytes, own_bytes(m, e->o));
+        m->weight_bytes, m->cache_bytes, m->shared_bytes, own_bytes(m, e->o->profile));
     put(o, " * context  %d positions, prefill %d at a time\n *\n", m->context, m->batch);
     put(o, " * Every call stands below the IR line that it computes; `shared`, `own` and `cache` "
            "are parts of\n"
@@ -522,87 +474,51 @@ static void put_embedded(Emit *e)
     }
 }
 
-static int64_t layer_count(const Module *m)
+void put_fields(const Record *r, Out *o)
 {
-    int64_t n = 0;
-    for (const Op *op = m->funcs->body->first; op; op = op->next)
-        n += op->code == OP_LAYERS ? attr_int(op, "count", 1) : 0;
-    return n;
+    for (size_t i = 0; i < r->n; i++) {
+        const Field *f = &r->field[i];
+        bool last = i + 1 == r->n || f[1].kind == FIELD_CLOSE;
+        if (f->kind == FIELD_INT && f->text)
+            put(o, "%s", f->text);
+        else if (f->kind == FIELD_INT || f->kind == FIELD_LONG)
+            put(o, "%" PRId64 "%s", f->i, f->kind == FIELD_LONG ? "u" : "");
+        else if (f->kind == FIELD_HASH)
+            put(o, "0x%016" PRIx64 "u", (uint64_t)f->i);
+        else if (f->kind == FIELD_TEXT && f->text)
+            put_c_string(o, f->text);
+        else if (f->kind == FIELD_TEXT || f->kind == FIELD_SYMBOL)
+            put(o, "%s", f->text ? f->text : "NULL");
+        else
+            put(o, f->kind == FIELD_OPEN ? "{" : "}");
+        if (!last && f->kind != FIELD_OPEN)
+            put(o, f->line ? "," : ", ");
+        if (f->line)
+            put(o, "%s%s%s\n%s", *f->line ? " /* " : "", f->line, *f->line ? " */" : "",
+                last ? "" : "    ");
+    }
 }
 
 /* The functions of each part, in the order of bn_code; a module has them part by part. */
 static void put_code(Emit *e)
 {
     put(e->out, "/* What a processor must have, and the functions for it; bn_open takes the last "
-                "that fits. */\nstatic const bn_code code[] = {\n");
-    for (const Func *f = e->m->funcs; f;) {
-        const Target *part = f->target;
-        const Func *of[FORM_COUNT] = {NULL};
-        put(e->out, "    {%u", target_isa(e, f));
-        for (; f && f->target == part; f = f->next)
-            of[f->form] = f;
-        for (Form form = FORM_DECODE; form < FORM_COUNT; form++)
-            put(e->out, ", %s", of[form] ? of[form]->name : "NULL");
-        put(e->out, "},%s%s%s\n", part ? " /* " : "", part ? part->name : "", part ? " */" : "");
-    }
+                "that fits. */\nstatic const bn_code code[] = {\n    ");
+    Record r = {.s = e->m->s};
+    for (const Func *f = e->m->funcs; f;)
+        f = record_code(&r, f, e->target);
+    put_fields(&r, e->out);
     put(e->out, "};\n\n");
-}
-
-/* What the functions of this form give; check_shape has seen that there are such, all alike. */
-static const Type *result_of(const Module *m, Form form)
-{
-    const Func *f = m->funcs;
-    while (f && f->form != form)
-        f = f->next;
-    return f ? f->body->last->in[0]->type : NULL;
-}
-
-static int64_t hidden_bytes(const Module *m)
-{
-    return value_bytes(m, result_of(m, FORM_DECODE));
 }
 
 static void put_descriptor(Emit *e)
 {
-    const Module *m = e->m;
-    Out *o = e->out;
-    const Type *logits = result_of(m, FORM_SCORE);
-    const Op *first = m->funcs->body->first;
-    bn_vocab v = {.bos = -1, .eos = -1, .eot = -1};
-    if (m->vocab_tables)
-        memcpy(&v, m->vocab_tables, sizeof v);
-    put(o,
-        "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    BN_ABI,\n    {",
-        e->o->prefix, e->o->prefix);
-    put_c_string(o, m->title);
-    put(o, ", ");
-    put_c_string(o, m->arch[0]);
-    put(o, ", \"%s\", \"%016" PRIx64 "\", \"bnc " BN_VERSION "\",\n", e->target->name, m->hash);
-    put(o,
-        "     %" PRId64 ", %d, %" PRId64 ", %" PRId64 ", /* words, positions, layers, width */\n",
-        logits->dim[1].n, m->context, layer_count(m), first->out[0]->type->dim[1].n);
-    put(o,
-        "     %d, %d, %d, %d, %d, %d, /* batch; BOS, EOS, EOT; add BOS, EOS */\n"
-        "     %" PRId64 ", %d, %" PRId64 "u}, /* floats of an embedding, pooling, bytes */\n",
-        m->batch, v.bos, v.eos, v.eot, (v.flags & BN_VOCAB_ADD_BOS) != 0,
-        (v.flags & BN_VOCAB_ADD_EOS) != 0, result_of(m, FORM_DECODE)->dim[1].n,
-        m->pooling ? pooling_by_name(m->pooling) : BN_POOL_LAST, m->weight_bytes);
-    put(o,
-        "    0x%016" PRIx64 "u, %" PRId64 "u, %" PRId64 "u, 0x%016" PRIx64
-        "u, /* .bnw: hash; tokenizer: at, bytes, hash */\n",
-        m->bnw_hash, m->vocab_at, m->vocab_size, m->vocab_hash);
-    put(o,
-        "    %" PRId64 "u, %" PRId64 "u, %" PRId64 "u, %" PRId64
-        "u, /* bytes: shared, own, cache, hidden */\n    code, %d,\n    ",
-        m->shared_bytes, own_bytes(m, e->o), m->cache_bytes, hidden_bytes(m),
-        e->target->npart ? e->target->npart : 1);
-    if (e->o->weights == WEIGHTS_FILE) {
-        put(o, "NULL, ");
-        put_c_string(o, e->o->bnw_name);
-    } else {
-        put(o, "(const unsigned char *)%s_bnw, NULL", e->o->prefix);
-    }
-    put(o, ", %s,\n};\n", e->o->chat ? "chat_template" : "NULL");
+    Record r = {.s = e->m->s};
+    const char *p = e->o->prefix;
+    put(e->out, "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    ", p, p);
+    record_model(&r, e->m, e->target, e->o);
+    put_fields(&r, e->out);
+    put(e->out, "};\n");
 }
 
 /* A file of the runtime, without the includes of its neighbours. */
@@ -751,7 +667,7 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
         "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
         ", %" PRId64 ", %" PRId64 ", %d)\n",
-        big, m->shared_bytes + hidden_bytes(m), own_bytes(m, o), m->cache_bytes, logits->dim[1].n,
+        big, m->shared_bytes + hidden_bytes(m), own_bytes(m, o->profile), m->cache_bytes, logits->dim[1].n,
         m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

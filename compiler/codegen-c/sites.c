@@ -172,61 +172,99 @@ static const char *named_operand(Session *s, const Op *op)
     return "";
 }
 
-static void put_site(const Sites *t, const Site *x, Out *o)
+size_t sites_count(const Sites *t)
 {
-    static const char *const kinds[] = {"BN_SITE_START", "BN_SITE_CALL", "BN_SITE_BARRIER"};
-    const bn_site *is = &x->is;
-    const Op *op = x->op;
-    Session *s = t->m->s;
-    const char *value = op && op->nout ? format(s, "%%%s", op->out[0]->name) : "";
-    put(o, "    {\"%s\", \"%s\", \"%s\", \"%s\", \"%s\", ", x->func->name,
-        op ? op_info[op->code].name : "", value, named_operand(s, op),
-        op && op->kernel ? op->kernel->symbol : "");
-    put(o,
-        "%s, %d, %d, %d, %d, %d, %d, %d,\n     %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
-        "},\n",
-        kinds[is->kind], is->pass, is->slot, is->first, is->layers, is->repeated,
-        is->window, is->every, is->call_bytes, is->token_bytes, is->span_bytes, is->token_madds, is->reach_madds);
+    return t->n;
 }
 
-/* The numbers of bn_profile. A model has one window; of several the largest counts. */
-static void put_numbers(const Sites *t, Out *o)
+void record_site(const Sites *t, size_t i, Record *r)
+{
+    static const char *const kinds[] = {"BN_SITE_START", "BN_SITE_CALL", "BN_SITE_BARRIER"};
+    const Site *x = &t->site[i];
+    const bn_site *is = &x->is;
+    const Op *op = x->op;
+    record_text(r, x->func->name);
+    record_text(r, op ? op_info[op->code].name : "");
+    record_text(r, op && op->nout ? format(r->s, "%%%s", op->out[0]->name) : "");
+    record_text(r, named_operand(r->s, op));
+    record_text(r, op && op->kernel ? op->kernel->symbol : "");
+    record_word(r, kinds[is->kind], is->kind);
+    record_int(r, is->pass);
+    record_int(r, is->slot);
+    record_int(r, is->first);
+    record_int(r, is->layers);
+    record_int(r, is->repeated);
+    record_int(r, is->window);
+    record_int(r, is->every);
+    record_long(r, is->call_bytes);
+    record_long(r, is->token_bytes);
+    record_long(r, is->span_bytes);
+    record_long(r, is->token_madds);
+    record_long(r, is->reach_madds);
+}
+
+/* A model has one window; of several the largest counts. */
+void record_profile(const Sites *t, Record *r)
 {
     int32_t window = 0;
     for (size_t i = 0; i < t->n; i++)
         window = t->site[i].is.window > window ? t->site[i].is.window : window;
-    put(o, "{sites, %zu, %d, %d, %d, %" PRId64 "};\n", t->n, t->slots, ring(t), window,
-        logs_at(t));
+    record_symbol(r, "sites");
+    record_int(r, (int64_t)t->n);
+    record_int(r, t->slots);
+    record_int(r, ring(t));
+    record_int(r, window);
+    record_long(r, logs_at(t));
 }
 
 void put_sites(const Sites *t, const char *prefix, Out *o)
 {
+    Record all = {.s = t->m->s}, numbers = {.s = t->m->s};
     put(o, "/* ---- --profile: where laps end; see bn_profile.h ---- */\n\n"
-           "static const bn_site sites[] = {\n");
-    for (size_t i = 0; i < t->n; i++)
-        put_site(t, &t->site[i], o);
-    put(o, "};\nstatic const bn_profile laps = ");
-    put_numbers(t, o);
-    put(o, "extern const bn_profile %s_profile;\nconst bn_profile %s_profile = ", prefix, prefix);
-    put_numbers(t, o);
-    put(o, "\n");
+           "static const bn_site sites[] = {\n    ");
+    for (size_t i = 0; i < t->n; i++) {
+        record_open(&all);
+        record_site(t, i, &all);
+        record_close(&all);
+        record_line(&all, "");
+    }
+    put_fields(&all, o);
+    record_profile(t, &numbers);
+    put(o, "};\nstatic const bn_profile laps = {");
+    put_fields(&numbers, o);
+    put(o, "};\nextern const bn_profile %s_profile;\nconst bn_profile %s_profile = {", prefix,
+        prefix);
+    put_fields(&numbers, o);
+    put(o, "};\n\n");
 }
 
-void put_start(const Sites *t, const Func *f, Out *o)
+int sites_start(const Sites *t, const Func *f, int *pass)
 {
     const Site *x = t->site;
     while (x->op || x->func != f)
         x++;
-    put(o, "    bn_start(c, laps, %d, %d);\n", x->is.slot, x->is.pass);
+    *pass = x->is.pass;
+    return x->is.slot;
 }
 
-void put_lap(const Sites *t, const Op *op, Out *o)
+int sites_lap(const Sites *t, const Op *op)
 {
     const Site *x = t->site;
     while (x->op != op)
         x++;
-    int at = x->is.slot - x->is.first;
-    if (x->is.layers)
+    return x->is.slot - x->is.first;
+}
+
+void put_start(const Sites *t, const Func *f, Out *o)
+{
+    int pass, slot = sites_start(t, f, &pass);
+    put(o, "    bn_start(c, laps, %d, %d);\n", slot, pass);
+}
+
+void put_lap(const Sites *t, const Op *op, Out *o)
+{
+    int at = sites_lap(t, op);
+    if (op->block->owner)
         put(o, "    bn_lap(c, laps, i %c %d);\n", at < 0 ? '-' : '+', at < 0 ? -at : at);
     else
         put(o, "    bn_lap(c, laps, %d);\n", at);

@@ -112,7 +112,7 @@ BN_INLINE void out4(float *y, __m256d v, const float *res, int rows)
     out4_store(y, _mm256_cvtpd_ps(v), rows);
 }
 
-//@ act4 : exp8 modes
+//@ act4 : exp8
 /* gelu_arg of scalar.c. */
 BN_INLINE __m128 gelu4(__m128 x)
 {

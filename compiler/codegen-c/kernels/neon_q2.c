@@ -9,7 +9,7 @@
 #endif
 #define BN_KERNELS_NEON_Q2
 
-//@ q2_neon : q2_layout modes neon_load neon_exp
+//@ q2_neon : q2_layout neon_load neon_exp
 /* A product: w, c, q, s, n, k as in tmatmul_q2; `in` [T x N] is what `how` needs, or NULL: zeros;
  * y may be `in`. */
 enum { Q2_GATE, Q2_ADD, Q2_ACT }; /* y = v, v + in, act(in) * v for act = how - Q2_ACT */

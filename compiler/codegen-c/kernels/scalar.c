@@ -15,11 +15,6 @@
 #include <string.h>
 #define BN_KERNELS_SCALAR /* avx2.c leans on chunks of this file */
 
-//@ modes
-/* Words that stand as attributes in the IR. */
-enum { BN_NEOX, BN_NORM };  /* rope: pairs (j, j + rot/2), or (2j, 2j + 1) */
-enum { BN_RELU2, BN_SILU, BN_GELU }; /* tglu: max(x, 0)^2, or x / (1 + exp(-z)), see gelu_arg */
-
 //@ qpad
 /* Bytes of one int8 row of k values: rounded up to 128, the rest are zeros. */
 #define BN_QPAD(k) (((k) + 127) / 128 * 128)
@@ -361,7 +356,7 @@ BN_INLINE void rope_table(int pos, float *y, int dim, float base, int from, int 
     }
 }
 
-//@ rope_head : modes
+//@ rope_head
 /* a[j], b[j]: pair j of x, rotated; n (at most 8) pairs lie `step` apart, their halves `apart`.
  *   (a, b) -> (a cos - b sin, a sin + b cos) */
 BN_INLINE void rope_turn(const float *x, const float *turn, float *a, float *b, int n, int step,
@@ -537,7 +532,7 @@ BN_INLINE void q2_matmul(const uint8_t *w, const float *c, const int8_t *q, cons
         }
 }
 
-//@ glu_act : modes gelu_arg
+//@ glu_act : gelu_arg
 /* act(gate) * up. */
 BN_INLINE float glu_act(float gate, float up, int act)
 {

@@ -481,7 +481,7 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
            wasm_i32x4_extract_lane(a, 2) + wasm_i32x4_extract_lane(a, 3);
 }
 
-//@ q2_run_simd128 : q2_dot_simd128 modes gelu_arg
+//@ q2_run_simd128 : q2_dot_simd128 gelu_arg
 /* The four values of block u for the token at q, as q2_value of scalar.c, to the bit; bias: the sum
  * of q (unused if blocked). Rows from n on come out as anything. */
 BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, float s, int32_t bias,
