@@ -18,7 +18,7 @@ FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
 CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
-CMD_SRC := options.c compile.c build.c cache.c run.c live.c quality.c embed.c report.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c machine.c profile.c profile_cmd.c bench.c
+CMD_SRC := options.c compile.c build.c cache.c jit.c run.c live.c quality.c embed.c report.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c machine.c profile.c profile_cmd.c bench.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
@@ -44,6 +44,7 @@ EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
 .PHONY: all demo check bench bench-peers floors clean tools
 all: $(B)/bnc $(B)/libbnrt.a
 
+include compiler/jit/jit.mk
 include tests/tests.mk
 
 # ---- what the machine must have ----
@@ -114,8 +115,8 @@ $(B)/main.o: compiler/main.c | $(B)/.tools
 $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
-$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
+$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ) $(JIT_STAMP)
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) $(LLVM_LIBS) -lxxhash -ljansson -ledit -ldl -lm -o $@
 
 # ---- for people ----
 

@@ -11,7 +11,7 @@ S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
-S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/main.o
+S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h

@@ -50,7 +50,9 @@ typedef struct Team { /* what all rows of a number of threads have in common */
 typedef struct Bench {
     Session *s;
     Options o;
-    const char *save, *baseline, *program, *no_energy;
+    const char *save, *baseline, *no_energy;
+    const char **program; /* the words that start it */
+    size_t nprogram;
     List prompt, at, threads;
     int64_t tokens, rounds;
     bool json;
@@ -203,11 +205,40 @@ static void cut(List *l, int64_t most)
         list_add(l, all.of[i] < most ? all.of[i] : (int)most);
 }
 
+static void start_with(Bench *b, const char *word)
+{
+    b->program = grow(b->s, b->program, b->nprogram, sizeof *b->program);
+    b->program[b->nprogram++] = word;
+}
+
+/* With --jit it is `bnc run` itself. */
+static void find_program(Bench *b)
+{
+    start_with(b, b->o.jit ? "/proc/self/exe" : cache_compile(b->s, &b->o, "exe", ""));
+    if (!b->o.jit)
+        return;
+    start_with(b, "run");
+    start_with(b, b->o.input);
+    for (int i = 0; i < b->o.ngiven; i++)
+        start_with(b, b->o.given[i]);
+}
+
+static const char **words(const Bench *b, const char **rest)
+{
+    size_t n = 0;
+    while (rest[n])
+        n++;
+    const char **all = NEW_ARRAY(b->s, const char *, b->nprogram + n + 1);
+    memcpy(all, b->program, b->nprogram * sizeof *all);
+    memcpy(all + b->nprogram, rest, n * sizeof *all);
+    return all;
+}
+
 static void prepare(Bench *b)
 {
     Session *s = b->s;
-    b->program = cache_compile(s, &b->o, "exe", "");
-    const json_t *info = ask(s, (const char *[]){b->program, "--info", NULL});
+    find_program(b);
+    const json_t *info = ask(s, words(b, (const char *[]){"--info", NULL}));
     b->context = (int)json_number_value(json_object_get(info, "context"));
     if (b->tokens >= b->context)
         fail(s, (Loc){0}, "-n %lld does not fit into a context of %d", (long long)b->tokens,
@@ -251,7 +282,7 @@ static void see_rates(Bench *b, int team, const json_t *said)
         const json_t *list = json_object_get(said, r->decode ? "decode" : "prefill");
         const json_t *x = json_array_get(list, at);
         if ((int)key(x, r->decode ? "context" : "tokens") != r->size)
-            die("%s measured something else", b->program);
+            die("%s measured something else", b->program[0]);
         see(&r->rate, json_number_value(json_array_get(json_object_get(x, "tps"), 0)));
     }
 }
@@ -260,15 +291,13 @@ static void run_team(Bench *b, int team)
 {
     Session *s = b->s;
     Team *t = &b->team[team];
-    const char *words[] = {b->program,
-                           format(s, "--bench=%lld", (long long)b->tokens),
+    const char *asked[] = {format(s, "--bench=%lld", (long long)b->tokens),
                            commas(s, "--bench-prefill=", &b->prompt),
                            commas(s, "--bench-context=", &b->at),
-                           format(s, "--threads=%d", t->threads),
-                           NULL};
+                           format(s, "--threads=%d", t->threads), NULL};
     Energy before = energy_read(s);
     double start = machine_seconds();
-    const json_t *said = ask(s, words);
+    const json_t *said = ask(s, words(b, asked));
     Energy after = energy_read(s);
     double used = energy_between(&before, &after), rss = key(said, "peak_rss");
     b->no_energy = after.why;
@@ -302,7 +331,7 @@ static double noise(const Series *x)
 static void measure(Bench *b)
 {
     /* From the disk into the page cache, and the clock of the processor up. */
-    (void)ask(b->s, (const char *[]){b->program, "--bench=1", NULL});
+    (void)ask(b->s, words(b, (const char *[]){"--bench=1", NULL}));
     for (int64_t i = 0; i < b->rounds; i++)
         for (int t = 0; t < b->threads.n; t++)
             run_team(b, t);

@@ -4,7 +4,9 @@
  *     $XDG_CACHE_HOME/bnc or ~/.cache/bnc
  *         KEY       a program (bnc run)
  *         KEY.so    a library (live.c)
- *         KEY.bnw   the weights of both, which are the same bytes
+ *         KEY.bnw   the weights of these, which are the same bytes
+ *         KEY.tir   with --jit, the planned module, for debuggers (jit.c)
+ *         KEY.o     an object of the JIT, under a key of its own (jit/load.c)
  */
 #include <dirent.h>
 #include <errno.h>
@@ -111,31 +113,38 @@ static void compile_apart(Session *s, const Options *o)
         give_up(s);
 }
 
-const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
+void cache_place(Session *s, Options *o)
 {
-    Options o = *given;
-    if (o.output || o.emit || o.amalgamate || o.print_after || o.weights)
+    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
         fail(s, (Loc){0},
              "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
              "compile with --emit=exe");
     const char *part;
-    uint64_t key = hash_input(s, o.input);
-    for (int64_t i = 0; (part = gguf_part_path(s, o.input, i)); i++)
+    uint64_t key = hash_input(s, o->input);
+    for (int64_t i = 0; (part = gguf_part_path(s, o->input, i)); i++)
         key = hash_file(s, part, key, false);
-    key = XXH64(o.text, strlen(o.text), key);
+    key = XXH64(o->text, strlen(o->text), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);
     key = hash_file(s, "/proc/self/exe", key, false);
-    if (o.arch)
-        key = hash_file(s, o.arch, key, true);
-    if (o.tune)
-        key = hash_file(s, o.tune, key, true);
-    if (o.chat)
-        key = hash_file(s, o.chat, key, false);
-    const char *stem = format(s, "%s/%016" PRIx64, o.cache ? o.cache : cache_dir(s), key);
+    if (o->arch)
+        key = hash_file(s, o->arch, key, true);
+    if (o->tune)
+        key = hash_file(s, o->tune, key, true);
+    if (o->chat)
+        key = hash_file(s, o->chat, key, false);
+    o->cache = o->cache ? o->cache : cache_dir(s);
+    o->output = format(s, "%s/%016" PRIx64, o->cache, key);
+    o->weights = "file";
+    o->name = "model";
+}
+
+const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
+{
+    Options o = *given;
+    cache_place(s, &o);
+    const char *stem = o.output;
     o.output = format(s, "%s%s", stem, extension);
     o.emit = emit;
-    o.weights = "file";
-    o.name = "model";
     if (!file_exists(o.output) || !file_exists(format(s, "%s.bnw", stem)))
         compile_apart(s, &o);
     return o.output;

@@ -16,6 +16,8 @@ typedef struct Options {
     const char *input;
     const char **rest; /* options of others, in order */
     int nrest;
+    const char **given; /* the words of ours */
+    int ngiven;
     const char *text;  /* those that were given, for the comment in generated files */
     const char *cache; /* the folder of cache.c; NULL: the user's */
 } Options;
@@ -32,6 +34,8 @@ void options_help(FILE *to, bool all); /* else those of the front screen */
 int cmd_compile(Session *s, int argc, char **argv);
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
+void bind_source(Module *m); /* the weights of a module read from text */
+const char *without_extension(Session *s, const char *path);
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
@@ -56,6 +60,14 @@ void build_output(Session *s, const Build *b, const char *kind);
 /* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
  * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
 const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
+/* Sets output (the path, without an extension, and its folder in o->cache), weights and name. */
+void cache_place(Session *s, Options *o);
+/* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
+const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
+/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
+bool jit_emits(const Options *o);
+void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
+const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
 
 int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */

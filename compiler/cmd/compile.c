@@ -14,7 +14,7 @@ static bool ends_with(const char *text, const char *end)
     return n >= k && !strcmp(text + n - k, end);
 }
 
-static const char *without_extension(Session *s, const char *path)
+const char *without_extension(Session *s, const char *path)
 {
     const char *dot = strrchr(file_name(path), '.');
     return dot && dot != file_name(path) ? intern(s, path, (size_t)(dot - path)) : path;
@@ -24,9 +24,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
 {
     if (!o->input)
         fail(s, (Loc){0}, "no model given: bnc model.gguf -o model.c (`bnc --help`)");
-    *target = target_find(s, o->target ? o->target : "native");
-    if (!*target)
-        fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", o->target);
+    *target = find_target(s, o);
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
@@ -43,7 +41,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
 }
 
 /* The weights of a module read from text. */
-static void bind_source(Module *m)
+void bind_source(Module *m)
 {
     bind_weights(m, m->source ? model_file(m->s, m->source, FMT_I2_S) : NULL);
 }
@@ -118,7 +116,8 @@ static const char *c_prefix(Session *s, const Options *o)
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
 {
-    const char *how = o->weights ? o->weights : !strcmp(kind, "c") ? "file" : "incbin";
+    bool beside = !strcmp(kind, "c") || !strcmp(kind, "llvm");
+    const char *how = o->weights ? o->weights : beside ? "file" : "incbin";
     static const char *const names[] = {
         [WEIGHTS_FILE] = "file", [WEIGHTS_INCBIN] = "incbin", [WEIGHTS_C] = "c"};
     for (WeightsMode w = WEIGHTS_FILE; w <= WEIGHTS_C; w++)
@@ -224,14 +223,14 @@ static void emit_text(Session *s, const Module *m, const char *path)
 void compile_to(Session *s, const Options *given)
 {
     /* module: what live.c loads, an so without the runtime */
-    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe", "module"};
+    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe", "llvm", "module"};
     Options o = *given;
     const Target *target;
     const char *kind = NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         kind = !strcmp(o.emit ? o.emit : "c", kinds[i]) ? kinds[i] : kind;
     if (!kind)
-        fail(s, (Loc){0}, "--emit is c, ir, obj, lib, so or exe, not '%s'", o.emit);
+        fail(s, (Loc){0}, "--emit is c, ir, obj, lib, so, exe or llvm, not '%s'", o.emit);
     if (!o.output)
         fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
     bool text = !strcmp(kind, "ir");
@@ -262,7 +261,9 @@ void compile_to(Session *s, const Options *given)
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
     stage_begin(s, r, "write");
-    if (!strcmp(kind, "c"))
+    if (jit_emits(&o))
+        jit_emit(s, m, target, &o, &emit);
+    else if (!strcmp(kind, "c"))
         emit_source(s, m, target, &o, &emit);
     else
         emit_built(s, m, target, &o, &emit, kind);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd/live.h"
+#include "jit/jit.h"
 
 /* ---- the model's code in this process ---- */
 
@@ -27,6 +28,21 @@ static const bn_model *load_code(Session *s, const char *path, const bn_profile 
         fail(s, loc_file(s, path), "is no compiled model: remove it and try again");
     *profile = dlsym(library, "model_profile");
     return model;
+}
+
+/* Answers the path of the weights. */
+static const char *load_model(Session *s, const Options *o, Live *l)
+{
+    const char *weights;
+    if (o->jit) {
+        const Jit *jit = jit_compile(s, o, &weights);
+        l->model = jit->model;
+        l->profile = jit->profile;
+        return weights;
+    }
+    const char *library = cache_compile(s, o, "module", ".so");
+    l->model = load_code(s, library, &l->profile);
+    return format(s, "%.*s.bnw", (int)(strlen(library) - strlen(".so")), library);
 }
 
 /* ---- opening ---- */
@@ -63,9 +79,7 @@ Live *live_open(Session *s, const Options *given, const char *input, int threads
     o.input = l->path = input;
     l->s = s;
     l->threads = threads ? threads : most;
-    const char *library = cache_compile(s, &o, "module", ".so");
-    const char *weights = format(s, "%.*s.bnw", (int)(strlen(library) - strlen(".so")), library);
-    l->model = load_code(s, library, &l->profile);
+    const char *weights = load_model(s, &o, l);
     l->info = bn_describe(l->model);
     session_defer(s, close_live, l);
     must(l, bn_open(&l->weights, l->model, weights));

@@ -2,8 +2,8 @@
  *
  * One idea: the model is compiled for this machine as `bnc run` does it, kept in the same cache and
  * taken into the process; the runtime is the one that bnc is linked with, so every function of bn.h
- * works on `weights` and `state`. How the code gets in (today the dynamic linker) is known to
- * live.c alone.
+ * works on `weights` and `state`. How the code gets in (by the dynamic linker, or by LLVM with
+ * --jit) is known to live.c alone.
  */
 #ifndef BNC_LIVE_H
 #define BNC_LIVE_H

@@ -68,9 +68,13 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
     o->level = 2;
     for (int at = 1; at < argc; at++) {
         const char *value = "";
-        int i = match(s, argc, argv, keep_rest, &at, &value);
+        int from = at, i = match(s, argc, argv, keep_rest, &at, &value);
         if (i >= 0) {
             set(s, o, i, value);
+            for (int word = from; word <= at; word++) {
+                o->given = grow(s, o->given, (size_t)o->ngiven, sizeof *o->given);
+                o->given[o->ngiven++] = argv[word];
+            }
             if (table[i].field != offsetof(Options, output) && table[i].where < QUIET)
                 put(&text, "%s%s%s%s", text.len ? " " : "", table[i].name,
                     table[i].name[1] == '-' && *value ? "=" : "", value);
@@ -89,6 +93,7 @@ void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest)
         }
     }
     s->quiet = o->quiet;
+    o->jit |= o->jit_o3;
     if (o->level > 2)
         fail(s, (Loc){0}, "-O goes from 0 to 2");
     o->text = name(s, text.len ? text.text : "none");

@@ -1,9 +1,11 @@
-/* run.c: `bnc run`: compile once, keep the program, start it. */
+/* run.c: `bnc run`: compile once, keep the program, start it; with --jit, be the program. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli.h"
 #include "cmd/cmd.h"
+#include "jit/jit.h"
 
 int cmd_run(Session *s, int argc, char **argv)
 {
@@ -11,11 +13,15 @@ int cmd_run(Session *s, int argc, char **argv)
     options_read(s, &o, argc, argv, true);
     if (!o.input)
         fail(s, (Loc){0}, "no model given: bnc run model.gguf -p \"Once upon a time\"");
-    const char *program = cache_compile(s, &o, "exe", "");
+    const char *weights;
+    const Jit *jit = o.jit ? jit_compile(s, &o, &weights) : NULL;
+    const char *program = jit ? "bnc run" : cache_compile(s, &o, "exe", "");
     char **args = NEW_ARRAY(s, char *, o.nrest + 2);
     args[0] = (char *)(uintptr_t)program;
     memcpy(args + 1, o.rest, sizeof *args * (size_t)o.nrest);
     fflush(NULL);
+    if (jit)
+        return bn_cli(jit->model, o.nrest + 1, args);
     execv(program, args);
     fail(s, loc_file(s, program), "cannot start: %s", strerror(errno));
 }

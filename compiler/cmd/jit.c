@@ -1,0 +1,137 @@
+/* jit.c: models by LLVM: for `bnc run --jit` and others into this process, for --emit=llvm and
+ * --emit=obj into a file. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bn_model.h"
+#include "cmd/cmd.h"
+#include "jit/jit.h"
+
+const Target *find_target(Session *s, const Options *o)
+{
+    const char *name = o->target ? o->target : "native";
+    const JitMachine *machine = jit_machine(name);
+    bool alone = jit_emits(o);
+    if (machine && !alone)
+        fail(s, (Loc){0},
+             "%s is a target of --emit=llvm and --emit=obj, by LLVM; for C take --target=%s", name,
+             machine->target);
+    if (!machine && (o->jit || alone))
+        return jit_target(s, o->target);
+    const Target *target = target_find(s, machine ? machine->target : name);
+    if (!target)
+        fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);
+    return target;
+}
+
+/* ---- in this process ---- */
+
+/* The hashes that bnw_write would find. */
+static void recall_hashes(Module *m, const char *path)
+{
+    size_t size;
+    const uint8_t *bytes = file_view(m->s, path, "the weights are gone", &size);
+    bn_bnw h;
+    if (size < sizeof h)
+        fail(m->s, loc_file(m->s, path), "is no .bnw: remove it and try again");
+    memcpy(&h, bytes, sizeof h);
+    m->bnw_hash = h.hash;
+    m->vocab_hash = h.vocab_hash;
+}
+
+static void write_weights(Module *m, const char *path)
+{
+    if (file_exists(path)) {
+        recall_hashes(m, path);
+        return;
+    }
+    note(m->s, "compiling %s", m->source);
+    OutFile *f = file_create(m->s, path);
+    bnw_write(m, f);
+    file_commit(f);
+}
+
+static void write_text(const Module *m, const char *path)
+{
+    Out text = {.s = m->s};
+    if (file_exists(path))
+        return;
+    module_print(m, &text);
+    file_save(m->s, path, &text);
+    out_free(&text);
+}
+
+const Jit *jit_compile(Session *s, const Options *given, const char **weights)
+{
+    Options o = *given;
+    const Target *target;
+    bool quiet = s->quiet;
+    EmitOptions *emit = NEW(s, EmitOptions);
+    JitOptions *how = NEW(s, JitOptions);
+    find_target(s, &o); /* before anything is hashed */
+    cache_place(s, &o);
+    *weights = format(s, "%s.bnw", o.output);
+    const char *text = format(s, "%s.tir", o.output);
+    Module *m = load_input(s, &o, &target);
+    if (!m->vocab)
+        bind_source(m);
+    *emit = (EmitOptions){.prefix = o.name,
+                          .bnw_name = *weights,
+                          .flags = o.text,
+                          .weights = WEIGHTS_FILE,
+                          .profile = o.profile,
+                          .chat = compile_chat(s, m, o.chat)};
+    s->quiet = true; /* what the passes note is of no use here */
+    run_passes(m, target, &o, start_report(s, &o, stderr));
+    s->quiet = quiet;
+    write_weights(m, *weights);
+    write_text(m, text);
+    *how = (JitOptions){emit, o.jit_o3, o.cache, text};
+    return jit_open(s, m, target, how);
+}
+
+/* ---- into a file ---- */
+
+bool jit_emits(const Options *o)
+{
+    bool object = o->emit && !strcmp(o->emit, "obj");
+    return (o->emit && !strcmp(o->emit, "llvm")) ||
+           (object && (o->jit || (o->target && jit_machine(o->target))));
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)
+{
+    const JitMachine *named = o->target ? jit_machine(o->target) : NULL;
+    const JitMachine here = {"native", target->name, target->name, NULL, NULL, NULL};
+    bool object = !strcmp(o->emit, "obj");
+    JitKind kind = object ? JIT_OBJECT : ends_with(o->output, ".ll") ? JIT_TEXT : JIT_BITCODE;
+    const char *stem = without_extension(s, o->output), *bnw = format(s, "%s.bnw", stem);
+    const char *header = format(s, "%s.h", stem);
+    Out out = {.s = s}, text = {.s = s};
+    OutFile *weights = file_create(s, bnw);
+    bnw_write(m, weights);
+    file_commit(weights);
+    emit->bnw_name = file_name(bnw);
+    emit->bnw_path = bnw;
+    if (emit->weights == WEIGHTS_C) {
+        size_t size;
+        emit->bnw = (const uint8_t *)file_read(s, bnw, &size);
+    }
+    jit_write(s, m, target, named ? named : &here, emit, kind, &out);
+    if (emit->weights != WEIGHTS_FILE)
+        remove(bnw);
+    emit_header(m, emit, &text);
+    file_save(s, header, &text);
+    file_save(s, o->output, &out);
+    note(s, "wrote %s, %s%s%s", o->output, header, emit->weights == WEIGHTS_FILE ? ", " : "",
+         emit->weights == WEIGHTS_FILE ? bnw : "");
+    out_free(&out);
+    out_free(&text);
+}
