@@ -5,6 +5,7 @@
 #include <llvm-c/BitReader.h>
 #include <llvm-c/BitWriter.h>
 #include <llvm-c/Error.h>
+#include <llvm-c/Linker.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <llvm/Config/llvm-config.h>
@@ -66,18 +67,27 @@ LLVMTargetMachineRef llvm_machine(Session *s, const char *triple, const char *cp
 
 /* ---- rows ---- */
 
-LLVMModuleRef llvm_row(Session *s, LLVMContextRef context, const Row *row)
+/* The row's code beside the module's own: what is static in the row, but called here, must have a
+ * name outside it to be found. */
+static void link_row(LLVMModuleRef m, const Row *row)
 {
-    LLVMModuleRef m;
+    LLVMModuleRef from;
     size_t size = (size_t)(row->end - row->bitcode);
     LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRange((const char *)row->bitcode, size,
                                                                   row->name, 0);
-    if (LLVMParseBitcodeInContext2(context, b, &m))
+    if (LLVMParseBitcodeInContext2(LLVMGetModuleContext(m), b, &from))
         die("the bitcode of %s in this bnc cannot be read by %s", row->name, jit_version());
     LLVMDisposeMemoryBuffer(b);
-    LLVMDeleteGlobal(LLVMGetNamedGlobal(m, "ROW"));
-    (void)s;
-    return m;
+    LLVMDeleteGlobal(LLVMGetNamedGlobal(from, "ROW"));
+    for (LLVMValueRef f = LLVMGetFirstFunction(from); f; f = LLVMGetNextFunction(f)) {
+        size_t len;
+        if (!LLVMIsDeclaration(f) && LLVMGetNamedFunction(m, LLVMGetValueName2(f, &len)))
+            LLVMSetLinkage(f, LLVMExternalLinkage);
+    }
+    LLVMSetTarget(from, LLVMGetTarget(m));
+    LLVMSetDataLayout(from, LLVMGetDataLayoutStr(m));
+    if (LLVMLinkModules2(m, from))
+        die("the kernels of %s do not link", row->name);
 }
 
 /* ---- optimization ---- */
@@ -117,11 +127,13 @@ static const char *row_features(Session *s, LLVMModuleRef m)
     return "";
 }
 
-void llvm_specialize(Session *s, LLVMModuleRef m, LLVMTargetMachineRef machine,
-                     const char *const *keep, int n, const char *cpu, const char *features)
+void llvm_optimize(Session *s, LLVMModuleRef m, const Row *row, LLVMTargetMachineRef machine,
+                   const char *const *keep, int n, const char *cpu, const char *features)
 {
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
     char *why = NULL;
+    if (row)
+        link_row(m, row);
     if (!features)
         features = row_features(s, m);
     for (LLVMValueRef f = LLVMGetFirstFunction(m); f; f = LLVMGetNextFunction(f)) {
@@ -179,13 +191,13 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
         fail(s, (Loc){0}, "this bnc was built without the kernels of %s (JIT_ROWS of the Makefile)",
              machine->row);
     LLVMContextRef context = LLVMContextCreate();
-    Lower l = {.s = s, .m = m, .target = target, .o = o, .inside = true};
+    Lower l = {.s = s, .m = m, .target = target, .o = o};
     char *triple = machine->triple ? LLVMNormalizeTargetTriple(machine->triple)
                                    : LLVMGetDefaultTargetTriple();
     char *cpu = machine->cpu ? LLVMCreateMessage(machine->cpu) : LLVMGetHostCPUName();
     char *features = machine->cpu ? NULL : LLVMGetHostCPUFeatures();
     LLVMTargetMachineRef tm = llvm_machine(s, triple, cpu, features ? features : "");
-    LLVMModuleRef module = llvm_row(s, context, row);
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(o->prefix, context);
     const char *keep[] = {format(s, "%s_model", o->prefix), format(s, "%s_profile", o->prefix)};
     l.sites = o->profile ? sites_find(m) : NULL;
     LLVMSetTarget(module, triple);
@@ -197,7 +209,7 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
     for (Func *f = m->funcs; f; f = f->next)
         lower_function(&l, f, f->name);
     lower_end(&l);
-    llvm_specialize(s, module, tm, keep, 2, cpu, features);
+    llvm_optimize(s, module, row, tm, keep, 2, cpu, features);
     put_result(module, tm, kind, out);
     LLVMDisposeTargetData(l.layout);
     LLVMDisposeModule(module);

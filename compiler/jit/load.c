@@ -35,7 +35,7 @@
 typedef struct Loaded Loaded;
 typedef struct Unit { /* one object */
     Loaded *owner;
-    const char *symbol; /* what it defines */
+    const char *symbol[2]; /* what it defines; [1] may be NULL */
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMMemoryBufferRef object; /* a copy, once it is made, where perf wants to know */
@@ -178,7 +178,8 @@ static void *compile_here(void *arg)
     Session own; /* this may be any thread */
     session_start(&own, stderr);
     LLVMTargetMachineRef machine = host_machine(&own, x);
-    llvm_specialize(&own, c->unit->module, machine, &c->unit->symbol, 1, x->cpu, x->features);
+    llvm_optimize(&own, c->unit->module, x->o->specialize ? x->row : NULL, machine,
+                  c->unit->symbol, c->unit->symbol[1] ? 2 : 1, x->cpu, x->features);
     c->object = llvm_object(c->unit->module, machine);
     LLVMDisposeTargetMachine(machine);
     session_end(&own);
@@ -242,13 +243,10 @@ static Unit *unit_new(Loaded *x, Lower *l, const char *symbol)
     Unit *u = &x->unit[x->nunit++];
     char *triple = LLVMGetDefaultTargetTriple();
     LLVMTargetMachineRef machine = host_machine(x->s, x);
-    LLVMModuleRef module = x->o->specialize
-                               ? llvm_row(x->s, context, x->row)
-                               : LLVMModuleCreateWithNameInContext(symbol, context);
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(symbol, context);
     LLVMSetTarget(module, triple);
-    *u = (Unit){x, symbol, context, module, NULL};
+    *u = (Unit){x, {symbol, NULL}, context, module, NULL};
     *l = (Lower){.s = x->s, .m = x->m, .target = x->target, .o = x->o->emit};
-    l->inside = x->o->specialize;
     l->sites = x->o->emit->profile ? sites_find(x->m) : NULL;
     lower_start(l, module, LLVMCreateTargetDataLayout(machine));
     LLVMSetModuleDataLayout(module, l->layout);
@@ -272,10 +270,13 @@ static LLVMOrcSymbolStringPoolEntryRef interned(const Loaded *x, const char *nam
 
 static void define(Unit *u, uint8_t flags)
 {
-    LLVMOrcCSymbolFlagsMapPair symbol = {interned(u->owner, u->symbol), {flags, 0}};
+    LLVMOrcCSymbolFlagsMapPair symbol[2];
+    int n = 0;
+    for (; n < 2 && u->symbol[n]; n++)
+        symbol[n] = (LLVMOrcCSymbolFlagsMapPair){interned(u->owner, u->symbol[n]), {flags, 0}};
     LLVMOrcMaterializationUnitRef mu = LLVMOrcCreateCustomMaterializationUnit(
-        u->symbol, u, &symbol, 1, NULL, materialize, discard, destroy);
-    check(LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(u->owner->orc), mu), u->symbol);
+        u->symbol[0], u, symbol, (size_t)n, NULL, materialize, discard, destroy);
+    check(LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(u->owner->orc), mu), u->symbol[0]);
 }
 
 static void add_function(Loaded *x, Func *f)
@@ -283,11 +284,11 @@ static void add_function(Loaded *x, Func *f)
     enum { CALLABLE = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable };
     Lower l;
     Unit *u = unit_new(x, &l, format(x->s, "%s_code", f->name));
-    lower_function(&l, f, u->symbol);
+    lower_function(&l, f, u->symbol[0]);
     unit_end(&l);
     define(u, CALLABLE);
     LLVMOrcCSymbolAliasMapPair alias = {interned(x, f->name),
-                                        {interned(x, u->symbol), {CALLABLE, 0}}};
+                                        {interned(x, u->symbol[0]), {CALLABLE, 0}}};
     check(LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(x->orc),
                                 LLVMOrcLazyReexports(x->lazy, x->stubs,
                                                      LLVMOrcLLJITGetMainJITDylib(x->orc), &alias, 1)),
@@ -297,7 +298,10 @@ static void add_function(Loaded *x, Func *f)
 static void add_constants(Loaded *x)
 {
     Lower l;
-    Unit *u = unit_new(x, &l, format(x->s, "%s_model", x->o->emit->prefix));
+    const char *prefix = x->o->emit->prefix;
+    Unit *u = unit_new(x, &l, format(x->s, "%s_model", prefix));
+    if (l.sites)
+        u->symbol[1] = format(x->s, "%s_profile", prefix);
     if (x->o->emit->chat)
         lower_template(&l, x->o->emit->chat);
     lower_constants(&l);
@@ -379,7 +383,7 @@ static const void *address(const Loaded *x, const char *symbol)
 
 static void perf_unit(const Loaded *x, const Unit *u, FILE *to)
 {
-    const char *base = address(x, u->symbol);
+    const char *base = address(x, u->symbol[0]);
     uint64_t known = 0;
     LLVMBinaryRef object = LLVMCreateBinary(u->object, NULL, NULL);
     for (int pass = 0; object && pass < 2; pass++) {
@@ -387,7 +391,7 @@ static void perf_unit(const Loaded *x, const Unit *u, FILE *to)
         for (; !LLVMObjectFileIsSymbolIteratorAtEnd(object, at); LLVMMoveToNextSymbol(at)) {
             const char *name = LLVMGetSymbolName(at);
             uint64_t value = LLVMGetSymbolAddress(at), size = LLVMGetSymbolSize(at);
-            if (!strcmp(name, u->symbol))
+            if (!strcmp(name, u->symbol[0]))
                 known = value;
             if (pass && size)
                 fprintf(to, "%" PRIxPTR " %" PRIx64 " bnc:%s\n",

@@ -66,7 +66,7 @@ LLVMValueRef lower_declare(Lower *l, const char *name, LLVMTypeRef type)
     return f ? f : LLVMAddFunction(l->module, name, type);
 }
 
-/* Of a function that stands in the module, or else of one with just these parameters. */
+/* Of a kernel or a function of the runtime: C's rules for pointers, int and float need no help. */
 LLVMValueRef lower_call(Lower *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg, int n)
 {
     LLVMTypeRef type[CALL_ARGS];
@@ -75,10 +75,6 @@ LLVMValueRef lower_call(Lower *l, const char *name, LLVMTypeRef result, LLVMValu
         type[i] = LLVMTypeOf(arg[i]);
     LLVMValueRef f = lower_declare(l, name, LLVMFunctionType(result, type, (unsigned)n, 0));
     CHECK(LLVMCountParams(f) == (unsigned)n);
-    LLVMGetParamTypes(lower_type(f), type);
-    for (int i = 0; i < n; i++)
-        if (LLVMGetTypeKind(type[i]) == LLVMPointerTypeKind)
-            arg[i] = LLVMBuildBitCast(l->build, arg[i], type[i], "");
     return LLVMBuildCall2(l->build, lower_type(f), f, arg, (unsigned)n, "");
 }
 
@@ -154,7 +150,7 @@ static LLVMValueRef one_arg(Lower *l, const Op *op, const Arg *a)
 static void kernel_call(Lower *l, const Op *op)
 {
     Arg args[CALL_ARGS];
-    LLVMValueRef value[CALL_ARGS + 1];
+    LLVMValueRef value[CALL_ARGS];
     int n = 0;
     for (int i = 0, count = call_args(op, args); i < count; i++) {
         if (args[i].kind != ARG_SHARE) {

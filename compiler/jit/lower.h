@@ -22,7 +22,6 @@ typedef struct Lower {
     LLVMModuleRef module;
     LLVMBuilderRef build;
     LLVMTargetDataRef layout;
-    bool inside; /* the module began as a row's bitcode: kernels stand in it */
     LLVMTypeRef byte, ptr, i32, i64, f32, none, size;
     struct Debug *debug; /* NULL: without lines */
     /* of the function that is being built */
@@ -68,10 +67,9 @@ void llvm_start(void); /* this machine's back end */
 LLVMMemoryBufferRef llvm_object(LLVMModuleRef module, LLVMTargetMachineRef machine);
 LLVMTargetMachineRef llvm_machine(Session *s, const char *triple, const char *cpu,
                                   const char *features);
-LLVMModuleRef llvm_row(Session *s, LLVMContextRef context, const Row *row);
-/* Keeps `keep` alone as public, removes what they do not need, and optimizes. features NULL: those
- * of the row's kernels. */
-void llvm_specialize(Session *s, LLVMModuleRef module, LLVMTargetMachineRef machine,
-                     const char *const *keep, int n, const char *cpu, const char *features);
+/* Links the row's kernels in, where one is given, keeps `keep` alone as public, removes what these do
+ * not need, and optimizes. features NULL: those of the row's kernels. */
+void llvm_optimize(Session *s, LLVMModuleRef module, const Row *row, LLVMTargetMachineRef machine,
+                   const char *const *keep, int n, const char *cpu, const char *features);
 
 #endif
