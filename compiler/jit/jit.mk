@@ -3,7 +3,7 @@
 # bnc is linked with absent.c and knows nothing of this.
 
 J         := $(B)/jit
-JIT_SRC   := lower.c constants.c debug.c template.c llvm.c load.c rows.c
+JIT_SRC   := lower.c constants.c debug.c template.c words.c llvm.c load.c rows.c
 ifeq ($(JIT),1)
 LLVM_CONFIG ?= $(shell for v in llvm-config-19 llvm-config-18 llvm-config-17 llvm-config-16 llvm-config-15 llvm-config-14 \
     llvm-config; do command -v $$v && break; done)
@@ -27,13 +27,14 @@ JIT_FLAGS := -std=c11 -O3 -fPIC -ffp-contract=off -Wall -Wextra -Werror -Wno-unk
 row_id     = $(subst -,_,$(notdir $(basename $1)))
 
 $J/%.o: INC += -isystem $(shell $(LLVM_CONFIG) --includedir) -I$J -DJIT_FOLDER='"$J"'
-$J/rows.o: $J/jit_rows.def $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc)
+CHAT_ROWS := chat-here $(OTHER_ROWS:%=chat-%)
+$J/rows.o: $J/jit_rows.def $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc) $(CHAT_ROWS:%=$J/%.bc)
 $J/rows: tools/rows.c $(wildcard compiler/codegen-c/*.def) compiler/codegen-c/columns.h | $(B)/.tools
 	@mkdir -p $J
 	$(CC) $(CSTD) $(WARN) $(INC) $< -o $@
 $J/jit_rows.def: Makefile compiler/jit/jit.mk | $J/rows
 	@{ $(foreach r,$(JIT_ROWS),echo 'ROW_HERE($(subst -,_,$r), "$r")';) \
-	   $(foreach r,$(OTHER_ROWS),echo 'ROW_ELSEWHERE($(subst -,_,$r), "$r")';) } >$@
+	   $(foreach r,$(OTHER_ROWS) $(CHAT_ROWS),echo 'ROW_ELSEWHERE($(subst -,_,$r), "$r")';) } >$@
 KERNEL_FILES := $(KERNELS:%=compiler/codegen-c/kernels/%) compiler/jit/row.h runtime-min/bn_model.h runtime-min/bn_profile.h
 define row # ROW TARGET FLAGS
 $J/$1.c: $J/rows $(KERNEL_FILES)
@@ -43,9 +44,15 @@ $J/$1.bc: $J/$1.c
 $J/row_$1.o: $J/$1.c
 	$(JIT_CLANG) $3 $(JIT_FLAGS) $$$$(cat $J/$1.flags) -DROW=row_$(subst -,_,$1) -c $J/$1.c -o $J/row_$1.o
 endef
+define chat # ROW FLAGS
+$J/chat-$1.bc: compiler/jit/chat_row.c compiler/chat/text.c compiler/chat/lists.c
+	$(JIT_CLANG) $2 $(JIT_FLAGS) -Xclang -disable-llvm-passes -emit-llvm -c $$< -o $$@
+endef
+other_target = --target=$(or $(JIT_TRIPLE_$(firstword $(subst :, ,$1))),$(firstword $(subst :, ,$1)))
+$(eval $(call chat,here,))
+$(foreach r,$(JIT_OTHER),$(eval $(call chat,$(firstword $(subst :, ,$r)),$(call other_target,$r))))
 $(foreach r,$(JIT_ROWS),$(eval $(call row,$r,$r,)))
-$(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),\
-    --target=$(or $(JIT_TRIPLE_$(firstword $(subst :, ,$r))),$(firstword $(subst :, ,$r))))))
+$(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(call other_target,$r))))
 else
 JIT_OBJ   := $J/absent.o
 LLVM_LIBS :=

@@ -67,27 +67,38 @@ LLVMTargetMachineRef llvm_machine(Session *s, const char *triple, const char *cp
 
 /* ---- rows ---- */
 
+LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row)
+{
+    LLVMModuleRef m;
+    size_t size = (size_t)(row->end - row->bitcode);
+    LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRange((const char *)row->bitcode, size,
+                                                                  row->name, 0);
+    if (LLVMParseBitcodeInContext2(context, b, &m))
+        die("the bitcode of %s in this bnc cannot be read by %s", row->name, jit_version());
+    LLVMDisposeMemoryBuffer(b);
+    return m;
+}
+
+static void link_into(LLVMModuleRef m, LLVMModuleRef from)
+{
+    LLVMSetTarget(from, LLVMGetTarget(m));
+    LLVMSetDataLayout(from, LLVMGetDataLayoutStr(m));
+    if (LLVMLinkModules2(m, from))
+        die("the modules of a model do not link");
+}
+
 /* The row's code beside the module's own: what is static in the row, but called here, must have a
  * name outside it to be found. */
 static void link_row(LLVMModuleRef m, const Row *row)
 {
-    LLVMModuleRef from;
-    size_t size = (size_t)(row->end - row->bitcode);
-    LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRange((const char *)row->bitcode, size,
-                                                                  row->name, 0);
-    if (LLVMParseBitcodeInContext2(LLVMGetModuleContext(m), b, &from))
-        die("the bitcode of %s in this bnc cannot be read by %s", row->name, jit_version());
-    LLVMDisposeMemoryBuffer(b);
+    LLVMModuleRef from = llvm_bitcode(LLVMGetModuleContext(m), row);
     LLVMDeleteGlobal(LLVMGetNamedGlobal(from, "ROW"));
     for (LLVMValueRef f = LLVMGetFirstFunction(from); f; f = LLVMGetNextFunction(f)) {
         size_t len;
         if (!LLVMIsDeclaration(f) && LLVMGetNamedFunction(m, LLVMGetValueName2(f, &len)))
             LLVMSetLinkage(f, LLVMExternalLinkage);
     }
-    LLVMSetTarget(from, LLVMGetTarget(m));
-    LLVMSetDataLayout(from, LLVMGetDataLayoutStr(m));
-    if (LLVMLinkModules2(m, from))
-        die("the kernels of %s do not link", row->name);
+    link_into(m, from);
 }
 
 /* ---- optimization ---- */
@@ -164,6 +175,18 @@ LLVMMemoryBufferRef llvm_object(LLVMModuleRef module, LLVMTargetMachineRef machi
 
 /* ---- whole models for elsewhere ---- */
 
+static void link_template(const Lower *main, const char *machine)
+{
+    const Row *row = row_find(format(main->s, CHAT_ROW "%s", machine));
+    CHECK(row);
+    Lower l = *main;
+    LLVMModuleRef helpers = llvm_bitcode(main->context, row);
+    lower_start(&l, helpers, main->layout);
+    lower_template(&l, main->o->chat, "chat_template");
+    lower_end(&l);
+    link_into(main->module, helpers);
+}
+
 static void put_result(LLVMModuleRef m, LLVMTargetMachineRef machine, JitKind kind, Out *out)
 {
     if (kind == JIT_TEXT) {
@@ -203,12 +226,12 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
     LLVMSetTarget(module, triple);
     lower_start(&l, module, LLVMCreateTargetDataLayout(tm));
     LLVMSetModuleDataLayout(module, l.layout);
-    if (o->chat)
-        lower_template(&l, o->chat);
     lower_constants(&l);
     for (Func *f = m->funcs; f; f = f->next)
         lower_function(&l, f, f->name);
     lower_end(&l);
+    if (o->chat)
+        link_template(&l, machine->triple ? machine->name : "here");
     llvm_optimize(s, module, row, tm, keep, 2, cpu, features);
     put_result(module, tm, kind, out);
     LLVMDisposeTargetData(l.layout);

@@ -237,20 +237,21 @@ static void destroy(void *arg)
 
 /* ---- units ---- */
 
-static Unit *unit_new(Loaded *x, Lower *l, const char *symbol)
+static Unit *unit_new(Loaded *x, Lower *l, const char *symbol, const Row *row)
 {
     LLVMContextRef context = LLVMContextCreate();
     Unit *u = &x->unit[x->nunit++];
     char *triple = LLVMGetDefaultTargetTriple();
     LLVMTargetMachineRef machine = host_machine(x->s, x);
-    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(symbol, context);
+    LLVMModuleRef module = row ? llvm_bitcode(context, row)
+                               : LLVMModuleCreateWithNameInContext(symbol, context);
     LLVMSetTarget(module, triple);
     *u = (Unit){x, {symbol, NULL}, context, module, NULL};
     *l = (Lower){.s = x->s, .m = x->m, .target = x->target, .o = x->o->emit};
     l->sites = x->o->emit->profile ? sites_find(x->m) : NULL;
     lower_start(l, module, LLVMCreateTargetDataLayout(machine));
     LLVMSetModuleDataLayout(module, l->layout);
-    if (x->o->text)
+    if (x->o->text && !row)
         l->debug = debug_start(l, x->o->text);
     LLVMDisposeTargetMachine(machine);
     LLVMDisposeMessage(triple);
@@ -279,31 +280,45 @@ static void define(Unit *u, uint8_t flags)
     check(LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(u->owner->orc), mu), u->symbol[0]);
 }
 
+enum { CALLABLE = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable };
+
+/* `name` becomes a stub that makes the unit when it is first called. */
+static void define_lazily(Loaded *x, Unit *u, const char *name)
+{
+    LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(x->orc);
+    LLVMOrcCSymbolAliasMapPair alias = {interned(x, name),
+                                        {interned(x, u->symbol[0]), {CALLABLE, 0}}};
+    define(u, CALLABLE);
+    check(LLVMOrcJITDylibDefine(library,
+                                LLVMOrcLazyReexports(x->lazy, x->stubs, library, &alias, 1)),
+          name);
+}
+
 static void add_function(Loaded *x, Func *f)
 {
-    enum { CALLABLE = LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable };
     Lower l;
-    Unit *u = unit_new(x, &l, format(x->s, "%s_code", f->name));
+    Unit *u = unit_new(x, &l, format(x->s, "%s_code", f->name), NULL);
     lower_function(&l, f, u->symbol[0]);
     unit_end(&l);
-    define(u, CALLABLE);
-    LLVMOrcCSymbolAliasMapPair alias = {interned(x, f->name),
-                                        {interned(x, u->symbol[0]), {CALLABLE, 0}}};
-    check(LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(x->orc),
-                                LLVMOrcLazyReexports(x->lazy, x->stubs,
-                                                     LLVMOrcLLJITGetMainJITDylib(x->orc), &alias, 1)),
-          f->name);
+    define_lazily(x, u, f->name);
+}
+
+static void add_template(Loaded *x)
+{
+    Lower l;
+    Unit *u = unit_new(x, &l, "chat_template_code", row_find(CHAT_ROW "here"));
+    lower_template(&l, x->o->emit->chat, u->symbol[0]);
+    unit_end(&l);
+    define_lazily(x, u, "chat_template");
 }
 
 static void add_constants(Loaded *x)
 {
     Lower l;
     const char *prefix = x->o->emit->prefix;
-    Unit *u = unit_new(x, &l, format(x->s, "%s_model", prefix));
+    Unit *u = unit_new(x, &l, format(x->s, "%s_model", prefix), NULL);
     if (l.sites)
         u->symbol[1] = format(x->s, "%s_profile", prefix);
-    if (x->o->emit->chat)
-        lower_template(&l, x->o->emit->chat);
     lower_constants(&l);
     unit_end(&l);
     define(u, LLVMJITSymbolGenericFlagsExported);
@@ -438,7 +453,7 @@ Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOption
 {
     Loaded *x = NEW(s, Loaded);
     const char *prefix = o->emit->prefix;
-    int n = 1;
+    int n = 2;
     for (const Func *f = m->funcs; f; f = f->next)
         n++;
     *x = (Loaded){.s = s, .m = m, .target = target, .o = o, .row = row_find(target->name)};
@@ -451,6 +466,8 @@ Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOption
     session_defer(s, close_jit, x);
     for (Func *f = m->funcs; f; f = f->next)
         add_function(x, f);
+    if (o->emit->chat)
+        add_template(x);
     add_constants(x);
     x->jit.model = address(x, format(s, "%s_model", prefix));
     if (o->emit->profile)

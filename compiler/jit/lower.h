@@ -38,14 +38,14 @@ LLVMValueRef lower_call(Lower *l, const char *name, LLVMTypeRef result, LLVMValu
 LLVMValueRef lower_int(Lower *l, int64_t i);
 LLVMTypeRef lower_type(LLVMValueRef function);
 LLVMTypeRef lower_forward(Lower *l); /* of bn_forward */
-LLVMTypeRef lower_chat_type(Lower *l); /* of bn_chat_code */
 
 /* constants.c: PREFIX_model, PREFIX_profile and what they point at. */
 void lower_constants(Lower *l);
-LLVMValueRef lower_record(Lower *l, const Record *r);
 
-/* template.c: the chat template's C, which compiler/chat wrote. */
-void lower_template(Lower *l, const char *text);
+/* template.c: a function of the C that compiler/chat wrote, into a module that began as the bitcode
+ * of its helpers. */
+void lower_template(Lower *l, const char *text, const char *symbol);
+int chat_word(const char *name); /* words.c: a constant of the helpers */
 
 /* debug.c: lines of the module's text for every instruction. */
 struct Debug *debug_start(Lower *l, const char *path);
@@ -61,8 +61,10 @@ typedef struct Row {
 } Row;
 const Row *row_find(const char *name); /* NULL: none */
 const Row *row_at(int i);
+#define CHAT_ROW "chat-" /* before the name of a row of another machine: its helpers of templates */
 
 /* llvm.c */
+LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row);
 void llvm_start(void); /* this machine's back end */
 LLVMMemoryBufferRef llvm_object(LLVMModuleRef module, LLVMTargetMachineRef machine);
 LLVMTargetMachineRef llvm_machine(Session *s, const char *triple, const char *cpu,
