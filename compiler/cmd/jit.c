@@ -120,6 +120,9 @@ void jit_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
     file_commit(weights);
     emit->bnw_name = file_name(bnw);
     emit->bnw_path = bnw;
+    /* LLVM's assembler for WebAssembly has no sections as .incbin needs one. */
+    if (named && emit->weights == WEIGHTS_INCBIN && !strncmp(named->triple, "wasm", 4))
+        emit->weights = WEIGHTS_C;
     if (emit->weights == WEIGHTS_C) {
         size_t size;
         emit->bnw = (const uint8_t *)file_read(s, bnw, &size);

@@ -187,6 +187,16 @@ static void link_template(const Lower *main, const char *machine)
     link_into(main->module, helpers);
 }
 
+/* The functions pass doubles in registers, as the module says and lp64d has it; up to LLVM 14 the
+ * header of the object is written from an option that the C API cannot set. e_flags is at byte 48 of
+ * ELF64; the float ABI stands in its bits 1 and 2, 2 is double (RISC-V ELF psABI). */
+static void mark_double_floats(Out *out)
+{
+    enum { E_FLAGS = 48, FLOAT_ABI = 6, DOUBLE = 4 };
+    CHECK(out->len > E_FLAGS);
+    out->text[E_FLAGS] = (char)((out->text[E_FLAGS] & ~FLOAT_ABI) | DOUBLE);
+}
+
 static void put_result(LLVMModuleRef m, LLVMTargetMachineRef machine, JitKind kind, Out *out)
 {
     if (kind == JIT_TEXT) {
@@ -234,6 +244,8 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
         link_template(&l, machine->triple ? machine->name : "here");
     llvm_optimize(s, module, row, tm, keep, 2, cpu, features);
     put_result(module, tm, kind, out);
+    if (kind == JIT_OBJECT && !strncmp(triple, "riscv64", 7))
+        mark_double_floats(out);
     LLVMDisposeTargetData(l.layout);
     LLVMDisposeModule(module);
     LLVMDisposeTargetMachine(tm);
