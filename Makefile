@@ -1,4 +1,5 @@
-# bnc. `make demo` tells a story, `make check` runs every test; both install what they miss.
+# bnc. `make demo` tells a story, `make check` runs every test; both install what they miss. `make JIT=1`
+# puts LLVM inside (docs/jit.md).
 # Lists are explicit; everything built stands in build/.
 
 CC      ?= cc
@@ -52,7 +53,7 @@ include tests/tests.mk
 tools: $(B)/.tools
 $(B)/.tools: tools/install.sh
 	@mkdir -p $(B)
-	@sh tools/install.sh
+	@JIT=$(JIT) sh tools/install.sh
 	@touch $@
 
 # ---- generated sources ----
@@ -115,8 +116,17 @@ $(B)/main.o: compiler/main.c | $(B)/.tools
 $(B)/libbnrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
-$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ) $(JIT_STAMP)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) $(LLVM_LIBS) -lxxhash -ljansson -ledit -ldl -lm -o $@
+# Whoever goes from JIT=1 to none, or back, gets another bnc.
+$(B)/.jit-$(JIT):
+	@rm -f $(B)/.jit-*
+	@touch $@
+ifeq ($(JIT),1)
+$(B)/bnc: $(B)/jit/bnc $(B)/.jit-$(JIT)
+	cp $< $@
+else
+$(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o $(B)/.jit-$(JIT)
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -ljansson -ledit -ldl -lm -o $@
+endif
 
 # ---- for people ----
 

@@ -36,6 +36,13 @@ want nodejs '/usr/bin/node' '/usr/local/bin/node'
 want lld '/usr/bin/wasm-ld*'
 want wasi-libc /usr/include/wasm32-wasi/stdio.h
 want libclang-rt-14-dev-wasm32 '/usr/lib/llvm-*/lib/clang/*/lib/wasi/libclang_rt.builtins-wasm32.a'
+# For the JIT, which a plain build does without.
+if [ "$JIT" = 1 ] || [ "$CI" = true ]; then
+    want llvm-dev '/usr/bin/llvm-config*'
+    want gcc-riscv64-linux-gnu /usr/bin/riscv64-linux-gnu-gcc
+    want libc6-dev-riscv64-cross /usr/riscv64-linux-gnu/include/stdio.h
+    want gdb /usr/bin/gdb
+fi
 [ -z "$need" ] && exit 0
 echo "installing:$need"
 if ! command -v apt-get >/dev/null 2>&1; then

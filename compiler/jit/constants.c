@@ -122,7 +122,7 @@ void lower_constants(Lower *l)
         add_profile(l);
     for (const Func *f = l->m->funcs; f;)
         f = record_code(&code, f, l->target);
-    hidden_constant(l, "code", table(l, &code));
+    LLVMSetGlobalConstant(hidden_constant(l, "code", table(l, &code)), 0); /* see make_later */
     add_weights(l);
     record_model(&model, l->m, l->target, l->o);
     add_constant(l, format(l->s, "%s_model", l->o->prefix), record(l, &model));

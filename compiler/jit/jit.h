@@ -19,7 +19,8 @@ const char *jit_version(void); /* "LLVM 14.0.6" */
 
 typedef struct JitOptions {
     const EmitOptions *emit; /* prefix, weights file, chat template, profile */
-    bool specialize;         /* O3: kernels of the model's shapes; else those that stand in bnc */
+    bool specialize;         /* O3: kernels of the model's shapes for all functions, not for decode
+                              * alone as soon as they are made */
     const char *cache;       /* the folder of objects made before */
     const char *text;        /* path of the module's text, for debuggers; NULL: none */
 } JitOptions;
@@ -31,7 +32,7 @@ typedef struct Jit {
  * one, or fail(). */
 const Target *jit_target(Session *s, const char *name);
 /* Loads m, planned for a target of jit_target, into this process until the session ends. Functions
- * are made when they are first called. */
+ * are made when they are first called; a thread may make a faster one meanwhile. */
 Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOptions *o);
 
 /* ---- for elsewhere: llvm.c ---- */

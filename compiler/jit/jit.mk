@@ -5,8 +5,12 @@
 J         := $(B)/jit
 JIT_SRC   := lower.c constants.c debug.c template.c words.c llvm.c load.c rows.c
 ifeq ($(JIT),1)
-LLVM_CONFIG ?= $(shell for v in llvm-config-19 llvm-config-18 llvm-config-17 llvm-config-16 llvm-config-15 llvm-config-14 \
-    llvm-config; do command -v $$v && break; done)
+LLVM_CONFIG ?= $(shell for v in -19 -18 -17 -16 -15 -14 ''; do \
+    command -v llvm-config$$v >/dev/null && [ -x $$(llvm-config$$v --bindir)/clang ] && echo llvm-config$$v && break; done)
+ifeq ($(LLVM_CONFIG),)
+$(error JIT=1 needs LLVM 14 to 19 with its headers and clang: `apt-get install llvm-dev clang`, or name an llvm-config \
+    by LLVM_CONFIG)
+endif
 LLVM_BIN  := $(shell $(LLVM_CONFIG) --bindir)
 LLVM_LIBS  = -L$(shell $(LLVM_CONFIG) --libdir) $(shell $(LLVM_CONFIG) --libs --link-shared)
 JIT_CLANG ?= $(LLVM_BIN)/clang
@@ -53,16 +57,15 @@ $(eval $(call chat,here,))
 $(foreach r,$(JIT_OTHER),$(eval $(call chat,$(firstword $(subst :, ,$r)),$(call other_target,$r))))
 $(foreach r,$(JIT_ROWS),$(eval $(call row,$r,$r,)))
 $(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(call other_target,$r))))
-else
-JIT_OBJ   := $J/absent.o
-LLVM_LIBS :=
+$J/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ)
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ $(LLVM_LIBS) -lxxhash -ljansson -ledit -ldl -lm -o $@
+# Another LLVM gets other objects.
+JIT_STAMP := $J/.$(notdir $(LLVM_CONFIG))
+$(JIT_STAMP):
+	@mkdir -p $J
+	@rm -f $J/.llvm-* $J/*.bc $J/*.o
+	@touch $@
+$(JIT_OBJ) $(CHAT_ROWS:%=$J/%.bc) $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc): | $(JIT_STAMP)
 endif
 $J/%.o: compiler/jit/%.c | $(B)/.tools
 	$(compile)
-# Whoever changes JIT=1 to nothing, or LLVM's version, gets another bnc.
-JIT_STAMP := $J/.with-$(JIT)-$(notdir $(LLVM_CONFIG))
-$(JIT_STAMP):
-	@mkdir -p $J
-	@rm -f $J/.with-* $J/*.bc $J/l*.o $J/c*.o $J/d*.o $J/t*.o $J/rows.o
-	@touch $@
-$(JIT_OBJ): | $(JIT_STAMP)

@@ -3,7 +3,8 @@
  * One idea: each function of the module is a unit of its own, lowered at once, since that takes no
  * time, but made into an object when it is first called; the object is kept in the cache, so the next
  * start only loads it. What ORC gets are finished objects: it links, and puts a stub in front of each
- * function until somebody calls it.
+ * function until somebody calls it. Two units of a function differ in whose kernels they call: those
+ * that stand in bnc, which is made in milliseconds, or ("fast") some made for the model's shapes.
  *
  *   .o of the cache   0                8     16      24      32
  *                     +----------------+-----+-------+-------+-----------
@@ -15,6 +16,7 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +40,9 @@ typedef struct Unit { /* one object */
     const char *symbol[2]; /* what it defines; [1] may be NULL */
     LLVMContextRef context;
     LLVMModuleRef module;
-    LLVMMemoryBufferRef object; /* a copy, once it is made, where perf wants to know */
+    bool fast; /* with kernels of the model's shapes */
+    Form form; /* of a function */
+    LLVMMemoryBufferRef found, object; /* in the cache; a copy, once linked, where perf wants to know */
 } Unit;
 struct Loaded {
     Jit jit; /* first */
@@ -51,8 +55,9 @@ struct Loaded {
     LLVMOrcLLJITRef orc;
     LLVMOrcLazyCallThroughManagerRef lazy;
     LLVMOrcIndirectStubsManagerRef stubs;
-    Unit *unit;
-    int nunit;
+    Unit *unit, **later; /* later: what the maker makes */
+    int nunit, nlater;
+    pthread_t maker;
 };
 
 static void check(LLVMErrorRef e, const char *what)
@@ -97,7 +102,7 @@ typedef struct Entry {
 static uint64_t key_of(const Loaded *x, const Unit *u)
 {
     LLVMMemoryBufferRef ir = LLVMWriteBitcodeToMemoryBuffer(u->module);
-    uint64_t key = XXH64(LLVMGetBufferStart(ir), LLVMGetBufferSize(ir), x->o->specialize);
+    uint64_t key = XXH64(LLVMGetBufferStart(ir), LLVMGetBufferSize(ir), u->fast);
     const char *also[] = {x->cpu, x->features, jit_version(), BN_VERSION, x->row->name};
     LLVMDisposeMemoryBuffer(ir);
     for (size_t i = 0; i < sizeof also / sizeof *also; i++)
@@ -178,7 +183,7 @@ static void *compile_here(void *arg)
     Session own; /* this may be any thread */
     session_start(&own, stderr);
     LLVMTargetMachineRef machine = host_machine(&own, x);
-    llvm_optimize(&own, c->unit->module, x->o->specialize ? x->row : NULL, machine,
+    llvm_optimize(&own, c->unit->module, c->unit->fast ? x->row : NULL, machine,
                   c->unit->symbol, c->unit->symbol[1] ? 2 : 1, x->cpu, x->features);
     c->object = llvm_object(c->unit->module, machine);
     LLVMDisposeTargetMachine(machine);
@@ -186,42 +191,56 @@ static void *compile_here(void *arg)
     return NULL;
 }
 
+enum { MAKER_STACK = 16 << 20 };
+
 /* The first caller of a function may be a thread of the team, whose stack is small. */
 static LLVMMemoryBufferRef compile(const Loaded *x, Unit *u)
 {
     struct Compiling c = {x, u, NULL};
     pthread_t thread;
     pthread_attr_t attr;
-    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, 16 << 20) == 0);
+    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, MAKER_STACK) == 0);
     CHECK(pthread_create(&thread, &attr, compile_here, &c) == 0 && pthread_join(thread, NULL) == 0);
     pthread_attr_destroy(&attr);
     return c.object;
 }
 
-static LLVMMemoryBufferRef object_of(const Loaded *x, Unit *u)
+static bool entry_path(const Loaded *x, uint64_t key, char path[4096])
+{
+    int n = snprintf(path, 4096, "%s/%016" PRIx64 ".o", x->o->cache, key);
+    return n > 0 && n < 4096;
+}
+
+static bool recall(const Loaded *x, Unit *u)
 {
     char path[4096];
     uint64_t key = key_of(x, u);
-    int n = snprintf(path, sizeof path, "%s/%016" PRIx64 ".o", x->o->cache, key);
-    bool fits = n > 0 && (size_t)n < sizeof path;
-    LLVMMemoryBufferRef object = fits ? cache_read(path, key) : NULL;
-    if (!object) {
-        object = compile(x, u);
-        if (fits)
-            cache_write(path, key, object);
+    u->found = entry_path(x, key, path) ? cache_read(path, key) : NULL;
+    return u->found != NULL;
+}
+
+/* The unit's object, which is the caller's. */
+static LLVMMemoryBufferRef object_of(const Loaded *x, Unit *u)
+{
+    char path[4096];
+    if (!u->found && !recall(x, u)) {
+        uint64_t key = key_of(x, u);
+        u->found = compile(x, u);
+        if (entry_path(x, key, path))
+            cache_write(path, key, u->found);
     }
+    LLVMMemoryBufferRef object = u->found;
+    u->found = NULL;
+    if (getenv("BNC_PERF"))
+        u->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(LLVMGetBufferStart(object),
+                                                              LLVMGetBufferSize(object), "model");
     return object;
 }
 
 static void materialize(void *arg, LLVMOrcMaterializationResponsibilityRef r)
 {
     Unit *u = arg;
-    LLVMOrcObjectLayerRef layer = LLVMOrcLLJITGetObjLinkingLayer(u->owner->orc);
-    LLVMMemoryBufferRef object = object_of(u->owner, u);
-    if (getenv("BNC_PERF"))
-        u->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(LLVMGetBufferStart(object),
-                                                              LLVMGetBufferSize(object), "model");
-    LLVMOrcObjectLayerEmit(layer, r, object);
+    LLVMOrcObjectLayerEmit(LLVMOrcLLJITGetObjLinkingLayer(u->owner->orc), r, object_of(u->owner, u));
 }
 
 static void discard(void *arg, LLVMOrcJITDylibRef library, LLVMOrcSymbolStringPoolEntryRef symbol)
@@ -246,7 +265,7 @@ static Unit *unit_new(Loaded *x, Lower *l, const char *symbol, const Row *row)
     LLVMModuleRef module = row ? llvm_bitcode(context, row)
                                : LLVMModuleCreateWithNameInContext(symbol, context);
     LLVMSetTarget(module, triple);
-    *u = (Unit){x, {symbol, NULL}, context, module, NULL};
+    *u = (Unit){.owner = x, .symbol = {symbol}, .context = context, .module = module};
     *l = (Lower){.s = x->s, .m = x->m, .target = x->target, .o = x->o->emit};
     l->sites = x->o->emit->profile ? sites_find(x->m) : NULL;
     lower_start(l, module, LLVMCreateTargetDataLayout(machine));
@@ -294,13 +313,31 @@ static void define_lazily(Loaded *x, Unit *u, const char *name)
           name);
 }
 
-static void add_function(Loaded *x, Func *f)
+static Unit *function_unit(Loaded *x, Func *f, bool fast)
 {
     Lower l;
-    Unit *u = unit_new(x, &l, format(x->s, "%s_code", f->name), NULL);
+    Unit *u = unit_new(x, &l, format(x->s, "%s_%s", f->name, fast ? "fast" : "code"), NULL);
+    u->fast = fast;
+    u->form = f->form;
     lower_function(&l, f, u->symbol[0]);
     unit_end(&l);
-    define_lazily(x, u, f->name);
+    return u;
+}
+
+/* One token's work on a small model is where shapes that the compiler knows count (docs/jit.md), so
+ * decode gets its fast code as soon as there is any. Bits are the same. */
+static void add_function(Loaded *x, Func *f)
+{
+    if (x->o->specialize || f->form == FORM_DECODE) {
+        Unit *fast = function_unit(x, f, true);
+        if (x->o->specialize || recall(x, fast)) {
+            define_lazily(x, fast, f->name);
+            return;
+        }
+        x->later = grow(x->s, x->later, (size_t)x->nlater, sizeof(Unit *));
+        x->later[x->nlater++] = fast;
+    }
+    define_lazily(x, function_unit(x, f, false), f->name);
 }
 
 static void add_template(Loaded *x)
@@ -431,9 +468,37 @@ static void perf_map(const Loaded *x)
         fclose(f);
 }
 
+/* A thread of its own makes the fast functions and puts each into the model's table, from which the
+ * runtime takes its function at every pass. */
+static void *make_later(void *arg)
+{
+    Loaded *x = arg;
+    bn_code *code = (bn_code *)(uintptr_t)x->jit.model->code;
+    for (int i = 0; i < x->nlater; i++) {
+        Unit *u = x->later[i];
+        check(LLVMOrcLLJITAddObjectFile(x->orc, LLVMOrcLLJITGetMainJITDylib(x->orc),
+                                        object_of(x, u)),
+              u->symbol[0]);
+        bn_forward *slot = &code->decode + (u->form - FORM_DECODE);
+        atomic_store((_Atomic(bn_forward) *)slot, (bn_forward)(uintptr_t)address(x, u->symbol[0]));
+    }
+    return NULL;
+}
+
+static void start_maker(Loaded *x)
+{
+    pthread_attr_t attr;
+    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, MAKER_STACK) == 0);
+    if (pthread_create(&x->maker, &attr, make_later, x) != 0)
+        x->nlater = 0; /* then not */
+    pthread_attr_destroy(&attr);
+}
+
 static void close_jit(void *arg)
 {
     Loaded *x = arg;
+    if (x->nlater)
+        pthread_join(x->maker, NULL);
     if (getenv("BNC_PERF"))
         perf_map(x);
     LLVMOrcDisposeLazyCallThroughManager(x->lazy);
@@ -442,6 +507,8 @@ static void close_jit(void *arg)
     for (int i = 0; i < x->nunit; i++) {
         if (x->unit[i].object)
             LLVMDisposeMemoryBuffer(x->unit[i].object);
+        if (x->unit[i].found)
+            LLVMDisposeMemoryBuffer(x->unit[i].found);
         LLVMDisposeModule(x->unit[i].module);
         LLVMContextDispose(x->unit[i].context);
     }
@@ -455,7 +522,7 @@ Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOption
     const char *prefix = o->emit->prefix;
     int n = 2;
     for (const Func *f = m->funcs; f; f = f->next)
-        n++;
+        n += 2;
     *x = (Loaded){.s = s, .m = m, .target = target, .o = o, .row = row_find(target->name)};
     CHECK(x->row && x->row->kernel);
     llvm_start();
@@ -472,5 +539,7 @@ Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOption
     x->jit.model = address(x, format(s, "%s_model", prefix));
     if (o->emit->profile)
         x->jit.profile = address(x, format(s, "%s_profile", prefix));
+    if (x->nlater)
+        start_maker(x);
     return &x->jit;
 }
