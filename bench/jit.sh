@@ -1,12 +1,13 @@
 #!/bin/sh
-# The JIT beside the C compiler: bench/jit.sh BNC MODEL [ROUNDS]. BNC is one of `make JIT=1`.
+# The JIT beside the C compiler: bench/jit.sh BNC MODEL [ROUNDS [TOKENS]]. BNC is one of `make JIT=1`.
 # First the time from command to first token, cold (an empty cache) and cached; then tokens/s of a prompt
-# of 256 and of 256 tokens behind 64, cc -O3, --jit and --jit=O3 alternating, one thread: medians of the
+# of TOKENS (256) and of as many tokens behind 64, cc -O3, --jit and --jit=O3 alternating, one thread: medians of the
 # ratios of each round to cc in the same round, with the least and the most. Needs jq.
 set -e
 bnc=$1
 model=$2
 rounds=${3:-5}
+tokens=${4:-256}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 CC=${CC:-cc}
@@ -23,7 +24,7 @@ first() { # first CACHE OPTION...: seconds until a token stands behind the promp
     }
 }
 rates() { # rates OPTION...: prompt and decode
-    XDG_CACHE_HOME=$dir/cache "$bnc" bench "$model" -t 1 --repeat=1 --prompt=256 --at=64 -n 256 --json --quiet "$@" |
+    XDG_CACHE_HOME=$dir/cache "$bnc" bench "$model" -t 1 --repeat=1 --prompt="$tokens" --at=64 -n "$tokens" --json --quiet "$@" |
         jq -r '[.rows[].tokens_per_s] | @tsv'
 }
 middle() { # the median, least and most of the numbers on standard input

@@ -3,6 +3,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
+#include "jit/jit.h"
 
 static const char help_compile[] =
     "bnc [compile] MODEL -o FILE [options]\n\n"
@@ -14,7 +15,9 @@ static const char help_compile[] =
     "  ir    the module as text, after quant and canon or after --passes\n"
     "  obj   an object, to link with libbnrt.a; lib: an archive with the runtime inside\n"
     "  so    a shared library; exe: a program with a command line (./story --help)\n"
-    "obj, lib, so and exe need a C compiler: $CC, else cc.\n\n";
+    "  llvm  LLVM's bitcode, or text where FILE ends in .ll (docs/jit.md)\n"
+    "obj, lib, so and exe need a C compiler: $CC, else cc. obj can do without: with --jit, and for\n"
+    "targets that LLVM alone knows.\n\n";
 static const char help_run[] =
     "bnc run MODEL [compile options] [options of the program]\n\n"
     "Compiles MODEL for this machine into $XDG_CACHE_HOME/bnc or ~/.cache/bnc, by the XXH64 of\n"
@@ -178,6 +181,10 @@ static void help_targets(void)
     printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
         printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
+    if (jit_machine_at(0))
+        printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
+    for (int i = 0; jit_machine_at(i); i++)
+        printf("  %-18s %s\n", jit_machine_at(i)->name, jit_machine_at(i)->what);
 }
 
 static int help(Session *s, const char *topic)
@@ -213,7 +220,7 @@ static int dispatch(Session *s, int argc, char **argv)
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
         return help(s, argc > 2 ? argv[2] : NULL);
     if (!strcmp(word, "--version")) {
-        printf("bnc " BN_VERSION "\n");
+        printf("bnc " BN_VERSION "%s%s\n", jit_built() ? ", with " : "", jit_built() ? jit_version() : "");
         return 0;
     }
     for (int i = 0; i < NCOMMAND; i++)

@@ -98,6 +98,12 @@ table_statuses() {
     rows S "$tmp/statuses" | awk -F '\t' "$cell"'{ printf "|%s|%s|\n", code("BN_" $1), cell($2) }'
 }
 
+table_machines() {
+    echo "| \`--target\` | what | kernels of |"
+    echo "|---|---|---|"
+    rows MACHINE compiler/jit/machines.def | awk -F '\t' "$cell"'{ printf "|%s|%s|%s|\n", code($1), cell($6), code($2) }'
+}
+
 line_of_pass() { # NAME
     rows PASS compiler/passes/passes.def | awk -F '\t' -v name="$1" '
         function facts(what, t) {
@@ -125,6 +131,7 @@ check_table ops docs/ir.md
 check_table formats docs/ir.md
 check_table passes docs/house.md
 check_table statuses docs/embedding.md
+check_table machines docs/jit.md
 rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
 sed -n 's/^## //p' docs/passes.md >"$tmp/sections"
 same "sections of docs/passes.md" "$tmp/sections" "$tmp/wanted"

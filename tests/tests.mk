@@ -125,7 +125,7 @@ $(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c
     | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
 	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 
-.PHONY: golden-build golden-run arch-build arch-run best-run fuzz-build
+.PHONY: golden-build golden-run arch-build arch-run best-run fuzz-build jit-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
 golden-run: golden-build
 	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
@@ -135,6 +135,9 @@ arch-run: arch-build
 best-run: golden-build
 	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
+# Of the rows of x86 those that most machines run; the others are compiled from the same sources.
+jit-build:
+	$(MAKE) -s JIT=1 $(if $(filter x86_64,$(shell uname -m)),JIT_ROWS="x86-64 x86-64-v3") $(B)/jit/bnc
 
 check:
 	@sh tests/check.sh "$(MAKE)" "$(SHARED)"

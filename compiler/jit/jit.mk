@@ -5,8 +5,7 @@
 J         := $(B)/jit
 JIT_SRC   := lower.c constants.c debug.c template.c words.c llvm.c load.c rows.c
 ifeq ($(JIT),1)
-LLVM_CONFIG ?= $(shell for v in -19 -18 -17 -16 -15 -14 ''; do \
-    command -v llvm-config$$v >/dev/null && [ -x $$(llvm-config$$v --bindir)/clang ] && echo llvm-config$$v && break; done)
+LLVM_CONFIG ?= $(shell sh tools/llvm.sh)
 ifeq ($(LLVM_CONFIG),)
 $(error JIT=1 needs LLVM 14 to 19 with its headers and clang: `apt-get install llvm-dev clang`, or name an llvm-config \
     by LLVM_CONFIG)

@@ -107,6 +107,7 @@ def wrong_marks(turns, text, marks):
 def main():
     driver_path, path = sys.argv[1:3]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+    bos, eos = sys.argv[4:6] if len(sys.argv) > 5 else ("<s>", "</s>")
     with open(path, encoding="utf-8", newline="") as f:
         template = environment().from_string(f.read())
     driver = subprocess.Popen([driver_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -119,8 +120,8 @@ def main():
             why = None
             try:
                 want = template.render(messages=messages, tools=None, documents=None,
-                                       add_generation_prompt=bool(begin), bos_token="<s>",
-                                       eos_token="</s>").encode()
+                                       add_generation_prompt=bool(begin), bos_token=bos,
+                                       eos_token=eos).encode()
             except jinja2.exceptions.UndefinedError as e:
                 want, why = None, ""
             except jinja2.exceptions.TemplateError as e:
