@@ -162,9 +162,10 @@ fi
 # ---- debuggers and profilers ----
 if have gdb; then
     gdb -nx -q -batch -ex 'set breakpoint pending on' -ex 'break decode_layer' -ex run -ex backtrace -ex next -ex next \
-        --args "$bnc" run $model --jit=O3 -p Once -n 2 --temp 0 -t 1 --quiet >$dir/gdb.log 2>&1
+        --args "$bnc" run $model --jit -p Once -n 2 --temp 0 -t 1 --quiet >$dir/gdb.log 2>&1
     check "gdb stops in a layer" grep -q 'Breakpoint 1.*decode_layer' $dir/gdb.log
-    check "and shows the IR's line" grep -q 'rmsnorm_quant\|tmatmul' $dir/gdb.log
+    check "and shows the IR's line" grep -q '%n_q, %n_s = rmsnorm_quant' $dir/gdb.log
+    check "and steps to the next" grep -q '%q0 = tmatmul' $dir/gdb.log
 else
     skip "gdb" "it is not installed"
 fi

@@ -44,7 +44,8 @@ static Arg tokens_of(const Op *op)
 {
     const Type *t = op->in[0]->type;
     CHECK(!op->in[0]->weight);
-    return t->rank == 0 || t->dim[0].sym ? (Arg){.kind = ARG_TOKENS} : (Arg){.kind = ARG_INT, .i = 1};
+    return t->rank == 0 || t->dim[0].sym ? (Arg){.kind = ARG_TOKENS}
+                                         : (Arg){.kind = ARG_INT, .i = 1};
 }
 
 static Arg attr_arg(const Op *op, const char *text, int len)

@@ -1,6 +1,6 @@
-/* record.c: the constants of a compiled model (its descriptor, the functions for each processor, the
- * sites of --profile) as lists of fields: the C printer writes them, the JIT (compiler/jit) makes
- * them in memory. The structures that they fill stand in bn_model.h and bn_profile.h. */
+/* record.c: the constants of a compiled model (its descriptor, the functions for each processor,
+ * the sites of --profile) as lists of fields: the C printer writes them, the JIT (compiler/jit)
+ * makes them in memory. The structures that they fill stand in bn_model.h and bn_profile.h. */
 #include <inttypes.h>
 #include <string.h>
 

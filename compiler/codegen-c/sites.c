@@ -154,8 +154,8 @@ static int64_t logs_at(const Sites *t)
 
 int64_t sites_own_bytes(const Sites *t)
 {
-    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) +
-                 (size_t)ring(t) * sizeof(bn_stamp);
+    size_t log =
+        sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) + (size_t)ring(t) * sizeof(bn_stamp);
     return logs_at(t) + (int64_t)(log + 63) / 64 * 64;
 }
 

@@ -15,7 +15,8 @@ const Target *jit_target(Session *s, const char *name)
 {
     (void)name;
     fail(s, (Loc){0},
-         "this bnc was built without LLVM: build one with `make JIT=1`, which needs Debian's llvm-dev "
+         "this bnc was built without LLVM: build one with `make JIT=1`, which needs Debian's "
+         "llvm-dev "
          "and clang (versions 14 to 19)");
 }
 

@@ -21,8 +21,7 @@ static LLVMValueRef hidden_constant(Lower *l, const char *name, LLVMValueRef val
 
 static LLVMValueRef text_constant(Lower *l, const char *text)
 {
-    LLVMValueRef bytes =
-        LLVMConstStringInContext(l->context, text, (unsigned)strlen(text), 0);
+    LLVMValueRef bytes = LLVMConstStringInContext(l->context, text, (unsigned)strlen(text), 0);
     return LLVMConstBitCast(hidden_constant(l, "", bytes), l->ptr);
 }
 
@@ -100,13 +99,15 @@ static void add_weights(Lower *l)
     if (l->o->weights == WEIGHTS_FILE)
         return;
     if (l->o->weights == WEIGHTS_C) {
-        g = add_constant(l, name, LLVMConstStringInContext(l->context, (const char *)l->o->bnw,
-                                                           (unsigned)l->m->weight_bytes, 1));
+        g = add_constant(l, name,
+                         LLVMConstStringInContext(l->context, (const char *)l->o->bnw,
+                                                  (unsigned)l->m->weight_bytes, 1));
         LLVMSetAlignment(g, 4096);
         return;
     }
     Out text = {.s = l->s};
-    put(&text, ".section .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n%s:\n.incbin \"", name, name, name);
+    put(&text, ".section .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n%s:\n.incbin \"", name, name,
+        name);
     for (const char *c = l->o->bnw_path; *c; c++)
         put(&text, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
     put(&text, "\"\n.text\n");

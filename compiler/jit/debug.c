@@ -74,11 +74,11 @@ void debug_function(Lower *l, LLVMValueRef function, const char *name, const Op 
     if (!d)
         return;
     unsigned line = line_of(d, first);
-    LLVMMetadataRef type = LLVMDIBuilderCreateSubroutineType(d->build, d->file, NULL, 0,
-                                                             LLVMDIFlagZero);
-    d->scope = LLVMDIBuilderCreateFunction(d->build, d->file, name, strlen(name), name,
-                                           strlen(name), d->file, line, type, 1, 1, line,
-                                           LLVMDIFlagZero, 1);
+    LLVMMetadataRef type =
+        LLVMDIBuilderCreateSubroutineType(d->build, d->file, NULL, 0, LLVMDIFlagZero);
+    d->scope =
+        LLVMDIBuilderCreateFunction(d->build, d->file, name, strlen(name), name, strlen(name),
+                                    d->file, line, type, 1, 1, line, LLVMDIFlagZero, 1);
     LLVMSetSubprogram(function, d->scope);
     debug_at(l, first);
 }

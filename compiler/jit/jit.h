@@ -1,5 +1,5 @@
-/* jit.h: models without a C compiler: LLVM, through its C API, in place of cc. Optional: `make JIT=1`
- * puts it in; without it jit_built() is false and the others die.
+/* jit.h: models without a C compiler: LLVM, through its C API, in place of cc. Optional: `make
+ * JIT=1` puts it in; without it jit_built() is false and the others die.
  *
  * One idea: the C backend stays the only one. Its kernels were compiled when bnc was: to machine
  * code, which --jit calls, and to LLVM's bitcode, which --jit=O3, --emit=llvm and --emit=obj
@@ -42,7 +42,7 @@ typedef struct JitMachine {
     const char *name, *target, *row, *triple, *cpu, *what;
 } JitMachine;
 const JitMachine *jit_machine(const char *name); /* NULL: none */
-const JitMachine *jit_machine_at(int i); /* NULL after the last */
+const JitMachine *jit_machine_at(int i);         /* NULL after the last */
 /* The module as an object, as bitcode or as LLVM's text, to be linked with the runtime. */
 typedef enum JitKind { JIT_OBJECT, JIT_BITCODE, JIT_TEXT } JitKind;
 void jit_write(Session *s, const Module *m, const Target *target, const JitMachine *machine,

@@ -71,8 +71,8 @@ LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row)
 {
     LLVMModuleRef m;
     size_t size = (size_t)(row->end - row->bitcode);
-    LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRange((const char *)row->bitcode, size,
-                                                                  row->name, 0);
+    LLVMMemoryBufferRef b =
+        LLVMCreateMemoryBufferWithMemoryRange((const char *)row->bitcode, size, row->name, 0);
     if (LLVMParseBitcodeInContext2(context, b, &m))
         die("the bitcode of %s in this bnc cannot be read by %s", row->name, jit_version());
     LLVMDisposeMemoryBuffer(b);
@@ -188,8 +188,8 @@ static void link_template(const Lower *main, const char *machine)
 }
 
 /* The functions pass doubles in registers, as the module says and lp64d has it; up to LLVM 14 the
- * header of the object is written from an option that the C API cannot set. e_flags is at byte 48 of
- * ELF64; the float ABI stands in its bits 1 and 2, 2 is double (RISC-V ELF psABI). */
+ * header of the object is written from an option that the C API cannot set. e_flags is at byte 48
+ * of ELF64; the float ABI stands in its bits 1 and 2, 2 is double (RISC-V ELF psABI). */
 static void mark_double_floats(Out *out)
 {
     enum { E_FLAGS = 48, FLOAT_ABI = 6, DOUBLE = 4 };
@@ -225,8 +225,8 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
              machine->row);
     LLVMContextRef context = LLVMContextCreate();
     Lower l = {.s = s, .m = m, .target = target, .o = o};
-    char *triple = machine->triple ? LLVMNormalizeTargetTriple(machine->triple)
-                                   : LLVMGetDefaultTargetTriple();
+    char *triple =
+        machine->triple ? LLVMNormalizeTargetTriple(machine->triple) : LLVMGetDefaultTargetTriple();
     char *cpu = machine->cpu ? LLVMCreateMessage(machine->cpu) : LLVMGetHostCPUName();
     char *features = machine->cpu ? NULL : LLVMGetHostCPUFeatures();
     LLVMTargetMachineRef tm = llvm_machine(s, triple, cpu, features ? features : "");

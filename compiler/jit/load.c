@@ -1,10 +1,11 @@
 /* load.c: a model's functions in this process, by ORC's LLJIT.
  *
  * One idea: each function of the module is a unit of its own, lowered at once, since that takes no
- * time, but made into an object when it is first called; the object is kept in the cache, so the next
- * start only loads it. What ORC gets are finished objects: it links, and puts a stub in front of each
- * function until somebody calls it. Two units of a function differ in whose kernels they call: those
- * that stand in bnc, which is made in milliseconds, or ("fast") some made for the model's shapes.
+ * time, but made into an object when it is first called; the object is kept in the cache, so the
+ * next start only loads it. What ORC gets are finished objects: it links, and puts a stub in front
+ * of each function until somebody calls it. Two units of a function differ in whose kernels they
+ * call: those that stand in bnc, which is made in milliseconds, or ("fast") some made for the
+ * model's shapes.
  *
  *   .o of the cache   0                8     16      24      32
  *                     +----------------+-----+-------+-------+-----------
@@ -42,7 +43,8 @@ typedef struct Unit { /* one object */
     LLVMModuleRef module;
     bool fast; /* with kernels of the model's shapes */
     Form form; /* of a function */
-    LLVMMemoryBufferRef found, object; /* in the cache; a copy, once linked, where perf wants to know */
+    LLVMMemoryBufferRef found,
+        object; /* in the cache; a copy, once linked, where perf wants to know */
 } Unit;
 struct Loaded {
     Jit jit; /* first */
@@ -75,7 +77,8 @@ const Target *jit_target(Session *s, const char *name)
         const Row *row = row_find(name);
         best = row && row->kernel ? target_find(s, name) : NULL;
         if (!best)
-            fail(s, (Loc){0}, "--jit has no kernels for the target %s here; leave --target out", name);
+            fail(s, (Loc){0}, "--jit has no kernels for the target %s here; leave --target out",
+                 name);
         if (bn_cpu(best->isa) != best->isa)
             fail(s, (Loc){0}, "this processor cannot run code for the target %s", name);
         return best;
@@ -86,8 +89,9 @@ const Target *jit_target(Session *s, const char *name)
             best = t;
     }
     if (!best)
-        fail(s, (Loc){0}, "this bnc was built without kernels for this processor (JIT_ROWS of the "
-                          "Makefile)");
+        fail(s, (Loc){0},
+             "this bnc was built without kernels for this processor (JIT_ROWS of the "
+             "Makefile)");
     return best;
 }
 
@@ -183,8 +187,8 @@ static void *compile_here(void *arg)
     Session own; /* this may be any thread */
     session_start(&own, stderr);
     LLVMTargetMachineRef machine = host_machine(&own, x);
-    llvm_optimize(&own, c->unit->module, c->unit->fast ? x->row : NULL, machine,
-                  c->unit->symbol, c->unit->symbol[1] ? 2 : 1, x->cpu, x->features);
+    llvm_optimize(&own, c->unit->module, c->unit->fast ? x->row : NULL, machine, c->unit->symbol,
+                  c->unit->symbol[1] ? 2 : 1, x->cpu, x->features);
     c->object = llvm_object(c->unit->module, machine);
     LLVMDisposeTargetMachine(machine);
     session_end(&own);
@@ -240,7 +244,8 @@ static LLVMMemoryBufferRef object_of(const Loaded *x, Unit *u)
 static void materialize(void *arg, LLVMOrcMaterializationResponsibilityRef r)
 {
     Unit *u = arg;
-    LLVMOrcObjectLayerEmit(LLVMOrcLLJITGetObjLinkingLayer(u->owner->orc), r, object_of(u->owner, u));
+    LLVMOrcObjectLayerEmit(LLVMOrcLLJITGetObjLinkingLayer(u->owner->orc), r,
+                           object_of(u->owner, u));
 }
 
 static void discard(void *arg, LLVMOrcJITDylibRef library, LLVMOrcSymbolStringPoolEntryRef symbol)
@@ -262,8 +267,8 @@ static Unit *unit_new(Loaded *x, Lower *l, const char *symbol, const Row *row)
     Unit *u = &x->unit[x->nunit++];
     char *triple = LLVMGetDefaultTargetTriple();
     LLVMTargetMachineRef machine = host_machine(x->s, x);
-    LLVMModuleRef module = row ? llvm_bitcode(context, row)
-                               : LLVMModuleCreateWithNameInContext(symbol, context);
+    LLVMModuleRef module =
+        row ? llvm_bitcode(context, row) : LLVMModuleCreateWithNameInContext(symbol, context);
     LLVMSetTarget(module, triple);
     *u = (Unit){.owner = x, .symbol = {symbol}, .context = context, .module = module};
     *l = (Lower){.s = x->s, .m = x->m, .target = x->target, .o = x->o->emit};
@@ -308,9 +313,9 @@ static void define_lazily(Loaded *x, Unit *u, const char *name)
     LLVMOrcCSymbolAliasMapPair alias = {interned(x, name),
                                         {interned(x, u->symbol[0]), {CALLABLE, 0}}};
     define(u, CALLABLE);
-    check(LLVMOrcJITDylibDefine(library,
-                                LLVMOrcLazyReexports(x->lazy, x->stubs, library, &alias, 1)),
-          name);
+    check(
+        LLVMOrcJITDylibDefine(library, LLVMOrcLazyReexports(x->lazy, x->stubs, library, &alias, 1)),
+        name);
 }
 
 static Unit *function_unit(Loaded *x, Func *f, bool fast)
@@ -476,9 +481,9 @@ static void *make_later(void *arg)
     bn_code *code = (bn_code *)(uintptr_t)x->jit.model->code;
     for (int i = 0; i < x->nlater; i++) {
         Unit *u = x->later[i];
-        check(LLVMOrcLLJITAddObjectFile(x->orc, LLVMOrcLLJITGetMainJITDylib(x->orc),
-                                        object_of(x, u)),
-              u->symbol[0]);
+        check(
+            LLVMOrcLLJITAddObjectFile(x->orc, LLVMOrcLLJITGetMainJITDylib(x->orc), object_of(x, u)),
+            u->symbol[0]);
         bn_forward *slot = &code->decode + (u->form - FORM_DECODE);
         atomic_store((_Atomic(bn_forward) *)slot, (bn_forward)(uintptr_t)address(x, u->symbol[0]));
     }

@@ -16,9 +16,11 @@ _Static_assert(offsetof(bn_call, cache) == CALL_CACHE * sizeof(void *), "bn_call
 _Static_assert(offsetof(bn_call, tokens) == CALL_TOKENS * sizeof(void *), "bn_call");
 _Static_assert(offsetof(bn_call, hidden) == CALL_HIDDEN * sizeof(void *), "bn_call");
 _Static_assert(offsetof(bn_call, logits) == CALL_LOGITS * sizeof(void *), "bn_call");
-_Static_assert(offsetof(bn_call, ntok) == CALL_POINTERS * sizeof(void *) + 4 * CALL_NTOK, "bn_call");
+_Static_assert(offsetof(bn_call, ntok) == CALL_POINTERS * sizeof(void *) + 4 * CALL_NTOK,
+               "bn_call");
 _Static_assert(offsetof(bn_call, pos) == CALL_POINTERS * sizeof(void *) + 4 * CALL_POS, "bn_call");
-_Static_assert(offsetof(bn_call, best) == CALL_POINTERS * sizeof(void *) + 4 * CALL_BEST, "bn_call");
+_Static_assert(offsetof(bn_call, best) == CALL_POINTERS * sizeof(void *) + 4 * CALL_BEST,
+               "bn_call");
 
 static LLVMValueRef at(Lower *l, LLVMValueRef base, int64_t offset)
 {
@@ -179,8 +181,8 @@ static void dealt_call(Lower *l, const Op *op)
     LLVMValueRef arg[5] = {l->call, lower_int(l, attr_int(op, "claim", 0)),
                            lower_int(l, op_units(op).n), lower_int(l, op_least_units(op)), l->rows};
     for (int i = 0; i < 3; i++) {
-        LLVMValueRef to = LLVMBuildBitCast(l->build, at(l, l->rows, 4 * i),
-                                           LLVMPointerType(l->i32, 0), "");
+        LLVMValueRef to =
+            LLVMBuildBitCast(l->build, at(l, l->rows, 4 * i), LLVMPointerType(l->i32, 0), "");
         LLVMBuildStore(l->build, lower_int(l, 0), to);
     }
     LLVMBuildBr(l->build, head);
@@ -277,7 +279,10 @@ static LLVMValueRef layer_function(Lower *l, const Op *op, const char *name)
 {
     LLVMTypeRef type = LLVMFunctionType(l->none, (LLVMTypeRef[]){l->ptr, l->i32}, 2, 0);
     LLVMValueRef f = LLVMAddFunction(l->module, name, type);
+    unsigned apart = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMSetLinkage(f, LLVMInternalLinkage);
+    LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(l->context, apart, 0)); /* for debuggers */
     begin(l, f, name, op->body->first);
     put_ops(l, op->body, NULL);
     return f;

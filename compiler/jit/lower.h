@@ -56,12 +56,13 @@ void debug_end(Lower *l);
 /* rows.c: the rows in this bnc. */
 typedef struct Row {
     const char *name;
-    const JitKernel *kernel;               /* machine code; NULL: of another machine */
+    const JitKernel *kernel; /* machine code; NULL: of another machine */
     const unsigned char *bitcode, *end;
 } Row;
 const Row *row_find(const char *name); /* NULL: none */
 const Row *row_at(int i);
-#define CHAT_ROW "chat-" /* before the name of a row of another machine: its helpers of templates */
+#define CHAT_ROW "chat-" /* before the name of a row of another machine: its helpers of templates  \
+                          */
 
 /* llvm.c */
 LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row);
@@ -69,8 +70,8 @@ void llvm_start(void); /* this machine's back end */
 LLVMMemoryBufferRef llvm_object(LLVMModuleRef module, LLVMTargetMachineRef machine);
 LLVMTargetMachineRef llvm_machine(Session *s, const char *triple, const char *cpu,
                                   const char *features);
-/* Links the row's kernels in, where one is given, keeps `keep` alone as public, removes what these do
- * not need, and optimizes. features NULL: those of the row's kernels. */
+/* Links the row's kernels in, where one is given, keeps `keep` alone as public, removes what these
+ * do not need, and optimizes. features NULL: those of the row's kernels. */
 void llvm_optimize(Session *s, LLVMModuleRef module, const Row *row, LLVMTargetMachineRef machine,
                    const char *const *keep, int n, const char *cpu, const char *features);
 

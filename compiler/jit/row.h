@@ -1,5 +1,5 @@
-/* row.h: what a file of tools/rows.c begins with: the contract, and what of it the JIT calls by name
- * although it is inline in C. */
+/* row.h: what a file of tools/rows.c begins with: the contract, and what of it the JIT calls by
+ * name although it is inline in C. */
 #ifndef BNC_JIT_ROW_H
 #define BNC_JIT_ROW_H
 
@@ -32,6 +32,7 @@ BN_INLINE void row_lap(const bn_call *c, const bn_profile *p, int slot)
 }
 
 #define ROW_KERNEL(f) {#f, (void (*)(void))f},
-#define ROW_RUNTIME ROW_KERNEL(row_share) ROW_KERNEL(row_rows) ROW_KERNEL(row_start) ROW_KERNEL(row_lap)
+#define ROW_RUNTIME                                                                                \
+    ROW_KERNEL(row_share) ROW_KERNEL(row_rows) ROW_KERNEL(row_start) ROW_KERNEL(row_lap)
 
 #endif

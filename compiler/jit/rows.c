@@ -5,10 +5,9 @@
 #include "jit/lower.h"
 
 /* The build lists the rows that it made, and gives the folder of their bitcode. */
-#define BYTES(id, name)                                                                                 \
-    __asm__(".section .rodata\n.balign 16\n.globl row_" #id "_bc, row_" #id                        \
-            "_end\nrow_" #id "_bc:\n.incbin \"" JIT_FOLDER "/" name ".bc\"\nrow_" #id               \
-            "_end:\n.byte 0\n.text\n");                                                            \
+#define BYTES(id, name)                                                                            \
+    __asm__(".section .rodata\n.balign 16\n.globl row_" #id "_bc, row_" #id "_end\nrow_" #id       \
+            "_bc:\n.incbin \"" JIT_FOLDER "/" name ".bc\"\nrow_" #id "_end:\n.byte 0\n.text\n");   \
     extern const unsigned char row_##id##_bc[], row_##id##_end[];
 #define ROW_HERE(id, name) BYTES(id, name) extern const JitKernel row_##id[];
 #define ROW_ELSEWHERE(id, name) BYTES(id, name)

@@ -31,8 +31,8 @@ typedef struct Reader {
     const char *string; /* its bytes */
     size_t length;
     Local *locals;
-    LLVMTypeRef value, loop, call; /* ch_value, ch_loop, bn_chat_call */
-    LLVMBasicBlockRef entry;       /* for what lives as long as the call */
+    LLVMTypeRef value, loop, call;  /* ch_value, ch_loop, bn_chat_call */
+    LLVMBasicBlockRef entry;        /* for what lives as long as the call */
     LLVMBasicBlockRef head, behind; /* of the innermost while */
 } Reader;
 
@@ -305,8 +305,7 @@ static Term call(Reader *r, const char *name)
 
 static Term string(Reader *r)
 {
-    LLVMValueRef bytes =
-        LLVMConstStringInContext(r->l->context, r->string, (unsigned)r->length, 0);
+    LLVMValueRef bytes = LLVMConstStringInContext(r->l->context, r->string, (unsigned)r->length, 0);
     LLVMValueRef g = LLVMAddGlobal(r->l->module, LLVMTypeOf(bytes), "");
     LLVMSetInitializer(g, bytes);
     LLVMSetGlobalConstant(g, 1);
@@ -378,7 +377,8 @@ static Term sum(Reader *r)
         if (!plus)
             next(r);
         Term b = unary(r);
-        a.v = plus ? LLVMBuildAdd(r->l->build, a.v, b.v, "") : LLVMBuildSub(r->l->build, a.v, b.v, "");
+        a.v = plus ? LLVMBuildAdd(r->l->build, a.v, b.v, "")
+                   : LLVMBuildSub(r->l->build, a.v, b.v, "");
     }
     return a;
 }

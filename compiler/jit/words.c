@@ -10,7 +10,10 @@ static const struct {
     const char *name;
     int value;
 } words[] = {
-#define WORD(name) {#name, name}
+#define WORD(name)                                                                                 \
+    {                                                                                              \
+#name, name                                                                                \
+    }
     WORD(CH_UNDEFINED), WORD(CH_NONE),     WORD(CH_BOOL),  WORD(CH_INT),        WORD(CH_TEXT),
     WORD(CH_MESSAGE),   WORD(CH_MESSAGES), WORD(CH_PARTS), WORD(CH_RANGE),      WORD(CH_UPPER),
     WORD(CH_LOWER),     WORD(CH_TITLE),    WORD(BN_OK),    WORD(CH_CAPITALIZE),
