@@ -30,6 +30,7 @@ logits() { # logits BNC MODEL OPTION...: of a prompt that a prefill and a decode
 # ---- without LLVM ----
 refused "a bnc without LLVM" "make JIT=1" "$plain" run $model --jit -n 1
 refused "its --emit=llvm" "make JIT=1" "$plain" $model --emit=llvm -o $dir/x.bc
+refused "a program" "made by a C compiler" "$bnc" $model --jit --emit=exe -o $dir/x
 check "no file is left" test ! -e $dir/x.bc
 
 # ---- the same bits ----

@@ -234,6 +234,11 @@ void compile_to(Session *s, const Options *given)
     if (!o.output)
         fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
     bool text = !strcmp(kind, "ir");
+    if (o.jit && !text && !jit_emits(&o))
+        fail(s, (Loc){0},
+             "--jit goes with run, chat and others that load the model, and with --emit=obj or llvm; "
+             "%s is made by a C compiler",
+             kind);
     Report *r = start_report(s, &o, text ? stderr : stdout);
     stage_begin(s, r, "read");
     Module *m = load_input(s, &o, &target);

@@ -21,6 +21,7 @@ JIT_ROWS  ?= arm64 arm64-dotprod arm64-i8mm
 else
 JIT_ROWS  ?= generic
 endif
+# JIT_OTHER= leaves them out, and the headers of their C libraries.
 JIT_OTHER ?= aarch64-linux-gnu:arm64 riscv64-linux-gnu:generic wasm32:wasm32-simd128
 JIT_TRIPLE_wasm32 := wasm32-wasi
 OTHER_ROWS := $(foreach r,$(JIT_OTHER),$(firstword $(subst :, ,$r)))
@@ -62,6 +63,7 @@ $J/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ)
 JIT_STAMP := $J/.$(notdir $(LLVM_CONFIG))
 $(JIT_STAMP):
 	@mkdir -p $J
+	@JIT=1 sh tools/install.sh
 	@rm -f $J/.llvm-* $J/*.bc $J/*.o
 	@touch $@
 $(JIT_OBJ) $(CHAT_ROWS:%=$J/%.bc) $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc): | $(JIT_STAMP)
