@@ -43,8 +43,8 @@ typedef struct Unit { /* one object */
     LLVMModuleRef module;
     bool fast; /* with kernels of the model's shapes */
     Form form; /* of a function */
-    LLVMMemoryBufferRef found,
-        object; /* in the cache; a copy, once linked, where perf wants to know */
+    LLVMMemoryBufferRef found;  /* in the cache, until it is linked */
+    LLVMMemoryBufferRef object; /* a copy of what was linked, where perf wants to know */
 } Unit;
 struct Loaded {
     Jit jit; /* first */

@@ -11,7 +11,7 @@
 #include "jit/row.h"
 
 /* A module of LLVM being built. Works with typed (LLVM 14) and with opaque pointers: every pointer
- * is an i8 *, cast where a kernel's bitcode says otherwise. */
+ * is an i8 *, which the linker casts where a kernel's bitcode says otherwise. */
 typedef struct Lower {
     Session *s;
     const Module *m;
@@ -61,8 +61,8 @@ typedef struct Row {
 } Row;
 const Row *row_find(const char *name); /* NULL: none */
 const Row *row_at(int i);
-#define CHAT_ROW "chat-" /* before the name of a row of another machine: its helpers of templates  \
-                          */
+/* Before "here" or a name of machines.def: the helpers of chat templates. */
+#define CHAT_ROW "chat-"
 
 /* llvm.c */
 LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row);
