@@ -37,6 +37,7 @@ extern "C" {
     S(CONTEXT, "the context is full")                                                              \
     S(THREAD, "a worker thread could not be started")                                              \
     S(CPU, "this processor lacks instructions that the model was compiled for")                    \
+    S(DEVICE, "the GPU cannot be used, or its code not be loaded")                                 \
     S(STOPPED, "the callback asked to stop")                                                       \
     S(TEMPLATE, "the chat template refuses these messages")
 typedef enum bn_status {

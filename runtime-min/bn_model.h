@@ -21,7 +21,7 @@ extern "C" {
 #define BN_INLINE static inline
 #endif
 
-#define BN_ABI 5 /* raised when anything below changes */
+#define BN_ABI 6 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
 #define BN_ISAS(I)                                                                                 \
@@ -73,6 +73,7 @@ typedef struct bn_call {
     int best;               /* best: 1 <= best <= BN_BEST */
     int thread, nthread;
     bn_team *team;
+    void *device; /* what bn_device.start left */
 } bn_call;
 
 /* Runs on every thread of the team at once. */
@@ -129,6 +130,14 @@ typedef struct bn_code {
     bn_forward decode, prefill, score, head, best;
 } bn_code;
 
+/* A model that runs on a device, a GPU, keeps KV cache and scratch there: those of the state are empty.
+ * bn_init calls start with the call of the first thread, bn_done stop; forward functions find in
+ * c->device what start left, and do their work on the first thread alone. */
+typedef struct bn_device {
+    bn_status (*start)(bn_call *c, const bn_weights *w);
+    void (*stop)(bn_call *c);
+} bn_device;
+
 /* One run of a compiled chat template. */
 typedef struct bn_chat_call {
     const bn_turn *messages;
@@ -157,6 +166,7 @@ struct bn_model {
     const unsigned char *embedded; /* the .bnw inside the program, or NULL */
     const char *weights_file;      /* default file name, or NULL */
     bn_chat_code chat;             /* the chat template; NULL: the model has none */
+    const bn_device *device;       /* NULL: it runs on the processor */
 };
 
 /* The .bnw file, little-endian:

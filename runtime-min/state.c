@@ -110,16 +110,26 @@ bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *bloc
     s->work_ids = (size_t)info->context * BN_WORK_IDS;
     s->message[0] = 0;
     state_calls(s, base, &p, threads);
-    bn_status status = bn_team_start(&s->team, (bn_slot *)(void *)(base + p.slots), threads);
+    bn_slot *slot = (bn_slot *)(void *)(base + p.slots);
+    const bn_device *device = w->model->device;
+    bn_status status = device ? device->start(&slot->call, w) : BN_OK;
+    if (status != BN_OK)
+        return status;
+    status = bn_team_start(&s->team, slot, threads);
     if (status == BN_OK)
         *state = s;
+    else if (device)
+        device->stop(&slot->call);
     return status;
 }
 
 void bn_done(bn_state *s)
 {
-    if (s)
-        bn_team_stop(&s->team);
+    if (!s)
+        return;
+    bn_team_stop(&s->team);
+    if (s->model->device)
+        s->model->device->stop(&s->team.slot->call);
 }
 
 const char *bn_message(const bn_state *s)

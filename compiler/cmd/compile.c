@@ -6,6 +6,7 @@
 
 #include "chat/chat.h"
 #include "cmd/cmd.h"
+#include "codegen-metal/metal.h"
 #include "ir/vocab.h"
 
 static bool ends_with(const char *text, const char *end)
@@ -167,6 +168,32 @@ static OutFile *write_files(Session *s, Module *m, const Target *target, const E
     return bnw;
 }
 
+/* STEM.metal, STEM_metal.m, STEM.h and STEM.bnw, where -o says STEM or one of these. */
+static void emit_gpu(Session *s, Module *m, const Options *o, EmitOptions *emit)
+{
+    const char *stem = ends_with(o->output, ".metal") ? without_extension(s, o->output) : o->output;
+    const char *shaders = format(s, "%s.metal", stem), *host = format(s, "%s_metal.m", stem);
+    const char *header = format(s, "%s.h", stem), *bnw = format(s, "%s.bnw", stem);
+    Out text[3] = {{.s = s}, {.s = s}, {.s = s}};
+    const char *const path[3] = {shaders, host, header};
+    OutFile *weights = file_create(s, bnw), *file[3];
+    bnw_write(m, weights);
+    emit->bnw_name = file_name(bnw);
+    emit->device = true;
+    emit_metal(m, emit, &text[0]);
+    emit_metal_host(m, emit, file_name(shaders), &text[1]);
+    emit_header(m, emit, &text[2]);
+    for (int i = 0; i < 3; i++) {
+        file[i] = file_create(s, path[i]);
+        file_write(file[i], text[i].text, text[i].len);
+        out_free(&text[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        file_commit(file[i]);
+    file_commit(weights);
+    note(s, "wrote %s, %s, %s, %s", shaders, host, header, bnw);
+}
+
 static void emit_source(Session *s, Module *m, const Target *target, const Options *o,
                         EmitOptions *emit)
 {
@@ -266,7 +293,9 @@ void compile_to(Session *s, const Options *given)
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
     stage_begin(s, r, "write");
-    if (jit_emits(&o))
+    if (target->device)
+        emit_gpu(s, m, &o, &emit);
+    else if (jit_emits(&o))
         jit_emit(s, m, target, &o, &emit);
     else if (!strcmp(kind, "c"))
         emit_source(s, m, target, &o, &emit);

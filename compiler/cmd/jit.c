@@ -6,6 +6,7 @@
 
 #include "bn_model.h"
 #include "cmd/cmd.h"
+#include "codegen-metal/metal.h"
 #include "jit/jit.h"
 
 const Target *find_target(Session *s, const Options *o)
@@ -19,6 +20,8 @@ const Target *find_target(Session *s, const Options *o)
              machine->target);
     if (!machine && (o->jit || alone))
         return jit_target(s, o->target);
+    if (!strcmp(name, metal_target()->name))
+        return metal_target();
     const Target *target = target_find(s, machine ? machine->target : name);
     if (!target)
         fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);

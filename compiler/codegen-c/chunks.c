@@ -6,16 +6,12 @@
 #include "bn_model.h"
 #include "codegen-c/codegen.h"
 
-static const struct File {
-    const char *path;
-    uint32_t isa;
-    const char *header;
-} files[] = {
+static const KernelFile c_files[] = {
 #define KFILE(path, isa, header) {path, isa, header},
 #include "codegen-c/files.def"
 #undef KFILE
 };
-enum { NFILE = sizeof files / sizeof *files };
+enum { NFILE = sizeof c_files / sizeof *c_files };
 
 typedef struct Chunk {
     const char *name, *needs, *text; /* each ends where its length says */
@@ -28,6 +24,8 @@ typedef struct Chunks {
     Session *s;
     Chunk *chunk;
     int n;
+    const KernelFile *file;
+    int nfile;
 } Chunks;
 
 static void cut(Chunks *c, int file, const char *text, size_t size)
@@ -78,32 +76,33 @@ static bool file_used(const Chunks *c, int file)
 static void put_headers(const Chunks *c, Out *out)
 {
     const char *last = "";
-    for (int i = 0; i < NFILE; i++)
-        if (file_used(c, i) && *files[i].header && strcmp(files[i].header, last)) {
+    for (int i = 0; i < c->nfile; i++)
+        if (file_used(c, i) && *c->file[i].header && strcmp(c->file[i].header, last)) {
             put(out,
                 "#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC diagnostic push\n"
                 "#pragma GCC diagnostic ignored \"-Wmaybe-uninitialized\"\n#endif\n"
                 "#include <%s>\n"
                 "#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC diagnostic "
                 "pop\n#endif\n",
-                files[i].header);
-            last = files[i].header;
+                c->file[i].header);
+            last = c->file[i].header;
         }
     put(out, "\n");
 }
 
-void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out)
+void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n, Out *out)
 {
-    Chunks c = {.s = s};
-    for (int i = 0; i < NFILE; i++) {
+    Chunks c = {.s = s, .file = files, .nfile = nfile};
+    for (int i = 0; i < nfile; i++) {
         size_t size;
         const char *text = embedded_file(files[i].path, &size);
+        CHECK(text);
         cut(&c, i, text, size);
     }
     for (int i = 0; i < n; i++)
-        use(&c, kernel[i]->symbol, (int)strlen(kernel[i]->symbol));
+        use(&c, name[i], (int)strlen(name[i]));
     put_headers(&c, out);
-    for (int file = 0; file < NFILE; file++) {
+    for (int file = 0; file < nfile; file++) {
         if (!file_used(&c, file))
             continue;
         put(out, "/* ---- %s ---- */\n\n", files[file].path);
@@ -113,4 +112,12 @@ void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out)
                 put_bytes(out, c.chunk[i].text, c.chunk[i].text_len);
         emit_isa_end(files[file].isa, out);
     }
+}
+
+void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out)
+{
+    const char **name = NEW_ARRAY(s, const char *, n + 1);
+    for (int i = 0; i < n; i++)
+        name[i] = kernel[i]->symbol;
+    emit_chunks(s, c_files, NFILE, name, n, out);
 }

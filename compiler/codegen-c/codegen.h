@@ -21,6 +21,7 @@ typedef struct EmitOptions {
     WeightsMode weights;
     bool amalgamate;       /* runtime and command line inside, nothing to include or link */
     bool profile;          /* laps inside, and PREFIX_profile to read them by */
+    bool device;           /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
 
 /* record.c: constants as lists of fields. */
@@ -65,6 +66,8 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
 void emit_header(const Module *m, const EmitOptions *o, Out *out);
 void put_fields(const Record *r, Out *out); /* the fields, with commas between */
 
+/* What stands behind a model's functions: which these are, embedded weights, PREFIX_model. */
+void emit_constants(const Module *m, const Target *target, const EmitOptions *o, Out *out);
 /* The runtime and its command line as one C file; what reads profiles only where asked for. */
 void emit_runtime(Out *out, bool profile);
 
@@ -118,6 +121,13 @@ void put_lap(const Sites *t, const Op *op, Out *o);
 /* chunks.c: n kernels, each once, with what they need, in the order of their files, and the headers
  * that these ask for. */
 void emit_kernels(Session *s, const Kernel **kernel, int n, Out *out);
+/* Likewise of any files of chunks, by the names of those that are wanted. */
+typedef struct KernelFile {
+    const char *path; /* embedded */
+    uint32_t isa;     /* instruction sets that it is compiled for */
+    const char *header;
+} KernelFile;
+void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n, Out *out);
 
 /* targets.c: names of instruction sets, `before` the first and `between` each two. */
 void isa_names(Out *o, uint32_t isa, const char *before, const char *between);

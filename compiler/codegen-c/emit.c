@@ -587,6 +587,14 @@ static void check_shape(const Module *m)
     }
 }
 
+void emit_constants(const Module *m, const Target *target, const EmitOptions *o, Out *out)
+{
+    Emit e = {.m = m, .target = target, .o = o, .out = out};
+    put_code(&e);
+    put_embedded(&e);
+    put_descriptor(&e);
+}
+
 struct Used {
     Session *s;
     const Kernel **kernel;
@@ -633,9 +641,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     }
     if (o->chat)
         put(out, "%s\n", o->chat);
-    put_code(&e);
-    put_embedded(&e);
-    put_descriptor(&e);
+    emit_constants(m, target, o, out);
     if (o->amalgamate)
         put_main(&e);
 }

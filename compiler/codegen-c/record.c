@@ -134,9 +134,9 @@ void record_model(Record *r, const Module *m, const Target *target, const EmitOp
     record_long(r, m->vocab_size);
     record_hash(r, m->vocab_hash);
     record_line(r, ".bnw: hash; tokenizer: at, bytes, hash");
-    record_long(r, m->shared_bytes);
-    record_long(r, own_bytes(m, o->profile));
-    record_long(r, m->cache_bytes);
+    record_long(r, o->device ? 0 : m->shared_bytes);
+    record_long(r, o->device ? 0 : own_bytes(m, o->profile));
+    record_long(r, o->device ? 0 : m->cache_bytes);
     record_long(r, hidden_bytes(m));
     record_line(r, "bytes: shared, own, cache, hidden");
     record_symbol(r, "code");
@@ -149,6 +149,7 @@ void record_model(Record *r, const Module *m, const Target *target, const EmitOp
         record_text(r, NULL);
     }
     record_symbol(r, o->chat ? "chat_template" : NULL);
+    record_symbol(r, o->device ? "&device" : NULL);
     record_line(r, "");
 }
 

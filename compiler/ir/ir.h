@@ -585,6 +585,7 @@ struct Target {
     int nlayout;
     const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
     int npart;
+    bool device;             /* a GPU: ops run one after another, each by threads of its own */
 };
 
 #endif

@@ -94,10 +94,12 @@ static Op *last_product(const Func *f)
 }
 
 /* @best beside each @head. Functions of a part stand together, @head last. */
-static void add_best(Module *m)
+static void add_best(Module *m, const Target *target)
 {
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
+        if (target->device)
+            continue;
         if (!product || !may_copy(product, true)) {
             if (f->form == FORM_HEAD)
                 remark(m, f->body->last->loc, "no screened head: the logits are no product with a "
@@ -129,14 +131,13 @@ static void read_copies(Module *m, Fmt fmt)
 void pass_head(Module *m, const Target *target)
 {
     const char *wanted = m->head ? m->head : "auto";
-    (void)target;
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         if (strcmp(choices[i].name, wanted))
             continue;
         if (choices[i].copy == FMT_COUNT)
             return;
         if (choices[i].exact)
-            add_best(m);
+            add_best(m, target);
         else
             read_copies(m, choices[i].copy);
         return;

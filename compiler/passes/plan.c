@@ -10,7 +10,8 @@
  *
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
  * written since the threads last met and by which share; an op that touches what another thread
- * may have written, or overwrites what another may still read, gets a barrier before it.
+ * may have written, or overwrites what another may still read, gets a barrier before it. On a device
+ * every op has threads of its own, so nothing is a thread's own and no two shares fall together.
  */
 #include <string.h>
 
@@ -76,9 +77,9 @@ static bool one_token(const Value *v)
     return !v->type->dim[0].sym && v->type->dim[0].n == 1;
 }
 
-static bool repeated(const Op *op, int i)
+static bool repeated(const Plan *p, const Op *op, int i)
 {
-    return op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
+    return !p->target->device && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
 static void birth(Plan *p, Value *v, Room room)
@@ -98,7 +99,7 @@ static void live_block(Plan *p, Block *b)
             p->life[op->in[0]->id].room = result_room(p->f);
         for (int i = 0; i < op->nout; i++)
             birth(p, op->out[i],
-                  op->code == OP_LAYERS || !repeated(op, i) ? ROOM_SHARED : ROOM_OWN);
+                  op->code == OP_LAYERS || !repeated(p, op, i) ? ROOM_SHARED : ROOM_OWN);
         if (!op->body)
             continue;
         for (int i = 0; i < op->body->narg; i++)
@@ -146,10 +147,10 @@ static void carry_block(Plan *p, Block *b)
 
 /* ---- runs: neighbours that need no barrier between them ---- */
 
-static bool same_share(const Op *a, const Op *b)
+static bool same_share(const Plan *p, const Op *a, const Op *b)
 {
     Split s = op_info[a->code].split;
-    return s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split &&
+    return !p->target->device && s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split &&
            dim_equal(op_units(a), op_units(b));
 }
 
@@ -159,7 +160,7 @@ static void keep_for_runs(Plan *p, Block *b)
 {
     for (Op *op = b->first; op; op = op->next) {
         int end = ++p->now;
-        for (const Op *next = op->next; next && same_share(op, next); next = next->next)
+        for (const Op *next = op->next; next && same_share(p, op, next); next = next->next)
             end++;
         for (int i = 0; i < op->nin; i++) {
             Life *l = op->in[i]->weight ? NULL : group_of(p, op->in[i]);
@@ -324,7 +325,7 @@ static bool waits(const Plan *p, const Touch *t)
     for (int i = 0; i < p->ntouch; i++) {
         const Touch *o = &p->touch[i];
         if (o->state == t->state && o->from < t->to && t->from < o->to && (o->wrote || t->wrote) &&
-            !aligned(o, t))
+            (p->target->device || !aligned(o, t)))
             return true;
     }
     return false;
@@ -438,7 +439,8 @@ void pass_plan(Module *m, const Target *target)
         find_lives(&p);
         place_all(&p);
         place_barriers(&p, f->body);
-        deal_rows(f->body, &(int){0});
+        if (!p.target->device)
+            deal_rows(f->body, &(int){0});
         walk(f->body, place_work, &p);
         shared = p.shared > shared ? p.shared : shared;
         own = p.own + p.work > own ? p.own + p.work : own;

@@ -1,0 +1,149 @@
+/* attention.metal: rotary positions, the KV cache, attention over it.
+ *
+ *   cache   | group 0: position 0: head_dim values | position 1 | ... | group 1: ... |
+ */
+#include <metal_stdlib>
+using namespace metal;
+
+//@ rope_table : group
+/* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) turns of pair j. A pair's turn is a 64-bit fraction of a full
+ * one, so the product with a position, which drops whole turns, is exact: an f32 angle would be off by
+ * 0.004 at position 100,000. */
+static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn, uint g, uint me)
+{
+    for (int j = int(me); j < dim / 2; j += THREADS) {
+        const int part = int(uint((ulong(pos) + g) * turn[j] >> 32));
+        const float angle = float(part) * (6.283185307179586f / 4294967296.0f);
+        y[ulong(g) * dim + 2 * j] = cos(angle);
+        y[ulong(g) * dim + 2 * j + 1] = sin(angle);
+    }
+}
+
+//@ rope_head : group
+/* One head's values, the first `rot` of them rotated: pairs (j, j + rot/2), or (2j, 2j + 1). A thread has both
+ * values of its pair before it writes: y may be x. */
+template <typename Y>
+static inline void rope_head(device const float *x, device const float *table, device Y *y, int head_dim, int rot,
+                             int mode, uint me)
+{
+    for (int j = int(me); j < rot / 2; j += THREADS) {
+        const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
+        const float u = x[a], v = x[b], c = table[2 * j], s = table[2 * j + 1];
+        y[a] = Y(u * c - v * s);
+        y[b] = Y(u * s + v * c);
+    }
+    for (int i = rot / 2 * 2 + int(me); i < head_dim; i += THREADS)
+        y[i] = Y(x[i]);
+}
+
+//@ rope : rope_head
+/* x, y [T x heads x head_dim], table [T x rot]; g = t heads + head. */
+static inline void rope(device const float *x, device const float *table, device float *y, int T, int heads, int width,
+                        int rot, int mode, uint g, uint me)
+{
+    const int head_dim = width / heads;
+    rope_head<float>(x + ulong(g) * head_dim, table + ulong(g / uint(heads)) * rot, y + ulong(g) * head_dim, head_dim,
+                     rot, mode, me);
+}
+
+//@ cache_row
+/* Where group h at a position begins. */
+static inline ulong cache_row(int h, int context, int position, int head_dim)
+{
+    return (ulong(h) * context + position) * head_dim;
+}
+
+//@ store : cache_row group
+/* cache[h][pos + t] = x[t][h]; g = t groups + h. */
+template <typename K>
+static inline void store(device const float *x, device K *cache, int pos, int T, int groups, int context, int head_dim,
+                         uint g, uint me)
+{
+    const int t = int(g) / groups, h = int(g) % groups;
+    device K *out = cache + cache_row(h, context, pos + t, head_dim);
+    for (int i = int(me); i < head_dim; i += THREADS)
+        out[i] = K(x[ulong(g) * head_dim + i]);
+}
+
+//@ rope_store : rope_head cache_row
+template <typename K>
+static inline void rope_store(device const float *x, device const float *table, device K *cache, int pos, int T,
+                              int groups, int context, int head_dim, int rot, int mode, uint g, uint me)
+{
+    const int t = int(g) / groups, h = int(g) % groups;
+    rope_head<K>(x + ulong(g) * head_dim, table + ulong(t) * rot, cache + cache_row(h, context, pos + t, head_dim),
+                 head_dim, rot, mode, me);
+}
+
+//@ attend : cache_row group
+/* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head: each simdgroup takes every
+ * fourth position and keeps the largest score, the sum of weights and the weighted values so far; these meet in tg:
+ *
+ *   tg   | most [4] | sum [4] | values [4][head_dim] |        head_dim at most 512
+ */
+enum { PARTS = 16 };
+template <typename K>
+static inline void attend(device const float *q, device const K *k, device const K *v, device float *y, int from, int to,
+                          int head_dim, uint me, threadgroup float *tg)
+{
+    const uint lane = me % LANES, sub = me / LANES;
+    const float unit = 1.0f / sqrt(float(head_dim));
+    float most = -INFINITY, sum = 0, value[PARTS];
+    for (int i = 0; i < PARTS; i++)
+        value[i] = 0;
+    for (int p = from + int(sub); p <= to; p += GROUPS) {
+        float score = 0;
+        for (int i = 0; i * LANES + int(lane) < head_dim; i++)
+            score += q[i * LANES + lane] * float(k[ulong(p) * head_dim + i * LANES + lane]);
+        score = simd_sum(score) * unit;
+        const float now = max(most, score), shrink = exp(most - now), w = exp(score - now);
+        for (int i = 0; i * LANES + int(lane) < head_dim; i++)
+            value[i] = value[i] * shrink + w * float(v[ulong(p) * head_dim + i * LANES + lane]);
+        sum = sum * shrink + w;
+        most = now;
+    }
+    if (lane == 0) {
+        tg[sub] = most;
+        tg[GROUPS + sub] = sum;
+    }
+    for (int i = 0; i * LANES + int(lane) < head_dim; i++)
+        tg[2 * GROUPS + sub * head_dim + i * LANES + lane] = value[i];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const float top = max(max(tg[0], tg[1]), max(tg[2], tg[3]));
+    float all = 0, share[GROUPS];
+    for (int s = 0; s < GROUPS; s++) {
+        share[s] = exp(tg[s] - top); /* 0 where a simdgroup had no position */
+        all += share[s] * tg[GROUPS + s];
+    }
+    for (int i = int(me); i < head_dim; i += THREADS) {
+        float out = 0;
+        for (int s = 0; s < GROUPS; s++)
+            out += share[s] * tg[2 * GROUPS + s * head_dim + i];
+        y[i] = out / all;
+    }
+}
+
+//@ attention : attend
+/* g = t heads + h; heads / groups queries share a KV head. */
+template <typename K>
+static inline void attention(device const float *q, device const K *kcache, device const K *vcache, device float *y,
+                             int pos, int T, int heads, int groups, int context, int head_dim, uint g, uint me,
+                             threadgroup float *tg)
+{
+    const int t = int(g) / heads, h = int(g) % heads / (heads / groups);
+    const ulong at = cache_row(h, context, 0, head_dim);
+    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, 0, pos + t, head_dim, me, tg);
+}
+
+//@ window_attention : attend
+/* The last `window` positions alone, but for layers whose number, from 1, `every` divides. */
+template <typename K>
+static inline void window_attention(device const float *q, device const K *kcache, device const K *vcache,
+                                    device float *y, int pos, int T, int heads, int groups, int context, int head_dim,
+                                    int window, int every, int layer, uint g, uint me, threadgroup float *tg)
+{
+    const int t = int(g) / heads, h = int(g) % heads / (heads / groups), to = pos + t;
+    const int from = (layer + 1) % every == 0 || to < window ? 0 : to - window + 1;
+    const ulong at = cache_row(h, context, 0, head_dim);
+    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, from, to, head_dim, me, tg);
+}

@@ -1,0 +1,488 @@
+/* metal.c: the printer of shaders and of the table by which the host dispatches them.
+ *
+ * One idea: a dispatch is what stands between two barriers of the plan. The groups of its ops stand one after
+ * another in one grid, so q, k and v, or a rotation and both stores, are one dispatch without
+ * being a special case, and "wait" has one meaning: the next dispatch. What an op is called with comes from
+ * codegen-c/call.c, as for C; places in the state follow from the plan:
+ *
+ *   state   | step | tokens | hidden | logits | scratch | KV cache |      each at a multiple of 256
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "bn_model.h"
+#include "codegen-metal/metal.h"
+
+/* ---- the table of kernels ---- */
+
+enum { THREADS = 128, SIMDGROUPS = 4, ALIGN = 256, MOST_HEAD = 512 };
+typedef enum Grid { GRID_TOKEN, GRID_ROWS4, GRID_HEADS } Grid;
+typedef enum Scratch { SCRATCH_NONE, SCRATCH_REDUCE, SCRATCH_ATTEND } Scratch;
+
+static const Kernel kernels[] = {
+#define KERNEL(op, weight, grid, scratch, call)                                                    \
+    {OP_##op, FMT_##weight, 0, FORMS_ANY, 4, false, NULL, #call},
+#include "codegen-metal/kernels.def"
+#undef KERNEL
+};
+static const struct Facts { /* of kernels, row by row */
+    Grid grid;
+    Scratch scratch;
+} facts[] = {
+#define KERNEL(op, weight, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
+#include "codegen-metal/kernels.def"
+#undef KERNEL
+};
+enum { NKERNEL = sizeof kernels / sizeof *kernels };
+
+static const LayoutRule layouts[] = {{FMT_TERN, FMT_Q2R4, 0, 0}, {FMT_TERN256, FMT_Q2R4B, 0, 0}};
+
+const Target *metal_target(void)
+{
+    static const Target target = {"metal", "Metal, for the GPUs of Apple", 0,    "", kernels, NKERNEL,
+                                  layouts, 2, NULL, 0, true};
+    return &target;
+}
+
+static struct Facts facts_of(const Op *op)
+{
+    return facts[op->kernel - kernels];
+}
+
+/* ---- places ---- */
+
+typedef struct Places {
+    int64_t tokens, hidden, logits, scratch, cache, end;
+} Places;
+
+static int64_t take(int64_t *end, int64_t bytes)
+{
+    int64_t at = *end;
+    *end = (at + bytes + ALIGN - 1) / ALIGN * ALIGN;
+    return at;
+}
+
+static Places places(const Module *m)
+{
+    Places p;
+    int64_t end = ALIGN, vocab = result_of(m, FORM_SCORE)->dim[1].n;
+    p.tokens = take(&end, 4 * (int64_t)m->batch);
+    p.hidden = take(&end, hidden_bytes(m));
+    p.logits = take(&end, 4 * vocab * m->batch);
+    p.scratch = take(&end, m->shared_bytes);
+    p.cache = take(&end, m->cache_bytes);
+    p.end = end;
+    return p;
+}
+
+/* ---- dispatches ---- */
+
+typedef struct Dispatch { /* an entry point, or the dispatches of a layers op */
+    const char *entry;
+    int64_t fixed, each; /* groups: at all events, and for each token */
+    int64_t bytes;       /* of threadgroup memory */
+    const Op *layers;
+    struct Dispatch *body, *next;
+} Dispatch;
+
+typedef struct Printer {
+    const Module *m;
+    const EmitOptions *o;
+    Session *s;
+    Out *out;  /* NULL: only the dispatches are wanted */
+    Places at;
+    Out seen;  /* bodies of entry points so far: "name\0text\0" */
+} Printer;
+
+static bool for_each_token(const Op *op)
+{
+    const Type *t = op->nout ? op->out[0]->type : op->in[0]->type;
+    return t->rank && t->dim[0].sym;
+}
+
+static int64_t groups_of(const Op *op)
+{
+    switch (facts_of(op).grid) {
+    case GRID_ROWS4:
+        return (op->out[0]->type->dim[1].n + 3) / 4;
+    case GRID_HEADS:
+        return op_units(op).n;
+    default:
+        return 1;
+    }
+}
+
+static int64_t scratch_bytes(const Op *op)
+{
+    int64_t floats = 0;
+    if (facts_of(op).scratch == SCRATCH_REDUCE)
+        floats = SIMDGROUPS;
+    if (facts_of(op).scratch == SCRATCH_ATTEND) {
+        int64_t head_dim = op->in[1]->type->dim[2].n;
+        if (head_dim > MOST_HEAD)
+            fail(op->block->func->module->s, op->loc, "a head of %lld values: attention on a GPU takes %d",
+                 (long long)head_dim, MOST_HEAD);
+        floats = SIMDGROUPS * (2 + head_dim);
+    }
+    return (4 * floats + 15) / 16 * 16;
+}
+
+/* ---- printing ---- */
+
+static void put_upper(Out *o, const char *prefix, const char *text)
+{
+    put(o, "%s", prefix);
+    for (; *text; text++)
+        put(o, "%c", isalnum((unsigned char)*text) ? toupper((unsigned char)*text) : '_');
+}
+
+static const char *msl_type(const Type *t)
+{
+    return t->fmt == FMT_I8 ? "char" : t->fmt == FMT_I32 ? "int" : t->fmt == FMT_F16 ? "half" : "float";
+}
+
+static void put_value(Printer *p, const Value *v)
+{
+    int64_t at = v->room == ROOM_ARG      ? p->at.tokens
+                 : v->room == ROOM_HIDDEN ? p->at.hidden
+                 : v->room == ROOM_LOGITS ? p->at.logits
+                                          : p->at.scratch + v->slot;
+    put(p->out, "AT(%s, %" PRId64 ")", v->room == ROOM_ARG ? "int" : msl_type(v->type), at);
+}
+
+static void put_weight(Printer *p, const Value *v, bool scales)
+{
+    const Weight *w = v->weight;
+    bool floats = scales || (v->type->rank == 1 && !w->is_state);
+    put(p->out, floats ? "FLOATS(" : "");
+    put_upper(p->out, "W_", w->name);
+    put(p->out, "%s", w->count || w->is_state ? "(layer)" : "");
+    if (scales)
+        put(p->out, " + %" PRId64, w->scales);
+    put(p->out, floats ? ")" : "");
+}
+
+static const char *turns_name(Session *s, const Op *op)
+{
+    Out base = {.s = s};
+    put_float(&base, attr_float(op, "base", 0));
+    return format(s, "turns_%lld_%s", (long long)attr_int(op, "dim", 0), c_name(s, base.text));
+}
+
+static void put_arg(Printer *p, const Op *op, const Arg *a)
+{
+    Out *o = p->out;
+    if (a->kind == ARG_INT) {
+        put(o, "%" PRId64, a->i);
+    } else if (a->kind == ARG_FLOAT && op->code == OP_ROPE_TABLE) {
+        put(o, "%s", turns_name(p->s, op));
+    } else if (a->kind == ARG_FLOAT) {
+        Out text = {.s = p->s};
+        put_float(&text, a->f);
+        put(o, "%s%sf", text.text, strpbrk(text.text, ".e") ? "" : ".0");
+        out_free(&text);
+    } else if (a->kind == ARG_WORD) {
+        put_upper(o, "BN_", a->word);
+    } else if (a->kind == ARG_VALUE) {
+        put_value(p, a->value);
+    } else if (a->kind == ARG_WEIGHT || a->kind == ARG_SCALES) {
+        put_weight(p, a->value, a->kind == ARG_SCALES);
+    } else {
+        static const char *const fixed[] = {[ARG_POS] = "step.pos", [ARG_TOKENS] = "step.ntok",
+                                            [ARG_LAYER] = "int(layer)", [ARG_NULL] = "nullptr"};
+        CHECK(a->kind < sizeof fixed / sizeof *fixed && fixed[a->kind]);
+        put(o, "%s", fixed[a->kind]);
+    }
+}
+
+static void put_call(Printer *p, const Op *op)
+{
+    Arg args[CALL_ARGS];
+    put(p->out, "%s(", op->kernel->symbol);
+    for (int i = 0, n = call_args(op, args); i < n; i++)
+        if (args[i].kind != ARG_SHARE) {
+            put_arg(p, op, &args[i]);
+            put(p->out, ", ");
+        }
+    put(p->out, "%s", op->code == OP_LAST ? "0, me" : "g, me");
+    put(p->out, "%s);\n", facts_of(op).scratch ? ", tg" : "");
+}
+
+static void put_ir_line(Printer *p, const Op *op)
+{
+    Out line = {.s = p->s};
+    op_print(op, &line);
+    put(p->out, "    /* ");
+    for (const char *c = line.text; *c; c++)
+        put(p->out, "%c", (*c == '*' && c[1] == '/') || (unsigned char)*c < 32 ? '.' : *c);
+    put(p->out, " */\n");
+    out_free(&line);
+}
+
+/* The ops from..to (not included) as the body of an entry point. */
+static void put_body(Printer *p, const Op *from, const Op *to)
+{
+    for (const Op *op = from; op != to; op = op->next) {
+        if (!op->kernel)
+            continue;
+        const Op *rest = op->next;
+        while (rest != to && !rest->kernel)
+            rest = rest->next;
+        const char *n = format(p->s, "%" PRId64 "%s", groups_of(op), for_each_token(op) ? " * uint(step.ntok)" : "");
+        put_ir_line(p, op);
+        if (rest == to) {
+            put(p->out, "    ");
+            put_call(p, op);
+            continue;
+        }
+        put(p->out, "    if (g < %s) {\n        ", n);
+        put_call(p, op);
+        put(p->out, "        return;\n    }\n    g -= %s;\n", n);
+    }
+}
+
+/* The entry point for a body: a new one, or that of the same body before (prefill's and score's). */
+static const char *entry_of(Printer *p, const char *name_wanted, const char *body)
+{
+    for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
+        const char *entry = at, *text = at + strlen(at) + 1;
+        if (!strcmp(text, body))
+            return name(p->s, entry);
+        at = text + strlen(text) + 1;
+    }
+    put_bytes(&p->seen, name_wanted, strlen(name_wanted) + 1);
+    put_bytes(&p->seen, body, strlen(body) + 1);
+    return NULL;
+}
+
+static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const char *wanted)
+{
+    Dispatch *d = NEW(p->s, Dispatch);
+    Out body = {.s = p->s}, *file = p->out;
+    for (const Op *op = from; op != to; op = op->next) {
+        if (!op->kernel)
+            continue;
+        *(for_each_token(op) ? &d->each : &d->fixed) += groups_of(op);
+        d->bytes = scratch_bytes(op) > d->bytes ? scratch_bytes(op) : d->bytes;
+    }
+    p->out = &body;
+    put_body(p, from, to);
+    p->out = file;
+    d->entry = entry_of(p, wanted, body.text);
+    if (!d->entry) {
+        d->entry = wanted;
+        put(file, "BN_ENTRY(%s)\n{\n%s}\n\n", wanted, body.text);
+    }
+    out_free(&body);
+    return d;
+}
+
+static bool works(const Op *from, const Op *to)
+{
+    for (; from != to; from = from->next)
+        if (from->kernel)
+            return true;
+    return false;
+}
+
+static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
+{
+    Dispatch *first = NULL, **end = &first;
+    int n = 0;
+    for (const Op *op = b->first; op;) {
+        const Op *to = op;
+        while (to && to->code != OP_BARRIER && to->code != OP_LAYERS)
+            to = to->next;
+        if (works(op, to)) {
+            *end = dispatch_of(p, op, to, format(p->s, "%s_%d", stem, ++n));
+            end = &(*end)->next;
+        }
+        if (to && to->code == OP_LAYERS) {
+            Dispatch *d = NEW(p->s, Dispatch);
+            d->layers = to;
+            d->body = dispatches(p, to->body, format(p->s, "%s_layer", stem));
+            *end = d;
+            end = &d->next;
+        }
+        op = to ? to->next : NULL;
+    }
+    return first;
+}
+
+/* ---- the file of shaders ---- */
+
+static void put_turns(Op *op, void *arg)
+{
+    Printer *p = arg;
+    if (op->code != OP_ROPE_TABLE)
+        return;
+    const char *name = turns_name(p->s, op);
+    if (entry_of(p, name, name))
+        return;
+    int64_t dim = attr_int(op, "dim", 0);
+    double base = attr_float(op, "base", 0);
+    put(p->out, "/* Pair j turns by base^(-2j/dim) / 2 pi of a full turn a position; in 2^-64. */\n"
+                "constant ulong %s[] = {", name);
+    for (int64_t j = 0; j < dim / 2; j++) {
+        long double turn = powl((long double)base, -2.0L * (long double)j / (long double)dim) /
+                           6.283185307179586476925286766559L;
+        put(p->out, "%s0x%016" PRIx64 ",", j % 4 ? " " : "\n    ", (uint64_t)(turn * 18446744073709551616.0L));
+    }
+    put(p->out, "\n};\n\n");
+}
+
+static void put_weights(Printer *p)
+{
+    Out *o = p->out;
+    for (const Weight *w = p->m->weights; w; w = w->next) {
+        Out type = {.s = p->s};
+        type_print(w->type, &type);
+        put_upper(o, "#define W_", w->name);
+        put(o, w->count || w->is_state ? "(i) " : " ");
+        if (w->is_state)
+            put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), p->at.cache + w->at);
+        else
+            put(o, "(weights + %" PRId64, w->at);
+        if (w->count)
+            put(o, " + ulong((i) - %d) * %" PRId64, w->first, w->stride);
+        put(o, "%s) /* %s */\n", w->is_state ? ")" : "", type.text);
+        out_free(&type);
+    }
+    put(o, "\n");
+}
+
+static void note_kernel(Op *op, void *arg)
+{
+    Record *r = arg; /* a list of symbols */
+    if (op->kernel)
+        record_symbol(r, op->kernel->symbol);
+}
+
+/* The chunks of kernels/ that the model calls; a call's name ends where its template's words begin. */
+static void put_kernels(Printer *p)
+{
+    static const KernelFile files[] = {{"metal/common.metal", 0, ""},
+                                       {"metal/ternary.metal", 0, ""},
+                                       {"metal/attention.metal", 0, ""}};
+    Record calls = {.s = p->s};
+    for (Func *f = p->m->funcs; f; f = f->next)
+        walk(f->body, note_kernel, &calls);
+    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 1);
+    for (size_t i = 0; i < calls.n; i++)
+        symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
+    emit_chunks(p->s, files, 3, symbol, (int)calls.n, p->out);
+}
+
+static Printer printer(const Module *m, const EmitOptions *o, Out *out)
+{
+    return (Printer){.m = m, .o = o, .s = m->s, .out = out, .at = places(m), .seen = {.s = m->s}};
+}
+
+static Dispatch *all_of(Printer *p, Func *f)
+{
+    func_number(f);
+    return dispatches(p, f->body, f->name);
+}
+
+void emit_metal(const Module *m, const EmitOptions *o, Out *out)
+{
+    Printer p = printer(m, o, out);
+    put(out,
+        "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64 "), flags: %s.\n"
+        " * Generated: change the model or the compiler, not this. Every call stands below the IR line that it\n"
+        " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan chose.\n"
+        " * %s dispatches the entry points. */\n"
+        "#include <metal_stdlib>\nusing namespace metal;\n\n",
+        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, "The host file");
+    put(out, "/* Words of the IR. */\nenum {");
+#define PUT_WORD(name, value) put(out, " BN_" #name " = %d,", value);
+    BN_WORDS(PUT_WORD)
+#undef PUT_WORD
+    put(out, " };\n\n");
+    put_kernels(&p);
+    put(out,
+        "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
+        "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there are */\n};\n"
+        "#ifndef BN_ENTRY\n#define BN_ENTRY(name) \\\n"
+        "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights [[buffer(1)]], \\\n"
+        "                     constant bn_step &step [[buffer(2)]], constant uint &layer [[buffer(3)]], \\\n"
+        "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
+        "                     uint g [[threadgroup_position_in_grid]], uint me [[thread_position_in_threadgroup]])\n"
+        "#endif\n#define AT(type, offset) ((device type *)(state + (offset)))\n"
+        "#define FLOATS(at) ((device const float *)(at))\n\n");
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, put_turns, &p);
+    put_weights(&p);
+    for (Func *f = m->funcs; f; f = f->next)
+        (void)all_of(&p, f);
+    out_free(&p.seen);
+}
+
+/* ---- the host ---- */
+
+static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
+{
+    put(p->out, "    {\"%s\", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n", d->entry, layer, d->fixed,
+        d->each, d->bytes, (*barrier)++);
+}
+
+/* Every dispatch waits for all before it, but the first. */
+static void put_rows(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
+{
+    for (; d; d = d->next) {
+        if (!d->layers) {
+            put_row(p, d, layer, barrier);
+            continue;
+        }
+        int64_t first = attr_int(d->layers, "first", 0), n = attr_int(d->layers, "count", 1);
+        for (int64_t i = first; i < first + n; i++)
+            put_rows(p, d->body, i, barrier);
+    }
+}
+
+void emit_metal_host(const Module *m, const EmitOptions *o, const char *library, Out *out)
+{
+    size_t size;
+    Out shaders = {.s = m->s};
+    Printer p = printer(m, o, &shaders);
+    const char *host = embedded_file("metal/host.m", &size);
+    int64_t layers = 1;
+    CHECK(host);
+    for (const Weight *w = m->weights; w; w = w->next)
+        layers = w->count + w->first > layers ? w->count + w->first : layers;
+    put(out,
+        "/* The host of a model compiled by bnc " BN_VERSION " for Metal: %s. Generated. Compile it with\n"
+        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework Foundation\n"
+        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n",
+        c_name(m->s, m->title), o->prefix);
+    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, and for each token;\n"
+             " * bytes of threadgroup memory; the number of the barrier before it, 0: none. */\n"
+             "typedef struct bn_dispatch {\n    const char *entry;\n    int layer, fixed, each, bytes, barrier;\n"
+             "} bn_dispatch;\n\n");
+    for (Func *f = m->funcs; f; f = f->next) {
+        int barrier = 0;
+        const Dispatch *d = all_of(&p, f);
+        put(out, "static const bn_dispatch %s_table[] = {\n", f->name);
+        p.out = out;
+        put_rows(&p, d, 0, &barrier);
+        p.out = &shaders;
+        put(out, "};\n");
+    }
+    put(out,
+        "\n/* Bytes of the state on the device, and where things stand in it; how many layers there are. */\n"
+        "enum {\n    BN_THREADS = %d,\n    BN_LAYERS = %" PRId64 ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
+        "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
+        ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n"
+        "static const char library_name[] = \"%s\";\n\n",
+        THREADS, layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden, p.at.logits,
+        hidden_bytes(m), p.at.end, library);
+    put_bytes(out, host, size);
+    put(out, "\n");
+    if (o->chat)
+        put(out, "%s\n", o->chat);
+    emit_constants(m, metal_target(), o, out);
+    out_free(&shaders);
+    out_free(&p.seen);
+}

@@ -1,0 +1,475 @@
+/* fake.m: a Metal device that runs its kernels on the processor (grid.h), and holds its user to Metal's rules.
+ *
+ * One idea: between two barriers a GPU may run dispatches in any order, so this one does: in the order that
+ * BN_ORDER names (forward, backward, shuffled), threads within groups alike. What breaks a rule ends the process with
+ * status 3: a dispatch without pipeline or buffers, too many threads, too much threadgroup memory, an offset
+ * beyond a buffer, memory to be wrapped that does not consist of pages. For tests:
+ *
+ *   BN_SKIP_LINE=N      the threadgroup barrier of line N of the shaders does nothing
+ *   BN_SKIP_BARRIER=N   the Nth barrier of each command buffer (from 1) does nothing
+ *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, the most barriers in a command buffer, how many buffers and
+ *                       command buffers were made, objects left
+ */
+#define _GNU_SOURCE
+#import <Foundation/Foundation.h>
+#import <Metal/Metal.h>
+#include <dlfcn.h>
+#include <objc/runtime.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "grid.h"
+
+static struct {
+    long live, buffers, commands;
+    unsigned barriers;
+} seen;
+
+static _Noreturn void misuse(const char *what)
+{
+    fprintf(stderr, "fake Metal: %s\n", what);
+    exit(3);
+}
+
+static grid_order order(void)
+{
+    const char *how = getenv("BN_ORDER");
+    return !how || !strcmp(how, "forward") ? GRID_FORWARD
+           : !strcmp(how, "backward")      ? GRID_BACKWARD
+                                           : GRID_SHUFFLED;
+}
+
+static unsigned setting(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? (unsigned)atoi(text) : 0;
+}
+
+__attribute__((destructor)) static void report(void)
+{
+    const char *path = getenv("BN_FAKE_LOG");
+    FILE *f = path ? fopen(path, "w") : NULL;
+    if (!f)
+        return;
+    fprintf(f, "lines");
+    for (int i = 0; i < GRID_LINES; i++)
+        if (grid_met[i])
+            fprintf(f, " %d", i);
+    fprintf(f, "\nbarriers %u\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.barriers, seen.buffers, seen.commands,
+            seen.live);
+    fclose(f);
+}
+
+/* ---- Foundation ---- */
+
+static int *count_of(id object)
+{
+    return (int *)(void *)((char *)object + class_getInstanceSize(object_getClass(object)));
+}
+
+@implementation NSObject
++ (id)alloc
+{
+    id object = class_createInstance(self, sizeof(long));
+    *count_of(object) = 1;
+    seen.live++;
+    return object;
+}
+- (id)init
+{
+    return self;
+}
+- (id)retain
+{
+    ++*count_of(self);
+    return self;
+}
+- (void)release
+{
+    if (--*count_of(self) == 0)
+        [self dealloc];
+}
+- (id)autorelease
+{
+    extern void fake_pool(id object);
+    fake_pool(self);
+    return self;
+}
+- (void)dealloc
+{
+    seen.live--;
+    object_dispose(self);
+}
+@end
+
+static id pool[256];
+static unsigned pooled;
+
+void fake_pool(id object);
+void fake_pool(id object)
+{
+    if (pooled == sizeof pool / sizeof *pool)
+        misuse("an autorelease pool with hundreds of objects");
+    pool[pooled++] = object;
+}
+
+@implementation NSAutoreleasePool
+- (id)init
+{
+    base = pooled;
+    return self;
+}
+- (void)drain
+{
+    while (pooled > base)
+        [pool[--pooled] release];
+    [self release];
+}
+@end
+
+static NSString *new_string(const char *text, size_t n);
+
+@implementation NSString
++ (NSString *)stringWithUTF8String:(const char *)text
+{
+    return new_string(text, strlen(text));
+}
++ (NSString *)stringWithContentsOfFile:(NSString *)path encoding:(NSStringEncoding)encoding error:(NSError **)error
+{
+    (void)encoding, (void)error;
+    FILE *f = fopen([path UTF8String], "rb");
+    if (!f)
+        return nil;
+    char *text = calloc(1, 1 << 20);
+    size_t n = fread(text, 1, (1 << 20) - 1, f);
+    NSString *s = new_string(text, n);
+    fclose(f);
+    free(text);
+    return s;
+}
+- (NSString *)stringByDeletingPathExtension
+{
+    const char *dot = strrchr(bytes, '.');
+    return new_string(bytes, dot ? (size_t)(dot - bytes) : length);
+}
+- (NSString *)stringByAppendingPathExtension:(NSString *)extension
+{
+    char text[4096];
+    snprintf(text, sizeof text, "%s.%s", bytes, [extension UTF8String]);
+    return new_string(text, strlen(text));
+}
+- (const char *)UTF8String
+{
+    return bytes;
+}
+- (void)setBytes:(char *)text length:(unsigned)n
+{
+    bytes = text;
+    length = n;
+}
+- (void)dealloc
+{
+    free(bytes);
+    [super dealloc];
+}
+@end
+@interface NSString (Fake)
+- (void)setBytes:(char *)text length:(unsigned)n;
+@end
+
+static NSString *new_string(const char *text, size_t n)
+{
+    NSString *s = [[NSString alloc] init];
+    char *copy = calloc(1, n + 1);
+    memcpy(copy, text, n);
+    [s setBytes:copy length:(unsigned)n];
+    return [s autorelease];
+}
+
+@implementation NSConstantString
+- (id)retain
+{
+    return self;
+}
+- (void)release
+{
+}
+@end
+
+@implementation NSURL
++ (NSURL *)fileURLWithPath:(NSString *)path
+{
+    (void)path;
+    return [[[NSURL alloc] init] autorelease];
+}
+@end
+
+@implementation MTLCompileOptions
+- (void)setFastMathEnabled:(BOOL)on
+{
+    if (on)
+        misuse("fast math rounds as it likes");
+}
+@end
+
+/* ---- buffers, functions, pipelines ---- */
+
+@interface FakeBuffer : NSObject <MTLBuffer> {
+@public
+    unsigned char *bytes;
+    NSUInteger size;
+    int own;
+}
+@end
+@implementation FakeBuffer
+- (void *)contents
+{
+    return bytes;
+}
+- (NSUInteger)length
+{
+    return size;
+}
+- (void)dealloc
+{
+    if (own)
+        free(bytes);
+    [super dealloc];
+}
+@end
+
+typedef void (*Shader)(unsigned char *state, const unsigned char *weights, const void *step, const unsigned *layer,
+                       float *tg, unsigned g, unsigned me);
+@interface FakeFunction : NSObject <MTLFunction> {
+@public
+    Shader shader;
+}
+@end
+@implementation FakeFunction
+@end
+@interface FakePipeline : NSObject <MTLComputePipelineState> {
+@public
+    Shader shader;
+}
+@end
+@implementation FakePipeline
+@end
+
+/* Shaders are linked beside this file, in a program or a library. */
+@interface FakeLibrary : NSObject <MTLLibrary>
+@end
+@implementation FakeLibrary
+- (id<MTLFunction>)newFunctionWithName:(NSString *)name
+{
+    Dl_info here;
+    void *shader, *self_library = dladdr((void *)misuse, &here) ? dlopen(here.dli_fname, RTLD_NOW | RTLD_NOLOAD) : NULL;
+    shader = dlsym(self_library ? self_library : RTLD_DEFAULT, [name UTF8String]);
+    if (!shader)
+        return nil;
+    FakeFunction *f = [[FakeFunction alloc] init];
+    memcpy(&f->shader, &shader, sizeof shader);
+    return f;
+}
+@end
+
+/* ---- commands ---- */
+
+enum { MOST_BUFFERS = 4, MOST_DISPATCHES = 4096 };
+typedef struct Dispatch {
+    Shader shader;
+    FakeBuffer *buffer[MOST_BUFFERS];
+    NSUInteger offset[MOST_BUFFERS], bytes, groups, threads;
+    int barrier; /* stands before it */
+} Dispatch;
+
+@interface FakeEncoder : NSObject <MTLComputeCommandEncoder> {
+@public
+    Dispatch *list, next;
+    unsigned count, barriers;
+    int ended, concurrent;
+}
+@end
+@implementation FakeEncoder
+- (id)init
+{
+    list = calloc(MOST_DISPATCHES, sizeof *list);
+    return self;
+}
+- (void)dealloc
+{
+    free(list);
+    [super dealloc];
+}
+- (void)setComputePipelineState:(id<MTLComputePipelineState>)state
+{
+    next.shader = ((FakePipeline *)state)->shader;
+}
+- (void)setBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index
+{
+    if (index >= MOST_BUFFERS || !buffer || offset >= [buffer length])
+        misuse("a buffer that is none, or an offset beyond it");
+    next.buffer[index] = (FakeBuffer *)buffer;
+    next.offset[index] = offset;
+}
+- (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index
+{
+    if (index || length % 16 || length > 32768)
+        misuse("threadgroup memory is a multiple of 16 bytes, at most 32 KiB");
+    next.bytes = length;
+}
+- (void)dispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads
+{
+    if (ended || !next.shader || !groups.width || threads.width > 1024 || groups.height * groups.depth != 1 ||
+        threads.height * threads.depth != 1 || count == MOST_DISPATCHES)
+        misuse("a dispatch without a pipeline, without groups, of too many threads, or behind the end");
+    for (int i = 0; i < MOST_BUFFERS; i++)
+        if (!next.buffer[i])
+            misuse("a dispatch without its buffers");
+    next.groups = groups.width;
+    next.threads = threads.width;
+    list[count++] = next;
+    next.barrier = !concurrent;
+}
+- (void)memoryBarrierWithScope:(MTLBarrierScope)scope
+{
+    if (scope != MTLBarrierScopeBuffers)
+        misuse("a barrier for what is no buffer");
+    if (++barriers != setting("BN_SKIP_BARRIER"))
+        next.barrier = 1;
+}
+- (void)endEncoding
+{
+    ended = 1;
+}
+@end
+
+static void thread(void *arg, float *tg, unsigned group, unsigned me)
+{
+    const Dispatch *d = arg;
+    d->shader(d->buffer[0]->bytes + d->offset[0], d->buffer[1]->bytes + d->offset[1], d->buffer[2]->bytes + d->offset[2],
+              (const unsigned *)(void *)(d->buffer[3]->bytes + d->offset[3]), tg, group, me);
+}
+
+/* Dispatches from..to, between which nobody waits. */
+static void run_together(Dispatch *d, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        Dispatch *one = &d[order() == GRID_FORWARD ? i : to - 1 - (i - from)];
+        grid_run(thread, one, (unsigned)one->groups, (unsigned)one->threads, one->bytes, order());
+    }
+}
+
+@interface FakeCommands : NSObject <MTLCommandBuffer> {
+    FakeEncoder *encoder;
+    int done;
+}
+@end
+@implementation FakeCommands
+- (id<MTLComputeCommandEncoder>)computeCommandEncoderWithDispatchType:(MTLDispatchType)type
+{
+    if (encoder)
+        misuse("two encoders for a pass");
+    encoder = [[FakeEncoder alloc] init];
+    encoder->concurrent = type == MTLDispatchTypeConcurrent;
+    return encoder;
+}
+- (void)commit
+{
+    if (!encoder || !encoder->ended)
+        misuse("a commit before the end of encoding");
+    grid_skip = (int)setting("BN_SKIP_LINE");
+    seen.barriers = encoder->barriers > seen.barriers ? encoder->barriers : seen.barriers;
+    for (unsigned from = 0, to; from < encoder->count; from = to) {
+        for (to = from + 1; to < encoder->count && !encoder->list[to].barrier;)
+            to++;
+        run_together(encoder->list, from, to);
+    }
+    done = 1;
+}
+- (void)waitUntilCompleted
+{
+    if (!done)
+        misuse("waiting for what was not committed");
+}
+- (void)dealloc
+{
+    [encoder release];
+    [super dealloc];
+}
+@end
+
+@interface FakeQueue : NSObject <MTLCommandQueue>
+@end
+@implementation FakeQueue
+- (id<MTLCommandBuffer>)commandBuffer
+{
+    seen.commands++;
+    return [[[FakeCommands alloc] init] autorelease];
+}
+@end
+
+/* ---- the device ---- */
+
+@interface FakeDevice : NSObject <MTLDevice>
+@end
+@implementation FakeDevice
+- (id<MTLCommandQueue>)newCommandQueue
+{
+    return [[FakeQueue alloc] init];
+}
+- (id<MTLLibrary>)newLibraryWithURL:(NSURL *)url error:(NSError **)error
+{
+    (void)url, (void)error;
+    return nil; /* there is no compiled one here */
+}
+- (id<MTLLibrary>)newLibraryWithSource:(NSString *)text options:(MTLCompileOptions *)options error:(NSError **)error
+{
+    (void)options, (void)error;
+    return strstr([text UTF8String], "#include <metal_stdlib>") ? [[FakeLibrary alloc] init] : nil;
+}
+- (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data length:(NSUInteger)length options:(MTLResourceOptions)options deallocator:(id)deallocator
+{
+    const NSUInteger page = (NSUInteger)getpagesize();
+    (void)options, (void)deallocator;
+    if ((uintptr_t)data % page || length % page)
+        misuse("memory to be wrapped consists of whole pages");
+    FakeBuffer *b = [[FakeBuffer alloc] init];
+    seen.buffers++;
+    b->bytes = data;
+    b->size = length;
+    return b;
+}
+- (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options
+{
+    FakeBuffer *b = [[FakeBuffer alloc] init];
+    (void)options;
+    seen.buffers++;
+    if (posix_memalign((void **)&b->bytes, 16384, length))
+        misuse("out of memory");
+    memset(b->bytes, 0xff, length); /* no numbers */
+    b->size = length;
+    b->own = 1;
+    return b;
+}
+- (id<MTLBuffer>)newBufferWithBytes:(const void *)data length:(NSUInteger)length options:(MTLResourceOptions)options
+{
+    id<MTLBuffer> b = [self newBufferWithLength:length options:options];
+    memcpy([b contents], data, length);
+    return b;
+}
+- (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function error:(NSError **)error
+{
+    FakePipeline *p = [[FakePipeline alloc] init];
+    (void)error;
+    p->shader = ((FakeFunction *)function)->shader;
+    return p;
+}
+@end
+
+id<MTLDevice> MTLCreateSystemDefaultDevice(void)
+{
+    return [[FakeDevice alloc] init];
+}

@@ -1,0 +1,269 @@
+/* grid.c: see grid.h. Fibers change by a dozen instructions where the machine is known, by ucontext elsewhere. */
+#define _GNU_SOURCE
+#include "grid.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+enum { STACK = 64 << 10, GUARD = 64 };
+typedef enum Wait { READY, BARRIER, SUM, MAX, SUM_INT, DONE } Wait;
+
+typedef struct Fiber {
+#if defined(__x86_64__)
+    void *sp;
+#else
+    ucontext_t context;
+#endif
+    char *stack;
+    Wait wait;
+    int line; /* of the barrier */
+    float value;
+    int number;
+} Fiber;
+
+static Fiber fiber[GRID_MOST];
+static unsigned now, count;
+static struct {
+    grid_kernel fn;
+    void *arg;
+    float *tg;
+    unsigned group;
+} job;
+int grid_skip;
+unsigned char grid_met[GRID_LINES];
+
+static _Noreturn void broken(const char *what)
+{
+    fprintf(stderr, "grid: group %u, thread %u: %s\n", job.group, now, what);
+    exit(3);
+}
+
+/* ---- changing fibers ---- */
+
+static void body(void)
+{
+    job.fn(job.arg, job.tg, job.group, now);
+    fiber[now].wait = DONE;
+}
+
+#if defined(__x86_64__)
+static void *home;
+
+/* Keeps what a call must keep, and goes on where `to` stopped. */
+void grid_change(void **from, void *to);
+__asm__(".text\n.globl grid_change\ngrid_change:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n    movq %rsi, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n    ret\n");
+
+static void leave(void)
+{
+    grid_change(&fiber[now].sp, home);
+}
+
+static void start(void)
+{
+    body();
+    leave();
+    abort();
+}
+
+static void prepare(Fiber *f)
+{
+    void **top = (void **)(void *)(f->stack + STACK) - 3; /* as behind a call: 8 off 16 */
+    *--top = (void *)start;
+    for (int i = 0; i < 6; i++)
+        *--top = NULL;
+    f->sp = top;
+}
+
+static void resume(Fiber *f)
+{
+    grid_change(&home, f->sp);
+}
+#else
+static ucontext_t home;
+
+static void leave(void)
+{
+    swapcontext(&fiber[now].context, &home);
+}
+
+static void start(void)
+{
+    body();
+    leave();
+}
+
+static void prepare(Fiber *f)
+{
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK;
+    makecontext(&f->context, start, 0);
+}
+
+static void resume(Fiber *f)
+{
+    swapcontext(&home, &f->context);
+}
+#endif
+
+/* ---- waiting ---- */
+
+void grid_barrier(int line)
+{
+    if (line > 0 && line < GRID_LINES)
+        grid_met[line] = 1;
+    if (line == grid_skip)
+        return;
+    fiber[now].wait = BARRIER;
+    fiber[now].line = line;
+    leave();
+}
+
+float grid_sum(float v)
+{
+    fiber[now].wait = SUM;
+    fiber[now].value = v;
+    leave();
+    return fiber[now].value;
+}
+
+float grid_max(float v)
+{
+    fiber[now].wait = MAX;
+    fiber[now].value = v;
+    leave();
+    return fiber[now].value;
+}
+
+int grid_sum_int(int v)
+{
+    fiber[now].wait = SUM_INT;
+    fiber[now].number = v;
+    leave();
+    return fiber[now].number;
+}
+
+/* Lets a simdgroup go on whose lanes all exchange values. */
+static int exchange(Fiber *f)
+{
+    float sum = 0, most = f->value;
+    int number = 0;
+    if (f->wait != SUM && f->wait != MAX && f->wait != SUM_INT)
+        return 0;
+    for (int i = 0; i < GRID_LANES; i++) {
+        if (f[i].wait != f->wait)
+            broken("some lanes of a simdgroup exchange values, others do not");
+        sum += f[i].value;
+        most = f[i].value > most ? f[i].value : most;
+        number += f[i].number;
+    }
+    for (int i = 0; i < GRID_LANES; i++) {
+        f[i].value = f[i].wait == SUM ? sum : most;
+        f[i].number = number;
+        f[i].wait = READY;
+    }
+    return 1;
+}
+
+static int pass_barrier(void)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (fiber[i].wait != BARRIER || fiber[i].line != fiber[0].line)
+            return 0;
+    for (unsigned i = 0; i < count; i++)
+        fiber[i].wait = READY;
+    return 1;
+}
+
+static int release(void)
+{
+    int any = pass_barrier();
+    for (unsigned i = 0; i < count; i += GRID_LANES)
+        any |= exchange(&fiber[i]);
+    return any;
+}
+
+/* ---- a group ---- */
+
+static unsigned chance(void)
+{
+    static uint32_t x = 2463534242u;
+    x ^= x << 13;
+    x ^= x >> 17;
+    return x ^= x << 5;
+}
+
+static void order_threads(unsigned *order, grid_order how)
+{
+    for (unsigned i = 0; i < count; i++)
+        order[i] = how == GRID_BACKWARD ? count - 1 - i : i;
+    for (unsigned i = count; how == GRID_SHUFFLED && i > 1; i--) {
+        unsigned other = chance() % i, t = order[i - 1];
+        order[i - 1] = order[other];
+        order[other] = t;
+    }
+}
+
+static void run_group(grid_order how)
+{
+    unsigned order[GRID_MOST], done = 0;
+    for (unsigned i = 0; i < count; i++) {
+        fiber[i].wait = READY;
+        if (!fiber[i].stack && !(fiber[i].stack = malloc(STACK)))
+            abort();
+        prepare(&fiber[i]);
+    }
+    while (done < count) {
+        int ran = 0;
+        order_threads(order, how);
+        for (unsigned i = 0; i < count; i++) {
+            now = order[i];
+            if (fiber[now].wait != READY)
+                continue;
+            resume(&fiber[now]);
+            done += fiber[now].wait == DONE;
+            ran = 1;
+        }
+        if (!release() && !ran)
+            broken("threads wait for different things: some have ended or are at another barrier");
+    }
+}
+
+static unsigned char *poisoned(size_t bytes)
+{
+    unsigned char *m = malloc(bytes + 2 * GUARD);
+    if (!m)
+        abort();
+    return m;
+}
+
+static void check_guards(const unsigned char *m, size_t bytes)
+{
+    for (size_t i = 0; i < GUARD; i++)
+        if (m[i] != 0xa5 || m[GUARD + bytes + i] != 0xa5)
+            broken("wrote beyond its threadgroup memory");
+}
+
+void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes, grid_order order)
+{
+    unsigned char *m = poisoned(bytes);
+    if (threads == 0 || threads > GRID_MOST || threads % GRID_LANES)
+        broken("a group has 32 to 1024 threads, a multiple of 32");
+    count = threads;
+    job.fn = fn;
+    job.arg = arg;
+    job.tg = (float *)(void *)(m + GUARD);
+    for (unsigned i = 0; i < groups; i++) {
+        job.group = order == GRID_BACKWARD ? groups - 1 - i : i;
+        memset(m, 0xa5, bytes + 2 * GUARD);
+        memset(job.tg, 0xff, bytes); /* no numbers */
+        run_group(order);
+        check_guards(m, bytes);
+    }
+    free(m);
+}
