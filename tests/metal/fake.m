@@ -6,9 +6,9 @@
  * beyond a buffer, memory to be wrapped that does not consist of pages. For tests:
  *
  *   BN_SKIP_LINE=N      the threadgroup barrier of line N of the shaders does nothing
- *   BN_SKIP_BARRIER=N   the Nth barrier of each command buffer (from 1) does nothing
- *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, the most barriers in a command buffer, how many buffers and
- *                       command buffers were made, objects left
+ *   BN_SKIP_BARRIER=N   the Nth barrier (from 1) of command buffer BN_SKIP_IN (from 1) does nothing
+ *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, barriers in each of the first command buffers, how many buffers
+ *                       and command buffers were made, objects left
  */
 #define _GNU_SOURCE
 #import <Foundation/Foundation.h>
@@ -19,13 +19,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "grid.h"
 
+enum { LOGGED = 64 };
 static struct {
     long live, buffers, commands;
-    unsigned barriers;
+    unsigned barriers[LOGGED];
 } seen;
 
 static _Noreturn void misuse(const char *what)
@@ -58,8 +60,10 @@ __attribute__((destructor)) static void report(void)
     for (int i = 0; i < GRID_LINES; i++)
         if (grid_met[i])
             fprintf(f, " %d", i);
-    fprintf(f, "\nbarriers %u\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.barriers, seen.buffers, seen.commands,
-            seen.live);
+    fprintf(f, "\nbarriers");
+    for (int i = 0; i < LOGGED && i < seen.commands; i++)
+        fprintf(f, " %u", seen.barriers[i]);
+    fprintf(f, "\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.buffers, seen.commands, seen.live);
     fclose(f);
 }
 
@@ -219,9 +223,8 @@ static NSString *new_string(const char *text, size_t n)
 
 @interface FakeBuffer : NSObject <MTLBuffer> {
 @public
-    unsigned char *bytes;
-    NSUInteger size;
-    int own;
+    unsigned char *bytes, *map; /* map: the pages, with one behind them that nobody may touch */
+    NSUInteger size, mapped;
 }
 @end
 @implementation FakeBuffer
@@ -235,8 +238,8 @@ static NSString *new_string(const char *text, size_t n)
 }
 - (void)dealloc
 {
-    if (own)
-        free(bytes);
+    if (map)
+        munmap(map, mapped);
     [super dealloc];
 }
 @end
@@ -337,7 +340,7 @@ typedef struct Dispatch {
 {
     if (scope != MTLBarrierScopeBuffers)
         misuse("a barrier for what is no buffer");
-    if (++barriers != setting("BN_SKIP_BARRIER"))
+    if (++barriers != setting("BN_SKIP_BARRIER") || seen.commands != (long)setting("BN_SKIP_IN"))
         next.barrier = 1;
 }
 - (void)endEncoding
@@ -381,7 +384,8 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
     if (!encoder || !encoder->ended)
         misuse("a commit before the end of encoding");
     grid_skip = (int)setting("BN_SKIP_LINE");
-    seen.barriers = encoder->barriers > seen.barriers ? encoder->barriers : seen.barriers;
+    if (seen.commands <= LOGGED)
+        seen.barriers[seen.commands - 1] = encoder->barriers;
     for (unsigned from = 0, to; from < encoder->count; from = to) {
         for (to = from + 1; to < encoder->count && !encoder->list[to].barrier;)
             to++;
@@ -445,13 +449,16 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options
 {
     FakeBuffer *b = [[FakeBuffer alloc] init];
+    const NSUInteger page = (NSUInteger)getpagesize(), whole = (length + page - 1) / page * page;
     (void)options;
     seen.buffers++;
-    if (posix_memalign((void **)&b->bytes, 16384, length))
+    b->mapped = whole + page;
+    b->map = mmap(NULL, b->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b->map == MAP_FAILED || mprotect(b->map + whole, page, PROT_NONE))
         misuse("out of memory");
+    b->bytes = b->map + whole - (length + 255) / 256 * 256; /* its end is the end of the pages */
     memset(b->bytes, 0xff, length); /* no numbers */
     b->size = length;
-    b->own = 1;
     return b;
 }
 - (id<MTLBuffer>)newBufferWithBytes:(const void *)data length:(NSUInteger)length options:(MTLResourceOptions)options

@@ -1,9 +1,9 @@
 /* grid.h: a GPU's grid on the processor: each thread of a threadgroup is a fiber, which runs until it must
  * wait: at a threadgroup barrier, or where the lanes of its simdgroup exchange values.
  *
- * One idea: whatever a GPU may do is an order. Between two points where threads wait for each other, the
- * engine runs them one after another in an order that it is told, forwards, backwards or shuffled; a kernel that
- * lacks a barrier gives another result in one of these. Memory that a group shares is poisoned before it.
+ * One idea: whatever a GPU may do is an order. The engine runs one simdgroup as far as it gets without the others,
+ * then the next, their threads and they themselves in an order that it is told, forwards, backwards or shuffled; a
+ * kernel that lacks a barrier gives another result in one of these. Memory that a group shares is poisoned before it.
  */
 #ifndef BN_GRID_H
 #define BN_GRID_H
