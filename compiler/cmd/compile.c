@@ -69,10 +69,12 @@ Report *start_report(Session *s, const Options *o, FILE *to)
     bool told = o->print_before || o->print_after || o->print_changed || o->time_passes ||
                 o->stats || o->remarks;
     if (o->json && !told)
-        fail(s, (Loc){0}, "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
+        fail(s, (Loc){0},
+             "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
     ReportOptions *p = NEW(s, ReportOptions);
-    *p = (ReportOptions){o->print_before, o->print_after, o->save_temps, o->print_changed,
-                         isatty(fileno(to)), o->time_passes, o->stats, o->remarks, o->json, to};
+    *p = (ReportOptions){
+        o->print_before, o->print_after, o->save_temps, o->print_changed, isatty(fileno(to)),
+        o->time_passes,  o->stats,       o->remarks,    o->json,          to};
     return report_new(s, p);
 }
 
@@ -174,14 +176,18 @@ static void check_device(Session *s, const Options *o, const Target *target, con
     bool library = !strcmp(kind, "lib");
     if (strcmp(kind, "c") != 0 && !library)
         fail(s, (Loc){0},
-             "for %s bnc writes shaders and a host file (without --emit) or, on a Mac, compiles the shaders too "
+             "for %s bnc writes shaders and a host file (without --emit) or, on a Mac, compiles "
+             "the shaders too "
              "(--emit=lib); it cannot make or run '%s'",
              target->name, kind);
     if (library && !on_mac())
-        fail(s, (Loc){0}, "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
-                          "compile there (docs/metal.md)", target->name);
+        fail(s, (Loc){0},
+             "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
+             "compile there (docs/metal.md)",
+             target->name);
     if (o->profile || o->amalgamate || (o->weights && strcmp(o->weights, "file") != 0))
-        fail(s, (Loc){0}, "--profile, --amalgamate and --weights do not go with --target=%s", target->name);
+        fail(s, (Loc){0}, "--profile, --amalgamate and --weights do not go with --target=%s",
+             target->name);
 }
 
 /* STEM.metal, STEM_metal.m, STEM.h and STEM.bnw, where -o says STEM or one of these. */
@@ -281,7 +287,8 @@ void compile_to(Session *s, const Options *given)
     bool text = !strcmp(kind, "ir");
     if (o.jit && !text && !jit_emits(&o))
         fail(s, (Loc){0},
-             "--jit goes with run, chat and others that load the model, and with --emit=obj or llvm; "
+             "--jit goes with run, chat and others that load the model, and with --emit=obj or "
+             "llvm; "
              "%s is made by a C compiler",
              kind);
     Report *r = start_report(s, &o, text ? stderr : stdout);

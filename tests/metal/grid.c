@@ -1,4 +1,5 @@
-/* grid.c: see grid.h. Fibers change by a dozen instructions where the machine is known, by ucontext elsewhere. */
+/* grid.c: see grid.h. Fibers change by a dozen instructions where the machine is known, by ucontext
+ * elsewhere. */
 #define _GNU_SOURCE
 #include "grid.h"
 
@@ -54,9 +55,11 @@ static void *home;
 /* Keeps what a call must keep, and goes on where `to` stopped. */
 void grid_change(void **from, void *to);
 __asm__(".text\n.globl grid_change\ngrid_change:\n"
-        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq "
+        "%r15\n"
         "    movq %rsp, (%rdi)\n    movq %rsi, %rsp\n"
-        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n    ret\n");
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq "
+        "%rbp\n    ret\n");
 
 static void leave(void)
 {
@@ -202,8 +205,8 @@ static void order_some(unsigned *order, unsigned n, grid_order how)
     }
 }
 
-/* A simdgroup as far as it gets before it needs the others: until its lanes have ended or are at a barrier.
- * How many ended. */
+/* A simdgroup as far as it gets before it needs the others: until its lanes have ended or are at a
+ * barrier. How many ended. */
 static unsigned run_simdgroup(unsigned first, const unsigned *order)
 {
     unsigned done = 0;
@@ -254,7 +257,8 @@ static void check_guards(const unsigned char *m, size_t bytes)
             broken("wrote beyond its threadgroup memory");
 }
 
-void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes, grid_order order)
+void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+              grid_order order)
 {
     unsigned char *m = poisoned(bytes);
     if (threads == 0 || threads > GRID_MOST || threads % GRID_LANES)

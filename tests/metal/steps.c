@@ -1,5 +1,5 @@
-/* steps.c: logits of a model, as its GPU and as C compute them: a prefill pass, then decode steps until the
- * context is full, one number a line. */
+/* steps.c: logits of a model, as its GPU and as C compute them: a prefill pass, then decode steps
+ * until the context is full, one number a line. */
 #include <stdio.h>
 #include <stdlib.h>
 
