@@ -61,5 +61,5 @@ if command -v nvcc >/dev/null 2>&1 && [ -e $dir/$m.cu ]; then
 else
     skip "nvcc" "not installed, or no models"
 fi
-skip "the card" "bench/gpu.md says what is to be measured on one"
+skip "the card" "docs/cuda.md says what waits for one"
 finish
