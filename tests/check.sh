@@ -99,6 +99,7 @@ outside() { # what the compiler wrote
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
+    step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
     if sh tools/llvm.sh >/dev/null; then
         step "build with LLVM" $make -s jit-build
         step "JIT: the bits of the C" env $quick_env sh tests/run_jit.sh build/jit/bnc build/bnc

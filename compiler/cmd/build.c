@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <dirent.h>
 #include <unistd.h>
@@ -134,6 +135,28 @@ static void build_library(Session *s, const Build *b, const char *object, const 
     add(&w, object);
     add(&w, runtime);
     run_tool(&w);
+}
+
+bool on_mac(void)
+{
+    struct utsname system;
+    return uname(&system) == 0 && !strcmp(system.sysname, "Darwin");
+}
+
+void build_metallib(Session *s, const char *shaders, const char *library)
+{
+    const char *air = format(s, "%s/shaders.air", temp_dir(s));
+    Words compile = {.s = s}, link = {.s = s};
+    add_split(&compile, "xcrun -sdk macosx metal -O3 -fno-fast-math -c");
+    add(&compile, shaders);
+    add(&compile, "-o");
+    add(&compile, air);
+    run_tool(&compile);
+    add_split(&link, "xcrun -sdk macosx metallib");
+    add(&link, air);
+    add(&link, "-o");
+    add(&link, library);
+    run_tool(&link);
 }
 
 void file_copy(Session *s, const char *from, const char *to)

@@ -55,6 +55,9 @@ typedef struct Build {
 const char *temp_dir(Session *s); /* removed with the session */
 void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
+/* Shaders to a library by Xcode's tools, which only a Mac has. */
+void build_metallib(Session *s, const char *shaders, const char *library);
+bool on_mac(void);
 void build_output(Session *s, const Build *b, const char *kind);
 
 /* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under

@@ -70,10 +70,12 @@ Report *start_report(Session *s, const Options *o, FILE *to)
     bool told = o->print_before || o->print_after || o->print_changed || o->time_passes ||
                 o->stats || o->remarks;
     if (o->json && !told)
-        fail(s, (Loc){0}, "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
+        fail(s, (Loc){0},
+             "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
     ReportOptions *p = NEW(s, ReportOptions);
-    *p = (ReportOptions){o->print_before, o->print_after, o->save_temps, o->print_changed,
-                         isatty(fileno(to)), o->time_passes, o->stats, o->remarks, o->json, to};
+    *p = (ReportOptions){
+        o->print_before, o->print_after, o->save_temps, o->print_changed, isatty(fileno(to)),
+        o->time_passes,  o->stats,       o->remarks,    o->json,          to};
     return report_new(s, p);
 }
 
@@ -193,8 +195,32 @@ static void emit_cuda_files(Session *s, Module *m, const Options *o, EmitOptions
     note(s, "wrote %s, %s, %s", path[0], path[1], bnw);
 }
 
+/* What can be made for a GPU. */
+static void check_device(Session *s, const Options *o, const Target *target, const char *kind)
+{
+    bool library = !strcmp(kind, "lib");
+    if (strcmp(kind, "c") != 0 && !library)
+        fail(s, (Loc){0},
+             "for %s bnc writes shaders and a host file (without --emit) or, on a Mac, compiles "
+             "the shaders too "
+             "(--emit=lib); it cannot make or run '%s'",
+             target->name, kind);
+    if (library && target == cuda_target())
+        fail(s, (Loc){0},
+             "--emit=lib does not go with --target=cuda: leave it out, and compile the "
+             "file with nvcc (docs/cuda.md)");
+    if (library && !on_mac())
+        fail(s, (Loc){0},
+             "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
+             "compile there (docs/metal.md)",
+             target->name);
+    if (o->profile || o->amalgamate || (o->weights && strcmp(o->weights, "file") != 0))
+        fail(s, (Loc){0}, "--profile, --amalgamate and --weights do not go with --target=%s",
+             target->name);
+}
+
 /* STEM.metal, STEM_metal.m, STEM.h and STEM.bnw, where -o says STEM or one of these. */
-static void emit_gpu(Session *s, Module *m, const Options *o, EmitOptions *emit)
+static void emit_gpu(Session *s, Module *m, const Options *o, EmitOptions *emit, bool library)
 {
     const char *stem = ends_with(o->output, ".metal") ? without_extension(s, o->output) : o->output;
     const char *shaders = format(s, "%s.metal", stem), *host = format(s, "%s_metal.m", stem);
@@ -216,6 +242,8 @@ static void emit_gpu(Session *s, Module *m, const Options *o, EmitOptions *emit)
     for (int i = 0; i < 3; i++)
         file_commit(file[i]);
     file_commit(weights);
+    if (library)
+        build_metallib(s, shaders, format(s, "%s.metallib", stem));
     note(s, "wrote %s, %s, %s, %s", shaders, host, header, bnw);
 }
 
@@ -288,7 +316,8 @@ void compile_to(Session *s, const Options *given)
     bool text = !strcmp(kind, "ir");
     if (o.jit && !text && !jit_emits(&o))
         fail(s, (Loc){0},
-             "--jit goes with run, chat and others that load the model, and with --emit=obj or llvm; "
+             "--jit goes with run, chat and others that load the model, and with --emit=obj or "
+             "llvm; "
              "%s is made by a C compiler",
              kind);
     Report *r = start_report(s, &o, text ? stderr : stdout);
@@ -307,11 +336,13 @@ void compile_to(Session *s, const Options *given)
     }
     EmitOptions emit = {.prefix = c_prefix(s, &o),
                         .flags = o.text,
-                        .weights = weights_mode(s, &o, kind),
+                        .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
+    if (target->device)
+        check_device(s, &o, target, kind);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},
              "these passes leave a module that cannot be emitted; it must be packed and planned");
@@ -321,7 +352,7 @@ void compile_to(Session *s, const Options *given)
     if (target == cuda_target())
         emit_cuda_files(s, m, &o, &emit);
     else if (target->device)
-        emit_gpu(s, m, &o, &emit);
+        emit_gpu(s, m, &o, &emit, !strcmp(kind, "lib"));
     else if (jit_emits(&o))
         jit_emit(s, m, target, &o, &emit);
     else if (!strcmp(kind, "c"))

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* One state's objects, all made by device_start: nothing is made for a token but its command buffer and encoder,
- * which Metal keeps in pools of its own. */
+/* One state's objects, all made by device_start: nothing is made for a token but its command buffer
+ * and encoder, which Metal keeps in pools of its own. */
 typedef struct bn_gpu {
     id<MTLDevice> device;
     id<MTLCommandQueue> queue;
@@ -22,12 +22,15 @@ enum { BN_LAYER_STRIDE = 256 };
 static id<MTLLibrary> load_library(id<MTLDevice> device)
 {
     NSString *source = [NSString stringWithUTF8String:library_name];
-    NSString *compiled = [[source stringByDeletingPathExtension] stringByAppendingPathExtension:@"metallib"];
+    NSString *compiled =
+        [[source stringByDeletingPathExtension] stringByAppendingPathExtension:@"metallib"];
     id<MTLLibrary> library = nil;
     if (access([compiled UTF8String], R_OK) == 0)
         library = [device newLibraryWithURL:[NSURL fileURLWithPath:compiled] error:NULL];
     if (!library) {
-        NSString *text = [NSString stringWithContentsOfFile:source encoding:NSUTF8StringEncoding error:NULL];
+        NSString *text = [NSString stringWithContentsOfFile:source
+                                                   encoding:NSUTF8StringEncoding
+                                                      error:NULL];
         MTLCompileOptions *options = [[MTLCompileOptions alloc] init];
         [options setFastMathEnabled:NO]; /* quantization rounds half to even */
         if (text)
@@ -49,7 +52,8 @@ static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch 
             all[i] = [all[same] retain];
             continue;
         }
-        id<MTLFunction> f = [g->library newFunctionWithName:[NSString stringWithUTF8String:table[i].entry]];
+        id<MTLFunction> f =
+            [g->library newFunctionWithName:[NSString stringWithUTF8String:table[i].entry]];
         if (f)
             all[i] = [g->device newComputePipelineStateWithFunction:f error:NULL];
         [f release];
@@ -66,8 +70,8 @@ static void drop_pipelines(id<MTLComputePipelineState> *all, int n)
     free(all);
 }
 
-/* Mapped once and wrapped: pages of the file are what the GPU reads. Weights inside a program may not begin where
- * a page does, and are copied. */
+/* Mapped once and wrapped: pages of the file are what the GPU reads. Weights inside a program may
+ * not begin where a page does, and are copied. */
 static id<MTLBuffer> wrap_weights(id<MTLDevice> device, const bn_weights *w)
 {
     const size_t page = (size_t)getpagesize();
@@ -103,7 +107,8 @@ static int make_buffers(bn_gpu *g, const bn_weights *w)
 {
     g->weights = wrap_weights(g->device, w);
     g->state = [g->device newBufferWithLength:state_bytes options:MTLResourceStorageModeShared];
-    g->layers = [g->device newBufferWithLength:BN_LAYERS * BN_LAYER_STRIDE options:MTLResourceStorageModeShared];
+    g->layers = [g->device newBufferWithLength:BN_LAYERS * BN_LAYER_STRIDE
+                                       options:MTLResourceStorageModeShared];
     if (!g->weights || !g->state || !g->layers)
         return 0;
     for (unsigned i = 0; i < BN_LAYERS; i++)
@@ -159,7 +164,8 @@ static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dis
     }
 }
 
-static void run_table(const bn_call *c, const bn_dispatch *table, int n, id<MTLComputePipelineState> *pipeline)
+static void run_table(const bn_call *c, const bn_dispatch *table, int n,
+                      id<MTLComputePipelineState> *pipeline)
 {
     const bn_gpu *g = c->device;
     unsigned char *state = [g->state contents];
@@ -167,7 +173,8 @@ static void run_table(const bn_call *c, const bn_dispatch *table, int n, id<MTLC
     memcpy(state, step, sizeof step);
     @autoreleasepool {
         id<MTLCommandBuffer> commands = [g->queue commandBuffer];
-        id<MTLComputeCommandEncoder> e = [commands computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
+        id<MTLComputeCommandEncoder> e =
+            [commands computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
         encode(g, e, table, n, pipeline, c->ntok);
         [e endEncoding];
         [commands commit];
@@ -175,7 +182,8 @@ static void run_table(const bn_call *c, const bn_dispatch *table, int n, id<MTLC
     }
 }
 
-static void run_tokens(const bn_call *c, const bn_dispatch *table, int n, id<MTLComputePipelineState> *pipeline)
+static void run_tokens(const bn_call *c, const bn_dispatch *table, int n,
+                       id<MTLComputePipelineState> *pipeline)
 {
     unsigned char *state = [((bn_gpu *)c->device)->state contents];
     memcpy(state + at_tokens, c->tokens, (size_t)c->ntok * sizeof *c->tokens);
@@ -217,5 +225,6 @@ static void head(const bn_call *c)
         return;
     memcpy((unsigned char *)[g->state contents] + at_hidden, c->hidden, hidden_bytes);
     run_table(c, head_table, ROWS(head_table), g->head);
-    memcpy(c->logits, (unsigned char *)[g->state contents] + at_logits, BN_VOCAB * sizeof *c->logits);
+    memcpy(c->logits, (unsigned char *)[g->state contents] + at_logits,
+           BN_VOCAB * sizeof *c->logits);
 }

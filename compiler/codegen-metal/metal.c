@@ -1,9 +1,9 @@
 /* metal.c: the printer of shaders and of the table by which the host dispatches them.
  *
- * One idea: a dispatch is what stands between two barriers of the plan. The groups of its ops stand one after
- * another in one grid, so q, k and v, or a rotation and both stores, are one dispatch without
- * being a special case, and "wait" has one meaning: the next dispatch. What an op is called with comes from
- * codegen-c/call.c, as for C; places in the state follow from the plan:
+ * One idea: a dispatch is what stands between two barriers of the plan. The groups of its ops stand
+ * one after another in one grid, so q, k and v, or a rotation and both stores, are one dispatch
+ * without being a special case, and "wait" has one meaning: the next dispatch. What an op is called
+ * with comes from codegen-c/call.c, as for C; places in the state follow from the plan:
  *
  *   state   | step | tokens | hidden | logits | scratch | KV cache |      each at a multiple of 256
  */
@@ -25,7 +25,7 @@ static const Kernel kernels[] = {
 #define KERNEL(op, weight, grid, scratch, call)                                                    \
     {OP_##op, FMT_##weight, 0, FORMS_ANY, 4, false, NULL, #call},
 #include "codegen-metal/kernels.def"
-#include "codegen-cuda/kernels.def"
+#include "codegen-metal/cuda.def"
 #undef KERNEL
 };
 static const struct Facts { /* of kernels, row by row */
@@ -34,12 +34,12 @@ static const struct Facts { /* of kernels, row by row */
 } facts[] = {
 #define KERNEL(op, weight, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
 #include "codegen-metal/kernels.def"
-#include "codegen-cuda/kernels.def"
+#include "codegen-metal/cuda.def"
 #undef KERNEL
 };
 enum { NKERNEL = sizeof kernels / sizeof *kernels };
 enum { /* rows that are every dialect's; CUDA's own stand behind them */
-    NMETAL = 0
+       NMETAL = 0
 #define KERNEL(op, weight, grid, scratch, call) +1
 #include "codegen-metal/kernels.def"
 #undef KERNEL
@@ -49,15 +49,15 @@ static const LayoutRule layouts[] = {{FMT_TERN, FMT_Q2R4, 0, 0}, {FMT_TERN256, F
 
 const Target *metal_target(void)
 {
-    static const Target target = {"metal", "Metal, for the GPUs of Apple", 0,    "", kernels, NMETAL,
-                                  layouts, 2, NULL, 0, true};
+    static const Target target = {
+        "metal", "Metal, for the GPUs of Apple", 0, "", kernels, NMETAL, layouts, 2, NULL, 0, true};
     return &target;
 }
 
 const Target *cuda_target(void)
 {
-    static const Target target = {"cuda", "CUDA, for the GPUs of NVIDIA", 0,    "", kernels, NKERNEL,
-                                  layouts, 2, NULL, 0, true};
+    static const Target target = {
+        "cuda", "CUDA, for the GPUs of NVIDIA", 0, "", kernels, NKERNEL, layouts, 2, NULL, 0, true};
     return &target;
 }
 
@@ -106,9 +106,9 @@ typedef struct Printer {
     const Module *m;
     const EmitOptions *o;
     Session *s;
-    Out *out;  /* NULL: only the dispatches are wanted */
+    Out *out; /* NULL: only the dispatches are wanted */
     Places at;
-    Out seen;  /* bodies of entry points so far: "name\0text\0" */
+    Out seen; /* bodies of entry points so far: "name\0text\0" */
 } Printer;
 
 static bool for_each_token(const Op *op)
@@ -131,16 +131,15 @@ static int64_t groups_of(const Op *op)
 
 static int64_t scratch_bytes(const Op *op)
 {
-    int64_t floats = 0;
-    if (facts_of(op).scratch == SCRATCH_REDUCE)
-        floats = SIMDGROUPS;
+    int64_t floats = SIMDGROUPS; /* none at all is no binding */
     if (facts_of(op).scratch == SCRATCH_ROWS)
         floats = SIMDGROUPS * 4 * 2; /* a number a row, of two matrices */
     if (facts_of(op).scratch == SCRATCH_ATTEND) {
         int64_t head_dim = op->in[1]->type->dim[2].n;
         if (head_dim > MOST_HEAD)
-            fail(op->block->func->module->s, op->loc, "a head of %lld values: attention on a GPU takes %d",
-                 (long long)head_dim, MOST_HEAD);
+            fail(op->block->func->module->s, op->loc,
+                 "a head of %lld values: attention on a GPU takes %d", (long long)head_dim,
+                 MOST_HEAD);
         floats = SIMDGROUPS * (2 + head_dim);
     }
     return (4 * floats + 15) / 16 * 16;
@@ -157,7 +156,10 @@ static void put_upper(Out *o, const char *prefix, const char *text)
 
 static const char *msl_type(const Type *t)
 {
-    return t->fmt == FMT_I8 ? "char" : t->fmt == FMT_I32 ? "int" : t->fmt == FMT_F16 ? "half" : "float";
+    return t->fmt == FMT_I8    ? "char"
+           : t->fmt == FMT_I32 ? "int"
+           : t->fmt == FMT_F16 ? "half"
+                               : "float";
 }
 
 static void put_value(Printer *p, const Value *v)
@@ -207,8 +209,10 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
     } else if (a->kind == ARG_WEIGHT || a->kind == ARG_SCALES) {
         put_weight(p, a->value, a->kind == ARG_SCALES);
     } else {
-        static const char *const fixed[] = {[ARG_POS] = "step.pos", [ARG_TOKENS] = "step.ntok",
-                                            [ARG_LAYER] = "int(layer)", [ARG_NULL] = "nullptr"};
+        static const char *const fixed[] = {[ARG_POS] = "step.pos",
+                                            [ARG_TOKENS] = "step.ntok",
+                                            [ARG_LAYER] = "int(layer)",
+                                            [ARG_NULL] = "nullptr"};
         CHECK(a->kind < sizeof fixed / sizeof *fixed && fixed[a->kind]);
         put(o, "%s", fixed[a->kind]);
     }
@@ -247,7 +251,8 @@ static void put_body(Printer *p, const Op *from, const Op *to)
         const Op *rest = op->next;
         while (rest != to && !rest->kernel)
             rest = rest->next;
-        const char *n = format(p->s, "%" PRId64 "%s", groups_of(op), for_each_token(op) ? " * uint(step.ntok)" : "");
+        const char *n = format(p->s, "%" PRId64 "%s", groups_of(op),
+                               for_each_token(op) ? " * uint(step.ntok)" : "");
         put_ir_line(p, op);
         if (rest == to) {
             put(p->out, "    ");
@@ -260,7 +265,8 @@ static void put_body(Printer *p, const Op *from, const Op *to)
     }
 }
 
-/* The entry point for a body: a new one, or that of the same body before (prefill's and score's). */
+/* The entry point for a body: a new one, or that of the same body before (prefill's and score's).
+ */
 static const char *entry_of(Printer *p, const char *name_wanted, const char *body)
 {
     for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
@@ -340,12 +346,15 @@ static void put_turns(Op *op, void *arg)
         return;
     int64_t dim = attr_int(op, "dim", 0);
     double base = attr_float(op, "base", 0);
-    put(p->out, "/* Pair j turns by base^(-2j/dim) / 2 pi of a full turn a position; in 2^-64. */\n"
-                "BN_TABLE ulong %s[] = {", name);
+    put(p->out,
+        "/* Pair j turns by base^(-2j/dim) / 2 pi of a full turn a position; in 2^-64. */\n"
+        "BN_TABLE ulong %s[] = {",
+        name);
     for (int64_t j = 0; j < dim / 2; j++) {
         long double turn = powl((long double)base, -2.0L * (long double)j / (long double)dim) /
                            6.283185307179586476925286766559L;
-        put(p->out, "%s0x%016" PRIx64 ",", j % 4 ? " " : "\n    ", (uint64_t)(turn * 18446744073709551616.0L));
+        put(p->out, "%s0x%016" PRIx64 ",", j % 4 ? " " : "\n    ",
+            (uint64_t)(turn * 18446744073709551616.0L));
     }
     put(p->out, "\n};\n\n");
 }
@@ -408,9 +417,12 @@ static Dispatch *all_of(Printer *p, Func *f)
 void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 {
     put(out,
-        "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64 "), flags: %s.\n"
-        " * Generated: change the model or the compiler, not this. Every call stands below the IR line that it\n"
-        " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan chose.\n"
+        "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64
+        "), flags: %s.\n"
+        " * Generated: change the model or the compiler, not this. Every call stands below the IR "
+        "line that it\n"
+        " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan "
+        "chose.\n"
         " * %s dispatches the entry points. */\n"
         "#include <metal_stdlib>\nusing namespace metal;\n\n",
         c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, "The host file");
@@ -426,16 +438,19 @@ void emit_shaders(const Module *m, const EmitOptions *o, Out *out)
 {
     Printer p = printer(m, o, out);
     put_kernels(&p);
-    put(out,
-        "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
-        "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there are */\n};\n"
-        "#ifndef BN_ENTRY\n#define BN_TABLE constant\n#define BN_ENTRY(name) \\\n"
-        "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights [[buffer(1)]], \\\n"
-        "                     constant bn_step &step [[buffer(2)]], constant uint &layer [[buffer(3)]], \\\n"
-        "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
-        "                     uint g [[threadgroup_position_in_grid]], uint me [[thread_position_in_threadgroup]])\n"
-        "#endif\n#define AT(type, offset) ((device type *)(state + (offset)))\n"
-        "#define FLOATS(at) ((device const float *)(at))\n\n");
+    put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
+             "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there "
+             "are */\n};\n"
+             "#ifndef BN_ENTRY\n#define BN_TABLE constant\n#define BN_ENTRY(name) \\\n"
+             "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights "
+             "[[buffer(1)]], \\\n"
+             "                     constant bn_step &step [[buffer(2)]], constant uint &layer "
+             "[[buffer(3)]], \\\n"
+             "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
+             "                     uint g [[threadgroup_position_in_grid]], uint me "
+             "[[thread_position_in_threadgroup]])\n"
+             "#endif\n#define AT(type, offset) ((device type *)(state + (offset)))\n"
+             "#define FLOATS(at) ((device const float *)(at))\n\n");
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, put_turns, &p);
     put_weights(&p);
@@ -448,8 +463,8 @@ void emit_shaders(const Module *m, const EmitOptions *o, Out *out)
 
 static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
 {
-    put(p->out, "    {BN_NAME(%s), %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n", d->entry, layer, d->fixed,
-        d->each, d->bytes, (*barrier)++);
+    put(p->out, "    {BN_NAME(%s), %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n",
+        d->entry, layer, d->fixed, d->each, d->bytes, (*barrier)++);
 }
 
 /* Every dispatch waits for all before it, but the first. */
@@ -473,9 +488,11 @@ void emit_tables(const Module *m, const EmitOptions *o, Out *out)
     int64_t layers = 1;
     for (const Weight *w = m->weights; w; w = w->next)
         layers = w->count + w->first > layers ? w->count + w->first : layers;
-    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, and for each token;\n"
+    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, and "
+             "for each token;\n"
              " * bytes of threadgroup memory; the number of the barrier before it, 0: none. */\n"
-             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, fixed, each, bytes, barrier;\n"
+             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, fixed, each, "
+             "bytes, barrier;\n"
              "} bn_dispatch;\n\n");
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
@@ -487,12 +504,14 @@ void emit_tables(const Module *m, const EmitOptions *o, Out *out)
         put(out, "};\n");
     }
     put(out,
-        "\n/* Bytes of the state on the device, and where things stand in it; how many layers there are. */\n"
-        "enum {\n    BN_THREADS = %d,\n    BN_LAYERS = %" PRId64 ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
+        "\n/* Bytes of the state on the device, and where things stand in it; how many layers "
+        "there are. */\n"
+        "enum {\n    BN_THREADS = %d,\n    BN_LAYERS = %" PRId64
+        ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
         "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
         ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n",
-        THREADS, layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden, p.at.logits,
-        hidden_bytes(m), p.at.end);
+        THREADS, layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden,
+        p.at.logits, hidden_bytes(m), p.at.end);
     out_free(&shaders);
     out_free(&p.seen);
 }
@@ -503,8 +522,10 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
     const char *host = embedded_file("metal/host.m", &size);
     CHECK(host);
     put(out,
-        "/* The host of a model compiled by bnc " BN_VERSION " for Metal: %s. Generated. Compile it with\n"
-        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework Foundation\n"
+        "/* The host of a model compiled by bnc " BN_VERSION
+        " for Metal: %s. Generated. Compile it with\n"
+        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
+        "Foundation\n"
         " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n"
         "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n",
         c_name(m->s, m->title), o->prefix);

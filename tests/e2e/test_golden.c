@@ -295,7 +295,8 @@ static double check_excerpt(Lib *l, const json_t *e)
     }
     print_message("%s: mean NLL %.5f, golden %.5f (%+.5f)\n", l->name, mean, want, mean - want);
     assert_true(fabs(mean - want) < 0.005 * nll_slack(l));
-    check_cuts(l, tokens, n < 80 ? n : 80, x);
+    if (!on_device(l))
+        check_cuts(l, tokens, n < 80 ? n : 80, x);
     free(x);
     free(tokens);
     return mean - want;
@@ -308,8 +309,9 @@ static void check_trained(Lib *l)
     double off = 0;
     for (size_t i = 0; i < json_array_size(prompts); i++)
         check_prompt(l, json_array_get(prompts, i));
-    for (size_t i = 0; i < json_array_size(nll); i++)
-        off += check_excerpt(l, json_array_get(nll, i)) / (double)json_array_size(nll);
+    size_t excerpts = on_device(l) ? 1 : json_array_size(nll);
+    for (size_t i = 0; i < excerpts; i++)
+        off += check_excerpt(l, json_array_get(nll, i)) / (double)excerpts;
     assert_true(fabs(off) < 0.003 * nll_slack(l));
 }
 

@@ -1,14 +1,16 @@
-/* fake.m: a Metal device that runs its kernels on the processor (grid.h), and holds its user to Metal's rules.
+/* fake.m: a Metal device that runs its kernels on the processor (grid.h), and holds its user to
+ * Metal's rules.
  *
- * One idea: between two barriers a GPU may run dispatches in any order, so this one does: in the order that
- * BN_ORDER names (forward, backward, shuffled), threads within groups alike. What breaks a rule ends the process with
- * status 3: a dispatch without pipeline or buffers, too many threads, too much threadgroup memory, an offset
- * beyond a buffer, memory to be wrapped that does not consist of pages. For tests:
+ * One idea: between two barriers a GPU may run dispatches in any order, so this one does: in the
+ * order that BN_ORDER names (forward, backward, shuffled), threads within groups alike. What breaks
+ * a rule ends the process with status 3: a dispatch without pipeline or buffers, too many threads,
+ * too much threadgroup memory, an offset beyond a buffer, memory to be wrapped that does not
+ * consist of pages. For tests:
  *
  *   BN_SKIP_LINE=N      the threadgroup barrier of line N of the shaders does nothing
- *   BN_SKIP_BARRIER=N   the Nth barrier of each command buffer (from 1) does nothing
- *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, the most barriers in a command buffer, how many buffers and
- *                       command buffers were made, objects left
+ *   BN_SKIP_BARRIER=N   the Nth barrier (from 1) of command buffer BN_SKIP_IN (from 1) does nothing
+ *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, barriers in each of the first command
+ * buffers, how many buffers and command buffers were made, objects left
  */
 #define _GNU_SOURCE
 #import <Foundation/Foundation.h>
@@ -19,13 +21,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "grid.h"
 
+enum { LOGGED = 64 };
 static struct {
     long live, buffers, commands;
-    unsigned barriers;
+    unsigned barriers[LOGGED];
 } seen;
 
 static _Noreturn void misuse(const char *what)
@@ -58,7 +62,10 @@ __attribute__((destructor)) static void report(void)
     for (int i = 0; i < GRID_LINES; i++)
         if (grid_met[i])
             fprintf(f, " %d", i);
-    fprintf(f, "\nbarriers %u\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.barriers, seen.buffers, seen.commands,
+    fprintf(f, "\nbarriers");
+    for (int i = 0; i < LOGGED && i < seen.commands; i++)
+        fprintf(f, " %u", seen.barriers[i]);
+    fprintf(f, "\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.buffers, seen.commands,
             seen.live);
     fclose(f);
 }
@@ -137,7 +144,9 @@ static NSString *new_string(const char *text, size_t n);
 {
     return new_string(text, strlen(text));
 }
-+ (NSString *)stringWithContentsOfFile:(NSString *)path encoding:(NSStringEncoding)encoding error:(NSError **)error
++ (NSString *)stringWithContentsOfFile:(NSString *)path
+                              encoding:(NSStringEncoding)encoding
+                                 error:(NSError **)error
 {
     (void)encoding, (void)error;
     FILE *f = fopen([path UTF8String], "rb");
@@ -218,10 +227,9 @@ static NSString *new_string(const char *text, size_t n)
 /* ---- buffers, functions, pipelines ---- */
 
 @interface FakeBuffer : NSObject <MTLBuffer> {
-@public
-    unsigned char *bytes;
-    NSUInteger size;
-    int own;
+  @public
+    unsigned char *bytes, *map; /* map: the pages, with one behind them that nobody may touch */
+    NSUInteger size, mapped;
 }
 @end
 @implementation FakeBuffer
@@ -235,23 +243,23 @@ static NSString *new_string(const char *text, size_t n)
 }
 - (void)dealloc
 {
-    if (own)
-        free(bytes);
+    if (map)
+        munmap(map, mapped);
     [super dealloc];
 }
 @end
 
-typedef void (*Shader)(unsigned char *state, const unsigned char *weights, const void *step, const unsigned *layer,
-                       float *tg, unsigned g, unsigned me);
+typedef void (*Shader)(unsigned char *state, const unsigned char *weights, const void *step,
+                       const unsigned *layer, float *tg, unsigned g, unsigned me);
 @interface FakeFunction : NSObject <MTLFunction> {
-@public
+  @public
     Shader shader;
 }
 @end
 @implementation FakeFunction
 @end
 @interface FakePipeline : NSObject <MTLComputePipelineState> {
-@public
+  @public
     Shader shader;
 }
 @end
@@ -265,7 +273,9 @@ typedef void (*Shader)(unsigned char *state, const unsigned char *weights, const
 - (id<MTLFunction>)newFunctionWithName:(NSString *)name
 {
     Dl_info here;
-    void *shader, *self_library = dladdr((void *)misuse, &here) ? dlopen(here.dli_fname, RTLD_NOW | RTLD_NOLOAD) : NULL;
+    void *shader, *self_library = dladdr((void *)misuse, &here)
+                                      ? dlopen(here.dli_fname, RTLD_NOW | RTLD_NOLOAD)
+                                      : NULL;
     shader = dlsym(self_library ? self_library : RTLD_DEFAULT, [name UTF8String]);
     if (!shader)
         return nil;
@@ -286,7 +296,7 @@ typedef struct Dispatch {
 } Dispatch;
 
 @interface FakeEncoder : NSObject <MTLComputeCommandEncoder> {
-@public
+  @public
     Dispatch *list, next;
     unsigned count, barriers;
     int ended, concurrent;
@@ -322,9 +332,11 @@ typedef struct Dispatch {
 }
 - (void)dispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads
 {
-    if (ended || !next.shader || !groups.width || threads.width > 1024 || groups.height * groups.depth != 1 ||
-        threads.height * threads.depth != 1 || count == MOST_DISPATCHES)
-        misuse("a dispatch without a pipeline, without groups, of too many threads, or behind the end");
+    if (ended || !next.shader || !groups.width || threads.width > 1024 ||
+        groups.height * groups.depth != 1 || threads.height * threads.depth != 1 ||
+        count == MOST_DISPATCHES)
+        misuse("a dispatch without a pipeline, without groups, of too many threads, or behind the "
+               "end");
     for (int i = 0; i < MOST_BUFFERS; i++)
         if (!next.buffer[i])
             misuse("a dispatch without its buffers");
@@ -337,7 +349,7 @@ typedef struct Dispatch {
 {
     if (scope != MTLBarrierScopeBuffers)
         misuse("a barrier for what is no buffer");
-    if (++barriers != setting("BN_SKIP_BARRIER"))
+    if (++barriers != setting("BN_SKIP_BARRIER") || seen.commands != (long)setting("BN_SKIP_IN"))
         next.barrier = 1;
 }
 - (void)endEncoding
@@ -349,7 +361,8 @@ typedef struct Dispatch {
 static void thread(void *arg, float *tg, unsigned group, unsigned me)
 {
     const Dispatch *d = arg;
-    d->shader(d->buffer[0]->bytes + d->offset[0], d->buffer[1]->bytes + d->offset[1], d->buffer[2]->bytes + d->offset[2],
+    d->shader(d->buffer[0]->bytes + d->offset[0], d->buffer[1]->bytes + d->offset[1],
+              d->buffer[2]->bytes + d->offset[2],
               (const unsigned *)(void *)(d->buffer[3]->bytes + d->offset[3]), tg, group, me);
 }
 
@@ -381,7 +394,8 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
     if (!encoder || !encoder->ended)
         misuse("a commit before the end of encoding");
     grid_skip = (int)setting("BN_SKIP_LINE");
-    seen.barriers = encoder->barriers > seen.barriers ? encoder->barriers : seen.barriers;
+    if (seen.commands <= LOGGED)
+        seen.barriers[seen.commands - 1] = encoder->barriers;
     for (unsigned from = 0, to; from < encoder->count; from = to) {
         for (to = from + 1; to < encoder->count && !encoder->list[to].barrier;)
             to++;
@@ -425,12 +439,17 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
     (void)url, (void)error;
     return nil; /* there is no compiled one here */
 }
-- (id<MTLLibrary>)newLibraryWithSource:(NSString *)text options:(MTLCompileOptions *)options error:(NSError **)error
+- (id<MTLLibrary>)newLibraryWithSource:(NSString *)text
+                               options:(MTLCompileOptions *)options
+                                 error:(NSError **)error
 {
     (void)options, (void)error;
     return strstr([text UTF8String], "#include <metal_stdlib>") ? [[FakeLibrary alloc] init] : nil;
 }
-- (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data length:(NSUInteger)length options:(MTLResourceOptions)options deallocator:(id)deallocator
+- (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data
+                                   length:(NSUInteger)length
+                                  options:(MTLResourceOptions)options
+                              deallocator:(id)deallocator
 {
     const NSUInteger page = (NSUInteger)getpagesize();
     (void)options, (void)deallocator;
@@ -445,22 +464,28 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options
 {
     FakeBuffer *b = [[FakeBuffer alloc] init];
+    const NSUInteger page = (NSUInteger)getpagesize(), whole = (length + page - 1) / page * page;
     (void)options;
     seen.buffers++;
-    if (posix_memalign((void **)&b->bytes, 16384, length))
+    b->mapped = whole + page;
+    b->map = mmap(NULL, b->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b->map == MAP_FAILED || mprotect(b->map + whole, page, PROT_NONE))
         misuse("out of memory");
-    memset(b->bytes, 0xff, length); /* no numbers */
+    b->bytes = b->map + whole - (length + 255) / 256 * 256; /* its end is the end of the pages */
+    memset(b->bytes, 0xff, length);                         /* no numbers */
     b->size = length;
-    b->own = 1;
     return b;
 }
-- (id<MTLBuffer>)newBufferWithBytes:(const void *)data length:(NSUInteger)length options:(MTLResourceOptions)options
+- (id<MTLBuffer>)newBufferWithBytes:(const void *)data
+                             length:(NSUInteger)length
+                            options:(MTLResourceOptions)options
 {
     id<MTLBuffer> b = [self newBufferWithLength:length options:options];
     memcpy([b contents], data, length);
     return b;
 }
-- (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function error:(NSError **)error
+- (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function
+                                                             error:(NSError **)error
 {
     FakePipeline *p = [[FakePipeline alloc] init];
     (void)error;

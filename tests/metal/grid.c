@@ -1,4 +1,5 @@
-/* grid.c: see grid.h. Fibers change by a dozen instructions where the machine is known, by ucontext elsewhere. */
+/* grid.c: see grid.h. Fibers change by a dozen instructions where the machine is known, by ucontext
+ * elsewhere. */
 #define _GNU_SOURCE
 #include "grid.h"
 
@@ -54,9 +55,11 @@ static void *home;
 /* Keeps what a call must keep, and goes on where `to` stopped. */
 void grid_change(void **from, void *to);
 __asm__(".text\n.globl grid_change\ngrid_change:\n"
-        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq "
+        "%r15\n"
         "    movq %rsp, (%rdi)\n    movq %rsi, %rsp\n"
-        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n    ret\n");
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq "
+        "%rbp\n    ret\n");
 
 static void leave(void)
 {
@@ -175,6 +178,7 @@ static int exchange(Fiber *f)
     return 1;
 }
 
+/* Lets all go on, where all are at one barrier. */
 static int pass_barrier(void)
 {
     for (unsigned i = 0; i < count; i++)
@@ -183,14 +187,6 @@ static int pass_barrier(void)
     for (unsigned i = 0; i < count; i++)
         fiber[i].wait = READY;
     return 1;
-}
-
-static int release(void)
-{
-    int any = pass_barrier();
-    for (unsigned i = 0; i < count; i += GRID_LANES)
-        any |= exchange(&fiber[i]);
-    return any;
 }
 
 /* ---- a group ---- */
@@ -203,38 +199,50 @@ static unsigned chance(void)
     return x ^= x << 5;
 }
 
-static void order_threads(unsigned *order, grid_order how)
+static void order_some(unsigned *order, unsigned n, grid_order how)
 {
-    for (unsigned i = 0; i < count; i++)
-        order[i] = how == GRID_BACKWARD ? count - 1 - i : i;
-    for (unsigned i = count; how == GRID_SHUFFLED && i > 1; i--) {
+    for (unsigned i = 0; i < n; i++)
+        order[i] = how == GRID_BACKWARD ? n - 1 - i : i;
+    for (unsigned i = n; how == GRID_SHUFFLED && i > 1; i--) {
         unsigned other = chance() % i, t = order[i - 1];
         order[i - 1] = order[other];
         order[other] = t;
     }
 }
 
+/* A simdgroup as far as it gets before it needs the others: until its lanes have ended or are at a
+ * barrier. How many ended. */
+static unsigned run_simdgroup(unsigned first, const unsigned *order)
+{
+    unsigned done = 0;
+    do
+        for (unsigned i = 0; i < GRID_LANES; i++) {
+            now = first + order[i];
+            if (fiber[now].wait != READY)
+                continue;
+            resume(&fiber[now]);
+            done += fiber[now].wait == DONE;
+        }
+    while (exchange(&fiber[first]));
+    return done;
+}
+
 static void run_group(grid_order how)
 {
-    unsigned order[GRID_MOST], done = 0;
+    unsigned lane[GRID_MOST], sub[GRID_MOST], done = 0;
     for (unsigned i = 0; i < count; i++) {
         fiber[i].wait = READY;
         if (!fiber[i].stack && !(fiber[i].stack = malloc(STACK)))
             abort();
         prepare(&fiber[i]);
     }
+    order_some(lane, GRID_LANES, how);
+    order_some(sub, count / GRID_LANES, how);
     while (done < count) {
-        int ran = 0;
-        order_threads(order, how);
-        for (unsigned i = 0; i < count; i++) {
-            now = order[i];
-            if (fiber[now].wait != READY)
-                continue;
-            resume(&fiber[now]);
-            done += fiber[now].wait == DONE;
-            ran = 1;
-        }
-        if (!release() && !ran)
+        unsigned before = done;
+        for (unsigned i = 0; i < count / GRID_LANES; i++)
+            done += run_simdgroup(sub[i] * GRID_LANES, lane);
+        if (!pass_barrier() && done == before)
             broken("threads wait for different things: some have ended or are at another barrier");
     }
 }
@@ -254,7 +262,8 @@ static void check_guards(const unsigned char *m, size_t bytes)
             broken("wrote beyond its threadgroup memory");
 }
 
-void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes, grid_order order)
+void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+              grid_order order)
 {
     unsigned char *m = poisoned(bytes);
     if (threads == 0 || threads > GRID_MOST || threads % GRID_LANES)

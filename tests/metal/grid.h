@@ -1,9 +1,10 @@
-/* grid.h: a GPU's grid on the processor: each thread of a threadgroup is a fiber, which runs until it must
- * wait: at a threadgroup barrier, or where the lanes of its simdgroup exchange values.
+/* grid.h: a GPU's grid on the processor: each thread of a threadgroup is a fiber, which runs until
+ * it must wait: at a threadgroup barrier, or where the lanes of its simdgroup exchange values.
  *
- * One idea: whatever a GPU may do is an order. Between two points where threads wait for each other, the
- * engine runs them one after another in an order that it is told, forwards, backwards or shuffled; a kernel that
- * lacks a barrier gives another result in one of these. Memory that a group shares is poisoned before it.
+ * One idea: whatever a GPU may do is an order. The engine runs one simdgroup as far as it gets
+ * without the others, then the next, their threads and they themselves in an order that it is told,
+ * forwards, backwards or shuffled; a kernel that lacks a barrier gives another result in one of
+ * these. Memory that a group shares is poisoned before it.
  */
 #ifndef BN_GRID_H
 #define BN_GRID_H
@@ -18,12 +19,15 @@ extern "C" {
 typedef enum grid_order { GRID_FORWARD, GRID_BACKWARD, GRID_SHUFFLED } grid_order;
 enum { GRID_LANES = 32, GRID_MOST = 1024 };
 
-/* Runs fn(arg, tg, group, thread) for every thread of `groups` groups of `threads`; tg: `bytes` of shared memory. Aborts
- * with a message where threads wait for different things, or where a group wrote beyond its memory. */
+/* Runs fn(arg, tg, group, thread) for every thread of `groups` groups of `threads`; tg: `bytes` of
+ * shared memory. Aborts with a message where threads wait for different things, or where a group
+ * wrote beyond its memory. */
 typedef void (*grid_kernel)(void *arg, float *tg, unsigned group, unsigned thread);
-void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes, grid_order order);
+void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+              grid_order order);
 
-/* What kernels call. A barrier is known by its line; grid_skip names one that does nothing (0: none), for tests. */
+/* What kernels call. A barrier is known by its line; grid_skip names one that does nothing (0:
+ * none), for tests. */
 void grid_barrier(int line);
 float grid_sum(float v);
 float grid_max(float v);

@@ -6,10 +6,11 @@
 using namespace metal;
 
 //@ rope_table : group
-/* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) turns of pair j. A pair's turn is a 64-bit fraction of a full
- * one, so the product with a position, which drops whole turns, is exact: an f32 angle would be off by
- * 0.004 at position 100,000. */
-static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn, uint g, uint me)
+/* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) turns of pair j. A pair's turn is a 64-bit
+ * fraction of a full one, so the product with a position, which drops whole turns, is exact: an f32
+ * angle would be off by 0.004 at position 100,000. */
+static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn, uint g,
+                              uint me)
 {
     for (int j = int(me); j < dim / 2; j += THREADS) {
         const int part = int(uint((ulong(pos) + g) * turn[j] >> 32));
@@ -20,11 +21,11 @@ static inline void rope_table(int pos, device float *y, int dim, constant ulong 
 }
 
 //@ rope_head : group
-/* One head's values, the first `rot` of them rotated: pairs (j, j + rot/2), or (2j, 2j + 1). A thread has both
- * values of its pair before it writes: y may be x. */
+/* One head's values, the first `rot` of them rotated: pairs (j, j + rot/2), or (2j, 2j + 1). A
+ * thread has both values of its pair before it writes: y may be x. */
 template <typename Y>
-static inline void rope_head(device const float *x, device const float *table, device Y *y, int head_dim, int rot,
-                             int mode, uint me)
+static inline void rope_head(device const float *x, device const float *table, device Y *y,
+                             int head_dim, int rot, int mode, uint me)
 {
     for (int j = int(me); j < rot / 2; j += THREADS) {
         const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
@@ -38,12 +39,12 @@ static inline void rope_head(device const float *x, device const float *table, d
 
 //@ rope : rope_head
 /* x, y [T x heads x head_dim], table [T x rot]; g = t heads + head. */
-static inline void rope(device const float *x, device const float *table, device float *y, int T, int heads, int width,
-                        int rot, int mode, uint g, uint me)
+static inline void rope(device const float *x, device const float *table, device float *y, int T,
+                        int heads, int width, int rot, int mode, uint g, uint me)
 {
     const int head_dim = width / heads;
-    rope_head<float>(x + ulong(g) * head_dim, table + ulong(g / uint(heads)) * rot, y + ulong(g) * head_dim, head_dim,
-                     rot, mode, me);
+    rope_head<float>(x + ulong(g) * head_dim, table + ulong(g / uint(heads)) * rot,
+                     y + ulong(g) * head_dim, head_dim, rot, mode, me);
 }
 
 //@ cache_row
@@ -56,8 +57,8 @@ static inline ulong cache_row(int h, int context, int position, int head_dim)
 //@ store : cache_row group
 /* cache[h][pos + t] = x[t][h]; g = t groups + h. */
 template <typename K>
-static inline void store(device const float *x, device K *cache, int pos, int T, int groups, int context, int head_dim,
-                         uint g, uint me)
+static inline void store(device const float *x, device K *cache, int pos, int T, int groups,
+                         int context, int head_dim, uint g, uint me)
 {
     const int t = int(g) / groups, h = int(g) % groups;
     device K *out = cache + cache_row(h, context, pos + t, head_dim);
@@ -67,24 +68,27 @@ static inline void store(device const float *x, device K *cache, int pos, int T,
 
 //@ rope_store : rope_head cache_row
 template <typename K>
-static inline void rope_store(device const float *x, device const float *table, device K *cache, int pos, int T,
-                              int groups, int context, int head_dim, int rot, int mode, uint g, uint me)
+static inline void rope_store(device const float *x, device const float *table, device K *cache,
+                              int pos, int T, int groups, int context, int head_dim, int rot,
+                              int mode, uint g, uint me)
 {
     const int t = int(g) / groups, h = int(g) % groups;
-    rope_head<K>(x + ulong(g) * head_dim, table + ulong(t) * rot, cache + cache_row(h, context, pos + t, head_dim),
-                 head_dim, rot, mode, me);
+    rope_head<K>(x + ulong(g) * head_dim, table + ulong(t) * rot,
+                 cache + cache_row(h, context, pos + t, head_dim), head_dim, rot, mode, me);
 }
 
 //@ attend : cache_row group
-/* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head: each simdgroup takes every
- * fourth position and keeps the largest score, the sum of weights and the weighted values so far; these meet in tg:
+/* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head: each simdgroup
+ * takes every fourth position and keeps the largest score, the sum of weights and the weighted
+ * values so far; these meet in tg:
  *
  *   tg   | most [4] | sum [4] | values [4][head_dim] |        head_dim at most 512
  */
 enum { PARTS = 16 };
 template <typename K>
-static inline void attend(device const float *q, device const K *k, device const K *v, device float *y, int from, int to,
-                          int head_dim, uint me, threadgroup float *tg)
+static inline void attend(device const float *q, device const K *k, device const K *v,
+                          device float *y, int from, int to, int head_dim, uint me,
+                          threadgroup float *tg)
 {
     const uint lane = me % LANES, sub = me / LANES;
     const float unit = 1.0f / sqrt(float(head_dim));
@@ -126,24 +130,27 @@ static inline void attend(device const float *q, device const K *k, device const
 //@ attention : attend
 /* g = t heads + h; heads / groups queries share a KV head. */
 template <typename K>
-static inline void attention(device const float *q, device const K *kcache, device const K *vcache, device float *y,
-                             int pos, int T, int heads, int groups, int context, int head_dim, uint g, uint me,
-                             threadgroup float *tg)
+static inline void attention(device const float *q, device const K *kcache, device const K *vcache,
+                             device float *y, int pos, int T, int heads, int groups, int context,
+                             int head_dim, uint g, uint me, threadgroup float *tg)
 {
     const int t = int(g) / heads, h = int(g) % heads / (heads / groups);
     const ulong at = cache_row(h, context, 0, head_dim);
-    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, 0, pos + t, head_dim, me, tg);
+    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, 0,
+              pos + t, head_dim, me, tg);
 }
 
 //@ window_attention : attend
 /* The last `window` positions alone, but for layers whose number, from 1, `every` divides. */
 template <typename K>
-static inline void window_attention(device const float *q, device const K *kcache, device const K *vcache,
-                                    device float *y, int pos, int T, int heads, int groups, int context, int head_dim,
-                                    int window, int every, int layer, uint g, uint me, threadgroup float *tg)
+static inline void window_attention(device const float *q, device const K *kcache,
+                                    device const K *vcache, device float *y, int pos, int T,
+                                    int heads, int groups, int context, int head_dim, int window,
+                                    int every, int layer, uint g, uint me, threadgroup float *tg)
 {
     const int t = int(g) / heads, h = int(g) % heads / (heads / groups), to = pos + t;
     const int from = (layer + 1) % every == 0 || to < window ? 0 : to - window + 1;
     const ulong at = cache_row(h, context, 0, head_dim);
-    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, from, to, head_dim, me, tg);
+    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, from, to,
+              head_dim, me, tg);
 }

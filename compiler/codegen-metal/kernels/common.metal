@@ -1,11 +1,11 @@
-/* common.metal: float work on tokens. Metal 2.4 and later; also C++ for tests/metal, so no address-space tricks
- * beyond `device`, `constant` and `threadgroup`.
+/* common.metal: float work on tokens. Metal 2.4 and later; also C++ for tests/metal, so no
+ * address-space tricks beyond `device`, `constant` and `threadgroup`.
  *
- * One idea: a kernel is a function that one threadgroup of THREADS threads calls for one unit of its
- * op's work: group `g` of the op, thread `me`, and scratch `tg` for what its threads share. The compiler
- * prints the entry points, with shapes as literals, so everything here is inlined and specialised.
- * A unit is a token's row (g = token), 4 rows of a product for a token, or a head of a token.
- * Reductions are simd_sum over 32 lanes, then over the 4 simdgroups through tg.
+ * One idea: a kernel is a function that one threadgroup of THREADS threads calls for one unit of
+ * its op's work: group `g` of the op, thread `me`, and scratch `tg` for what its threads share. The
+ * compiler prints the entry points, with shapes as literals, so everything here is inlined and
+ * specialised. A unit is a token's row (g = token), 4 rows of a product for a token, or a head of a
+ * token. Reductions are simd_sum over 32 lanes, then over the 4 simdgroups through tg.
  */
 #include <metal_stdlib>
 using namespace metal;
@@ -38,7 +38,8 @@ static inline float group_max(float v, uint me, threadgroup float *tg)
 }
 
 //@ formats
-/* Element i of a tensor of floats in the file's format. Q8_0: blocks of 32 in 34 bytes, an f16 scale first. */
+/* Element i of a tensor of floats in the file's format. Q8_0: blocks of 32 in 34 bytes, an f16
+ * scale first. */
 struct F32 {
     static inline float at(device const uchar *w, ulong i)
     {
@@ -61,14 +62,16 @@ struct Q8_0 {
     static inline float at(device const uchar *w, ulong i)
     {
         device const uchar *block = w + i / 32 * 34;
-        return float(((device const half *)block)[0]) * float(((device const char *)block)[2 + i % 32]);
+        return float(((device const half *)block)[0]) *
+               float(((device const char *)block)[2 + i % 32]);
     }
 };
 
 //@ embed : formats group
 /* y[t] = w[token[t]]; w [V x d], y [T x d]. */
 template <typename W>
-static inline void embed(device const int *token, device const uchar *w, device float *y, int d, uint g, uint me)
+static inline void embed(device const int *token, device const uchar *w, device float *y, int d,
+                         uint g, uint me)
 {
     for (int i = int(me); i < d; i += THREADS)
         y[ulong(g) * d + i] = W::at(w, ulong(token[g]) * d + i);
@@ -76,7 +79,8 @@ static inline void embed(device const int *token, device const uchar *w, device 
 
 //@ rms_unit : group_sum
 /* 1 / sqrt(mean(x^2) + eps) of one row. */
-static inline float rms_unit(device const float *x, int d, float eps, uint me, threadgroup float *tg)
+static inline float rms_unit(device const float *x, int d, float eps, uint me,
+                             threadgroup float *tg)
 {
     float sum = 0;
     for (int i = int(me); i < d; i += THREADS)
@@ -86,8 +90,8 @@ static inline float rms_unit(device const float *x, int d, float eps, uint me, t
 
 //@ rmsnorm : rms_unit
 /* y = x / sqrt(mean(x^2) + eps) * gain; x, y [T x d], gain [d]. */
-static inline void rmsnorm(device const float *x, device const float *gain, device float *y, int d, float eps,
-                           uint g, uint me, threadgroup float *tg)
+static inline void rmsnorm(device const float *x, device const float *gain, device float *y, int d,
+                           float eps, uint g, uint me, threadgroup float *tg)
 {
     x += ulong(g) * d;
     y += ulong(g) * d;
@@ -98,17 +102,18 @@ static inline void rmsnorm(device const float *x, device const float *gain, devi
 
 //@ head_norm : rmsnorm
 /* rmsnorm of each head; x, y [T x heads x width / heads], gain [width / heads]; y may be x. */
-static inline void head_norm(device const float *x, device const float *gain, device float *y, int T, int heads,
-                             int width, float eps, uint g, uint me, threadgroup float *tg)
+static inline void head_norm(device const float *x, device const float *gain, device float *y,
+                             int T, int heads, int width, float eps, uint g, uint me,
+                             threadgroup float *tg)
 {
     rmsnorm(x, gain, y, width / heads, eps, g, me, tg);
 }
 
 //@ quant_row : group_max
-/* s = 127 / max(max|v|, 1e-5), q = clamp(round_half_even(v s)), zeros up to 128 k; v is x times unit and gain where
- * there is one. q [T x 128 k], s [T]. */
-static inline void quant_row(device const float *x, device const float *gain, float unit, device char *q,
-                             device float *s, int k, uint me, threadgroup float *tg)
+/* s = 127 / max(max|v|, 1e-5), q = clamp(round_half_even(v s)), zeros up to 128 k; v is x times
+ * unit and gain where there is one. q [T x 128 k], s [T]. */
+static inline void quant_row(device const float *x, device const float *gain, float unit,
+                             device char *q, device float *s, int k, uint me, threadgroup float *tg)
 {
     float most = 0;
     for (int i = int(me); i < k; i += THREADS)
@@ -123,15 +128,17 @@ static inline void quant_row(device const float *x, device const float *gain, fl
 }
 
 //@ quant : quant_row
-static inline void quant(device const float *x, device char *q, device float *s, int k, uint g, uint me,
-                         threadgroup float *tg)
+static inline void quant(device const float *x, device char *q, device float *s, int k, uint g,
+                         uint me, threadgroup float *tg)
 {
-    quant_row(x + ulong(g) * k, nullptr, 1, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, me, tg);
+    quant_row(x + ulong(g) * k, nullptr, 1, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, me,
+              tg);
 }
 
 //@ rmsnorm_quant : rms_unit quant_row
-static inline void rmsnorm_quant(device const float *x, device const float *gain, device char *q, device float *s,
-                                 int k, float eps, uint g, uint me, threadgroup float *tg)
+static inline void rmsnorm_quant(device const float *x, device const float *gain, device char *q,
+                                 device float *s, int k, float eps, uint g, uint me,
+                                 threadgroup float *tg)
 {
     x += ulong(g) * k;
     float unit = rms_unit(x, k, eps, me, tg);
@@ -141,8 +148,8 @@ static inline void rmsnorm_quant(device const float *x, device const float *gain
 //@ linear : formats group
 /* y[t][n] = sum_k w[n][k] x[t][k]: a simdgroup a row; w [N x K]. */
 template <typename W>
-static inline void linear(device const uchar *w, device const float *x, device float *y, int T, int n, int k, uint g,
-                          uint me)
+static inline void linear(device const uchar *w, device const float *x, device float *y, int T,
+                          int n, int k, uint g, uint me)
 {
     const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each;
     const int r = int(g % each * GROUPS + me / LANES);
@@ -187,21 +194,24 @@ static inline void gelu(device const float *x, device float *y, int d, uint g, u
 }
 
 //@ mul : group
-static inline void mul(device const float *a, device const float *b, device float *y, int d, uint g, uint me)
+static inline void mul(device const float *a, device const float *b, device float *y, int d, uint g,
+                       uint me)
 {
     for (ulong i = ulong(g) * d + me; i < ulong(g + 1) * d; i += THREADS)
         y[i] = a[i] * b[i];
 }
 
 //@ add : group
-static inline void add(device const float *a, device const float *b, device float *y, int d, uint g, uint me)
+static inline void add(device const float *a, device const float *b, device float *y, int d, uint g,
+                       uint me)
 {
     for (ulong i = ulong(g) * d + me; i < ulong(g + 1) * d; i += THREADS)
         y[i] = a[i] + b[i];
 }
 
 //@ scale : group
-static inline void scale(device const float *x, device const float *w, device float *y, int d, uint g, uint me)
+static inline void scale(device const float *x, device const float *w, device float *y, int d,
+                         uint g, uint me)
 {
     for (ulong i = ulong(g) * d + me; i < ulong(g + 1) * d; i += THREADS)
         y[i] = x[i] * w[0];
@@ -216,8 +226,8 @@ static inline void copy(device const float *x, device float *y, int d, uint g, u
 
 //@ pick : copy
 /* y = b in layers every - 1, 2 every - 1, ..., a in the others. */
-static inline void pick(device const float *a, device const float *b, device float *y, int d, int every, int layer,
-                        uint g, uint me)
+static inline void pick(device const float *a, device const float *b, device float *y, int d,
+                        int every, int layer, uint g, uint me)
 {
     copy((layer + 1) % every == 0 ? b : a, y, d, g, me);
 }

@@ -1,8 +1,9 @@
 /* ternary.metal: products of 2-bit ternary weights with int8 activations.
  *
- * q2r4 (compiler/ir/layouts.c pictures it): a block of 4 rows is a threadgroup's work, a row a simdgroup's. In a
- * step, 128 columns, a row has 32 bytes; byte i holds the codes, w + 1, of columns i, i + 32, i + 64 and i + 96.
- * A lane takes 4 neighbouring bytes, 16 weights, so a simdgroup takes 4 steps at once:
+ * q2r4 (compiler/ir/layouts.c pictures it): a block of 4 rows is a threadgroup's work, a row a
+ * simdgroup's. In a step, 128 columns, a row has 32 bytes; byte i holds the codes, w + 1, of
+ * columns i, i + 32, i + 64 and i + 96. A lane takes 4 neighbouring bytes, 16 weights, so a
+ * simdgroup takes 4 steps at once:
  *
  *   lane     0-7      8-15       16-23      24-31
  *   step     j        j + 1      j + 2      j + 3       bytes 4 (lane % 8) ...
@@ -22,7 +23,8 @@ static inline int q2_four(uint w, uint q)
     return sum;
 }
 
-/* The part of step j that falls to this lane; w at the row's first byte, q at its first activation. */
+/* The part of step j that falls to this lane; w at the row's first byte, q at its first activation.
+ */
 static inline int q2_step(device const uchar *w, device const char *q, int j, uint lane)
 {
     const uint codes = ((device const uint *)(w + 128 * ulong(j)))[lane % 8];
@@ -42,8 +44,8 @@ static inline int q2_dot(device const uchar *w, device const char *q, int steps,
 
 //@ q2_value : q2_dot
 /* Row r of a product: (sum_k w q) c[0] / s. */
-static inline float q2_value(device const uchar *w, device const float *c, device const char *q, float s, int r, int k,
-                             uint lane)
+static inline float q2_value(device const uchar *w, device const float *c, device const char *q,
+                             float s, int r, int k, uint lane)
 {
     const int wide = (k + 127) / 128 * 128;
     return float(q2_dot(w + ulong(r / 4) * wide + (r % 4) * 32, q, wide / 128, lane)) * (c[0] / s);
@@ -51,8 +53,8 @@ static inline float q2_value(device const uchar *w, device const float *c, devic
 
 //@ q2b_value : q2_dot
 /* q2r4b: (sum_b c[r][b] sum_{k in b} w q) / s, a scale for each 256 columns of a row. */
-static inline float q2b_value(device const uchar *w, device const float *c, device const char *q, float s, int r, int k,
-                              uint lane)
+static inline float q2b_value(device const uchar *w, device const float *c, device const char *q,
+                              float s, int r, int k, uint lane)
 {
     const int wide = (k + 127) / 128 * 128;
     float sum = 0;
@@ -77,8 +79,9 @@ static inline uint q2_token(int n, uint g)
 
 //@ tmatmul_q2 : q2_value q2_place
 /* y[t][r] = value (+ res[t][r]); y may be res. */
-static inline void tmatmul_q2(device const uchar *w, device const float *c, device const char *q, device const float *s,
-                              device const float *res, device float *y, int T, int n, int k, uint g, uint me)
+static inline void tmatmul_q2(device const uchar *w, device const float *c, device const char *q,
+                              device const float *s, device const float *res, device float *y,
+                              int T, int n, int k, uint g, uint me)
 {
     const int r = q2_row(n, g, me), wide = (k + 127) / 128 * 128;
     const ulong t = q2_token(n, g), at = t * n + r;
@@ -90,8 +93,9 @@ static inline void tmatmul_q2(device const uchar *w, device const float *c, devi
 }
 
 //@ tmatmul_q2b : q2b_value q2_place
-static inline void tmatmul_q2b(device const uchar *w, device const float *c, device const char *q, device const float *s,
-                               device const float *res, device float *y, int T, int n, int k, uint g, uint me)
+static inline void tmatmul_q2b(device const uchar *w, device const float *c, device const char *q,
+                               device const float *s, device const float *res, device float *y,
+                               int T, int n, int k, uint g, uint me)
 {
     const int r = q2_row(n, g, me), wide = (k + 127) / 128 * 128;
     const ulong t = q2_token(n, g), at = t * n + r;
@@ -113,9 +117,9 @@ static inline float glu_act(float gate, float up, int act)
 
 //@ tglu_q2 : q2_value q2_place glu_act
 /* y = act(gate) * up. */
-static inline void tglu_q2(device const uchar *wg, device const float *cg, device const uchar *wu, device const float *cu,
-                           device const char *q, device const float *s, device float *y, int act, int T, int n, int k,
-                           uint g, uint me)
+static inline void tglu_q2(device const uchar *wg, device const float *cg, device const uchar *wu,
+                           device const float *cu, device const char *q, device const float *s,
+                           device float *y, int act, int T, int n, int k, uint g, uint me)
 {
     const int r = q2_row(n, g, me), wide = (k + 127) / 128 * 128;
     const ulong t = q2_token(n, g);
@@ -129,8 +133,8 @@ static inline void tglu_q2(device const uchar *wg, device const float *cg, devic
 
 //@ tglu_q2b : q2b_value q2_place glu_act
 static inline void tglu_q2b(device const uchar *wg, device const float *cg, device const uchar *wu,
-                            device const float *cu, device const char *q, device const float *s, device float *y, int act,
-                            int T, int n, int k, uint g, uint me)
+                            device const float *cu, device const char *q, device const float *s,
+                            device float *y, int act, int T, int n, int k, uint g, uint me)
 {
     const int r = q2_row(n, g, me), wide = (k + 127) / 128 * 128;
     const ulong t = q2_token(n, g);

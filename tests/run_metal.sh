@@ -1,0 +1,113 @@
+#!/bin/sh
+# Metal without a Mac (docs/metal.md): run_metal.sh BNC. The shaders that bnc wrote are compiled as C++ and run
+# on the processor (tests/metal/grid.h), the host file as Objective-C over a stand-in for the device (fake.m).
+# Goldens in three orders of execution; then each barrier is taken away in turn, and somebody must notice.
+bnc=$1
+case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
+shared=${BN_SHARED:-../shared}
+root=$PWD
+dir=build/metal
+rm -rf $dir
+mkdir -p $dir
+. tests/lib.sh
+
+warn="-Wall -Wextra -Werror -Wno-unused-parameter"
+objc="clang -fobjc-runtime=gcc -fconstant-string-class=NSConstantString"
+gnu=$(dirname "$(gcc -print-file-name=libobjc.so)")
+echo 'int main(void) { return 0; }' >$dir/empty.m
+if ! command -v clang++ >/dev/null 2>&1 || ! [ -e "$gnu/include/objc/runtime.h" ]; then
+    skip "Metal" "clang++ or the Objective-C runtime is missing (libobjc-12-dev)"
+    finish
+    exit
+fi
+# shellcheck disable=SC2086
+check "the device compiles" $objc -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -I"$gnu/include" -c tests/metal/fake.m -o $dir/fake.o
+check "the grid compiles" cc -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -c tests/metal/grid.c -o $dir/grid.o
+
+# model FILE NAME OPTION...: build/metal/NAME.x86-64.so, a library with the runtime inside.
+model() {
+    file=$1
+    name=$2
+    shift 2
+    check "$name: --target=metal" "$bnc" "$file" --target=metal --name=m --quiet -o $dir/"$name" "$@" || return 1
+    # shellcheck disable=SC2086
+    check "$name: shaders compile" clang++ -std=c++14 -O2 -fPIC -fsigned-char -ffp-contract=off $warn -Wno-unknown-attributes \
+        -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/"$name".metal -o $dir/shaders.o || return 1
+    # shellcheck disable=SC2086
+    check "$name: host compiles" $objc -O2 -fPIC $warn -Itests/metal -I"$gnu/include" -Iruntime-min -c $dir/"$name"_metal.m -o $dir/host.o || return 1
+    check "$name: links" cc -shared $dir/shaders.o $dir/host.o $dir/fake.o $dir/grid.o -Wl,--whole-archive build/libbnrt.a \
+        -Wl,--no-whole-archive -L"$gnu" -lobjc -lstdc++ -lpthread -ldl -lm -o $dir/"$name".x86-64.so
+}
+golden() { # golden GOLDENS NAME [ORDER]: from its folder, where shaders and weights are found
+    check "$2: golden${3:+, $3}" env -C $dir BN_ORDER="${3:-forward}" BN_FAKE_LOG=log.txt "$root"/build/test_golden "$1" "$root/$dir/$2".x86-64.so
+}
+
+# ---- goldens ----
+if [ -d "$shared/golden" ]; then
+    shared=$(cd "$shared" && pwd)
+    for m in synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s synth-odd-bitnet-i2_s \
+        synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s tales-4m-i2_s; do
+        model "$shared"/models/$m.gguf $m --kv=f32 && golden "$shared"/golden $m
+    done
+    golden "$shared"/golden synth-odd-llama-i2_s backward
+    golden "$shared"/golden synth-odd-llama-i2_s shuffled
+else
+    skip "goldens" "no $shared/golden"
+fi
+for m in qwen3-i2_s gemma3-i2_s; do
+    model tests/arch-models/$m.gguf $m --kv=f32 && golden "$root"/tests/arch-models $m
+done
+for order in backward shuffled; do
+    golden "$root"/tests/arch-models gemma3-i2_s $order
+done
+sed 's/^/  /' $dir/log.txt
+check "every object is released" grep -q '^objects 0$' $dir/log.txt
+states=$(awk '/^buffers/ {print $2 / 3}' $dir/log.txt)
+check "3 buffers a state, none a token" sh -c "[ '$states' -gt 0 ] && [ '$states' -lt $(awk '/^commands/ {print $2}' $dir/log.txt) ]"
+
+# ---- a program, to the end of its context; barriers ----
+model tests/arch-models/qwen3-i2_s.gguf small --ctx=12 --batch=4
+"$bnc" tests/arch-models/qwen3-i2_s.gguf --ctx=12 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
+check "a program links" cc -std=c11 -Iruntime-min -I$dir -DHEADER='"small.h"' tests/metal/steps.c -L$dir -l:small.x86-64.so \
+    -Wl,-rpath,"$root/$dir" -o $dir/small-program
+check "one of C" cc -std=c11 -O1 -I$dir -DHEADER='"plain.h"' tests/metal/steps.c $dir/plain.c -lpthread -lm -o $dir/plain-program
+run() { # run SETTING... : logits of a prefill pass and of decode steps to the context's end, to $dir/out
+    env -C $dir BN_FAKE_LOG=small.txt "$@" ./small-program >$dir/out 2>&1
+}
+check "to the context's end" run BN_ORDER=forward
+cp $dir/out $dir/want
+env -C $dir ./plain-program >$dir/plain 2>&1
+off=$(paste $dir/want $dir/plain | awk '{d = $1 - $2; d = d < 0 ? -d : d; if (d > most) most = d} END {print most + 0}')
+check "logits of each step" test "$(wc -l <$dir/want)" -gt 1000
+near "they are those of C" "$off" 0 0.02
+for order in backward shuffled; do
+    check "$order" run BN_ORDER=$order
+    check "$order: the same bits" cmp $dir/out $dir/want
+done
+
+lines=$(sed -n 's/^lines//p' $dir/small.txt)
+for line in $lines; do # a threadgroup barrier
+    noticed=0
+    for order in forward backward shuffled; do
+        run BN_ORDER=$order BN_SKIP_LINE="$line" && cmp -s $dir/out $dir/want || noticed=1
+    done
+    check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.metal)" test $noticed = 1
+done
+in=0
+for n in $(sed -n 's/^barriers//p' $dir/small.txt | cut -d ' ' -f 1-5); do # between dispatches: prefill, head, decode, head
+    in=$((in + 1))
+    for barrier in $(seq "$n"); do
+        noticed=0
+        run BN_ORDER=backward BN_SKIP_IN=$in BN_SKIP_BARRIER="$barrier" && cmp -s $dir/out $dir/want || noticed=1
+        check "without barrier $barrier of pass $in" test $noticed = 1
+    done
+done
+check "there were barriers" test "$in" -ge 3
+
+# ---- what users do wrong ----
+refused "an int8 cache" "target metal has no kernel" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --kv=int8 -o $dir/x
+refused "a program" "cannot make or run" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --emit=exe -o $dir/x
+refused "run" "cannot make or run" "$bnc" run tests/arch-models/qwen3-i2_s.gguf --target=metal -n 1
+refused "a library" "only a Mac has" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --emit=lib -o $dir/x
+check "nothing is left" test ! -e $dir/x -a ! -e $dir/x.metal
+finish
