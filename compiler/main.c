@@ -19,7 +19,7 @@ static const char help_compile[] =
     "  llvm  LLVM's bitcode, or text where FILE ends in .ll (docs/jit.md)\n"
     "obj, lib, so and exe need a C compiler: $CC, else cc. obj can do without: with --jit, and for\n"
     "targets that LLVM alone knows. --target=metal writes FILE.metal, FILE_metal.m, FILE.h and FILE.bnw\n"
-    "(docs/metal.md).\n\n";
+    "(docs/metal.md), --target=cuda FILE.cu, FILE.h and FILE.bnw (docs/cuda.md).\n\n";
 static const char help_run[] =
     "bnc run MODEL [compile options] [options of the program]\n\n"
     "Compiles MODEL for this machine into $XDG_CACHE_HOME/bnc or ~/.cache/bnc, by the XXH64 of\n"
@@ -184,6 +184,7 @@ static void help_targets(void)
     for (int i = 0; target_at(i); i++)
         printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
     printf("  %-14s %s\n", metal_target()->name, metal_target()->what);
+    printf("  %-14s %s\n", cuda_target()->name, cuda_target()->what);
     if (jit_machine_at(0))
         printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
     for (int i = 0; jit_machine_at(i); i++)

@@ -6,6 +6,7 @@
 
 #include "chat/chat.h"
 #include "cmd/cmd.h"
+#include "codegen-cuda/cuda.h"
 #include "codegen-metal/metal.h"
 #include "ir/vocab.h"
 
@@ -170,6 +171,30 @@ static OutFile *write_files(Session *s, Module *m, const Target *target, const E
     return bnw;
 }
 
+/* STEM.cu, STEM.h and STEM.bnw, where -o says STEM or STEM.cu. */
+static void emit_cuda_files(Session *s, Module *m, const Options *o, EmitOptions *emit)
+{
+    const char *stem = ends_with(o->output, ".cu") ? without_extension(s, o->output) : o->output;
+    const char *path[2] = {format(s, "%s.cu", stem), format(s, "%s.h", stem)};
+    const char *bnw = format(s, "%s.bnw", stem);
+    Out text[2] = {{.s = s}, {.s = s}};
+    OutFile *weights = file_create(s, bnw), *file[2];
+    bnw_write(m, weights);
+    emit->bnw_name = file_name(bnw);
+    emit->device = true;
+    emit_cuda(m, emit, &text[0]);
+    emit_header(m, emit, &text[1]);
+    for (int i = 0; i < 2; i++) {
+        file[i] = file_create(s, path[i]);
+        file_write(file[i], text[i].text, text[i].len);
+        out_free(&text[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        file_commit(file[i]);
+    file_commit(weights);
+    note(s, "wrote %s, %s, %s", path[0], path[1], bnw);
+}
+
 /* What can be made for a GPU. */
 static void check_device(Session *s, const Options *o, const Target *target, const char *kind)
 {
@@ -180,6 +205,10 @@ static void check_device(Session *s, const Options *o, const Target *target, con
              "the shaders too "
              "(--emit=lib); it cannot make or run '%s'",
              target->name, kind);
+    if (library && target == cuda_target())
+        fail(s, (Loc){0},
+             "--emit=lib does not go with --target=cuda: leave it out, and compile the "
+             "file with nvcc (docs/cuda.md)");
     if (library && !on_mac())
         fail(s, (Loc){0},
              "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
@@ -320,7 +349,9 @@ void compile_to(Session *s, const Options *given)
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
     stage_begin(s, r, "write");
-    if (target->device)
+    if (target == cuda_target())
+        emit_cuda_files(s, m, &o, &emit);
+    else if (target->device)
         emit_gpu(s, m, &o, &emit, !strcmp(kind, "lib"));
     else if (jit_emits(&o))
         jit_emit(s, m, target, &o, &emit);

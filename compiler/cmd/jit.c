@@ -22,6 +22,8 @@ const Target *find_target(Session *s, const Options *o)
         return jit_target(s, o->target);
     if (!strcmp(name, metal_target()->name))
         return metal_target();
+    if (!strcmp(name, cuda_target()->name))
+        return cuda_target();
     const Target *target = target_find(s, machine ? machine->target : name);
     if (!target)
         fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);

@@ -19,12 +19,13 @@
 
 enum { THREADS = 128, SIMDGROUPS = 4, ALIGN = 256, MOST_HEAD = 512 };
 typedef enum Grid { GRID_TOKEN, GRID_ROWS4, GRID_HEADS } Grid;
-typedef enum Scratch { SCRATCH_NONE, SCRATCH_REDUCE, SCRATCH_ATTEND } Scratch;
+typedef enum Scratch { SCRATCH_NONE, SCRATCH_REDUCE, SCRATCH_ATTEND, SCRATCH_ROWS } Scratch;
 
 static const Kernel kernels[] = {
 #define KERNEL(op, weight, grid, scratch, call)                                                    \
     {OP_##op, FMT_##weight, 0, FORMS_ANY, 4, false, NULL, #call},
 #include "codegen-metal/kernels.def"
+#include "codegen-metal/cuda.def"
 #undef KERNEL
 };
 static const struct Facts { /* of kernels, row by row */
@@ -33,17 +34,30 @@ static const struct Facts { /* of kernels, row by row */
 } facts[] = {
 #define KERNEL(op, weight, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
 #include "codegen-metal/kernels.def"
+#include "codegen-metal/cuda.def"
 #undef KERNEL
 };
 enum { NKERNEL = sizeof kernels / sizeof *kernels };
+enum { /* rows that are every dialect's; CUDA's own stand behind them */
+       NMETAL = 0
+#define KERNEL(op, weight, grid, scratch, call) +1
+#include "codegen-metal/kernels.def"
+#undef KERNEL
+};
 
 static const LayoutRule layouts[] = {{FMT_TERN, FMT_Q2R4, 0, 0}, {FMT_TERN256, FMT_Q2R4B, 0, 0}};
 
 const Target *metal_target(void)
 {
     static const Target target = {
-        "metal", "Metal, for the GPUs of Apple", 0, "", kernels, NKERNEL, layouts, 2, NULL, 0,
-        true};
+        "metal", "Metal, for the GPUs of Apple", 0, "", kernels, NMETAL, layouts, 2, NULL, 0, true};
+    return &target;
+}
+
+const Target *cuda_target(void)
+{
+    static const Target target = {
+        "cuda", "CUDA, for the GPUs of NVIDIA", 0, "", kernels, NKERNEL, layouts, 2, NULL, 0, true};
     return &target;
 }
 
@@ -118,6 +132,8 @@ static int64_t groups_of(const Op *op)
 static int64_t scratch_bytes(const Op *op)
 {
     int64_t floats = SIMDGROUPS; /* none at all is no binding */
+    if (facts_of(op).scratch == SCRATCH_ROWS)
+        floats = SIMDGROUPS * 4 * 2; /* a number a row, of two matrices */
     if (facts_of(op).scratch == SCRATCH_ATTEND) {
         int64_t head_dim = op->in[1]->type->dim[2].n;
         if (head_dim > MOST_HEAD)
@@ -332,7 +348,7 @@ static void put_turns(Op *op, void *arg)
     double base = attr_float(op, "base", 0);
     put(p->out,
         "/* Pair j turns by base^(-2j/dim) / 2 pi of a full turn a position; in 2^-64. */\n"
-        "constant ulong %s[] = {",
+        "BN_TABLE ulong %s[] = {",
         name);
     for (int64_t j = 0; j < dim / 2; j++) {
         long double turn = powl((long double)base, -2.0L * (long double)j / (long double)dim) /
@@ -371,19 +387,20 @@ static void note_kernel(Op *op, void *arg)
 }
 
 /* The chunks of kernels/ that the model calls; a call's name ends where its template's words begin.
- */
+ * CUDA's come last, so that they may need Metal's; Metal calls none of them. */
 static void put_kernels(Printer *p)
 {
     static const KernelFile files[] = {{"metal/common.metal", 0, ""},
                                        {"metal/ternary.metal", 0, ""},
-                                       {"metal/attention.metal", 0, ""}};
+                                       {"metal/attention.metal", 0, ""},
+                                       {"cuda/hot.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
     const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 1);
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
-    emit_chunks(p->s, files, 3, symbol, (int)calls.n, p->out);
+    emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }
 
 static Printer printer(const Module *m, const EmitOptions *o, Out *out)
@@ -399,7 +416,6 @@ static Dispatch *all_of(Printer *p, Func *f)
 
 void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 {
-    Printer p = printer(m, o, out);
     put(out,
         "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64
         "), flags: %s.\n"
@@ -415,11 +431,17 @@ void emit_metal(const Module *m, const EmitOptions *o, Out *out)
     BN_WORDS(PUT_WORD)
 #undef PUT_WORD
     put(out, " };\n\n");
+    emit_shaders(m, o, out);
+}
+
+void emit_shaders(const Module *m, const EmitOptions *o, Out *out)
+{
+    Printer p = printer(m, o, out);
     put_kernels(&p);
     put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
              "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there "
              "are */\n};\n"
-             "#ifndef BN_ENTRY\n#define BN_ENTRY(name) \\\n"
+             "#ifndef BN_ENTRY\n#define BN_TABLE constant\n#define BN_ENTRY(name) \\\n"
              "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights "
              "[[buffer(1)]], \\\n"
              "                     constant bn_step &step [[buffer(2)]], constant uint &layer "
@@ -441,8 +463,8 @@ void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 
 static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
 {
-    put(p->out, "    {\"%s\", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n", d->entry,
-        layer, d->fixed, d->each, d->bytes, (*barrier)++);
+    put(p->out, "    {BN_NAME(%s), %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n",
+        d->entry, layer, d->fixed, d->each, d->bytes, (*barrier)++);
 }
 
 /* Every dispatch waits for all before it, but the first. */
@@ -459,27 +481,17 @@ static void put_rows(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
     }
 }
 
-void emit_metal_host(const Module *m, const EmitOptions *o, const char *library, Out *out)
+void emit_tables(const Module *m, const EmitOptions *o, Out *out)
 {
-    size_t size;
     Out shaders = {.s = m->s};
     Printer p = printer(m, o, &shaders);
-    const char *host = embedded_file("metal/host.m", &size);
     int64_t layers = 1;
-    CHECK(host);
     for (const Weight *w = m->weights; w; w = w->next)
         layers = w->count + w->first > layers ? w->count + w->first : layers;
-    put(out,
-        "/* The host of a model compiled by bnc " BN_VERSION
-        " for Metal: %s. Generated. Compile it with\n"
-        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
-        "Foundation\n"
-        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n",
-        c_name(m->s, m->title), o->prefix);
     put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, and "
              "for each token;\n"
              " * bytes of threadgroup memory; the number of the barrier before it, 0: none. */\n"
-             "typedef struct bn_dispatch {\n    const char *entry;\n    int layer, fixed, each, "
+             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, fixed, each, "
              "bytes, barrier;\n"
              "} bn_dispatch;\n\n");
     for (Func *f = m->funcs; f; f = f->next) {
@@ -497,15 +509,31 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
         "enum {\n    BN_THREADS = %d,\n    BN_LAYERS = %" PRId64
         ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
         "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
-        ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n"
-        "static const char library_name[] = \"%s\";\n\n",
+        ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n",
         THREADS, layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden,
-        p.at.logits, hidden_bytes(m), p.at.end, library);
+        p.at.logits, hidden_bytes(m), p.at.end);
+    out_free(&shaders);
+    out_free(&p.seen);
+}
+
+void emit_metal_host(const Module *m, const EmitOptions *o, const char *library, Out *out)
+{
+    size_t size;
+    const char *host = embedded_file("metal/host.m", &size);
+    CHECK(host);
+    put(out,
+        "/* The host of a model compiled by bnc " BN_VERSION
+        " for Metal: %s. Generated. Compile it with\n"
+        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
+        "Foundation\n"
+        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n"
+        "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n",
+        c_name(m->s, m->title), o->prefix);
+    emit_tables(m, o, out);
+    put(out, "static const char library_name[] = \"%s\";\n\n", library);
     put_bytes(out, host, size);
     put(out, "\n");
     if (o->chat)
         put(out, "%s\n", o->chat);
     emit_constants(m, metal_target(), o, out);
-    out_free(&shaders);
-    out_free(&p.seen);
 }

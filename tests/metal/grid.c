@@ -151,6 +151,11 @@ int grid_sum_int(int v)
     return fiber[now].number;
 }
 
+unsigned grid_thread(void)
+{
+    return now;
+}
+
 /* Lets a simdgroup go on whose lanes all exchange values. */
 static int exchange(Fiber *f)
 {

@@ -32,6 +32,7 @@ void grid_barrier(int line);
 float grid_sum(float v);
 float grid_max(float v);
 int grid_sum_int(int v);
+unsigned grid_thread(void); /* the one that asks */
 extern int grid_skip;
 /* Lines of the barriers that threads met: grid_met[line]. */
 enum { GRID_LINES = 1 << 14 };

@@ -1,0 +1,9 @@
+/* cuda.h: the CUDA backend: a planned module as one file of CUDA C++, kernels, host and descriptor. */
+#ifndef BNC_CODEGEN_CUDA_H
+#define BNC_CODEGEN_CUDA_H
+
+#include "codegen-metal/metal.h"
+
+void emit_cuda(const Module *m, const EmitOptions *o, Out *out);
+
+#endif

@@ -1,0 +1,89 @@
+/* cuda_runtime.h: what the generated CUDA uses of CUDA, for clang++ -x c++ on any machine: blocks run on
+ * tests/metal/grid.h, memory of the card is memory, a stream does its work at once, a graph is the list of calls that were
+ * captured.
+ *
+ * One idea: what a card would not allow is refused. Pointers are checked to be the card's or the host's as a copy says;
+ * nothing may be allocated while a stream is captured; a launch must fit a block's limits.
+ */
+#ifndef BN_FAKE_CUDA
+#define BN_FAKE_CUDA
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "grid.h"
+
+#define __global__
+#define __device__
+#define __inline__ inline
+#define __launch_bounds__(n)
+#define BN_SHARED(name) float *name = fake_shared()
+#define blockIdx (fake_block())
+#define threadIdx (fake_thread())
+#define __syncthreads() grid_barrier(__LINE__)
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned n = 1) : x(n), y(1), z(1) {}
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
+float *fake_shared();
+dim3 fake_block(), fake_thread();
+unsigned fake_shuffle(unsigned bits, int mask); /* of the lane whose number differs by mask */
+
+template <typename T> inline T __shfl_xor_sync(unsigned lanes, T v, int mask)
+{
+    static_assert(sizeof(T) == 4, "values of 32 bits");
+    unsigned bits;
+    (void)lanes;
+    memcpy(&bits, &v, 4);
+    bits = fake_shuffle(bits, mask);
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
+inline int __dp4a(int a, int b, int sum)
+{
+    for (int i = 0; i < 32; i += 8)
+        sum += int8_t(a >> i) * int8_t(b >> i);
+    return sum;
+}
+
+template <typename T> inline T __ldg(const T *p)
+{
+    return *p;
+}
+inline float max(float a, float b) { return fmaxf(a, b); }
+inline float min(float a, float b) { return fminf(a, b); }
+
+typedef enum cudaError { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorIllegalState } cudaError_t;
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1 };
+typedef struct FakeStream *cudaStream_t;
+typedef struct FakeGraph *cudaGraph_t, *cudaGraphExec_t;
+
+const char *cudaGetErrorString(cudaError_t e);
+cudaError_t cudaMalloc(void **p, size_t bytes);
+cudaError_t cudaMallocHost(void **p, size_t bytes);
+cudaError_t cudaFree(void *p);
+cudaError_t cudaFreeHost(void *p);
+cudaError_t cudaMemset(void *p, int value, size_t bytes);
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
+cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t s);
+cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, int mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+
+#endif
