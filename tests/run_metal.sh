@@ -24,6 +24,19 @@ fi
 check "the device compiles" $objc -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -I"$gnu/include" -c tests/metal/fake.m -o $dir/fake.o
 check "the grid compiles" cc -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -c tests/metal/grid.c -o $dir/grid.o
 
+spaces="clang++ --target=aarch64-linux-gnu -ffreestanding -fsyntax-only -std=c++14 -fsigned-char $warn -Wdouble-promotion
+    -Wno-sign-compare -x c++ -Itests/metal/spaces"
+no() { # no WHAT LINE: a shader with this line is refused
+    printf '#include <metal_stdlib>\nusing namespace metal;\n%s\n' "$2" >$dir/bad.metal
+    # shellcheck disable=SC2086
+    refused "$1" "bad.metal:3:" $spaces $dir/bad.metal
+}
+no "a pointer without address space" "static inline float f(device float *x) { float *p = x; return *p; }"
+no "another address space" "static inline void f(threadgroup float *t, device float *x) { t = x; *t = 0; }"
+no "constants that are written" "static inline void f(constant uint &x) { x = 1; }"
+no "double" "static inline double f(float x) { return x; }"
+no "a literal in double" "static inline float f(float x) { return x * 0.1; }"
+
 # model FILE NAME OPTION...: build/metal/NAME.x86-64.so, a library with the runtime inside.
 model() {
     file=$1
@@ -33,6 +46,8 @@ model() {
     # shellcheck disable=SC2086
     check "$name: shaders compile" clang++ -std=c++14 -O2 -fPIC -fsigned-char -ffp-contract=off $warn -Wno-unknown-attributes \
         -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/"$name".metal -o $dir/shaders.o || return 1
+    # shellcheck disable=SC2086
+    check "$name: address spaces" $spaces $dir/"$name".metal || return 1
     # shellcheck disable=SC2086
     check "$name: host compiles" $objc -O2 -fPIC $warn -Itests/metal -I"$gnu/include" -Iruntime-min -c $dir/"$name"_metal.m -o $dir/host.o || return 1
     check "$name: links" cc -shared $dir/shaders.o $dir/host.o $dir/fake.o $dir/grid.o -Wl,--whole-archive build/libbnrt.a \
@@ -84,6 +99,10 @@ for order in backward shuffled; do
     check "$order" run BN_ORDER=$order
     check "$order: the same bits" cmp $dir/out $dir/want
 done
+
+run BN_FAIL_COMMANDS=3
+check "a pass that fails leaves no numbers" grep -q nan $dir/out
+check "no shaders, no start" sh -c "mv $dir/small.metal $dir/moved; env -C $dir ./small-program 2>&1 | grep -q 'GPU cannot be used'; s=\$?; mv $dir/moved $dir/small.metal; exit \$s"
 
 lines=$(sed -n 's/^lines//p' $dir/small.txt)
 for line in $lines; do # a threadgroup barrier

@@ -1,4 +1,5 @@
-/* cuda.h: the CUDA backend: a planned module as one file of CUDA C++, kernels, host and descriptor. */
+/* cuda.h: the CUDA backend: a planned module as one file of CUDA C++, kernels, host and descriptor.
+ */
 #ifndef BNC_CODEGEN_CUDA_H
 #define BNC_CODEGEN_CUDA_H
 

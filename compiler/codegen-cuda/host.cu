@@ -1,29 +1,23 @@
 /* ---- the device: what bn_init makes and the forward functions use ---- */
 
-#include <stdio.h>
 #include <stdlib.h>
 
-/* One state's objects, all made by device_start. A decode step is one graph: the step and its token to the card, the
- * rows of decode's and of head's tables, hidden values and logits back. So the head that follows a step has
- * nothing left to do. */
+/* One state's objects, all made by device_start. A decode step is one graph: the step and its token
+ * to the card, the rows of decode's and of head's tables, hidden values and logits back. So the
+ * head that follows a step has nothing left to do. */
 typedef struct bn_gpu {
     cudaStream_t stream;
     cudaGraphExec_t step;
     unsigned char *weights, *state; /* on the card */
-    unsigned char *in, *out;        /* pinned: | step | tokens | as the state begins; | hidden | logits | */
-    int answered;                   /* out holds the logits of its hidden values */
+    unsigned char *in,
+        *out;     /* pinned: | step | tokens | as the state begins; | hidden | logits | */
+    int answered; /* out holds the logits of its hidden values */
 } bn_gpu;
 
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
 static const size_t logits_bytes = (size_t)BN_VOCAB * sizeof(float);
 
-static int good(cudaError_t e, const char *what)
-{
-    if (e != cudaSuccess)
-        fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(e));
-    return e == cudaSuccess;
-}
-#define TRY(call) good(call, #call)
+#define TRY(call) ((call) == cudaSuccess)
 
 /* The rows of a table in order: a launch waits for all of the one before it. */
 static int launch_table(const bn_gpu *g, const bn_dispatch *table, int n, int ntok)
@@ -34,7 +28,8 @@ static int launch_table(const bn_gpu *g, const bn_dispatch *table, int n, int nt
         unsigned char *state = g->state;
         const unsigned char *weights = g->weights;
         void *args[] = {&state, &weights, &layer};
-        if (!TRY(cudaLaunchKernel((const void *)d->entry, dim3((unsigned)(d->fixed + d->each * ntok)), dim3(BN_THREADS),
+        if (!TRY(cudaLaunchKernel((const void *)d->entry,
+                                  dim3((unsigned)(d->fixed + d->each * ntok)), dim3(BN_THREADS),
                                   args, (size_t)d->bytes, g->stream)))
             return 0;
     }
@@ -48,14 +43,17 @@ static int copy_in(const bn_gpu *g, size_t bytes)
 
 static int copy_out(const bn_gpu *g, size_t to, size_t from, size_t bytes)
 {
-    return TRY(cudaMemcpyAsync(g->out + to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
+    return TRY(
+        cudaMemcpyAsync(g->out + to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
 }
 
 /* What a decode step is, put on the stream. */
 static int put_step(const bn_gpu *g)
 {
-    return copy_in(g, at_tokens + sizeof(int)) && launch_table(g, decode_table, ROWS(decode_table), 1) &&
-           copy_out(g, 0, at_hidden, hidden_bytes) && launch_table(g, head_table, ROWS(head_table), 1) &&
+    return copy_in(g, at_tokens + sizeof(int)) &&
+           launch_table(g, decode_table, ROWS(decode_table), 1) &&
+           copy_out(g, 0, at_hidden, hidden_bytes) &&
+           launch_table(g, head_table, ROWS(head_table), 1) &&
            copy_out(g, hidden_bytes, at_logits, logits_bytes);
 }
 
@@ -65,7 +63,8 @@ static int make_graph(bn_gpu *g)
     if (!TRY(cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeThreadLocal)))
         return 0;
     int put = put_step(g);
-    int made = TRY(cudaStreamEndCapture(g->stream, &graph)) && put && TRY(cudaGraphInstantiate(&g->step, graph, 0));
+    int made = TRY(cudaStreamEndCapture(g->stream, &graph)) && put &&
+               TRY(cudaGraphInstantiate(&g->step, graph, 0));
     if (graph)
         cudaGraphDestroy(graph);
     return made;
@@ -93,7 +92,8 @@ static int make_buffers(bn_gpu *g, const bn_weights *w)
 {
     const size_t answers = (size_t)BN_BATCH * logits_bytes;
     return TRY(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking)) &&
-           TRY(cudaMalloc((void **)&g->weights, w->size)) && TRY(cudaMalloc((void **)&g->state, state_bytes)) &&
+           TRY(cudaMalloc((void **)&g->weights, w->size)) &&
+           TRY(cudaMalloc((void **)&g->state, state_bytes)) &&
            TRY(cudaMallocHost((void **)&g->in, at_tokens + BN_BATCH * sizeof(int))) &&
            TRY(cudaMallocHost((void **)&g->out, hidden_bytes + answers)) &&
            TRY(cudaMemcpy(g->weights, w->data, w->size, cudaMemcpyHostToDevice)) &&
@@ -144,7 +144,8 @@ static int put_tokens(bn_gpu *g, const bn_call *c, const bn_dispatch *table, int
 {
     g->answered = 0;
     put_input(g, c);
-    return copy_in(g, at_tokens + (size_t)c->ntok * sizeof(int)) && launch_table(g, table, n, c->ntok);
+    return copy_in(g, at_tokens + (size_t)c->ntok * sizeof(int)) &&
+           launch_table(g, table, n, c->ntok);
 }
 
 static void prefill(const bn_call *c)
@@ -152,7 +153,8 @@ static void prefill(const bn_call *c)
     bn_gpu *g = (bn_gpu *)c->device;
     if (c->thread)
         return;
-    int put = put_tokens(g, c, prefill_table, ROWS(prefill_table)) && copy_out(g, 0, at_hidden, hidden_bytes);
+    int put = put_tokens(g, c, prefill_table, ROWS(prefill_table)) &&
+              copy_out(g, 0, at_hidden, hidden_bytes);
     wait_for(g, put, c->hidden, 0, hidden_bytes);
 }
 
@@ -162,7 +164,8 @@ static void score(const bn_call *c)
     const size_t bytes = (size_t)c->ntok * logits_bytes;
     if (c->thread)
         return;
-    int put = put_tokens(g, c, score_table, ROWS(score_table)) && copy_out(g, hidden_bytes, at_logits, bytes);
+    int put = put_tokens(g, c, score_table, ROWS(score_table)) &&
+              copy_out(g, hidden_bytes, at_logits, bytes);
     wait_for(g, put, c->logits, hidden_bytes, bytes);
 }
 
@@ -175,8 +178,10 @@ static void head(const bn_call *c)
     if (!g->answered || memcmp(c->hidden, g->out, hidden_bytes) != 0) {
         g->answered = 0;
         memcpy(g->out, c->hidden, hidden_bytes);
-        put = TRY(cudaMemcpyAsync(g->state + at_hidden, g->out, hidden_bytes, cudaMemcpyHostToDevice, g->stream)) &&
-              launch_table(g, head_table, ROWS(head_table), 1) && copy_out(g, hidden_bytes, at_logits, logits_bytes);
+        put = TRY(cudaMemcpyAsync(g->state + at_hidden, g->out, hidden_bytes,
+                                  cudaMemcpyHostToDevice, g->stream)) &&
+              launch_table(g, head_table, ROWS(head_table), 1) &&
+              copy_out(g, hidden_bytes, at_logits, logits_bytes);
     }
     wait_for(g, put, c->logits, hidden_bytes, logits_bytes);
 }

@@ -164,12 +164,12 @@ static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dis
     }
 }
 
-static void run_table(const bn_call *c, const bn_dispatch *table, int n,
-                      id<MTLComputePipelineState> *pipeline)
+static int run_table(const bn_call *c, const bn_dispatch *table, int n,
+                     id<MTLComputePipelineState> *pipeline)
 {
     const bn_gpu *g = c->device;
     unsigned char *state = [g->state contents];
-    int step[2] = {c->pos, c->ntok};
+    int step[2] = {c->pos, c->ntok}, done;
     memcpy(state, step, sizeof step);
     @autoreleasepool {
         id<MTLCommandBuffer> commands = [g->queue commandBuffer];
@@ -179,15 +179,26 @@ static void run_table(const bn_call *c, const bn_dispatch *table, int n,
         [e endEncoding];
         [commands commit];
         [commands waitUntilCompleted];
+        done = [commands status] == MTLCommandBufferStatusCompleted;
     }
+    return done;
 }
 
-static void run_tokens(const bn_call *c, const bn_dispatch *table, int n,
-                       id<MTLComputePipelineState> *pipeline)
+static int run_tokens(const bn_call *c, const bn_dispatch *table, int n,
+                      id<MTLComputePipelineState> *pipeline)
 {
     unsigned char *state = [((bn_gpu *)c->device)->state contents];
     memcpy(state + at_tokens, c->tokens, (size_t)c->ntok * sizeof *c->tokens);
-    run_table(c, table, n, pipeline);
+    return run_table(c, table, n, pipeline);
+}
+
+/* A pass that the GPU gave up leaves no numbers: forward functions return nothing. */
+static void take_result(const bn_gpu *g, int done, void *to, size_t at, size_t bytes)
+{
+    if (done)
+        memcpy(to, (unsigned char *)[g->state contents] + at, bytes);
+    else
+        memset(to, 0xff, bytes);
 }
 
 static void decode(const bn_call *c)
@@ -195,8 +206,8 @@ static void decode(const bn_call *c)
     const bn_gpu *g = c->device;
     if (c->thread)
         return;
-    run_tokens(c, decode_table, ROWS(decode_table), g->decode);
-    memcpy(c->hidden, (unsigned char *)[g->state contents] + at_hidden, hidden_bytes);
+    int done = run_tokens(c, decode_table, ROWS(decode_table), g->decode);
+    take_result(g, done, c->hidden, at_hidden, hidden_bytes);
 }
 
 static void prefill(const bn_call *c)
@@ -204,8 +215,8 @@ static void prefill(const bn_call *c)
     const bn_gpu *g = c->device;
     if (c->thread)
         return;
-    run_tokens(c, prefill_table, ROWS(prefill_table), g->prefill);
-    memcpy(c->hidden, (unsigned char *)[g->state contents] + at_hidden, hidden_bytes);
+    int done = run_tokens(c, prefill_table, ROWS(prefill_table), g->prefill);
+    take_result(g, done, c->hidden, at_hidden, hidden_bytes);
 }
 
 static void score(const bn_call *c)
@@ -213,9 +224,8 @@ static void score(const bn_call *c)
     const bn_gpu *g = c->device;
     if (c->thread)
         return;
-    run_tokens(c, score_table, ROWS(score_table), g->score);
-    memcpy(c->logits, (unsigned char *)[g->state contents] + at_logits,
-           (size_t)c->ntok * BN_VOCAB * sizeof *c->logits);
+    int done = run_tokens(c, score_table, ROWS(score_table), g->score);
+    take_result(g, done, c->logits, at_logits, (size_t)c->ntok * BN_VOCAB * sizeof *c->logits);
 }
 
 static void head(const bn_call *c)
@@ -224,7 +234,6 @@ static void head(const bn_call *c)
     if (c->thread)
         return;
     memcpy((unsigned char *)[g->state contents] + at_hidden, c->hidden, hidden_bytes);
-    run_table(c, head_table, ROWS(head_table), g->head);
-    memcpy(c->logits, (unsigned char *)[g->state contents] + at_logits,
-           BN_VOCAB * sizeof *c->logits);
+    int done = run_table(c, head_table, ROWS(head_table), g->head);
+    take_result(g, done, c->logits, at_logits, BN_VOCAB * sizeof *c->logits);
 }

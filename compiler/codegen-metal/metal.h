@@ -12,8 +12,8 @@ void emit_metal(const Module *m, const EmitOptions *o, Out *out);
  * file name of the compiled shaders, or of their source. */
 void emit_metal_host(const Module *m, const EmitOptions *o, const char *library, Out *out);
 
-/* What CUDA's file of a model has in common with these two: kernels and entry points, BN_ENTRY and BN_TABLE being Metal's
- * unless they are defined; the tables, of bn_entry as BN_NAME makes them. */
+/* What CUDA's file of a model has in common with these two: kernels and entry points, BN_ENTRY and
+ * BN_TABLE being Metal's unless they are defined; the tables, of bn_entry as BN_NAME makes them. */
 const Target *cuda_target(void); /* "cuda" */
 void emit_shaders(const Module *m, const EmitOptions *o, Out *out);
 void emit_tables(const Module *m, const EmitOptions *o, Out *out);

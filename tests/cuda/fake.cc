@@ -1,5 +1,6 @@
-/* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER (0, 1, 2) is the grid_order of blocks and threads;
- * FAKE_CUDA_SKIP a line whose barrier does nothing; FAKE_CUDA_FAIL the number of the call that fails. */
+/* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER (0, 1, 2) is the grid_order of blocks and
+ * threads; FAKE_CUDA_SKIP a line whose barrier does nothing; FAKE_CUDA_FAIL the number of the call
+ * that fails. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -8,12 +9,22 @@
 
 #include "cuda_runtime.h"
 
-/* What the runtime of a card makes for itself is no matter of the model's: not by the malloc that test_golden counts. */
+/* What the runtime of a card makes for itself is no matter of the model's: not by the malloc that
+ * test_golden counts. */
 extern "C" void *__libc_malloc(size_t);
 extern "C" void __libc_free(void *);
-void *operator new(size_t n) { return __libc_malloc(n); }
-void operator delete(void *p) noexcept { __libc_free(p); }
-void operator delete(void *p, size_t) noexcept { __libc_free(p); }
+void *operator new(size_t n)
+{
+    return __libc_malloc(n);
+}
+void operator delete(void *p) noexcept
+{
+    __libc_free(p);
+}
+void operator delete(void *p, size_t) noexcept
+{
+    __libc_free(p);
+}
 
 typedef void (*Entry)(unsigned char *state, const unsigned char *weights, unsigned layer);
 struct Call { /* a launch, or a copy */
@@ -76,9 +87,18 @@ static bool touches_card(const void *p)
 
 /* ---- kernels ---- */
 
-float *fake_shared() { return now.shared; }
-dim3 fake_block() { return dim3(now.block); }
-dim3 fake_thread() { return dim3(grid_thread()); }
+float *fake_shared()
+{
+    return now.shared;
+}
+dim3 fake_block()
+{
+    return dim3(now.block);
+}
+dim3 fake_thread()
+{
+    return dim3(grid_thread());
+}
 
 /* By the engine's own exchanges: all lanes have put theirs, all have taken. */
 unsigned fake_shuffle(unsigned bits, int mask)
@@ -102,7 +122,8 @@ static void thread(void *arg, float *tg, unsigned group, unsigned)
 static void make(const Call &c)
 {
     if (c.entry)
-        grid_run(thread, (void *)&c, c.blocks, c.threads, c.bytes, (grid_order)setting("FAKE_CUDA_ORDER"));
+        grid_run(thread, (void *)&c, c.blocks, c.threads, c.bytes,
+                 (grid_order)setting("FAKE_CUDA_ORDER"));
     else
         memcpy(c.to, c.from, c.bytes);
 }
@@ -116,12 +137,14 @@ static cudaError_t put(const Call &c, cudaStream_t s)
     return cudaSuccess;
 }
 
-cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s)
+cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
+                             cudaStream_t s)
 {
     Call c = {};
     if (told_to_fail())
         return cudaErrorIllegalState;
-    if (!grid.x || grid.x > 0x7fffffff || !block.x || block.x > 1024 || block.x % 32 || shared > 48 << 10)
+    if (!grid.x || grid.x > 0x7fffffff || !block.x || block.x > 1024 || block.x % 32 ||
+        shared > 48 << 10)
         return bad("a launch that no card takes");
     c.entry = (Entry)entry;
     c.blocks = grid.x;
@@ -198,7 +221,8 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s)
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t s)
 {
     Call c = {};
     if (told_to_fail())
@@ -284,6 +308,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 
 const char *cudaGetErrorString(cudaError_t e)
 {
-    static const char *const text[] = {"success", "invalid value", "out of memory", "illegal state"};
+    static const char *const text[] = {"success", "invalid value", "out of memory",
+                                       "illegal state"};
     return text[e];
 }

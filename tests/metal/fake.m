@@ -9,6 +9,7 @@
  *
  *   BN_SKIP_LINE=N      the threadgroup barrier of line N of the shaders does nothing
  *   BN_SKIP_BARRIER=N   the Nth barrier (from 1) of command buffer BN_SKIP_IN (from 1) does nothing
+ *   BN_FAIL_COMMANDS=N  command buffer N (from 1) ends with an error
  *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, barriers in each of the first command
  * buffers, how many buffers and command buffers were made, objects left
  */
@@ -402,6 +403,11 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
         run_together(encoder->list, from, to);
     }
     done = 1;
+}
+- (MTLCommandBufferStatus)status
+{
+    return seen.commands == (long)setting("BN_FAIL_COMMANDS") ? MTLCommandBufferStatusError
+                                                              : MTLCommandBufferStatusCompleted;
 }
 - (void)waitUntilCompleted
 {

@@ -13,8 +13,11 @@ int main(void)
     bn_weights w;
     bn_state *s;
     const float *logits;
-    if (bn_open(&w, &m_model, NULL) != BN_OK || bn_init(&s, &w, 2, malloc(size), size) != BN_OK) {
-        fprintf(stderr, "cannot start: %s\n", w.message);
+    bn_status status = bn_open(&w, &m_model, NULL);
+    if (status == BN_OK)
+        status = bn_init(&s, &w, 2, malloc(size), size);
+    if (status != BN_OK) {
+        fprintf(stderr, "cannot start: %s\n", bn_status_text(status));
         return 1;
     }
     for (int n = 4; bn_position(s) < info->context; n = 1) {

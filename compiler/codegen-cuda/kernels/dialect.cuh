@@ -1,7 +1,9 @@
-/* dialect.cuh: what makes the shaders of codegen-metal CUDA C++: nvcc's, clang's (-x cuda), and, with the headers of
- * tests/cuda, plain C++. Words that are no macros, as address spaces, cuda.c translates.
+/* dialect.cuh: what makes the shaders of codegen-metal CUDA C++: nvcc's, clang's (-x cuda), and,
+ * with the headers of tests/cuda, plain C++. Words that are no macros, as address spaces, cuda.c
+ * translates.
  *
- * A threadgroup is a block, a simdgroup a warp. An entry point reads the step from the first bytes of the state.
+ * A threadgroup is a block, a simdgroup a warp. An entry point reads the step from the first bytes
+ * of the state.
  */
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -51,14 +53,16 @@ template <typename T, typename U> static inline __device__ T as_type(U u)
 }
 
 /* layer by value: a launch is given a copy. */
-#define BN_ENTRY(name)                                                                                                 \
-    static inline __device__ void in_##name(uchar *state, const uchar *weights, const bn_step &step, uint layer, float *tg,       \
-                                 uint g, uint me);                                                                     \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                              \
-        name(uchar *state, const uchar *weights, uint layer)                                                           \
-    {                                                                                                                  \
-        BN_SHARED(tg);                                                                                                 \
-        in_##name(state, weights, *(const bn_step *)state, layer, tg, blockIdx.x, threadIdx.x);                        \
-    }                                                                                                                  \
-    static inline __device__ void in_##name(uchar *state, const uchar *weights, const bn_step &step, uint layer, float *tg,       \
-                                 uint g, uint me)
+#define BN_ENTRY(name)                                                                             \
+    static inline __device__ void in_##name(uchar *state, const uchar *weights,                    \
+                                            const bn_step &step, uint layer, float *tg, uint g,    \
+                                            uint me);                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
+        name(uchar *state, const uchar *weights, uint layer)                                       \
+    {                                                                                              \
+        BN_SHARED(tg);                                                                             \
+        in_##name(state, weights, *(const bn_step *)state, layer, tg, blockIdx.x, threadIdx.x);    \
+    }                                                                                              \
+    static inline __device__ void in_##name(uchar *state, const uchar *weights,                    \
+                                            const bn_step &step, uint layer, float *tg, uint g,    \
+                                            uint me)

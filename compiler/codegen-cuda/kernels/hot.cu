@@ -1,18 +1,20 @@
-/* hot.cu: what decoding spends its time on, written for the card: products read their weights 16 bytes a thread,
- * a block's threads side by side.
+/* hot.cu: what decoding spends its time on, written for the card: products read their weights 16
+ * bytes a thread, a block's threads side by side.
  *
- * q2r4 (compiler/ir/layouts.c pictures it): a block of 4 rows is a thread block's work. In a tile, 4 rows x 128
- * columns in 128 bytes, 8 threads take 16 bytes each, so 128 threads take 16 tiles, 2 KiB, at once:
+ * q2r4 (compiler/ir/layouts.c pictures it): a block of 4 rows is a thread block's work. In a tile,
+ * 4 rows x 128 columns in 128 bytes, 8 threads take 16 bytes each, so 128 threads take 16 tiles, 2
+ * KiB, at once:
  *
  *   thread  0     1     2     3     4     5     6     7    | 8 ...
  *   tile    j                                              | j + 1
  *   row     0     0     1     1     2     2     3     3    | 0 ...
- *   half    0     1     0     1     0     1     0     1    | 0       columns 16 half + 0..15 of each 32
+ *   half    0     1     0     1     0     1     0     1    | 0       columns 16 half + 0..15 of
+ * each 32
  */
 
 //@ q2_parts : group
-/* 16 bytes of codes, 64 weights, by the activations that belong to them: plane p, bits 2p, stands 32 bytes after
- * plane p - 1. Codes are w + 1: the activations' sum is taken away again. */
+/* 16 bytes of codes, 64 weights, by the activations that belong to them: plane p, bits 2p, stands
+ * 32 bytes after plane p - 1. Codes are w + 1: the activations' sum is taken away again. */
 static inline int q2_sixteen(uint4 codes, const uint4 *in)
 {
     int sum = 0, over = 0;
@@ -30,7 +32,8 @@ static inline int q2_sixteen(uint4 codes, const uint4 *in)
     return sum - over;
 }
 
-/* Leaves in part[4 warp + row] what each warp has of sum_k w q; w at the block of rows, q at the token's row. */
+/* Leaves in part[4 warp + row] what each warp has of sum_k w q; w at the block of rows, q at the
+ * token's row. */
 static inline void q2_parts(const uchar *w, const char *q, int steps, uint me, int *part)
 {
     int sum = 0;
@@ -51,10 +54,11 @@ static inline int q2_whole(const int *part, uint row)
 }
 
 //@ tmatmul_dp4a : q2_parts
-/* y[t][r] = (sum_k w[r][k] q[t][k]) c[0] / s[t] (+ res[t][r]); y may be res; g = t blocks + block of rows. tg: 32
- * numbers. */
-static inline void tmatmul_dp4a(const uchar *w, const float *c, const char *q, const float *s, const float *res,
-                                float *y, int T, int n, int k, uint g, uint me, float *tg)
+/* y[t][r] = (sum_k w[r][k] q[t][k]) c[0] / s[t] (+ res[t][r]); y may be res; g = t blocks + block
+ * of rows. tg: 32 numbers. */
+static inline void tmatmul_dp4a(const uchar *w, const float *c, const char *q, const float *s,
+                                const float *res, float *y, int T, int n, int k, uint g, uint me,
+                                float *tg)
 {
     const int wide = (k + 127) / 128 * 128, blocks = (n + 3) / 4, block = int(g % uint(blocks));
     const ulong t = g / uint(blocks);
@@ -70,8 +74,9 @@ static inline void tmatmul_dp4a(const uchar *w, const float *c, const char *q, c
 
 //@ tglu_dp4a : q2_parts glu_act
 /* y = act(gate) * up. */
-static inline void tglu_dp4a(const uchar *wg, const float *cg, const uchar *wu, const float *cu, const char *q,
-                             const float *s, float *y, int act, int T, int n, int k, uint g, uint me, float *tg)
+static inline void tglu_dp4a(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
+                             const char *q, const float *s, float *y, int act, int T, int n, int k,
+                             uint g, uint me, float *tg)
 {
     const int wide = (k + 127) / 128 * 128, blocks = (n + 3) / 4, block = int(g % uint(blocks));
     const ulong t = g / uint(blocks), at = ulong(block) * wide;
@@ -87,8 +92,10 @@ static inline void tglu_dp4a(const uchar *wg, const float *cg, const uchar *wu, 
 }
 
 //@ linear_f16 : linear
-/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows allow. */
-static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g, uint me)
+/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows
+ * allow. */
+static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
+                              uint me)
 {
     const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each;
     const int r = int(g % each * GROUPS + me / LANES);
@@ -106,7 +113,8 @@ static inline void linear_f16(const uchar *w, const float *x, float *y, int T, i
         const uint word[4] = {v.x, v.y, v.z, v.w};
         for (int j = 0; j < 4; j++) {
             const float *a = in + 8 * i + 2 * j;
-            sum += float(as_type<half>(ushort(word[j]))) * a[0] + float(as_type<half>(ushort(word[j] >> 16))) * a[1];
+            sum += float(as_type<half>(ushort(word[j]))) * a[0] +
+                   float(as_type<half>(ushort(word[j] >> 16))) * a[1];
         }
     }
     sum = simd_sum(sum);

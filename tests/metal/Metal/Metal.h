@@ -17,6 +17,8 @@ typedef NSUInteger MTLResourceOptions;
 typedef enum { MTLDispatchTypeSerial, MTLDispatchTypeConcurrent } MTLDispatchType;
 typedef enum { MTLBarrierScopeBuffers = 1 } MTLBarrierScope;
 
+typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError } MTLCommandBufferStatus;
+
 @interface MTLCompileOptions : NSObject
 - (void)setFastMathEnabled:(BOOL)on;
 @end
@@ -47,6 +49,7 @@ typedef enum { MTLBarrierScopeBuffers = 1 } MTLBarrierScope;
 @end
 @protocol MTLCommandBuffer
 - (id<MTLComputeCommandEncoder>)computeCommandEncoderWithDispatchType:(MTLDispatchType)type;
+- (MTLCommandBufferStatus)status;
 - (void)commit;
 - (void)waitUntilCompleted;
 @end
