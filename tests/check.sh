@@ -77,6 +77,12 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
     step "reference: against its goldens" env $run_env sh tests/run_reference.sh
     step "docs" env $quick_env sh tests/docs.sh
+    if sh tools/llvm.sh >/dev/null; then
+        step "build with LLVM" $make -s jit-build
+        step "JIT: the bits of the C" env $quick_env sh tests/run_jit.sh build/jit/bnc build/bnc
+    else
+        skip "JIT" "no llvm-config of LLVM 14 to 19 with its clang (apt-get install llvm-dev clang)"
+    fi
 }
 outside() { # what the compiler wrote
     lane=2
@@ -100,12 +106,6 @@ outside() { # what the compiler wrote
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
-    if sh tools/llvm.sh >/dev/null; then
-        step "build with LLVM" $make -s jit-build
-        step "JIT: the bits of the C" env $quick_env sh tests/run_jit.sh build/jit/bnc build/bnc
-    else
-        skip "JIT" "no llvm-config of LLVM 14 to 19 with its clang (apt-get install llvm-dev clang)"
-    fi
     step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
 }
 inside &

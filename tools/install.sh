@@ -36,8 +36,8 @@ want nodejs '/usr/bin/node' '/usr/local/bin/node'
 want lld '/usr/bin/wasm-ld*'
 want wasi-libc /usr/include/wasm32-wasi/stdio.h
 want libclang-rt-14-dev-wasm32 '/usr/lib/llvm-*/lib/clang/*/lib/wasi/libclang_rt.builtins-wasm32.a'
-# The Objective-C runtime, for the host files of Metal models.
-want "libobjc-$(gcc -dumpversion 2>/dev/null | cut -d . -f 1 || echo 12)-dev" '/usr/lib/gcc/*/*/include/objc/runtime.h'
+# Its Objective-C runtime, for the host files of Metal models.
+want gobjc '/usr/lib/gcc/*/*/include/objc/runtime.h'
 # For the JIT, which a plain build does without.
 if [ "$JIT" = 1 ] || [ "$CI" = true ]; then
     want llvm-dev '/usr/bin/llvm-config*'

@@ -71,6 +71,11 @@ const struct Jit *jit_compile(Session *s, const Options *o, const char **weights
 bool jit_emits(const Options *o);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
 const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
+/* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says STEM or
+ * the name of the main source. */
+void gpu_check(Session *s, const Options *o, const Target *target, const char *kind);
+void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,
+              const char *kind);
 
 int cmd_run(Session *s, int argc, char **argv);
 int cmd_tune(Session *s, int argc, char **argv); /* tune.c */

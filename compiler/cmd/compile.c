@@ -6,8 +6,6 @@
 
 #include "chat/chat.h"
 #include "cmd/cmd.h"
-#include "codegen-cuda/cuda.h"
-#include "codegen-metal/metal.h"
 #include "ir/vocab.h"
 
 static bool ends_with(const char *text, const char *end)
@@ -171,82 +169,6 @@ static OutFile *write_files(Session *s, Module *m, const Target *target, const E
     return bnw;
 }
 
-/* STEM.cu, STEM.h and STEM.bnw, where -o says STEM or STEM.cu. */
-static void emit_cuda_files(Session *s, Module *m, const Options *o, EmitOptions *emit)
-{
-    const char *stem = ends_with(o->output, ".cu") ? without_extension(s, o->output) : o->output;
-    const char *path[2] = {format(s, "%s.cu", stem), format(s, "%s.h", stem)};
-    const char *bnw = format(s, "%s.bnw", stem);
-    Out text[2] = {{.s = s}, {.s = s}};
-    OutFile *weights = file_create(s, bnw), *file[2];
-    bnw_write(m, weights);
-    emit->bnw_name = file_name(bnw);
-    emit->device = true;
-    emit_cuda(m, emit, &text[0]);
-    emit_header(m, emit, &text[1]);
-    for (int i = 0; i < 2; i++) {
-        file[i] = file_create(s, path[i]);
-        file_write(file[i], text[i].text, text[i].len);
-        out_free(&text[i]);
-    }
-    for (int i = 0; i < 2; i++)
-        file_commit(file[i]);
-    file_commit(weights);
-    note(s, "wrote %s, %s, %s", path[0], path[1], bnw);
-}
-
-/* What can be made for a GPU. */
-static void check_device(Session *s, const Options *o, const Target *target, const char *kind)
-{
-    bool library = !strcmp(kind, "lib");
-    if (strcmp(kind, "c") != 0 && !library)
-        fail(s, (Loc){0},
-             "for %s bnc writes shaders and a host file (without --emit) or, on a Mac, compiles "
-             "the shaders too "
-             "(--emit=lib); it cannot make or run '%s'",
-             target->name, kind);
-    if (library && target == cuda_target())
-        fail(s, (Loc){0},
-             "--emit=lib does not go with --target=cuda: leave it out, and compile the "
-             "file with nvcc (docs/cuda.md)");
-    if (library && !on_mac())
-        fail(s, (Loc){0},
-             "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
-             "compile there (docs/metal.md)",
-             target->name);
-    if (o->profile || o->amalgamate || (o->weights && strcmp(o->weights, "file") != 0))
-        fail(s, (Loc){0}, "--profile, --amalgamate and --weights do not go with --target=%s",
-             target->name);
-}
-
-/* STEM.metal, STEM_metal.m, STEM.h and STEM.bnw, where -o says STEM or one of these. */
-static void emit_gpu(Session *s, Module *m, const Options *o, EmitOptions *emit, bool library)
-{
-    const char *stem = ends_with(o->output, ".metal") ? without_extension(s, o->output) : o->output;
-    const char *shaders = format(s, "%s.metal", stem), *host = format(s, "%s_metal.m", stem);
-    const char *header = format(s, "%s.h", stem), *bnw = format(s, "%s.bnw", stem);
-    Out text[3] = {{.s = s}, {.s = s}, {.s = s}};
-    const char *const path[3] = {shaders, host, header};
-    OutFile *weights = file_create(s, bnw), *file[3];
-    bnw_write(m, weights);
-    emit->bnw_name = file_name(bnw);
-    emit->device = true;
-    emit_metal(m, emit, &text[0]);
-    emit_metal_host(m, emit, file_name(shaders), &text[1]);
-    emit_header(m, emit, &text[2]);
-    for (int i = 0; i < 3; i++) {
-        file[i] = file_create(s, path[i]);
-        file_write(file[i], text[i].text, text[i].len);
-        out_free(&text[i]);
-    }
-    for (int i = 0; i < 3; i++)
-        file_commit(file[i]);
-    file_commit(weights);
-    if (library)
-        build_metallib(s, shaders, format(s, "%s.metallib", stem));
-    note(s, "wrote %s, %s, %s, %s", shaders, host, header, bnw);
-}
-
 static void emit_source(Session *s, Module *m, const Target *target, const Options *o,
                         EmitOptions *emit)
 {
@@ -342,17 +264,15 @@ void compile_to(Session *s, const Options *given)
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)
-        check_device(s, &o, target, kind);
+        gpu_check(s, &o, target, kind);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},
              "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
     stage_begin(s, r, "write");
-    if (target == cuda_target())
-        emit_cuda_files(s, m, &o, &emit);
-    else if (target->device)
-        emit_gpu(s, m, &o, &emit, !strcmp(kind, "lib"));
+    if (target->device)
+        gpu_emit(s, m, target, &o, &emit, kind);
     else if (jit_emits(&o))
         jit_emit(s, m, target, &o, &emit);
     else if (!strcmp(kind, "c"))

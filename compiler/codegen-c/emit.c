@@ -463,14 +463,14 @@ static void put_embedded(Emit *e)
     } else if (e->o->weights == WEIGHTS_C) {
         put(o,
             "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t "
-            "%s_bnw[] = {",
+            "%s_words[] = {",
             p);
         for (int64_t i = 0; i < e->m->weight_bytes; i += 8) {
             uint64_t word;
             memcpy(&word, e->o->bnw + i, sizeof word);
             put(o, "%s0x%" PRIx64 ",", i % 64 ? "" : "\n", word);
         }
-        put(o, "\n};\n\n");
+        put(o, "\n};\n#define %s_bnw ((const unsigned char *)%s_words)\n\n", p, p);
     }
 }
 
@@ -540,9 +540,9 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o, bool profile)
 {
     static const char *const files[] = {
-        "bn.h",          "bn_model.h", "bn_cpu.h", "bn_vocab.h", "internal.h",
-        "unicode_tables.h", "load.c",       "team.c",     "state.c",    "pretokenize.c", "tokenize.c",
-        "detokenize.c", "chat.c",     "sample.c",   "generate.c", "cli.h",         "cli.c"};
+        "bn.h",   "bn_model.h", "bn_cpu.h",   "bn_vocab.h",    "internal.h", "unicode_tables.h",
+        "load.c", "team.c",     "state.c",    "pretokenize.c", "tokenize.c", "detokenize.c",
+        "chat.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
@@ -623,8 +623,9 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         put(out, "\n/* ==== the model ==== */\n\n");
     }
     put(out, "#include <math.h>\n#include <string.h>\n\n%s",
-        o->amalgamate ? "" : o->profile ? "#include \"bn_profile.h\"\n\n"
-                                        : "#include \"bn_model.h\"\n\n");
+        o->amalgamate ? ""
+        : o->profile  ? "#include \"bn_profile.h\"\n\n"
+                      : "#include \"bn_model.h\"\n\n");
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
@@ -673,7 +674,7 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"
         "#define %s_STATE_BYTES(threads) \\\n    BN_STATE_BYTES(threads, %" PRId64 ", %" PRId64
         ", %" PRId64 ", %" PRId64 ", %d)\n",
-        big, m->shared_bytes + hidden_bytes(m), own_bytes(m, o->profile), m->cache_bytes, logits->dim[1].n,
-        m->context);
+        big, m->shared_bytes + hidden_bytes(m), own_bytes(m, o->profile), m->cache_bytes,
+        logits->dim[1].n, m->context);
     put(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }
