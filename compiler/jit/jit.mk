@@ -28,7 +28,7 @@ OTHER_ROWS := $(foreach r,$(JIT_OTHER),$(firstword $(subst :, ,$r)))
 JIT_OBJ   := $(JIT_SRC:%.c=$J/%.o) $(JIT_ROWS:%=$J/row_%.o)
 # What both forms of a kernel are compiled with.
 JIT_FLAGS := -std=c11 -O3 -fPIC -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-warning-option -Icompiler -Iruntime-min
-row_id     = $(subst -,_,$(notdir $(basename $1)))
+CONTRACT  := $(RT_HDR:%=runtime-min/%)
 
 $J/%.o: INC += -isystem $(shell $(LLVM_CONFIG) --includedir) -I$J -DJIT_FOLDER='"$J"'
 CHAT_ROWS := chat-here $(OTHER_ROWS:%=chat-%)
@@ -39,7 +39,7 @@ $J/rows: tools/rows.c $(wildcard compiler/codegen-c/*.def) compiler/codegen-c/co
 $J/jit_rows.def: Makefile compiler/jit/jit.mk | $J/rows
 	@{ $(foreach r,$(JIT_ROWS),echo 'ROW_HERE($(subst -,_,$r), "$r")';) \
 	   $(foreach r,$(OTHER_ROWS) $(CHAT_ROWS),echo 'ROW_ELSEWHERE($(subst -,_,$r), "$r")';) } >$@
-KERNEL_FILES := $(KERNELS:%=compiler/codegen-c/kernels/%) compiler/jit/row.h runtime-min/bn_model.h runtime-min/bn_profile.h
+KERNEL_FILES := $(KERNELS:%=compiler/codegen-c/kernels/%) compiler/jit/row.h $(CONTRACT)
 define row # ROW TARGET FLAGS
 $J/$1.c: $J/rows $(KERNEL_FILES)
 	$J/rows $2 $J/$1.c $J/$1.flags
@@ -49,7 +49,7 @@ $J/row_$1.o: $J/$1.c
 	$(JIT_CLANG) $3 $(JIT_FLAGS) $$$$(cat $J/$1.flags) -DROW=row_$(subst -,_,$1) -c $J/$1.c -o $J/row_$1.o
 endef
 define chat # ROW FLAGS
-$J/chat-$1.bc: compiler/jit/chat_row.c compiler/chat/text.c compiler/chat/lists.c
+$J/chat-$1.bc: compiler/jit/chat_row.c compiler/chat/text.c compiler/chat/lists.c $(CONTRACT)
 	$(JIT_CLANG) $2 $(JIT_FLAGS) -Xclang -disable-llvm-passes -emit-llvm -c $$< -o $$@
 endef
 other_target = --target=$(or $(JIT_TRIPLE_$(firstword $(subst :, ,$1))),$(firstword $(subst :, ,$1)))
