@@ -20,7 +20,7 @@ PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuni
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
 CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
 MT_SRC  := metal.c
-CU_SRC  := cuda.c
+CU_SRC  := cuda.c stay.c
 SHADERS := common ternary attention
 CMD_SRC := options.c compile.c build.c cache.c jit.c gpu.c run.c live.c quality.c embed.c report.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c machine.c profile.c profile_cmd.c bench.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
@@ -41,7 +41,7 @@ CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
-           $(foreach k,dialect.cuh hot.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
+           $(foreach k,dialect.cuh hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
            report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \

@@ -24,7 +24,7 @@ model() {
     name=$2
     shift 2
     check "$name: --target=cuda" "$bnc" "$file" --target=cuda --name=m --kv=f32 --quiet -o $dir/"$name" "$@" || return 1
-    check "$name: compiles" clang++ -x c++ -std=c++17 -O1 -fPIC -fsigned-char -ffp-contract=off -Itests/cuda -Itests/metal \
+    check "$name: compiles" clang++ -x c++ -std=c++17 -O1 -fPIC -fsigned-char -ffp-contract=off -DBN_BLOCKS=3 -Itests/cuda -Itests/metal \
         -Iruntime-min -c $dir/"$name".cu -o $dir/"$name".o || return 1
     check "$name: links" clang++ -shared $dir/"$name".o $dir/fake.o $dir/grid.o -Wl,--whole-archive build/libbnrt.a \
         -Wl,--no-whole-archive -lpthread -lm -o $dir/"$name".x86-64.so

@@ -24,8 +24,8 @@ static const struct Entry {
     Target target;
     const char *parts; /* NULL: a machine of its own */
 } table[] = {
-#define TARGET(name, isa, cflags, what) {{name, what, isa, cflags, ROWS, NULL, 0, false}, NULL},
-#define TARGETS(name, parts, cflags, what) {{name, what, 0, cflags, ROWS, NULL, 0, false}, parts},
+#define TARGET(name, isa, cflags, what) {{name, what, isa, cflags, ROWS, NULL, 0, DEVICE_NONE}, NULL},
+#define TARGETS(name, parts, cflags, what) {{name, what, 0, cflags, ROWS, NULL, 0, DEVICE_NONE}, parts},
 #include "codegen-c/targets.def"
 #undef TARGET
 #undef TARGETS
@@ -64,7 +64,7 @@ const Target *target_find(Session *s, const char *name)
     if (strcmp(name, "native"))
         return NULL;
     Target *native = NEW(s, Target);
-    *native = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS, NULL, 0, false};
+    *native = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS, NULL, 0, DEVICE_NONE};
     return native;
 }
 

@@ -55,15 +55,15 @@ void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
         "#include \"bn_model.h\"\n\n",
         c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, o->prefix);
     put_file("cuda/dialect.cuh", out);
-    emit_shaders(m, o, &shaders);
+    emit_shaders(m, o, cuda_target(), &shaders);
     put_bytes(&shaders, "", 1);
     translate(shaders.text, out);
     out_free(&shaders);
     put(out, "/* ---- end of what runs on the card ---- */\n#undef threadgroup_barrier\n#undef "
-             "AT\n#undef FLOATS\n\n"
+             "AT\n#undef FLOATS\n#undef OWN\n\n"
              "typedef void (*bn_entry)(uchar *state, const uchar *weights, uint layer);\n"
              "#define BN_NAME(entry) entry\n\n");
-    emit_tables(m, o, out);
+    emit_tables(m, o, cuda_target(), out);
     put_file("cuda/host.cu", out);
     if (o->chat)
         put(out, "%s\n", o->chat);

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 /* One state's objects, all made by device_start. A decode step is one graph: the step and its token
- * to the card, the rows of decode's and of head's tables, hidden values and logits back. So the
- * head that follows a step has nothing left to do. */
+ * to the card, decode_step, the rows of head's table, hidden values and logits back. So the head that
+ * follows a step has nothing left to do. */
 typedef struct bn_gpu {
     cudaStream_t stream;
     cudaGraphExec_t step;
@@ -47,11 +47,19 @@ static int copy_out(const bn_gpu *g, size_t to, size_t from, size_t bytes)
         cudaMemcpyAsync(g->out + to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
 }
 
-/* What a decode step is, put on the stream. */
+/* A decode step: one launch, whose blocks must all run at once. */
+static int launch_step(const bn_gpu *g)
+{
+    unsigned char *state = g->state;
+    const unsigned char *weights = g->weights;
+    void *args[] = {&state, &weights};
+    return TRY(cudaLaunchCooperativeKernel((const void *)decode_step, dim3(BN_BLOCKS), dim3(BN_THREADS),
+                                           args, STEP_BYTES, g->stream));
+}
+
 static int put_step(const bn_gpu *g)
 {
-    return copy_in(g, at_tokens + sizeof(int)) &&
-           launch_table(g, decode_table, ROWS(decode_table), 1) &&
+    return copy_in(g, at_tokens + sizeof(int)) && launch_step(g) &&
            copy_out(g, 0, at_hidden, hidden_bytes) &&
            launch_table(g, head_table, ROWS(head_table), 1) &&
            copy_out(g, hidden_bytes, at_logits, logits_bytes);
@@ -90,21 +98,32 @@ static void device_stop(bn_call *c)
 /* All that a state has on the card, and the weights, copied once. */
 static int make_buffers(bn_gpu *g, const bn_weights *w)
 {
-    const size_t answers = (size_t)BN_BATCH * logits_bytes;
+    const size_t given = at_tokens + BN_BATCH * sizeof(int);
     return TRY(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking)) &&
            TRY(cudaMalloc((void **)&g->weights, w->size)) &&
            TRY(cudaMalloc((void **)&g->state, state_bytes)) &&
-           TRY(cudaMallocHost((void **)&g->in, at_tokens + BN_BATCH * sizeof(int))) &&
-           TRY(cudaMallocHost((void **)&g->out, hidden_bytes + answers)) &&
+           TRY(cudaMallocHost((void **)&g->in, given)) && memset(g->in, 0, given) &&
+           TRY(cudaMallocHost((void **)&g->out, hidden_bytes + logits_bytes)) &&
            TRY(cudaMemcpy(g->weights, w->data, w->size, cudaMemcpyHostToDevice)) &&
            TRY(cudaMemset(g->state, 0, state_bytes));
+}
+
+/* Whether the blocks of a decode step have a multiprocessor each. */
+static int card_fits(void)
+{
+    int card = 0, blocks = 0;
+    return TRY(cudaGetDevice(&card)) &&
+           TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, card)) &&
+           blocks >= BN_BLOCKS &&
+           TRY(cudaFuncSetAttribute((const void *)decode_step,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, STEP_BYTES));
 }
 
 static bn_status device_start(bn_call *c, const bn_weights *w)
 {
     bn_gpu *g = (bn_gpu *)calloc(1, sizeof *g);
     c->device = g;
-    if (g && make_buffers(g, w) && make_graph(g))
+    if (g && card_fits() && make_buffers(g, w) && make_graph(g))
         return BN_OK;
     device_stop(c);
     return BN_DEVICE;
@@ -158,15 +177,18 @@ static void prefill(const bn_call *c)
     wait_for(g, put, c->hidden, 0, hidden_bytes);
 }
 
+/* Logits by the batch go to their place at once: there is no room for them in between. */
 static void score(const bn_call *c)
 {
     bn_gpu *g = (bn_gpu *)c->device;
     const size_t bytes = (size_t)c->ntok * logits_bytes;
     if (c->thread)
         return;
-    int put = put_tokens(g, c, score_table, ROWS(score_table)) &&
-              copy_out(g, hidden_bytes, at_logits, bytes);
-    wait_for(g, put, c->logits, hidden_bytes, bytes);
+    if (!put_tokens(g, c, score_table, ROWS(score_table)) ||
+        !TRY(cudaMemcpyAsync(c->logits, g->state + at_logits, bytes, cudaMemcpyDeviceToHost,
+                             g->stream)) ||
+        !TRY(cudaStreamSynchronize(g->stream)))
+        memset(c->logits, 0xff, bytes);
 }
 
 static void head(const bn_call *c)

@@ -13,26 +13,22 @@
 #include <string.h>
 
 #include "bn_model.h"
-#include "codegen-metal/metal.h"
+#include "codegen-metal/print.h"
 
 /* ---- the table of kernels ---- */
 
-enum { THREADS = 128, SIMDGROUPS = 4, ALIGN = 256, MOST_HEAD = 512 };
-typedef enum Grid { GRID_TOKEN, GRID_ROWS4, GRID_HEADS } Grid;
-typedef enum Scratch { SCRATCH_NONE, SCRATCH_REDUCE, SCRATCH_ATTEND, SCRATCH_ROWS } Scratch;
+enum { ALIGN = 256, MOST_HEAD = 512, LANES = 32 };
 
 static const Kernel kernels[] = {
-#define KERNEL(op, weight, grid, scratch, call)                                                    \
-    {OP_##op, FMT_##weight, 0, FORMS_ANY, 4, false, NULL, #call},
+#define KERNEL(op, weight, forms, grid, scratch, call)                                             \
+    {OP_##op, FMT_##weight, 0, FORMS_##forms, 4, false, NULL, #call},
 #include "codegen-metal/kernels.def"
 #include "codegen-metal/cuda.def"
 #undef KERNEL
 };
-static const struct Facts { /* of kernels, row by row */
-    Grid grid;
-    Scratch scratch;
-} facts[] = {
-#define KERNEL(op, weight, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
+static const KernelFacts facts[] = {
+    /* of kernels, row by row */
+#define KERNEL(op, weight, forms, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
 #include "codegen-metal/kernels.def"
 #include "codegen-metal/cuda.def"
 #undef KERNEL
@@ -40,7 +36,7 @@ static const struct Facts { /* of kernels, row by row */
 enum { NKERNEL = sizeof kernels / sizeof *kernels };
 enum { /* rows that are every dialect's; CUDA's own stand behind them */
        NMETAL = 0
-#define KERNEL(op, weight, grid, scratch, call) +1
+#define KERNEL(op, weight, forms, grid, scratch, call) +1
 #include "codegen-metal/kernels.def"
 #undef KERNEL
 };
@@ -50,33 +46,53 @@ static const LayoutRule layouts[] = {{FMT_TERN, FMT_Q2R4, 0, 0}, {FMT_TERN256, F
 const Target *metal_target(void)
 {
     static const Target target = {
-        "metal", "Metal, for the GPUs of Apple", 0, "", kernels, NMETAL, layouts, 2, NULL, 0, true};
+        "metal",        "Metal, for the GPUs of Apple", 0, "", kernels, NMETAL, layouts, 2, NULL, 0,
+        DEVICE_LAUNCHES};
     return &target;
 }
 
 const Target *cuda_target(void)
 {
     static const Target target = {
-        "cuda", "CUDA, for the GPUs of NVIDIA", 0, "", kernels, NKERNEL, layouts, 2, NULL, 0, true};
+        "cuda",      "CUDA, for the GPUs of NVIDIA", 0, "", kernels, NKERNEL, layouts, 2, NULL, 0,
+        DEVICE_STAYS};
     return &target;
 }
 
-static struct Facts facts_of(const Op *op)
+KernelFacts facts_of(const Op *op)
 {
     return facts[op->kernel - kernels];
 }
 
-/* ---- places ---- */
+static int threads_of(const Target *target)
+{
+    return target == cuda_target() ? CUDA_THREADS : METAL_THREADS;
+}
 
-typedef struct Places {
-    int64_t tokens, hidden, logits, scratch, cache, end;
-} Places;
+/* ---- places ---- */
 
 static int64_t take(int64_t *end, int64_t bytes)
 {
     int64_t at = *end;
     *end = (at + bytes + ALIGN - 1) / ALIGN * ALIGN;
     return at;
+}
+
+/* What the chunks of a decode step's attention leave for each other: see attention_stay. */
+static int64_t parts_bytes(const Module *m)
+{
+    int64_t most = 0;
+    for (const Func *f = m->funcs; f; f = f->next)
+        for (const Op *op = f->body->first; op; op = op->next)
+            for (const Op *in = op->body ? op->body->first : NULL; in; in = in->next)
+                if (in->code == OP_ROPE_ATTENTION) {
+                    const Type *cache = in->in[4]->type;
+                    int64_t heads = attr_int(in, "heads", 0), chunks = cache->dim[1].n / 64 + 1;
+                    int64_t bytes =
+                        4 * ((heads + 63) / 64 * 64 + heads * chunks * (cache->dim[2].n + 2));
+                    most = bytes > most ? bytes : most;
+                }
+    return most;
 }
 
 static Places places(const Module *m)
@@ -88,6 +104,7 @@ static Places places(const Module *m)
     p.logits = take(&end, 4 * vocab * m->batch);
     p.scratch = take(&end, m->shared_bytes);
     p.cache = take(&end, m->cache_bytes);
+    p.parts = take(&end, parts_bytes(m));
     p.end = end;
     return p;
 }
@@ -102,46 +119,63 @@ typedef struct Dispatch { /* an entry point, or the dispatches of a layers op */
     struct Dispatch *body, *next;
 } Dispatch;
 
-typedef struct Printer {
-    const Module *m;
-    const EmitOptions *o;
-    Session *s;
-    Out *out; /* NULL: only the dispatches are wanted */
-    Places at;
-    Out seen; /* bodies of entry points so far: "name\0text\0" */
-} Printer;
-
-static bool for_each_token(const Op *op)
+/* Whether groups_of is for each token; a tile's groups are those of a whole batch: some find no
+ * work. */
+bool for_each_token(const Op *op)
 {
+    if (facts_of(op).grid == GRID_TILES)
+        return false;
     const Type *t = op->nout ? op->out[0]->type : op->in[0]->type;
     return t->rank && t->dim[0].sym;
 }
 
-static int64_t groups_of(const Op *op)
+/* How many queries of a KV head a group of CUDA's attention takes together: their values have a
+ * thread each, and where a head is no power of two it comes alone. */
+int64_t heads_together(const Op *op)
 {
+    int64_t heads = attr_int(op, "heads", 0);
+    const Type *cache = op->in[op->code == OP_ROPE_ATTENTION ? 4 : 1]->type;
+    int64_t each = heads / cache->dim[0].n, dim = cache->dim[2].n, many = 1;
+    bool even = dim >= 32 && dim <= 256 && !(dim & (dim - 1));
+    for (int64_t n = 2; even && n <= 8 && n * dim <= CUDA_THREADS; n++)
+        many = each % n ? many : n;
+    return many;
+}
+
+int64_t groups_of(const Printer *p, const Op *op)
+{
+    int64_t rows = p->threads / LANES;
     switch (facts_of(op).grid) {
-    case GRID_ROWS4:
-        return (op->out[0]->type->dim[1].n + 3) / 4;
+    case GRID_ROWS:
+        return (op->out[0]->type->dim[1].n + rows - 1) / rows;
     case GRID_HEADS:
         return op_units(op).n;
+    case GRID_SETS:
+        return attr_int(op, "heads", 0) / heads_together(op);
+    case GRID_TILES:
+        return (op->out[0]->type->dim[1].n + 127) / 128 * ((p->m->batch + 63) / 64);
     default:
         return 1;
     }
 }
 
-static int64_t scratch_bytes(const Op *op)
+/* Bytes of scratch that an op's group shares; none at all is no binding. */
+int64_t scratch_bytes(const Printer *p, const Op *op)
 {
-    int64_t floats = SIMDGROUPS; /* none at all is no binding */
-    if (facts_of(op).scratch == SCRATCH_ROWS)
-        floats = SIMDGROUPS * 4 * 2; /* a number a row, of two matrices */
-    if (facts_of(op).scratch == SCRATCH_ATTEND) {
-        int64_t head_dim = op->in[1]->type->dim[2].n;
-        if (head_dim > MOST_HEAD)
+    int64_t groups = p->threads / LANES, floats = groups;
+    Scratch kind = facts_of(op).scratch;
+    if (kind == SCRATCH_REDUCE)
+        floats = 2 * groups;
+    if (kind == SCRATCH_ATTEND || kind == SCRATCH_CHUNK) {
+        int64_t dim = op->in[op->code == OP_ROPE_ATTENTION ? 4 : 1]->type->dim[2].n;
+        if (dim > MOST_HEAD)
             fail(op->block->func->module->s, op->loc,
-                 "a head of %lld values: attention on a GPU takes %d", (long long)head_dim,
-                 MOST_HEAD);
-        floats = SIMDGROUPS * (2 + head_dim);
+                 "a head of %lld values: attention on a GPU takes %d", (long long)dim, MOST_HEAD);
+        floats = kind == SCRATCH_ATTEND ? groups * (2 + dim)
+                                        : heads_together(op) * (dim + 64 + 2 + groups * dim);
     }
+    if (kind == SCRATCH_TILE)
+        return 2 * ((op->code == OP_TGLU ? 2 : 1) * 4096 + 64 * 144);
     return (4 * floats + 15) / 16 * 16;
 }
 
@@ -164,6 +198,10 @@ static const char *msl_type(const Type *t)
 
 static void put_value(Printer *p, const Value *v)
 {
+    if (v->room == ROOM_OWN) {
+        put(p->out, "OWN(%s, %" PRId64 ")", msl_type(v->type), v->slot);
+        return;
+    }
     int64_t at = v->room == ROOM_ARG      ? p->at.tokens
                  : v->room == ROOM_HIDDEN ? p->at.hidden
                  : v->room == ROOM_LOGITS ? p->at.logits
@@ -171,7 +209,7 @@ static void put_value(Printer *p, const Value *v)
     put(p->out, "AT(%s, %" PRId64 ")", v->room == ROOM_ARG ? "int" : msl_type(v->type), at);
 }
 
-static void put_weight(Printer *p, const Value *v, bool scales)
+void put_weight(Printer *p, const Value *v, bool scales)
 {
     const Weight *w = v->weight;
     bool floats = scales || (v->type->rank == 1 && !w->is_state);
@@ -218,24 +256,31 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
     }
 }
 
-static void put_call(Printer *p, const Op *op)
+void put_arguments(Printer *p, const Op *op)
 {
     Arg args[CALL_ARGS];
-    put(p->out, "%s(", op->kernel->symbol);
     for (int i = 0, n = call_args(op, args); i < n; i++)
         if (args[i].kind != ARG_SHARE) {
             put_arg(p, op, &args[i]);
             put(p->out, ", ");
         }
+    if (facts_of(op).scratch == SCRATCH_CHUNK)
+        put(p->out, "%" PRId64 ", ", heads_together(op));
+}
+
+static void put_call(Printer *p, const Op *op)
+{
+    put(p->out, "%s(", op->kernel->symbol);
+    put_arguments(p, op);
     put(p->out, "%s", op->code == OP_LAST ? "0, me" : "g, me");
     put(p->out, "%s);\n", facts_of(op).scratch ? ", tg" : "");
 }
 
-static void put_ir_line(Printer *p, const Op *op)
+void put_ir_line(Printer *p, const Op *op, const char *margin)
 {
     Out line = {.s = p->s};
     op_print(op, &line);
-    put(p->out, "    /* ");
+    put(p->out, "%s/* ", margin);
     for (const char *c = line.text; *c; c++)
         put(p->out, "%c", (*c == '*' && c[1] == '/') || (unsigned char)*c < 32 ? '.' : *c);
     put(p->out, " */\n");
@@ -251,9 +296,9 @@ static void put_body(Printer *p, const Op *from, const Op *to)
         const Op *rest = op->next;
         while (rest != to && !rest->kernel)
             rest = rest->next;
-        const char *n = format(p->s, "%" PRId64 "%s", groups_of(op),
+        const char *n = format(p->s, "%" PRId64 "%s", groups_of(p, op),
                                for_each_token(op) ? " * uint(step.ntok)" : "");
-        put_ir_line(p, op);
+        put_ir_line(p, op, "    ");
         if (rest == to) {
             put(p->out, "    ");
             put_call(p, op);
@@ -287,8 +332,8 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
-        *(for_each_token(op) ? &d->each : &d->fixed) += groups_of(op);
-        d->bytes = scratch_bytes(op) > d->bytes ? scratch_bytes(op) : d->bytes;
+        *(for_each_token(op) ? &d->each : &d->fixed) += groups_of(p, op);
+        d->bytes = scratch_bytes(p, op) > d->bytes ? scratch_bytes(p, op) : d->bytes;
     }
     p->out = &body;
     put_body(p, from, to);
@@ -390,10 +435,10 @@ static void note_kernel(Op *op, void *arg)
  * CUDA's come last, so that they may need Metal's; Metal calls none of them. */
 static void put_kernels(Printer *p)
 {
-    static const KernelFile files[] = {{"metal/common.metal", 0, ""},
-                                       {"metal/ternary.metal", 0, ""},
-                                       {"metal/attention.metal", 0, ""},
-                                       {"cuda/hot.cu", 0, ""}};
+    static const KernelFile files[] = {
+        {"metal/common.metal", 0, ""},    {"metal/ternary.metal", 0, ""},
+        {"metal/attention.metal", 0, ""}, {"cuda/hot.cu", 0, ""},
+        {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
@@ -403,9 +448,20 @@ static void put_kernels(Printer *p)
     emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }
 
-static Printer printer(const Module *m, const EmitOptions *o, Out *out)
+static Printer printer(const Module *m, const EmitOptions *o, const Target *target, Out *out)
 {
-    return (Printer){.m = m, .o = o, .s = m->s, .out = out, .at = places(m), .seen = {.s = m->s}};
+    return (Printer){.m = m,
+                     .o = o,
+                     .s = m->s,
+                     .out = out,
+                     .at = places(m),
+                     .seen = {.s = m->s},
+                     .threads = threads_of(target)};
+}
+
+static void put_threads(const Target *target, Out *out)
+{
+    put(out, "#define BN_THREADS %d /* of a group */\n\n", threads_of(target));
 }
 
 static Dispatch *all_of(Printer *p, Func *f)
@@ -431,12 +487,19 @@ void emit_metal(const Module *m, const EmitOptions *o, Out *out)
     BN_WORDS(PUT_WORD)
 #undef PUT_WORD
     put(out, " };\n\n");
-    emit_shaders(m, o, out);
+    emit_shaders(m, o, metal_target(), out);
 }
 
-void emit_shaders(const Module *m, const EmitOptions *o, Out *out)
+/* Whether the blocks of a function stay, so that it has no dispatches. */
+static bool stays(const Func *f, const Target *target)
 {
-    Printer p = printer(m, o, out);
+    return target->device == DEVICE_STAYS && f->form == FORM_DECODE;
+}
+
+void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, Out *out)
+{
+    Printer p = printer(m, o, target, out);
+    put_threads(target, out);
     put_kernels(&p);
     put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
              "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there "
@@ -455,7 +518,10 @@ void emit_shaders(const Module *m, const EmitOptions *o, Out *out)
         walk(f->body, put_turns, &p);
     put_weights(&p);
     for (Func *f = m->funcs; f; f = f->next)
-        (void)all_of(&p, f);
+        if (stays(f, target))
+            put_decode_step(&p, f);
+        else
+            (void)all_of(&p, f);
     out_free(&p.seen);
 }
 
@@ -481,10 +547,10 @@ static void put_rows(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
     }
 }
 
-void emit_tables(const Module *m, const EmitOptions *o, Out *out)
+void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Out *out)
 {
     Out shaders = {.s = m->s};
-    Printer p = printer(m, o, &shaders);
+    Printer p = printer(m, o, target, &shaders);
     int64_t layers = 1;
     for (const Weight *w = m->weights; w; w = w->next)
         layers = w->count + w->first > layers ? w->count + w->first : layers;
@@ -496,6 +562,8 @@ void emit_tables(const Module *m, const EmitOptions *o, Out *out)
              "} bn_dispatch;\n\n");
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
+        if (stays(f, target))
+            continue;
         const Dispatch *d = all_of(&p, f);
         put(out, "static const bn_dispatch %s_table[] = {\n", f->name);
         p.out = out;
@@ -506,12 +574,11 @@ void emit_tables(const Module *m, const EmitOptions *o, Out *out)
     put(out,
         "\n/* Bytes of the state on the device, and where things stand in it; how many layers "
         "there are. */\n"
-        "enum {\n    BN_THREADS = %d,\n    BN_LAYERS = %" PRId64
-        ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
+        "enum {\n    BN_LAYERS = %" PRId64 ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
         "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
         ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n",
-        THREADS, layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden,
-        p.at.logits, hidden_bytes(m), p.at.end);
+        layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden, p.at.logits,
+        hidden_bytes(m), p.at.end);
     out_free(&shaders);
     out_free(&p.seen);
 }
@@ -529,7 +596,8 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
         " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n"
         "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n",
         c_name(m->s, m->title), o->prefix);
-    emit_tables(m, o, out);
+    put_threads(metal_target(), out);
+    emit_tables(m, o, metal_target(), out);
     put(out, "static const char library_name[] = \"%s\";\n\n", library);
     put_bytes(out, host, size);
     put(out, "\n");

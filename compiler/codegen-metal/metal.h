@@ -15,7 +15,7 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
 /* What CUDA's file of a model has in common with these two: kernels and entry points, BN_ENTRY and
  * BN_TABLE being Metal's unless they are defined; the tables, of bn_entry as BN_NAME makes them. */
 const Target *cuda_target(void); /* "cuda" */
-void emit_shaders(const Module *m, const EmitOptions *o, Out *out);
-void emit_tables(const Module *m, const EmitOptions *o, Out *out);
+void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, Out *out);
+void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Out *out);
 
 #endif

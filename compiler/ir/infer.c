@@ -22,8 +22,7 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
-const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill",
-                                           "score",   "head",   "best"};
+const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill", "score", "head", "best"};
 
 OpCode op_by_name(const char *name)
 {
@@ -215,8 +214,7 @@ static bool infer_rope(Module *m, Op *op)
         !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]))
         return wrong(m, op, "f32<T x N> and a table f32<T x R>");
     Dim n = in(op, 0)->dim[1], r = in(op, 1)->dim[1];
-    if (!heads->ref && !n.sym && !r.sym &&
-        (heads->i < 1 || n.n % heads->i || n.n / heads->i < r.n))
+    if (!heads->ref && !n.sym && !r.sym && (heads->i < 1 || n.n % heads->i || n.n / heads->i < r.n))
         return wrong(m, op, "heads that divide N, R within a head");
     op->out[0]->type = in(op, 0);
     return mode_ok(m, op);
@@ -268,6 +266,24 @@ static bool infer_window(Module *m, Op *op)
         return true;
     err(m->s, op->loc, "window is a number of positions from 1, not %lld", (long long)window->i);
     return false;
+}
+
+static bool infer_ropeattn(Module *m, Op *op)
+{
+    const Attr *h = attr_find(op, "heads");
+    bool values = true;
+    for (int i = 0; i < 4; i++)
+        values &= value_is(op, i, FMT_F32, 2);
+    if (!values || !is_state(op, 4) || !is_state(op, 5) || in(op, 4) != in(op, 5) ||
+        in(op, 1) != in(op, 2) || in(op, 0)->dim[0].sym || in(op, 0)->dim[0].n != 1 || h->ref ||
+        h->i < 1 || !product(in(op, 0)->dim[1], (Dim){h->i, NULL}, in(op, 4)->dim[2]) ||
+        !product(in(op, 1)->dim[1], in(op, 4)->dim[0], in(op, 4)->dim[2]) ||
+        h->i % in(op, 4)->dim[0].n)
+        return wrong(m, op,
+                     "f32<1 x H*E>, twice f32<1 x G*E>, a table f32<1 x R>, two equal "
+                     "states<G x C x E>, and groups that divide heads");
+    op->out[0]->type = in(op, 0);
+    return head_fits(m, op, in(op, 4)) && mode_ok(m, op);
 }
 
 static bool infer_last(Module *m, Op *op)
@@ -361,7 +377,8 @@ static bool infer_screen(Module *m, Op *op)
         in(op, 1) != type_with(m->s, x, FMT_I8) || !dim_equal(in(op, 2)->dim[0], x->dim[0]) ||
         !weight_is(op, 3, 2) || !weight_is(op, 4, 2) || fmt_info[w->fmt].kind != KIND_FLOAT ||
         in(op, 4) != type_with(m->s, w, FMT_H6) || !dim_equal(w->dim[1], x->dim[1]))
-        return wrong(m, op, "f32<1 x K>, i8<1 x K>, f32<1>, a float weight<N x K> and its h6<N x K>");
+        return wrong(m, op,
+                     "f32<1 x K>, i8<1 x K>, f32<1>, a float weight<N x K> and its h6<N x K>");
     return give(m, op, 0, FMT_F32, 2, x->dim[0], w->dim[0]);
 }
 
@@ -396,7 +413,9 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
     for (const char *a = attrs; *a; a += strcspn(a, ","), a += *a == ',')
         if (strcspn(a, ":") == len && !strncmp(a, want, len))
             return a[len + 1];
-    return !strcmp(want, "kernel") ? 's' : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i' : 0;
+    return !strcmp(want, "kernel")                           ? 's'
+           : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i'
+                                                             : 0;
 }
 
 static bool check_attrs(Module *m, Op *op)

@@ -575,6 +575,9 @@ typedef struct Tuning {
     const char *choice;
     struct Tuning *next;
 } Tuning;
+/* Whether a target is a GPU: ops run one after another, each by threads of its own, but for a decode step
+ * that STAYS: one launch, whose blocks are to its ops what threads are on a processor. */
+typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_STAYS } Device;
 struct Target {
     const char *name, *what;
     uint32_t isa;
@@ -585,7 +588,7 @@ struct Target {
     int nlayout;
     const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
     int npart;
-    bool device;             /* a GPU: ops run one after another, each by threads of its own */
+    Device device;
 };
 
 #endif

@@ -154,3 +154,46 @@ void pass_fuse(Module *m, const Target *target)
         walk(f->body, fuse_op, m);
     }
 }
+
+/* ---- attention whole ---- */
+
+/* The op in front of `op`, in its block, that stores to `cache`. */
+static Op *store_to(const Op *op, const Value *cache, OpCode code)
+{
+    for (Op *o = op->prev; o; o = o->prev)
+        if (o->code == code && o->in[o->nin - 1]->weight == cache->weight)
+            return o;
+    return NULL;
+}
+
+static void attend(Op *op, void *arg)
+{
+    Module *m = arg;
+    Op *rope = op->code == OP_ATTENTION ? defined_by(op, 0, OP_ROPE) : NULL;
+    Op *key = rope && op->in[0]->nuse == 1 ? store_to(op, op->in[1], OP_ROPE_STORE) : NULL;
+    Op *value = key ? store_to(op, op->in[2], OP_STORE) : NULL;
+    if (!value || key->in[1] != rope->in[1] ||
+        strcmp(attr_word(key, "mode", ""), attr_word(rope, "mode", "")) != 0)
+        return;
+    Value *in[6] = {rope->in[0], key->in[0], value->in[0], rope->in[1], op->in[1], op->in[2]};
+    int64_t heads = attr_int(op, "heads", 0);
+    const char *mode = attr_word(rope, "mode", "");
+    Op *n = replace(m, op, OP_ROPE_ATTENTION, 6);
+    memcpy(n->in, in, sizeof in);
+    attr_set_int(n, "heads", heads);
+    attr_set_word(n, "mode", mode);
+    op_remove(rope);
+    op_remove(key);
+    op_remove(value);
+    tally(m, "rotations and stores taken into attention", 1);
+    done(m, n);
+}
+
+void pass_attend(Module *m, const Target *target)
+{
+    for (Func *f = target->device == DEVICE_STAYS ? m->funcs : NULL; f; f = f->next)
+        if (f->form == FORM_DECODE) {
+            func_number(f);
+            walk(f->body, attend, m);
+        }
+}

@@ -11,7 +11,8 @@
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
  * written since the threads last met and by which share; an op that touches what another thread
  * may have written, or overwrites what another may still read, gets a barrier before it. On a device
- * every op has threads of its own, so nothing is a thread's own and no two shares fall together.
+ * every op has threads of its own, so nothing is a thread's own and no two shares fall together;
+ * where the blocks of a decode step stay, they are as threads that own something.
  */
 #include <string.h>
 
@@ -79,7 +80,8 @@ static bool one_token(const Value *v)
 
 static bool repeated(const Plan *p, const Op *op, int i)
 {
-    return !p->target->device && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
+    bool own = !p->target->device || (p->target->device == DEVICE_STAYS && p->f->form == FORM_DECODE);
+    return own && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
 static void birth(Plan *p, Value *v, Room room)

@@ -18,11 +18,24 @@
 #define __global__
 #define __device__
 #define __inline__ inline
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define BN_SHARED(name) float *name = fake_shared()
 #define blockIdx (fake_block())
 #define threadIdx (fake_thread())
 #define __syncthreads() grid_barrier(__LINE__)
+#define __threadfence() ((void)0)
+/* Of dialect.cuh: blocks meet, weights come. */
+#define grid_meet(count, all) ((void)(count), (void)(all), grid_meet_all(__LINE__))
+void part_mark(unsigned long *mark);
+void part_expect(unsigned long *mark, unsigned bytes);
+void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark);
+void part_wait(unsigned long *mark, unsigned parity);
+/* The matrix units. */
+void tile_copy(void *to, const void *from);
+void tile_commit();
+void tile_arrived();
+void tile_load(unsigned *to, const void *row);
+void tile_multiply(int *sums, const unsigned *a, const unsigned *b);
 
 struct dim3 {
     unsigned x, y, z;
@@ -31,6 +44,11 @@ struct dim3 {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 float *fake_shared();
 dim3 fake_block(), fake_thread();
@@ -58,6 +76,17 @@ template <typename T> inline T __ldg(const T *p)
 {
     return *p;
 }
+template <typename T> inline T __ldcs(const T *p)
+{
+    return *p;
+}
+template <typename T> inline T atomicAdd(T *p, T v) /* fibers change where they wait alone */
+{
+    T was = *p;
+    *p += v;
+    return was;
+}
+inline int min(int a, int b) { return a < b ? a : b; }
 inline float max(float a, float b) { return fmaxf(a, b); }
 inline float min(float a, float b) { return fminf(a, b); }
 
@@ -76,6 +105,12 @@ cudaError_t cudaMemset(void *p, int value, size_t bytes);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
 cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
+cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute what, int value);
+cudaError_t cudaGetDevice(int *card);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int card);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);

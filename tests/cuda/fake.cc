@@ -29,6 +29,7 @@ void operator delete(void *p, size_t) noexcept
 typedef void (*Entry)(unsigned char *state, const unsigned char *weights, unsigned layer);
 struct Call { /* a launch, or a copy */
     Entry entry;
+    bool at_once; /* its blocks meet: it has no layer */
     unsigned blocks, threads;
     size_t bytes;
     unsigned char *state;
@@ -49,9 +50,11 @@ static std::map<const char *, size_t> card; /* its memory: first byte, bytes */
 static struct {
     float *shared;
     unsigned block;
-} now;
-static unsigned lane_value[GRID_MOST];
+} now[GRID_FIBERS];
+static unsigned lane_value[GRID_FIBERS];
 static int calls_made;
+enum { MULTIPROCESSORS = 3 };
+static std::map<const void *, size_t> raised; /* kernels that may have so much shared memory */
 
 static int setting(const char *name)
 {
@@ -63,6 +66,12 @@ static cudaError_t bad(const char *what)
 {
     fprintf(stderr, "fake CUDA: %s\n", what);
     return cudaErrorInvalidValue;
+}
+
+static void bad_use(const char *what)
+{
+    bad(what);
+    exit(3);
 }
 
 static bool told_to_fail()
@@ -89,11 +98,11 @@ static bool touches_card(const void *p)
 
 float *fake_shared()
 {
-    return now.shared;
+    return now[grid_fiber()].shared;
 }
 dim3 fake_block()
 {
-    return dim3(now.block);
+    return dim3(now[grid_fiber()].block);
 }
 dim3 fake_thread()
 {
@@ -103,7 +112,7 @@ dim3 fake_thread()
 /* By the engine's own exchanges: all lanes have put theirs, all have taken. */
 unsigned fake_shuffle(unsigned bits, int mask)
 {
-    const unsigned me = grid_thread();
+    const unsigned me = grid_fiber();
     lane_value[me] = bits;
     grid_sum_int(0);
     bits = lane_value[me ^ (unsigned)mask];
@@ -114,16 +123,122 @@ unsigned fake_shuffle(unsigned bits, int mask)
 static void thread(void *arg, float *tg, unsigned group, unsigned)
 {
     const Call *c = (const Call *)arg;
-    now.shared = tg;
-    now.block = group;
-    c->entry(c->state, c->weights, c->layer);
+    now[grid_fiber()] = {tg, group};
+    if (c->at_once)
+        ((void (*)(unsigned char *, const unsigned char *))(void *)c->entry)(c->state, c->weights);
+    else
+        c->entry(c->state, c->weights, c->layer);
+}
+
+/* ---- weights on their way: there when they are waited for, not before ---- */
+
+struct Copy {
+    void *to;
+    const void *from;
+    unsigned bytes;
+};
+static std::map<unsigned long *, std::vector<Copy>> coming;
+static std::map<unsigned long *, unsigned> expected, arrived; /* bytes; turns */
+
+void part_mark(unsigned long *mark)
+{
+    coming[mark].clear();
+    expected[mark] = arrived[mark] = 0;
+}
+
+void part_expect(unsigned long *mark, unsigned bytes)
+{
+    if (expected[mark])
+        bad_use("a part is asked for before the last was waited for");
+    expected[mark] = bytes;
+}
+
+void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark)
+{
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || bytes % 16 || !on_card(from, bytes) ||
+        bytes > expected[mark])
+        bad_use("a part that is not the card's memory, by 16 bytes, as many as expected");
+    memset(to, 0xff, bytes);
+    coming[mark].push_back({to, from, bytes});
+}
+
+void part_wait(unsigned long *mark, unsigned parity)
+{
+    if (arrived[mark] % 2 == parity) {
+        unsigned bytes = 0;
+        for (const Copy &c : coming[mark]) {
+            memcpy(c.to, c.from, c.bytes);
+            bytes += c.bytes;
+        }
+        if (!bytes || bytes != expected[mark])
+            bad_use("a part is waited for that nobody asked for");
+        coming[mark].clear();
+        expected[mark] = 0;
+        arrived[mark]++;
+    } else if (arrived[mark] % 2 != (parity + 1) % 2) {
+        bad_use("a part is waited for out of turn");
+    }
+}
+
+/* ---- the matrix units ---- */
+
+static std::map<unsigned, std::vector<Copy>> asked; /* by thread: there when it waits, poison before */
+static struct {
+    const unsigned char *row;
+    unsigned a[4], b[2];
+} lane_part[GRID_FIBERS];
+
+void tile_copy(void *to, const void *from)
+{
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || !on_card(from, 16))
+        bad_use("a copy that is not the card's memory, by 16 bytes");
+    memset(to, 0xff, 16);
+    asked[grid_fiber()].push_back({to, from, 16});
+}
+
+void tile_commit() {}
+
+void tile_arrived()
+{
+    for (const Copy &c : asked[grid_fiber()])
+        memcpy(c.to, c.from, c.bytes);
+    asked[grid_fiber()].clear();
+}
+
+void tile_load(unsigned *to, const void *row)
+{
+    const unsigned me = grid_fiber(), first = me / 32 * 32, lane = me % 32;
+    lane_part[me].row = (const unsigned char *)row;
+    grid_sum_int(0);
+    for (unsigned i = 0; i < 4; i++)
+        memcpy(&to[i], lane_part[first + 8 * i + lane / 4].row + lane % 4 * 4, 4);
+    grid_sum_int(0);
+}
+
+/* a: rows lane / 4 (+ 8), bytes 4 (lane % 4) .. (+ 16); b: column lane / 4, the same bytes; sums: those rows,
+ * columns 2 (lane % 4) and the next. */
+void tile_multiply(int *sums, const unsigned *a, const unsigned *b)
+{
+    const unsigned me = grid_fiber(), first = me / 32 * 32, lane = me % 32;
+    memcpy(lane_part[me].a, a, sizeof lane_part->a);
+    memcpy(lane_part[me].b, b, sizeof lane_part->b);
+    grid_sum_int(0);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned from = 0; from < 4; from++)
+            for (unsigned late = 0; late < 2; late++) {
+                unsigned x = lane_part[first + lane / 4 * 4 + from].a[i / 2 + 2 * late],
+                         y = lane_part[first + (lane % 4 * 2 + i % 2) * 4 + from].b[late];
+                for (int j = 0; j < 32; j += 8)
+                    sums[i] += (int)(x >> j & 255) * (int8_t)(y >> j);
+            }
+    grid_sum_int(0);
 }
 
 static void make(const Call &c)
 {
     if (c.entry)
-        grid_run(thread, (void *)&c, c.blocks, c.threads, c.bytes,
-                 (grid_order)setting("FAKE_CUDA_ORDER"));
+        (c.at_once ? grid_run_at_once : grid_run)(thread, (void *)&c, c.blocks, c.threads, c.bytes,
+                                                  (grid_order)setting("FAKE_CUDA_ORDER"));
     else
         memcpy(c.to, c.from, c.bytes);
 }
@@ -137,25 +252,59 @@ static cudaError_t put(const Call &c, cudaStream_t s)
     return cudaSuccess;
 }
 
-cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
-                             cudaStream_t s)
+static cudaError_t launch(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
+                          bool at_once, cudaStream_t s)
 {
     Call c = {};
     if (told_to_fail())
         return cudaErrorIllegalState;
     if (!grid.x || grid.x > 0x7fffffff || !block.x || block.x > 1024 || block.x % 32 ||
-        shared > 48 << 10)
+        shared > (raised.count(entry) ? raised[entry] : 48 << 10))
         return bad("a launch that no card takes");
     c.entry = (Entry)entry;
+    c.at_once = at_once;
     c.blocks = grid.x;
     c.threads = block.x;
     c.bytes = shared;
     c.state = *(unsigned char **)args[0];
     c.weights = *(const unsigned char **)args[1];
-    c.layer = *(unsigned *)args[2];
+    c.layer = at_once ? 0 : *(unsigned *)args[2];
     if (!touches_card(c.state) || !touches_card(c.weights))
         return bad("a kernel is given the host's memory");
     return put(c, s);
+}
+
+cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
+                             cudaStream_t s)
+{
+    return launch(entry, grid, block, args, shared, false, s);
+}
+
+cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block, void **args,
+                                        size_t shared, cudaStream_t s)
+{
+    return grid.x > MULTIPROCESSORS ? bad("more blocks than run at once")
+                                    : launch(entry, grid, block, args, shared, true, s);
+}
+
+cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute, int bytes)
+{
+    if (told_to_fail() || bytes > 227 << 10)
+        return cudaErrorInvalidValue;
+    raised[entry] = (size_t)bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *card_number)
+{
+    *card_number = 0;
+    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
+{
+    *value = MULTIPROCESSORS;
+    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
 }
 
 /* ---- memory ---- */

@@ -9,7 +9,7 @@
 #include <ucontext.h>
 
 enum { STACK = 64 << 10, GUARD = 64 };
-typedef enum Wait { READY, BARRIER, SUM, MAX, SUM_INT, DONE } Wait;
+typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, DONE } Wait;
 
 typedef struct Fiber {
 #if defined(__x86_64__)
@@ -24,20 +24,26 @@ typedef struct Fiber {
     int number;
 } Fiber;
 
-static Fiber fiber[GRID_MOST];
-static unsigned now, count;
+static Fiber fiber[GRID_FIBERS];
+static unsigned now, count, threads_each; /* the fiber that runs, how many there are, of a group */
 static struct {
     grid_kernel fn;
     void *arg;
     float *tg;
-    unsigned group;
+    size_t tg_stride;     /* floats from a group's memory to the next one's */
+    unsigned group, down; /* of fiber 0; whether later ones have lower numbers */
 } job;
 int grid_skip;
 unsigned char grid_met[GRID_LINES];
 
+static unsigned group_of(unsigned i)
+{
+    return job.down ? job.group - i / threads_each : job.group + i / threads_each;
+}
+
 static _Noreturn void broken(const char *what)
 {
-    fprintf(stderr, "grid: group %u, thread %u: %s\n", job.group, now, what);
+    fprintf(stderr, "grid: group %u, thread %u: %s\n", group_of(now), grid_thread(), what);
     exit(3);
 }
 
@@ -45,7 +51,7 @@ static _Noreturn void broken(const char *what)
 
 static void body(void)
 {
-    job.fn(job.arg, job.tg, job.group, now);
+    job.fn(job.arg, job.tg + now / threads_each * job.tg_stride, group_of(now), now % threads_each);
     fiber[now].wait = DONE;
 }
 
@@ -127,6 +133,17 @@ void grid_barrier(int line)
     leave();
 }
 
+void grid_meet_all(int line)
+{
+    if (line > 0 && line < GRID_LINES)
+        grid_met[line] = 1;
+    if (line == grid_skip)
+        return;
+    fiber[now].wait = MEET;
+    fiber[now].line = line;
+    leave();
+}
+
 float grid_sum(float v)
 {
     fiber[now].wait = SUM;
@@ -153,6 +170,11 @@ int grid_sum_int(int v)
 
 unsigned grid_thread(void)
 {
+    return now % threads_each;
+}
+
+unsigned grid_fiber(void)
+{
     return now;
 }
 
@@ -178,18 +200,26 @@ static int exchange(Fiber *f)
     return 1;
 }
 
-/* Lets all go on, where all are at one barrier. */
-static int pass_barrier(void)
+/* Lets fibers go on that are all at one barrier, or meeting. */
+static int pass(unsigned first, unsigned n, Wait what)
 {
-    for (unsigned i = 0; i < count; i++)
-        if (fiber[i].wait != BARRIER || fiber[i].line != fiber[0].line)
+    for (unsigned i = first; i < first + n; i++)
+        if (fiber[i].wait != what || fiber[i].line != fiber[first].line)
             return 0;
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = first; i < first + n; i++)
         fiber[i].wait = READY;
     return 1;
 }
 
-/* ---- a group ---- */
+static int pass_barriers(void)
+{
+    int passed = 0;
+    for (unsigned first = 0; first < count; first += threads_each)
+        passed |= pass(first, threads_each, BARRIER);
+    return passed | pass(0, count, MEET);
+}
+
+/* ---- groups that run at once ---- */
 
 static unsigned chance(void)
 {
@@ -227,9 +257,9 @@ static unsigned run_simdgroup(unsigned first, const unsigned *order)
     return done;
 }
 
-static void run_group(grid_order how)
+static void run_groups(grid_order how)
 {
-    unsigned lane[GRID_MOST], sub[GRID_MOST], done = 0;
+    unsigned lane[GRID_FIBERS], sub[GRID_FIBERS], done = 0;
     for (unsigned i = 0; i < count; i++) {
         fiber[i].wait = READY;
         if (!fiber[i].stack && !(fiber[i].stack = malloc(STACK)))
@@ -242,17 +272,24 @@ static void run_group(grid_order how)
         unsigned before = done;
         for (unsigned i = 0; i < count / GRID_LANES; i++)
             done += run_simdgroup(sub[i] * GRID_LANES, lane);
-        if (!pass_barrier() && done == before)
+        if (!pass_barriers() && done == before)
             broken("threads wait for different things: some have ended or are at another barrier");
     }
 }
 
-static unsigned char *poisoned(size_t bytes)
+/* Memory of n groups, each between guards. */
+static unsigned char *poisoned(size_t stride, unsigned n)
 {
-    unsigned char *m = malloc(bytes + 2 * GUARD);
+    unsigned char *m = malloc(stride * n);
     if (!m)
         abort();
     return m;
+}
+
+static void poison(unsigned char *m, size_t bytes)
+{
+    memset(m, 0xa5, bytes + 2 * GUARD);
+    memset(m + GUARD, 0xff, bytes); /* no numbers */
 }
 
 static void check_guards(const unsigned char *m, size_t bytes)
@@ -262,22 +299,40 @@ static void check_guards(const unsigned char *m, size_t bytes)
             broken("wrote beyond its threadgroup memory");
 }
 
-void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
-              grid_order order)
+/* `at_once` groups at a time. */
+static void run(grid_kernel fn, void *arg, unsigned groups, unsigned at_once, unsigned threads,
+                size_t bytes, grid_order order)
 {
-    unsigned char *m = poisoned(bytes);
-    if (threads == 0 || threads > GRID_MOST || threads % GRID_LANES)
-        broken("a group has 32 to 1024 threads, a multiple of 32");
-    count = threads;
+    size_t room = (bytes + 15) / 16 * 16, stride = room + 2 * GUARD;
+    unsigned char *m = poisoned(stride, at_once);
+    threads_each = threads;
+    count = threads * at_once;
+    if (threads == 0 || threads > GRID_MOST || threads % GRID_LANES || count > GRID_FIBERS)
+        broken("a group has 32 to 1024 threads, a multiple of 32, and so many do not run at once");
     job.fn = fn;
     job.arg = arg;
     job.tg = (float *)(void *)(m + GUARD);
-    for (unsigned i = 0; i < groups; i++) {
-        job.group = order == GRID_BACKWARD ? groups - 1 - i : i;
-        memset(m, 0xa5, bytes + 2 * GUARD);
-        memset(job.tg, 0xff, bytes); /* no numbers */
-        run_group(order);
-        check_guards(m, bytes);
+    job.tg_stride = stride / sizeof(float);
+    job.down = order == GRID_BACKWARD;
+    for (unsigned i = 0; i < groups; i += at_once) {
+        job.group = job.down ? groups - 1 - i : i;
+        for (unsigned j = 0; j < at_once; j++)
+            poison(m + j * stride, room);
+        run_groups(order);
+        for (unsigned j = 0; j < at_once; j++)
+            check_guards(m + j * stride, room);
     }
     free(m);
+}
+
+void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+              grid_order order)
+{
+    run(fn, arg, groups, 1, threads, bytes, order);
+}
+
+void grid_run_at_once(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+                      grid_order order)
+{
+    run(fn, arg, groups, groups, threads, bytes, order);
 }

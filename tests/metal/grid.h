@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 typedef enum grid_order { GRID_FORWARD, GRID_BACKWARD, GRID_SHUFFLED } grid_order;
-enum { GRID_LANES = 32, GRID_MOST = 1024 };
+enum { GRID_LANES = 32, GRID_MOST = 1024, GRID_FIBERS = 4 * GRID_MOST }; /* threads: a group, at once */
 
 /* Runs fn(arg, tg, group, thread) for every thread of `groups` groups of `threads`; tg: `bytes` of
  * shared memory. Aborts with a message where threads wait for different things, or where a group
@@ -26,13 +26,19 @@ typedef void (*grid_kernel)(void *arg, float *tg, unsigned group, unsigned threa
 void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
               grid_order order);
 
+/* The same, with all groups at once, so that they can meet. */
+void grid_run_at_once(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
+                      grid_order order);
+
 /* What kernels call. A barrier is known by its line; grid_skip names one that does nothing (0:
  * none), for tests. */
 void grid_barrier(int line);
+void grid_meet_all(int line); /* a barrier of all groups that run at once */
 float grid_sum(float v);
 float grid_max(float v);
 int grid_sum_int(int v);
-unsigned grid_thread(void); /* the one that asks */
+unsigned grid_thread(void); /* the one that asks, in its group */
+unsigned grid_fiber(void);  /* among all that run at once */
 extern int grid_skip;
 /* Lines of the barriers that threads met: grid_met[line]. */
 enum { GRID_LINES = 1 << 14 };

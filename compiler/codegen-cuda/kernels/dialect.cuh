@@ -22,6 +22,90 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #endif
 #define BN_TABLE static __device__ const
 
+/* Blocks of a decode step, which run at once: the multiprocessors of an H100 or H200. */
+#ifndef BN_BLOCKS
+#define BN_BLOCKS 132
+#endif
+
+#ifndef BN_FAKE_CUDA
+/* Weights on their way to shared memory (PTX's mbarrier and cp.async.bulk): a mark counts the bytes that arrive. */
+static inline __device__ uint shared_at(const void *p)
+{
+    return (uint)__cvta_generic_to_shared(p);
+}
+static inline __device__ void part_mark(ulong *mark)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_at(mark)) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+static inline __device__ void part_expect(ulong *mark, uint bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_at(mark)),
+                 "r"(bytes)
+                 : "memory");
+}
+static inline __device__ void part_copy(void *to, const void *from, uint bytes, ulong *mark)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], "
+                 "%2, [%3];" ::"r"(shared_at(to)),
+                 "l"(from), "r"(bytes), "r"(shared_at(mark))
+                 : "memory");
+}
+static inline __device__ void part_wait(ulong *mark, uint parity)
+{
+    uint there;
+    do
+        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+                     "selp.u32 %0, 1, 0, p;}"
+                     : "=r"(there)
+                     : "r"(shared_at(mark)), "r"(parity)
+                     : "memory");
+    while (!there);
+}
+/* The matrix units (PTX's cp.async, ldmatrix, mma): 16 bytes to shared memory, later; all that was asked for is there,
+ * for the thread that asked; 4 matrices of 8 rows x 16 bytes, lane i naming row i % 8 of matrix i / 8, of
+ * which a lane gets 4 bytes i % 4 of row i / 4; sums [16 x 8] += a [16 x 32] b [32 x 8]. */
+static inline __device__ void tile_copy(void *to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_at(to)), "l"(from) : "memory");
+}
+static inline __device__ void tile_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+static inline __device__ void tile_arrived()
+{
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+}
+static inline __device__ void tile_load(uint *to, const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_at(row))
+                 : "memory");
+}
+static inline __device__ void tile_multiply(int *sums, const uint *a, const uint *b)
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+                 "{%8, %9}, {%0, %1, %2, %3};"
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/* All blocks meet: *count has reached `all` when each has come. What they wrote before is seen behind it. */
+static inline __device__ void grid_meet(uint *count, uint all)
+{
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        uint seen;
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+        do
+            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+        while (int(seen - all) < 0);
+    }
+    __syncthreads();
+}
+#endif
+
 enum class mem_flags { mem_none, mem_device, mem_threadgroup };
 #define threadgroup_barrier(flags) __syncthreads()
 

@@ -30,8 +30,8 @@ static inline void rope_head(device const float *x, device const float *table, d
     for (int j = int(me); j < rot / 2; j += THREADS) {
         const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
         const float u = x[a], v = x[b], c = table[2 * j], s = table[2 * j + 1];
-        y[a] = Y(u * c - v * s);
-        y[b] = Y(u * s + v * c);
+        y[a] = Y(fma(u, c, -(v * s)));
+        y[b] = Y(fma(u, s, v * c));
     }
     for (int i = rot / 2 * 2 + int(me); i < head_dim; i += THREADS)
         y[i] = Y(x[i]);
@@ -79,10 +79,10 @@ static inline void rope_store(device const float *x, device const float *table, 
 
 //@ attend : cache_row group
 /* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head: each simdgroup
- * takes every fourth position and keeps the largest score, the sum of weights and the weighted
+ * takes every GROUPS-th position and keeps the largest score, the sum of weights and the weighted
  * values so far; these meet in tg:
  *
- *   tg   | most [4] | sum [4] | values [4][head_dim] |        head_dim at most 512
+ *   tg   | most [GROUPS] | sum [GROUPS] | values [GROUPS][head_dim] |    head_dim at most 512
  */
 enum { PARTS = 16 };
 template <typename K>
@@ -113,8 +113,9 @@ static inline void attend(device const float *q, device const K *k, device const
     for (int i = 0; i * LANES + int(lane) < head_dim; i++)
         tg[2 * GROUPS + sub * head_dim + i * LANES + lane] = value[i];
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    const float top = max(max(tg[0], tg[1]), max(tg[2], tg[3]));
-    float all = 0, share[GROUPS];
+    float top = tg[0], all = 0, share[GROUPS];
+    for (int s = 1; s < GROUPS; s++)
+        top = max(top, tg[s]);
     for (int s = 0; s < GROUPS; s++) {
         share[s] = exp(tg[s] - top); /* 0 where a simdgroup had no position */
         all += share[s] * tg[GROUPS + s];

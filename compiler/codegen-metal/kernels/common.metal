@@ -12,7 +12,7 @@ using namespace metal;
 
 //@ group
 /* Threads of a group, and of a simdgroup; every Apple GPU has simdgroups of 32. */
-enum { THREADS = 128, LANES = 32, GROUPS = THREADS / LANES };
+enum { THREADS = BN_THREADS, LANES = 32, GROUPS = THREADS / LANES };
 
 //@ group_sum : group
 /* The sum of v over the group, for all its threads; nobody has used tg before. */
@@ -22,7 +22,10 @@ static inline float group_sum(float v, uint me, threadgroup float *tg)
     if (me % LANES == 0)
         tg[me / LANES] = v;
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    return (tg[0] + tg[1]) + (tg[2] + tg[3]);
+    v = tg[0];
+    for (int s = 1; s < GROUPS; s++)
+        v += tg[s];
+    return v;
 }
 
 //@ group_max : group
@@ -34,7 +37,10 @@ static inline float group_max(float v, uint me, threadgroup float *tg)
     if (me % LANES == 0)
         tg[me / LANES] = v;
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    return max(max(tg[0], tg[1]), max(tg[2], tg[3]));
+    v = tg[0];
+    for (int s = 1; s < GROUPS; s++)
+        v = max(v, tg[s]);
+    return v;
 }
 
 //@ formats

@@ -1,7 +1,7 @@
 /* ternary.metal: products of 2-bit ternary weights with int8 activations.
  *
- * q2r4 (compiler/ir/layouts.c pictures it): a block of 4 rows is a threadgroup's work, a row a
- * simdgroup's. In a step, 128 columns, a row has 32 bytes; byte i holds the codes, w + 1, of
+ * q2r4 (compiler/ir/layouts.c pictures it): a row is a simdgroup's work, as many rows as it has
+ * simdgroups a threadgroup's. In a step, 128 columns, a row has 32 bytes; byte i holds the codes, w + 1, of
  * columns i, i + 32, i + 64 and i + 96. A lane takes 4 neighbouring bytes, 16 weights, so a
  * simdgroup takes 4 steps at once:
  *
@@ -69,12 +69,12 @@ static inline float q2b_value(device const uchar *w, device const float *c, devi
 /* Which row and token a simdgroup of group g works on. */
 static inline int q2_row(int n, uint g, uint me)
 {
-    return int(g % (uint(n + 3) / 4) * 4 + me / LANES);
+    return int(g % (uint(n + GROUPS - 1) / GROUPS) * GROUPS + me / LANES);
 }
 
 static inline uint q2_token(int n, uint g)
 {
-    return g / (uint(n + 3) / 4);
+    return g / (uint(n + GROUPS - 1) / GROUPS);
 }
 
 //@ tmatmul_q2 : q2_value q2_place

@@ -1,0 +1,98 @@
+#!/bin/sh
+# The whole check of CUDA on a card, one command of under ten minutes: bench/gpu.sh [--peer=FOLDER] [--quick]
+# Goldens of every model, compute-sanitizer's memcheck and racecheck, the card's bandwidth, then decode and prefill of
+# a model of 2B4T's published shape with the ratio to the bandwidth bound. --peer=FOLDER: gpu/bitnet_kernels of a
+# checkout of microsoft/BitNet, whose kernels are built and measured on the same matrices. --quick: speed alone.
+# Needs nvcc and a card; build/bnc, build/libbnrt.a and build/test_golden are made where they are missing.
+# BN_SHARED names the models and goldens (../shared). Prints Markdown: bench/gpu.md is its last output.
+set -e
+peer=
+quick=
+for arg; do
+    case $arg in
+    --peer=*) peer=${arg#--peer=} ;;
+    --quick) quick=1 ;;
+    *) echo "gpu.sh: unknown argument '$arg': --peer=FOLDER or --quick" >&2 && exit 1 ;;
+    esac
+done
+command -v nvcc >/dev/null || { echo "gpu.sh: nvcc is missing: this needs CUDA and a card" >&2 && exit 1; }
+[ -x build/bnc ] && [ -e build/libbnrt.a ] && [ -x build/test_golden ] || make -s build/bnc build/libbnrt.a build/test_golden
+shared=${BN_SHARED:-../shared}
+here=$PWD
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+nv="nvcc -O3 -arch=native -std=c++17 -diag-suppress 177"
+failed=0
+
+echo "Date: $(date -u +%F). Card: $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader)." \
+    "Compiler: $(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p'). Command: \`sh bench/gpu.sh${*:+ $*}\`."
+echo
+
+# ---- what takes long, in the background ----
+build/bnc synth --shape=2b4t --quiet -o "$dir/2b4t.gguf" &
+$nv bench/copybw.cu -o "$dir/copybw" &
+[ -z "$peer" ] || $nv -I"$peer" bench/gpu_peer.cu "$peer/bitnet_kernels.cu" -o "$dir/peer" 2>"$dir/peer.log" &
+
+# library FILE NAME: NAME.x86-64.so with the runtime inside.
+library() {
+    build/bnc "$1" --target=cuda --name=m --kv=f32 --quiet -o "$dir/$2" &&
+        $nv -Xcompiler -fPIC -Iruntime-min -c "$dir/$2.cu" -o "$dir/$2.o" &&
+        $nv -shared "$dir/$2.o" -Xlinker --whole-archive,build/libbnrt.a,--no-whole-archive -lpthread -lm \
+            -o "$dir/$2.x86-64.so"
+}
+goldens=
+if [ -z "$quick" ]; then
+    for file in "$shared"/models/synth-*-i2_s.gguf "$shared"/models/tales-*-i2_s.gguf tests/arch-models/*.gguf; do
+        [ -e "$file" ] || continue
+        name=$(basename "$file" .gguf)
+        goldens="$goldens $name"
+        library "$file" "$name" &
+    done
+fi
+wait
+
+# ---- right ----
+if [ -z "$quick" ]; then
+    echo "| model | goldens |"
+    echo "|---|---|"
+    for name in $goldens; do
+        at=$shared/golden
+        [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
+        if (cd "$dir" && timeout 60 "$here/build/test_golden" "$(cd "$here" && cd "$at" && pwd)" "$dir/$name.x86-64.so") >"$dir/$name.log" 2>&1; then
+            echo "| $name | $(grep -c OK "$dir/$name.log") passed; $(grep -o 'mean NLL.*\|rms.*' "$dir/$name.log" | head -n 1) |"
+        else
+            echo "| $name | FAILED |"
+            failed=1
+            tail -n 30 "$dir/$name.log" >&2
+        fi
+    done
+    echo
+    for tool in memcheck racecheck; do
+        name=synth-odd-bitnet-b1.58-i2_s
+        [ -e "$dir/$name.x86-64.so" ] || name=qwen3-i2_s
+        at=$shared/golden
+        [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
+        at=$(cd "$here" && cd "$at" && pwd)
+        if (cd "$dir" && timeout 120 compute-sanitizer --tool $tool --error-exitcode 9 "$here/build/test_golden" "$at" "$dir/$name.x86-64.so") >"$dir/$tool.log" 2>&1; then
+            echo "compute-sanitizer $tool, goldens of $name: $(grep -o 'ERROR SUMMARY.*\|RACECHECK SUMMARY.*' "$dir/$tool.log" | tail -n 1)"
+        else
+            echo "compute-sanitizer $tool: FAILED"
+            failed=1
+            tail -n 30 "$dir/$tool.log" >&2
+        fi
+        echo
+    done
+fi
+
+# ---- fast ----
+timeout 60 "$dir/copybw" >"$dir/bw"
+build/bnc "$dir/2b4t.gguf" --target=cuda --name=m --batch=512 --quiet -o "$dir/m"
+build/bnc "$dir/2b4t.gguf" --target=cuda --emit=ir --print-after=plan --quiet -o "$dir/m.tir" >"$dir/plan.tir" 2>&1 || true
+$nv -Iruntime-min -c "$dir/m.cu" -o "$dir/m.o"
+cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -Iruntime-min -I"$dir" -DHEADER='"m.h"' -c bench/gpu_model.c -o "$dir/gpu_model.o"
+$nv "$dir/gpu_model.o" "$dir/m.o" build/libbnrt.a -lpthread -lm -o "$dir/gpu_model"
+timeout 60 "$dir/gpu_model" "$dir/m.bnw" 512 64 200 7 >"$dir/rows"
+timeout 60 "$dir/gpu_model" "$dir/m.bnw" 0 2048 100 7 >>"$dir/rows"
+cat "$dir/bw" "$dir/rows"
+[ -z "$peer" ] || { cat "$dir/peer.log"; "$dir/peer"; }
+exit $failed

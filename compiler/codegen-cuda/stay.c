@@ -1,0 +1,291 @@
+/* stay.c: prints a decode step as one kernel whose blocks stay: the ops of the planned function in
+ * order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are to it what
+ * threads are to C.
+ *
+ * What an op's blocks do follows from its kernel's grid and from where its results stand: a result
+ * of each block's own all make; one that is shared, of a token, block 0; heads, rows and others are
+ * dealt out; a share's kernel does that itself. kernels/stay.cu has the rest, and the picture of
+ * the shared memory.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "codegen-metal/print.h"
+
+typedef struct Part { /* of a product's weights that come a layer ahead */
+    const Op *op, *layers;
+} Part;
+
+typedef struct Step {
+    Printer *p;
+    Part *part;
+    int npart;
+    const Op *layers; /* whose body is printed; NULL: none */
+} Step;
+
+static bool is_product(const Op *op)
+{
+    return op->kernel && facts_of(op).scratch == SCRATCH_SUMS;
+}
+
+/* How many of a product's operands are matrices: their places, first and second. */
+static int matrices(const Op *op, int at[2])
+{
+    int n = 0;
+    for (int i = 0; i < op->nin; i++)
+        if (op->in[i]->weight) {
+            CHECK(n < 2);
+            at[n++] = i;
+        }
+    return n;
+}
+
+static void find_parts(Step *s, const Block *b, const Op *layers)
+{
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->body)
+            find_parts(s, op->body, op);
+        else if (layers && is_product(op)) {
+            s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
+            s->part[s->npart++] = (Part){op, layers};
+        }
+    }
+}
+
+/* Whether a product stands outside of layers. */
+static bool any_without_part(const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next)
+        if (is_product(op))
+            return true;
+    return false;
+}
+
+static int part_of(const Step *s, const Op *op)
+{
+    for (int i = 0; i < s->npart; i++)
+        if (s->part[i].op == op)
+            return i;
+    return -1;
+}
+
+static const Type *matrix_type(const Op *op)
+{
+    int at[2];
+    CHECK(matrices(op, at));
+    return op->in[at[0]]->type;
+}
+
+/* ---- shared memory ---- */
+
+static void most_scratch(const Step *s, const Block *b, int64_t *scratch, int64_t *rows)
+{
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->body)
+            most_scratch(s, op->body, scratch, rows);
+        if (!op->kernel)
+            continue;
+        int64_t bytes = scratch_bytes(s->p, op);
+        *scratch = bytes > *scratch ? bytes : *scratch;
+        if (is_product(op) && matrix_type(op)->dim[0].n > *rows)
+            *rows = matrix_type(op)->dim[0].n;
+    }
+}
+
+/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends
+ * where it begins. */
+static void put_layout(Step *s, const Func *f)
+{
+    Out *o = s->p->out;
+    int64_t scratch = 0, rows = 1;
+    most_scratch(s, f->body, &scratch, &rows);
+    put(o,
+        "/* Shared memory of a block of decode_step: see stay.cu. */\n"
+        "enum {\n    STEP_MOST = 227 << 10,\n    STEP_SCRATCH = %" PRId64
+        ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
+        ",\n    STEP_MARKS = STEP_SUMS + (4 * (GROUPS + 8 * SHARE(%" PRId64 ")) + 15) / 16 * 16,\n"
+        "    STEP_PARTS = STEP_MARKS + %d,\n",
+        (s->p->m->own_bytes + 127) / 128 * 128, scratch, (rows + 3) / 4,
+        (8 * s->npart + 127) / 128 * 128);
+    for (int i = 0; i < s->npart; i++) {
+        int at[2];
+        const Type *t = matrix_type(s->part[i].op);
+        const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
+        put(o,
+            "    STEP_BYTES_%d = %d * SHARE(%" PRId64 ") * %" PRId64 ",\n"
+            "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
+            i, matrices(s->part[i].op, at), (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128,
+            i, before, before, i, i);
+    }
+    if (s->npart)
+        put(o, "    STEP_BYTES = STEP_END_%d\n};\n\n", s->npart - 1);
+    else
+        put(o, "    STEP_BYTES = STEP_PARTS\n};\n\n");
+}
+
+/* A weight's bytes in the layer that `layer` names. */
+static void put_matrix(Printer *p, const Value *v, const char *layer)
+{
+    Out text = {.s = p->s}, *file = p->out;
+    p->out = &text;
+    put_weight(p, v, false);
+    p->out = file;
+    const char *by = text.len ? strstr(text.text, "(layer)") : NULL;
+    if (by)
+        put(p->out, "%.*s(%s)", (int)(by - text.text), text.text, layer);
+    else
+        put(p->out, "%s", text.text);
+    out_free(&text);
+}
+
+static void put_first_parts(Step *s)
+{
+    Out *o = s->p->out;
+    if (!s->npart)
+        return;
+    put(o, "    if (me == 0) {\n");
+    for (int i = 0; i < s->npart; i++)
+        put(o, "        part_mark(mark + %d);\n", i);
+    for (int i = 0; i < s->npart; i++) {
+        const Op *op = s->part[i].op;
+        const Type *t = matrix_type(op);
+        int at[2], n = matrices(op, at);
+        const char *first = format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0));
+        const char *shape =
+            format(s->p->s, "%" PRId64 ", %" PRId64 ", b", t->dim[0].n, t->dim[1].n);
+        put(o, "        if (part_%d.at && share_bytes(%s))\n            part_ask(part_%d, ", i,
+            shape, i);
+        put_matrix(s->p, op->in[at[0]], first);
+        put(o, " + share_at(%s), ", shape);
+        if (n == 2) {
+            put_matrix(s->p, op->in[at[1]], first);
+            put(o, " + share_at(%s), ", shape);
+        } else {
+            put(o, "nullptr, ");
+        }
+        put(o, "share_bytes(%s));\n", shape);
+    }
+    put(o, "    }\n");
+}
+
+/* ---- ops ---- */
+
+/* The part of a product, and its matrices in the layer behind this one. */
+static void put_part_arguments(Step *s, const Op *op)
+{
+    Out *o = s->p->out;
+    int i = part_of(s, op), at[2], n = matrices(op, at);
+    if (i < 0) {
+        put(o, "no_part, nullptr, %s", n == 2 ? "nullptr, " : "");
+        return;
+    }
+    int64_t end = attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1);
+    put(o, "part_%d, ", i);
+    for (int j = 0; j < n; j++) { /* parts are of layers alone */
+        put(o, "layer + 1 < %" PRId64 " ? ", end);
+        put_matrix(s->p, op->in[at[j]], "layer + 1");
+        put(o, " : nullptr, ");
+    }
+}
+
+static bool own_result(const Op *op)
+{
+    return op->nout && op->out[0]->room == ROOM_OWN;
+}
+
+static void put_group_call(Step *s, const Op *op, const char *group)
+{
+    put(s->p->out, "%s(", op->kernel->symbol);
+    put_arguments(s->p, op);
+    put(s->p->out, "%s, me%s);\n", group, facts_of(op).scratch ? ", tg" : "");
+}
+
+static void put_share_call(Step *s, const Op *op)
+{
+    Out *o = s->p->out;
+    put(o, "%s(", op->kernel->symbol);
+    put_arguments(s->p, op);
+    if (is_product(op))
+        put_part_arguments(s, op);
+    else
+        put(o, "AT(float, %" PRId64 "), ", s->p->at.parts);
+    put(o, "b, me, %s);\n", is_product(op) ? "sums" : "tg");
+}
+
+static void put_op(Step *s, const Op *op, const char *margin)
+{
+    Out *o = s->p->out;
+    Grid grid = facts_of(op).grid;
+    put_ir_line(s->p, op, margin);
+    if (grid == GRID_SHARE) {
+        put(o, "%s", margin);
+        put_share_call(s, op);
+        return; /* its threads have met */
+    }
+    if (own_result(op)) {
+        put(o, "%s", margin);
+        put_group_call(s, op, "0");
+    } else if (grid == GRID_TOKEN) {
+        put(o, "%sif (b == 0)\n%s    ", margin, margin);
+        put_group_call(s, op, "0");
+    } else {
+        put(o, "%sfor (uint g = b; g < %" PRId64 "; g += BN_BLOCKS) {\n%s    ", margin,
+            groups_of(s->p, op), margin);
+        put_group_call(s, op, "g");
+        put(o, "%s    __syncthreads();\n%s}\n", margin, margin);
+    }
+    put(o, "%s__syncthreads();\n", margin);
+}
+
+static void put_block(Step *s, const Block *b, const char *margin)
+{
+    Out *o = s->p->out;
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->code == OP_BARRIER) {
+            put(o, "%sgrid_meet(met, all += BN_BLOCKS);\n", margin);
+        } else if (op->body) {
+            int64_t first = attr_int(op, "first", 0);
+            put(o, "%sfor (uint layer = %" PRId64 "; layer < %" PRId64 "; layer++) {\n", margin,
+                first, first + attr_int(op, "count", 1));
+            s->layers = op;
+            put_block(s, op->body, format(s->p->s, "%s    ", margin));
+            s->layers = NULL;
+            put(o, "%s}\n", margin);
+        } else if (op->kernel) {
+            put_op(s, op, margin);
+        }
+    }
+}
+
+void put_decode_step(Printer *p, const Func *f)
+{
+    Step s = {.p = p};
+    Out *o = p->out;
+    find_parts(&s, f->body, NULL);
+    put_layout(&s, f);
+    put(o,
+        "#define OWN(type, offset) ((type *)(own + (offset)))\n"
+        "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) decode_step(uchar *state, "
+        "const uchar *weights)\n"
+        "{\n    BN_SHARED(shared);\n    const bn_step step = *(const bn_step *)state;\n"
+        "    const uint b = blockIdx.x, me = threadIdx.x;\n"
+        "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + STEP_SCRATCH);\n"
+        "    int *sums = (int *)(own + STEP_SUMS);\n    uint *met = (uint *)(state + %d), all = "
+        "0;\n",
+        STEP_MET);
+    if (s.npart)
+        put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n");
+    for (int i = 0; i < s.npart; i++) {
+        const char *from = i ? format(p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
+        put(o, "    bn_part part_%d = {STEP_END_%d > %s ? own + %s : nullptr, mark + %d, 0};\n", i,
+            i, from, from, i);
+    }
+    if (any_without_part(f->body))
+        put(o, "    bn_part no_part = {nullptr, nullptr, 0};\n");
+    put_first_parts(&s);
+    put(o, "    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)\n        "
+           "sums[i] = 0;\n"
+           "    __syncthreads();\n");
+    put_block(&s, f->body, "    ");
+    put(o, "}\n\n");
+}

@@ -1,0 +1,53 @@
+/* print.h: what the printers of Metal and CUDA share: metal.c has it. */
+#ifndef BNC_CODEGEN_PRINT_H
+#define BNC_CODEGEN_PRINT_H
+
+#include "codegen-metal/metal.h"
+
+enum { METAL_THREADS = 128, CUDA_THREADS = 512 };
+
+/* Columns of kernels.def and cuda.def. */
+typedef enum Grid { GRID_TOKEN, GRID_ROWS, GRID_HEADS, GRID_SETS, GRID_TILES, GRID_SHARE } Grid;
+typedef enum Scratch {
+    SCRATCH_NONE,
+    SCRATCH_REDUCE,
+    SCRATCH_ATTEND,
+    SCRATCH_CHUNK,
+    SCRATCH_SUMS,
+    SCRATCH_TILE
+} Scratch;
+typedef struct KernelFacts {
+    Grid grid;
+    Scratch scratch;
+} KernelFacts;
+KernelFacts facts_of(const Op *op);
+
+/* Offsets in the state on the device. */
+typedef struct Places {
+    int64_t tokens, hidden, logits, scratch, cache, parts, end;
+} Places;
+
+typedef struct Printer {
+    const Module *m;
+    const EmitOptions *o;
+    Session *s;
+    Out *out; /* NULL: only the dispatches are wanted */
+    Places at;
+    Out seen;    /* bodies of entry points so far: "name\0text\0" */
+    int threads; /* of a group */
+} Printer;
+
+bool for_each_token(const Op *op);
+int64_t groups_of(const Printer *p, const Op *op); /* of an op, for a token */
+int64_t scratch_bytes(const Printer *p, const Op *op);
+int64_t heads_together(const Op *op); /* of an attention by CUDA's kernels */
+void put_weight(Printer *p, const Value *v, bool scales);
+void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */
+void put_ir_line(Printer *p, const Op *op, const char *margin);
+
+/* Where the count of meetings stands in the state: each step's bytes from the host make it 0. */
+enum { STEP_MET = 128 };
+/* stay.c: a decode step as one kernel, `decode_step`, for CUDA. */
+void put_decode_step(Printer *p, const Func *f);
+
+#endif
