@@ -19,7 +19,7 @@ typedef struct Part { /* of a product's weights that come a layer ahead */
 typedef struct Step {
     Printer *p;
     Part *part;
-    int npart;
+    int npart, nrun, nproduct; /* nproduct: of those whose calls are printed */
     const Op *layers; /* whose body is printed; NULL: none */
 } Step;
 
@@ -78,64 +78,82 @@ static const Type *matrix_type(const Op *op)
 
 /* ---- shared memory ---- */
 
-static void most_scratch(const Step *s, const Block *b, int64_t *scratch, int64_t *rows)
+/* Blocks of rows in a product's share of BN_BLOCKS, of all its matrices: text. */
+static const char *share_text(const Step *s, const Op *op)
+{
+    int at[2], n = matrices(op, at);
+    return format(s->p->s, "%d * SHARE(%" PRId64 ")", n, (op->in[at[0]]->type->dim[0].n + 3) / 4);
+}
+
+/* How many products from op on, one behind the other, are of one row of activations. */
+static int run_of(const Op *op)
+{
+    int n = 0;
+    for (const Op *o = op; o && is_product(o) && o->in[0] == op->in[0]; o = o->next)
+        n++;
+    return n;
+}
+
+static const char *run_text(const Step *s, const Op *op, int n)
+{
+    const char *text = "0";
+    for (int i = 0; i < n; i++, op = op->next)
+        text = i ? format(s->p->s, "%s + %s", text, share_text(s, op)) : share_text(s, op);
+    return text;
+}
+
+static void most_scratch(const Step *s, const Block *b, int64_t *scratch)
 {
     for (const Op *op = b->first; op; op = op->next) {
         if (op->body)
-            most_scratch(s, op->body, scratch, rows);
+            most_scratch(s, op->body, scratch);
         if (!op->kernel)
             continue;
         int64_t bytes = scratch_bytes(s->p, op);
         *scratch = bytes > *scratch ? bytes : *scratch;
-        if (is_product(op) && matrix_type(op)->dim[0].n > *rows)
-            *rows = matrix_type(op)->dim[0].n;
     }
 }
 
-/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends
- * where it begins. */
+/* The sums that the hungriest run of products needs, as a constant of its own for each. */
+static void put_sums(Step *s, const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->body)
+            put_sums(s, op->body);
+        if (!is_product(op))
+            continue;
+        int n = run_of(op);
+        const char *before = s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0",
+                   *here = run_text(s, op, n);
+        put(s->p->out, "    STEP_ROWS_%d = %s > %s ? %s : %s,\n", s->nrun++, here, before, here, before);
+        while (--n)
+            op = op->next;
+    }
+}
+
+/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends where it begins. */
 static void put_layout(Step *s, const Func *f)
 {
     Out *o = s->p->out;
-    int64_t scratch = 0, rows = 1;
-    most_scratch(s, f->body, &scratch, &rows);
-    put(o,
-        "/* Shared memory of a block of decode_step: see stay.cu. */\n"
-        "enum {\n    STEP_MOST = 227 << 10,\n    STEP_SCRATCH = %" PRId64
-        ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
-        ",\n    STEP_MARKS = STEP_SUMS + (4 * (GROUPS + 8 * SHARE(%" PRId64 ")) + 15) / 16 * 16,\n"
-        "    STEP_PARTS = STEP_MARKS + %d,\n",
-        (s->p->m->own_bytes + 127) / 128 * 128, scratch, (rows + 3) / 4,
-        (8 * s->npart + 127) / 128 * 128);
+    int64_t scratch = 0;
+    most_scratch(s, f->body, &scratch);
+    put(o, "/* Shared memory of a block of decode_step: see stay.cu. */\n"
+           "enum {\n    STEP_MOST = 227 << 10,\n");
+    put_sums(s, f->body);
+    put(o, "    STEP_SCRATCH = %" PRId64 ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
+           ",\n    STEP_MARKS = STEP_SUMS + 4 * (GROUPS + 4 * %s),\n    STEP_PARTS = STEP_MARKS + %d,\n",
+        (s->p->m->own_bytes + 127) / 128 * 128, scratch,
+        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0", (8 * s->npart + 127) / 128 * 128);
     for (int i = 0; i < s->npart; i++) {
-        int at[2];
-        const Type *t = matrix_type(s->part[i].op);
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         put(o,
-            "    STEP_BYTES_%d = %d * SHARE(%" PRId64 ") * %" PRId64 ",\n"
+            "    STEP_BYTES_%d = %s * %" PRId64 ",\n"
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
-            i, matrices(s->part[i].op, at), (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128,
-            i, before, before, i, i);
+            i, share_text(s, s->part[i].op), (matrix_type(s->part[i].op)->dim[1].n + 127) / 128 * 128, i, before,
+            before, i, i);
     }
-    if (s->npart)
-        put(o, "    STEP_BYTES = STEP_END_%d\n};\n\n", s->npart - 1);
-    else
-        put(o, "    STEP_BYTES = STEP_PARTS\n};\n\n");
-}
-
-/* A weight's bytes in the layer that `layer` names. */
-static void put_matrix(Printer *p, const Value *v, const char *layer)
-{
-    Out text = {.s = p->s}, *file = p->out;
-    p->out = &text;
-    put_weight(p, v, false);
-    p->out = file;
-    const char *by = text.len ? strstr(text.text, "(layer)") : NULL;
-    if (by)
-        put(p->out, "%.*s(%s)", (int)(by - text.text), text.text, layer);
-    else
-        put(p->out, "%s", text.text);
-    out_free(&text);
+    put(o, "    STEP_BYTES = %s\n};\n\n",
+        s->npart ? format(s->p->s, "STEP_END_%d", s->npart - 1) : "STEP_PARTS");
 }
 
 static void put_first_parts(Step *s)
@@ -143,6 +161,16 @@ static void put_first_parts(Step *s)
     Out *o = s->p->out;
     if (!s->npart)
         return;
+    for (int i = 0; i < s->npart; i++) {
+        const Op *op = s->part[i].op;
+        int at[2], n = matrices(op, at);
+        const char *first = format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0));
+        for (int j = 0; j < n; j++) {
+            put(o, "    part_%d.scale[%d] = *FLOATS(", i, j);
+            put_bytes_of(s->p, op->in[at[j]]->weight, first);
+            put(o, " + %" PRId64 ");\n", op->in[at[j]]->weight->scales);
+        }
+    }
     put(o, "    if (me == 0) {\n");
     for (int i = 0; i < s->npart; i++)
         put(o, "        part_mark(mark + %d);\n", i);
@@ -155,10 +183,10 @@ static void put_first_parts(Step *s)
             format(s->p->s, "%" PRId64 ", %" PRId64 ", b", t->dim[0].n, t->dim[1].n);
         put(o, "        if (part_%d.at && share_bytes(%s))\n            part_ask(part_%d, ", i,
             shape, i);
-        put_matrix(s->p, op->in[at[0]], first);
+        put_bytes_of(s->p, op->in[at[0]]->weight, first);
         put(o, " + share_at(%s), ", shape);
         if (n == 2) {
-            put_matrix(s->p, op->in[at[1]], first);
+            put_bytes_of(s->p, op->in[at[1]]->weight, first);
             put(o, " + share_at(%s), ", shape);
         } else {
             put(o, "nullptr, ");
@@ -170,22 +198,17 @@ static void put_first_parts(Step *s)
 
 /* ---- ops ---- */
 
-/* The part of a product, and its matrices in the layer behind this one. */
-static void put_part_arguments(Step *s, const Op *op)
+/* A weight in the layer behind this one, NULL behind the last, with a comma. */
+static void put_next(Step *s, const Value *w)
 {
-    Out *o = s->p->out;
-    int i = part_of(s, op), at[2], n = matrices(op, at);
-    if (i < 0) {
-        put(o, "no_part, nullptr, %s", n == 2 ? "nullptr, " : "");
+    if (!s->layers || !w->weight->count) {
+        put(s->p->out, "nullptr, ");
         return;
     }
-    int64_t end = attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1);
-    put(o, "part_%d, ", i);
-    for (int j = 0; j < n; j++) { /* parts are of layers alone */
-        put(o, "layer + 1 < %" PRId64 " ? ", end);
-        put_matrix(s->p, op->in[at[j]], "layer + 1");
-        put(o, " : nullptr, ");
-    }
+    put(s->p->out, "layer + 1 < %" PRId64 " ? ",
+        attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1));
+    put_bytes_of(s->p, w->weight, "layer + 1");
+    put(s->p->out, " : nullptr, ");
 }
 
 static bool own_result(const Op *op)
@@ -200,16 +223,35 @@ static void put_group_call(Step *s, const Op *op, const char *group)
     put(s->p->out, "%s, me%s);\n", group, facts_of(op).scratch ? ", tg" : "");
 }
 
-static void put_share_call(Step *s, const Op *op)
+/* The n products from op on: their sums, then, when the block's threads have met, their rows. */
+static void put_products(Step *s, const Op *op, int n, const char *margin)
 {
     Out *o = s->p->out;
-    put(o, "%s(", op->kernel->symbol);
-    put_arguments(s->p, op);
-    if (is_product(op))
-        put_part_arguments(s, op);
-    else
-        put(o, "AT(float, %" PRId64 "), ", s->p->at.parts);
-    put(o, "b, me, %s);\n", is_product(op) ? "sums" : "tg");
+    int first = s->nproduct;
+    put(o, "%sshare_over(", margin);
+    put_operand(s->p, op->in[0]);
+    put(o, ", %" PRId64 ", me, sums);\n", op->in[0]->type->dim[1].n);
+    for (int end = 0; end < 2; end++) {
+        const Op *product = op;
+        for (int i = 0; i < n; i++, product = product->next) {
+            int part = part_of(s, product), at[2], many = matrices(product, at);
+            if (!end)
+                put_ir_line(s->p, product, margin);
+            if (end)
+                put(o, "%s%s_end(", margin, product->kernel->symbol);
+            else
+                put(o, "%sconst float before_%d = %s(", margin, first + i, product->kernel->symbol);
+            put_arguments(s->p, product);
+            put(o, part < 0 ? "no_part, " : "part_%d, ", part);
+            for (int j = 0; end && j < many; j++)
+                put_next(s, product->in[at[j]]);
+            if (end)
+                put(o, "sums, before_%d, ", first + i);
+            put(o, "b, me, sums + GROUPS + 4 * (%s));\n", run_text(s, op, i));
+        }
+        put(o, "%s__syncthreads();\n", margin);
+    }
+    s->nproduct += n;
 }
 
 static void put_op(Step *s, const Op *op, const char *margin)
@@ -218,8 +260,9 @@ static void put_op(Step *s, const Op *op, const char *margin)
     Grid grid = facts_of(op).grid;
     put_ir_line(s->p, op, margin);
     if (grid == GRID_SHARE) {
-        put(o, "%s", margin);
-        put_share_call(s, op);
+        put(o, "%s%s(", margin, op->kernel->symbol);
+        put_arguments(s->p, op);
+        put(o, "AT(float, %" PRId64 "), b, me, tg);\n", s->p->at.parts);
         return; /* its threads have met */
     }
     if (own_result(op)) {
@@ -237,6 +280,28 @@ static void put_op(Step *s, const Op *op, const char *margin)
     put(o, "%s__syncthreads();\n", margin);
 }
 
+/* What a layer's ops read that no part brings: on its way to the cache from the layer's beginning. */
+static void put_ahead(Step *s, const Block *b, const char *margin)
+{
+    Out *o = s->p->out;
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->code == OP_RMSNORM_QUANT) {
+            put(o, "%sbring(", margin);
+            put_next(s, op->in[1]);
+            put(o, "%" PRId64 ", b, me);\n", 4 * op->in[1]->type->dim[0].n);
+        }
+        if (op->code == OP_ROPE_ATTENTION) {
+            const Type *t = op->in[4]->type;
+            put(o, "%sattention_ahead(", margin);
+            put_bytes_of(s->p, op->in[4]->weight, "layer");
+            put(o, ", ");
+            put_bytes_of(s->p, op->in[5]->weight, "layer");
+            put(o, ", step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", b, me);\n",
+                attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n, heads_together(op));
+        }
+    }
+}
+
 static void put_block(Step *s, const Block *b, const char *margin)
 {
     Out *o = s->p->out;
@@ -245,12 +310,18 @@ static void put_block(Step *s, const Block *b, const char *margin)
             put(o, "%sgrid_meet(met, all += BN_BLOCKS);\n", margin);
         } else if (op->body) {
             int64_t first = attr_int(op, "first", 0);
-            put(o, "%sfor (uint layer = %" PRId64 "; layer < %" PRId64 "; layer++) {\n", margin,
+            put(o, "#pragma unroll 1\n%sfor (uint layer = %" PRId64 "; layer < %" PRId64 "; layer++) {\n", margin,
                 first, first + attr_int(op, "count", 1));
             s->layers = op;
+            put_ahead(s, op->body, format(s->p->s, "%s    ", margin));
             put_block(s, op->body, format(s->p->s, "%s    ", margin));
             s->layers = NULL;
             put(o, "%s}\n", margin);
+        } else if (is_product(op)) {
+            int n = run_of(op);
+            put_products(s, op, n, margin);
+            while (--n)
+                op = op->next;
         } else if (op->kernel) {
             put_op(s, op, margin);
         }
@@ -281,7 +352,7 @@ void put_decode_step(Printer *p, const Func *f)
             i, from, from, i);
     }
     if (any_without_part(f->body))
-        put(o, "    bn_part no_part = {nullptr, nullptr, 0};\n");
+        put(o, "    bn_part no_part = {nullptr, nullptr, 0, {0, 0}};\n");
     put_first_parts(&s);
     put(o, "    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)\n        "
            "sums[i] = 0;\n"

@@ -87,7 +87,7 @@ static int64_t parts_bytes(const Module *m)
             for (const Op *in = op->body ? op->body->first : NULL; in; in = in->next)
                 if (in->code == OP_ROPE_ATTENTION) {
                     const Type *cache = in->in[4]->type;
-                    int64_t heads = attr_int(in, "heads", 0), chunks = cache->dim[1].n / 64 + 1;
+                    int64_t heads = attr_int(in, "heads", 0), chunks = cache->dim[1].n / 128 + 1;
                     int64_t bytes =
                         4 * ((heads + 63) / 64 * 64 + heads * chunks * (cache->dim[2].n + 2));
                     most = bytes > most ? bytes : most;
@@ -172,7 +172,7 @@ int64_t scratch_bytes(const Printer *p, const Op *op)
             fail(op->block->func->module->s, op->loc,
                  "a head of %lld values: attention on a GPU takes %d", (long long)dim, MOST_HEAD);
         floats = kind == SCRATCH_ATTEND ? groups * (2 + dim)
-                                        : heads_together(op) * (dim + 64 + 2 + groups * dim);
+                                        : heads_together(op) * (dim + 128 + 4 + groups * dim);
     }
     if (kind == SCRATCH_TILE)
         return 2 * ((op->code == OP_TGLU ? 2 : 1) * 4096 + 64 * 144);
@@ -196,7 +196,7 @@ static const char *msl_type(const Type *t)
                                : "float";
 }
 
-static void put_value(Printer *p, const Value *v)
+void put_operand(Printer *p, const Value *v)
 {
     if (v->room == ROOM_OWN) {
         put(p->out, "OWN(%s, %" PRId64 ")", msl_type(v->type), v->slot);
@@ -209,13 +209,19 @@ static void put_value(Printer *p, const Value *v)
     put(p->out, "AT(%s, %" PRId64 ")", v->room == ROOM_ARG ? "int" : msl_type(v->type), at);
 }
 
-void put_weight(Printer *p, const Value *v, bool scales)
+void put_bytes_of(Printer *p, const Weight *w, const char *layer)
+{
+    put_upper(p->out, "W_", w->name);
+    if (w->count || w->is_state)
+        put(p->out, "(%s)", layer);
+}
+
+static void put_weight(Printer *p, const Value *v, bool scales)
 {
     const Weight *w = v->weight;
     bool floats = scales || (v->type->rank == 1 && !w->is_state);
     put(p->out, floats ? "FLOATS(" : "");
-    put_upper(p->out, "W_", w->name);
-    put(p->out, "%s", w->count || w->is_state ? "(layer)" : "");
+    put_bytes_of(p, w, "layer");
     if (scales)
         put(p->out, " + %" PRId64, w->scales);
     put(p->out, floats ? ")" : "");
@@ -243,7 +249,7 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
     } else if (a->kind == ARG_WORD) {
         put_upper(o, "BN_", a->word);
     } else if (a->kind == ARG_VALUE) {
-        put_value(p, a->value);
+        put_operand(p, a->value);
     } else if (a->kind == ARG_WEIGHT || a->kind == ARG_SCALES) {
         put_weight(p, a->value, a->kind == ARG_SCALES);
     } else {

@@ -41,7 +41,8 @@ bool for_each_token(const Op *op);
 int64_t groups_of(const Printer *p, const Op *op); /* of an op, for a token */
 int64_t scratch_bytes(const Printer *p, const Op *op);
 int64_t heads_together(const Op *op); /* of an attention by CUDA's kernels */
-void put_weight(Printer *p, const Value *v, bool scales);
+void put_operand(Printer *p, const Value *v);
+void put_bytes_of(Printer *p, const Weight *w, const char *layer); /* where a weight, or a state, begins */
 void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */
 void put_ir_line(Printer *p, const Op *op, const char *margin);
 

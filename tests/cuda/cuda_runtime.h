@@ -19,6 +19,7 @@
 #define __device__
 #define __inline__ inline
 #define __launch_bounds__(...)
+#define __noinline__
 #define BN_SHARED(name) float *name = fake_shared()
 #define blockIdx (fake_block())
 #define threadIdx (fake_thread())
@@ -30,6 +31,8 @@ void part_mark(unsigned long *mark);
 void part_expect(unsigned long *mark, unsigned bytes);
 void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark);
 void part_wait(unsigned long *mark, unsigned parity);
+inline void bring_line(const void *) {}
+void bring_bytes(const void *from, unsigned bytes);
 /* The matrix units. */
 void tile_copy(void *to, const void *from);
 void tile_commit();
@@ -45,6 +48,12 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };

@@ -180,6 +180,12 @@ void part_wait(unsigned long *mark, unsigned parity)
     }
 }
 
+void bring_bytes(const void *from, unsigned bytes)
+{
+    if ((uintptr_t)from % 16 || !bytes || bytes % 16 || !on_card(from, bytes))
+        bad_use("what is brought to the cache is not the card's memory, by 16 bytes");
+}
+
 /* ---- the matrix units ---- */
 
 static std::map<unsigned, std::vector<Copy>> asked; /* by thread: there when it waits, poison before */

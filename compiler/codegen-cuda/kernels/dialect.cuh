@@ -62,6 +62,16 @@ static inline __device__ void part_wait(ulong *mark, uint parity)
                      : "memory");
     while (!there);
 }
+/* Prefetches to the L2 cache: a line; bytes, of 16 each. */
+static inline __device__ void bring_line(const void *from)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+static inline __device__ void bring_bytes(const void *from, uint bytes)
+{
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+}
+
 /* The matrix units (PTX's cp.async, ldmatrix, mma): 16 bytes to shared memory, later; all that was asked for is there,
  * for the thread that asked; 4 matrices of 8 rows x 16 bytes, lane i naming row i % 8 of matrix i / 8, of
  * which a lane gets 4 bytes i % 4 of row i / 4; sums [16 x 8] += a [16 x 32] b [32 x 8]. */

@@ -78,17 +78,13 @@ static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, 
 }
 
 //@ rmsnorm_quant_rows : quant_held block_sum rmsnorm_quant
-static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k,
-                                      float eps, uint g, uint me, float *tg)
+static __noinline__ __device__ void rmsnorm_quant_held(const float *x, const float *gain, char *q, float *s,
+                                                       int k, float eps, uint me, float *tg)
 {
     float4 v[HOLDS], by[HOLDS];
     float sum = 0;
-    if (k % 4 || k > HELD) {
-        rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
-        return;
-    }
     for (int i = 0; i < HOLDS; i++) {
-        v[i] = four(x + ulong(g) * k, 4 * int(me) + i * 4 * THREADS, k);
+        v[i] = four(x, 4 * int(me) + i * 4 * THREADS, k);
         by[i] = four(gain, 4 * int(me) + i * 4 * THREADS, k);
     }
     for (int i = 0; i < HOLDS; i++)
@@ -100,7 +96,15 @@ static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q
         v[i].z = v[i].z * unit * by[i].z;
         v[i].w = v[i].w * unit * by[i].w;
     }
-    quant_held(v, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, me, tg);
+    quant_held(v, q, s, k, me, tg);
+}
+static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k, float eps,
+                                      uint g, uint me, float *tg)
+{
+    if (k % 4 || k > HELD)
+        rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
+    else
+        rmsnorm_quant_held(x + ulong(g) * k, gain, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, eps, me, tg);
 }
 
 //@ attend_chunk : group
@@ -108,12 +112,12 @@ static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q
  * values by warps, these together. `many` heads share a KV head. Nothing but CHUNK says in which order things are
  * summed up, so a decode step that spreads chunks over blocks gives the bits of a prefill that takes them in turn.
  *
- *   tg   | queries [many][dim] | scores [many][CHUNK] | most [many] | sum [many] | values [GROUPS][many][dim] |
+ *   tg   | queries [many][dim] | scores [many][CHUNK] | most [many] | sum [many] | - [2 many] | values [GROUPS][many][dim] |
  *
  * many x dim is at most THREADS, many at most MOST_HEADS, and 1 where 8 neighbouring values a lane do not
  * make up a head.
  */
-enum { CHUNK = 64, MOST_HEADS = 8 };
+enum { CHUNK = 128, MOST_HEADS = 8 };
 static inline bool even_head(int dim)
 {
     return dim == 32 || dim == 64 || dim == 128 || dim == 256;
@@ -132,21 +136,27 @@ static inline void load_eight(const half *from, float *to)
         to[2 * i + 1] = float(as_type<half>(ushort(word[i] >> 16)));
     }
 }
+/* A position is the work of dim / 32 lanes, so that it takes few exchanges. */
 template <typename K>
 static inline void chunk_scores(const K *k, int n, int many, int dim, uint me, float *tg)
 {
     const float unit = 1.0f / sqrtf(float(dim));
-    const int lanes = even_head(dim) ? dim / 8 : LANES, at = int(me) % lanes;
+    const int lanes = even_head(dim) ? dim / 32 : LANES, at = int(me) % lanes;
     float *score = tg + many * dim;
     for (int first = 0; first < CHUNK; first += THREADS / lanes) {
         const int p = first + int(me) / lanes;
         float sum[MOST_HEADS] = {0};
         if (p < n && even_head(dim)) {
-            float key[8];
-            load_eight(k + ulong(p) * dim + 8 * at, key);
+            float key[4][8];
+            for (int i = 0; i < 4; i++)
+                load_eight(k + ulong(p) * dim + 8 * (i * lanes + at), key[i]);
             for (int h = 0; h < many; h++)
-                for (int i = 0; i < 8; i++)
-                    sum[h] = fma(tg[h * dim + 8 * at + i], key[i], sum[h]);
+                for (int i = 0; i < 4; i++) {
+                    float query[8];
+                    load_eight(tg + h * dim + 8 * (i * lanes + at), query);
+                    for (int j = 0; j < 8; j++)
+                        sum[h] = fma(query[j], key[i][j], sum[h]);
+                }
         } else if (p < n) {
             for (int i = at; i < dim; i += lanes)
                 sum[0] = fma(tg[i], float(k[ulong(p) * dim + i]), sum[0]);
@@ -161,49 +171,61 @@ static inline void chunk_scores(const K *k, int n, int many, int dim, uint me, f
 }
 static inline void chunk_weights(int n, int many, int dim, uint me, float *tg)
 {
-    const int h = int(me / LANES), lane = int(me % LANES);
-    float *score = tg + many * dim + h * CHUNK, *most = tg + many * (dim + CHUNK);
+    const int h = int(me / LANES), lane = int(me % LANES), each = CHUNK / LANES;
+    float *score = tg + many * dim + h * CHUNK, *most = tg + many * (dim + CHUNK), value[CHUNK / LANES];
+    float top = -INFINITY, sum = 0;
     if (h >= many)
         return; /* the whole warp */
-    const float a = lane < n ? score[lane] : -INFINITY,
-                b = lane + LANES < n ? score[lane + LANES] : -INFINITY;
-    const float top = simd_max(fmaxf(a, b)), wa = expf(a - top), wb = expf(b - top);
-    const float sum = simd_sum(wa + wb);
-    score[lane] = wa;
-    score[lane + LANES] = wb;
+    for (int i = 0; i < each; i++) {
+        value[i] = lane + i * LANES < n ? score[lane + i * LANES] : -INFINITY;
+        top = fmaxf(top, value[i]);
+    }
+    top = simd_max(top);
+    for (int i = 0; i < each; i++) {
+        const float w = expf(value[i] - top);
+        score[lane + i * LANES] = w;
+        sum += w;
+    }
+    sum = simd_sum(sum);
     if (lane == 0) {
         most[h] = top;
         most[many + h] = sum;
     }
 }
+/* A warp takes CHUNK / GROUPS positions, as many at once as dim / 8 lanes each allow. */
 template <typename K>
 static inline void chunk_values(const K *v, int n, int many, int dim, uint me, float *tg)
 {
     const int w = int(me / LANES), lane = int(me % LANES), each = CHUNK / GROUPS;
-    const float *score = tg + many * dim;
-    float *out = tg + many * (dim + CHUNK + 2) + w * many * dim;
+    const float *score = tg + many * dim + w * each;
+    float *out = tg + many * (dim + CHUNK + 4) + w * many * dim;
+    v += ulong(w * each) * dim;
+    n -= w * each;
     if (!even_head(dim)) {
         for (int d = lane; d < dim; d += LANES) {
             float sum = 0;
-            for (int p = w * each; p < (w + 1) * each && p < n; p++)
+            for (int p = 0; p < each && p < n; p++)
                 sum = fma(score[p], float(v[ulong(p) * dim + d]), sum);
             out[d] = sum;
         }
         return;
     }
-    for (int d = 8 * (lane % (dim / 8)); lane < dim / 8 && d < dim; d += dim) {
-        float value[CHUNK / GROUPS][8];
-        for (int j = 0; j < each; j++)
-            if (w * each + j < n)
-                load_eight(v + ulong(w * each + j) * dim + d, value[j]);
-        for (int h = 0; h < many; h++) {
-            float sum[8] = {0};
-            for (int j = 0; j < each; j++)
-                if (w * each + j < n)
-                    for (int i = 0; i < 8; i++)
-                        sum[i] = fma(score[h * CHUNK + w * each + j], value[j][i], sum[i]);
+    const int lanes = dim / 8, rows = LANES / lanes, row = lane / lanes, d = 8 * (lane % lanes);
+    float value[CHUNK / GROUPS][8] = {};
+    for (int j = 0; j * rows < each; j++)
+        if (j * rows + row < n)
+            load_eight(v + ulong(j * rows + row) * dim + d, value[j]);
+    for (int h = 0; h < many; h++) {
+        float sum[8] = {0};
+        for (int j = 0; j * rows < each; j++)
             for (int i = 0; i < 8; i++)
-                out[h * dim + d + i] = sum[i];
+                sum[i] = fma(score[h * CHUNK + j * rows + row], value[j][i], sum[i]);
+        for (int i = 0; i < 8; i++)
+            for (int other = lanes; other < LANES; other *= 2)
+                sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], other);
+        if (row == 0) {
+            *(float4 *)(out + h * dim + d) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+            *(float4 *)(out + h * dim + d + 4) = make_float4(sum[4], sum[5], sum[6], sum[7]);
         }
     }
 }
@@ -212,7 +234,7 @@ static inline void chunk_values(const K *v, int n, int many, int dim, uint me, f
 template <typename K>
 static inline float attend_chunk(const K *k, const K *v, int n, int many, int dim, uint me, float *tg)
 {
-    const float *value = tg + many * (dim + CHUNK + 2) + me;
+    const float *value = tg + many * (dim + CHUNK + 4) + me;
     float sum = 0;
     __syncthreads();
     chunk_scores(k, n, many, dim, me, tg);
