@@ -205,9 +205,9 @@ static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *
 
 //@ attention_stay : attend_chunk attend_run cache_row stay
 /* rope_attention: a unit is a chunk of positions and a set of `many` heads. Where there are several chunks, each
- * leaves its part, and the block that comes last adds them up in the order of positions.
+ * leaves its part, and the block whose warp comes last adds them up in the order of positions.
  *
- *   parts   | arrived [heads], zeros before and after | - | [heads][chunks]: most, sum, value [dim] |
+ *   parts   | warps arrived [heads], zeros before and after | - | [heads][chunks]: most, sum, value [dim] |
  */
 static inline ulong attention_parts(int heads)
 {
@@ -219,7 +219,7 @@ static inline void attention_meet(float value, float *parts, int set, int heads,
 {
     const int h = int(me) / dim, each = dim + 2;
     const float *most = tg + many * (dim + CHUNK);
-    uint *arrived = (uint *)parts + set, *last = (uint *)(tg + many * (dim + CHUNK + 4));
+    uint *arrived = (uint *)parts + set;
     float *part = parts + attention_parts(heads) + ulong(set * many + h) * chunks * each;
     if (h < many) {
         part[c * each + 2 + me % dim] = value;
@@ -229,11 +229,9 @@ static inline void attention_meet(float value, float *parts, int set, int heads,
         }
     }
     __threadfence();
-    __syncthreads();
-    if (me == 0)
-        *last = atomicAdd(arrived, 1u) == uint(chunks - 1);
-    __syncthreads();
-    if (!*last)
+    __syncwarp();
+    const uint all = uint(chunks * ((many * dim + LANES - 1) / LANES)); /* warps that leave something */
+    if (!__syncthreads_or(h < many && me % LANES == 0 && atomicAdd(arrived, 1u) == all - 1))
         return;
     __threadfence();
     attend_run run = {-INFINITY, 0, 0};
@@ -318,6 +316,5 @@ static inline void attention_stay(const float *q, const float *key, const float 
             attend_add(run, most[me / dim], most[many + me / dim], sum);
             y[first * dim + me] = run.value / run.sum;
         }
-        __syncthreads();
     }
 }
