@@ -1,6 +1,6 @@
 /* stay.cu: a decode step whose blocks stay: one launch of BN_BLOCKS blocks, one a multiprocessor, which meet where the
- * plan has a barrier. What several products or norms do is a function that is called, not inlined: a layer's code has to
- * stay in the cache of instructions. Work on one token each repeats for itself, in its own shared memory; rows of a product
+ * plan has a barrier. A layer's code has to stay in the cache of instructions: what only some threads do, or the rare
+ * case, is called, not inlined. Work on one token each repeats for itself, in its own shared memory; rows of a product
  * it takes a share of, and the same in every layer, so the share of the next layer is on its way while others meet:
  *
  *   shared   | own values | scratch | sums | part of product 0 | part of product 1 | ... |
@@ -62,17 +62,19 @@ static inline void bring(const uchar *from, uint bytes, uint b, uint me)
  *
  * Exact for K below 2^16.
  */
-static __noinline__ __device__ void share_sums(const uchar *w, const char *q, int blocks, int wide, uint me, int *sum)
+static inline void share_sums(const uchar *w, const char *q, int n, int blocks, int wide, uint me, int *sum)
 {
-    const int rows = (blocks + 3) / 4, parts = rows < GROUPS ? GROUPS / rows : 1, steps = wide / 128;
+    const int rows = (SHARE((n + 3) / 4) + 3) / 4, parts = rows < GROUPS ? GROUPS / rows : 1, steps = wide / 128;
     const int lane = int(me % LANES), g = lane / 4, t = lane % 4;
 #pragma unroll 1
     for (int u = int(me / LANES); u < rows * parts; u += GROUPS) {
         const int first = u % rows * 4, part = u / rows;
+        if (first >= blocks)
+            continue; /* the whole warp */
         const uchar *low = w + ulong(min(first + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t,
                     *high = w + ulong(min(first + 2 + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t;
         int sums[4][4] = {};
-#pragma unroll 2
+#pragma unroll 1
         for (int j = steps * part / parts; j < steps * (part + 1) / parts; j++) {
             const uint2 x = *(const uint2 *)(low + 128 * j), z = *(const uint2 *)(high + 128 * j);
             for (int p = 0; p < 4; p++) {
@@ -120,9 +122,9 @@ static inline void part_sums(const uchar *w, const uchar *second, const char *q,
         return;
     if (p.at)
         part_wait(p.mark, p.turn++ & 1);
-    share_sums(p.at ? p.at : w + share_at(n, k, b), q, blocks, wide, me, sum);
+    share_sums(p.at ? p.at : w + share_at(n, k, b), q, n, blocks, wide, me, sum);
     if (second)
-        share_sums(p.at ? p.at + share_bytes(n, k, b) : second + share_at(n, k, b), q, blocks, wide, me,
+        share_sums(p.at ? p.at + share_bytes(n, k, b) : second + share_at(n, k, b), q, n, blocks, wide, me,
                    sum + 4 * SHARE((n + 3) / 4));
 }
 
