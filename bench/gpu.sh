@@ -86,13 +86,56 @@ fi
 
 # ---- fast ----
 timeout 60 "$dir/copybw" >"$dir/bw"
-build/bnc "$dir/2b4t.gguf" --target=cuda --name=m --batch=512 --quiet -o "$dir/m"
-build/bnc "$dir/2b4t.gguf" --target=cuda --emit=ir --print-after=plan --quiet -o "$dir/m.tir" >"$dir/plan.tir" 2>&1 || true
+build/bnc "$dir/2b4t.gguf" --target=cuda --name=m --quiet --print-after=plan -o "$dir/m" >"$dir/plan.tir"
+awk -v head=1 -f bench/traffic.awk "$dir/plan.tir" >"$dir/traffic"
 $nv -Iruntime-min -c "$dir/m.cu" -o "$dir/m.o"
 cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -Iruntime-min -I"$dir" -DHEADER='"m.h"' -c bench/gpu_model.c -o "$dir/gpu_model.o"
 $nv "$dir/gpu_model.o" "$dir/m.o" build/libbnrt.a -lpthread -lm -o "$dir/gpu_model"
+$nv -I"$dir" -Iruntime-min -DMODEL='"m.cu"' bench/gpu_products.cu build/libbnrt.a -lpthread -lm -o "$dir/products"
 timeout 60 "$dir/gpu_model" "$dir/m.bnw" 512 64 200 7 >"$dir/rows"
-timeout 60 "$dir/gpu_model" "$dir/m.bnw" 0 2048 100 7 >>"$dir/rows"
-cat "$dir/bw" "$dir/rows"
-[ -z "$peer" ] || { cat "$dir/peer.log"; "$dir/peer"; }
+timeout 60 "$dir/gpu_model" "$dir/m.bnw" 0 2048 100 7 | grep decode >>"$dir/rows"
+timeout 60 "$dir/products" "$dir/m.bnw" >"$dir/matrices"
+if [ -n "$peer" ]; then
+    for i in 1 2 3 4 5; do # alternating
+        timeout 60 "$dir/peer"
+        timeout 60 "$dir/products" "$dir/m.bnw"
+    done >"$dir/matrices"
+fi
+awk '
+    function median(text,  v, n, i, j, t) {
+        n = split(text, v, " ")
+        for (i = 2; i <= n; i++)
+            for (j = i; j > 1 && v[j] + 0 < v[j - 1] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+        return v[int((n + 1) / 2)]
+    }
+    FILENAME ~ /bw$/ { bw[$1] = $2; next }
+    FILENAME ~ /traffic$/ { bytes = $1; cache = $2; next }
+    FILENAME ~ /rows$/ {
+        if (!said++) {
+            printf "Memory: copies move %s GB/s (read and written), reads %s. A token reads %.1f MB of weights " \
+                "and %.1f KB of cache a position: at the speed of copies %.0f tokens/s.\n\n", bw["copy"], bw["read"], \
+                bytes / 1e6, cache / 1e3, bw["copy"] * 1e9 / bytes
+            print "| 2B4T\047s shape | tokens/s, median (least to most) | of the bound |"
+            print "|---|---|---|"
+        }
+        if ($1 == "open") next
+        bound = bw["copy"] * 1e9 / (bytes + cache * $2)
+        printf "| %s %d | %.0f (%.0f to %.0f) | %s |\n", $1 == "prompt" ? "a prompt of" : "decode behind", $2, $3, $4, $5, \
+            $1 == "prompt" ? "-" : sprintf("%.1f %%", 100 * $3 / bound)
+        next
+    }
+    {
+        key = /layers/ ? "all of a token, " $2 " layers" : $2 " x " $3
+        if (!(key in seen)) { seen[key] = 1; order[++n] = key }
+        time[key, /ours/ ? "ours" : "peer"] = time[key, /ours/ ? "ours" : "peer"] " " $NF
+    }
+    END {
+        print "\n| ternary products, us | ours | Microsoft\047s gpu/bitnet_kernels | ratio |"
+        print "|---|---|---|---|"
+        for (i = 1; i <= n; i++) {
+            ours = median(time[order[i], "ours"]); peer = median(time[order[i], "peer"])
+            printf "| %s | %.2f | %s | %s |\n", order[i], ours, peer ? sprintf("%.2f", peer) : "-", \
+                peer ? sprintf("%.2f", peer / ours) : "-"
+        }
+    }' "$dir/bw" "$dir/traffic" "$dir/rows" "$dir/matrices"
 exit $failed

@@ -1,5 +1,5 @@
 # traffic.awk: what one decode step reads, from the planned text of a model
-# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes.
+# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes. With -v head=1 its logits too.
 # Every weight that an op of @decode takes counts whole, but for the embedding, of which a step
 # reads one row; the KV cache counts by position.
 
@@ -11,7 +11,7 @@
     if ($1 == "state") cache += bytes
     else size[substr($2, 2)] = bytes
 }
-/^func / { inside = /^func @decode\(/ }
+/^func / { inside = /^func @decode\(/ || (head && /^func @head\(/) }
 inside && /= [a-z_0-9]+ / && !/ = embed / {
     n = split($0, word, /[^A-Za-z_0-9@]+/)
     for (i = 1; i <= n; i++)

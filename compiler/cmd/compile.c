@@ -28,7 +28,9 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)o->batch, o->kv};
+        /* The matrix units of a card want more tokens at a time. */
+        int64_t batch = o->batch || (*target)->device != DEVICE_STAYS ? o->batch : 512;
+        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)batch, o->kv};
         Module *m = bind_model(s, model_file(s, o->input, FMT_I2_S), &bind);
         m->source = name(s, o->input); /* a folder, where it is one */
         return m;

@@ -157,12 +157,13 @@ void pass_fuse(Module *m, const Target *target)
 
 /* ---- attention whole ---- */
 
-/* The op in front of `op`, in its block, that stores to `cache`. */
-static Op *store_to(const Op *op, const Value *cache, OpCode code)
+/* The op in front of `op`, in its block, that touched `cache` last, if it stores to it by `code`. */
+static Op *stored_by(const Op *op, const Value *cache, OpCode code)
 {
     for (Op *o = op->prev; o; o = o->prev)
-        if (o->code == code && o->in[o->nin - 1]->weight == cache->weight)
-            return o;
+        for (int i = 0; i < o->nin; i++)
+            if (o->in[i]->weight == cache->weight)
+                return o->code == code ? o : NULL;
     return NULL;
 }
 
@@ -170,8 +171,8 @@ static void attend(Op *op, void *arg)
 {
     Module *m = arg;
     Op *rope = op->code == OP_ATTENTION ? defined_by(op, 0, OP_ROPE) : NULL;
-    Op *key = rope && op->in[0]->nuse == 1 ? store_to(op, op->in[1], OP_ROPE_STORE) : NULL;
-    Op *value = key ? store_to(op, op->in[2], OP_STORE) : NULL;
+    Op *key = rope && op->in[0]->nuse == 1 ? stored_by(op, op->in[1], OP_ROPE_STORE) : NULL;
+    Op *value = key ? stored_by(op, op->in[2], OP_STORE) : NULL;
     if (!value || key->in[1] != rope->in[1] ||
         strcmp(attr_word(key, "mode", ""), attr_word(rope, "mode", "")) != 0)
         return;
