@@ -21,7 +21,7 @@ shared=${BN_SHARED:-../shared}
 here=$PWD
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-nv="nvcc -O3 -arch=native -std=c++17 -diag-suppress 177"
+nv="nvcc -O3 -arch=native -std=c++17"
 failed=0
 
 echo "Date: $(date -u +%F). Card: $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader)." \

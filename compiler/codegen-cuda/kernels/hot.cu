@@ -119,18 +119,18 @@ static inline bool even_head(int dim)
 {
     return dim == 32 || dim == 64 || dim == 128 || dim == 256;
 }
-static inline void load_eight(const float *from, float *to)
-{
-    *(float4 *)to = *(const float4 *)from;
-    *(float4 *)(to + 4) = *(const float4 *)(from + 4);
-}
-static inline void load_eight(const half *from, float *to)
+template <typename K> static inline void load_eight(const K *from, float *to)
 {
     const uint4 v = *(const uint4 *)from;
-    const uint word[4] = {v.x, v.y, v.z, v.w};
-    for (int i = 0; i < 4; i++) {
-        to[2 * i] = float(as_type<half>(ushort(word[i])));
-        to[2 * i + 1] = float(as_type<half>(ushort(word[i] >> 16)));
+    if constexpr (sizeof(K) == 4) {
+        *(uint4 *)to = v;
+        *(uint4 *)(to + 4) = *(const uint4 *)(from + 4);
+    } else {
+        const uint word[4] = {v.x, v.y, v.z, v.w};
+        for (int i = 0; i < 4; i++) {
+            to[2 * i] = float(as_type<half>(ushort(word[i])));
+            to[2 * i + 1] = float(as_type<half>(ushort(word[i] >> 16)));
+        }
     }
 }
 /* A position is the work of dim / 32 lanes, so that it takes few exchanges. */
@@ -144,12 +144,12 @@ static inline void chunk_scores(const K *k, int n, int many, int dim, uint me, f
         const int p = first + int(me) / lanes;
         float sum[MOST_HEADS] = {0};
         if (p < n && even_head(dim)) {
-            float key[4][8];
+            alignas(16) float key[4][8];
             for (int i = 0; i < 4; i++)
                 load_eight(k + ulong(p) * dim + 8 * (i * lanes + at), key[i]);
             for (int h = 0; h < many; h++)
                 for (int i = 0; i < 4; i++) {
-                    float query[8];
+                    alignas(16) float query[8];
                     load_eight(tg + h * dim + 8 * (i * lanes + at), query);
                     for (int j = 0; j < 8; j++)
                         sum[h] = fma(query[j], key[i][j], sum[h]);
@@ -208,7 +208,7 @@ static inline void chunk_values(const K *v, int n, int many, int dim, uint me, f
         return;
     }
     const int lanes = dim / 8, rows = LANES / lanes, row = lane / lanes, d = 8 * (lane % lanes);
-    float value[CHUNK / GROUPS][8] = {};
+    alignas(16) float value[CHUNK / GROUPS][8] = {};
     for (int j = 0; j * rows < each; j++)
         if (j * rows + row < n)
             load_eight(v + ulong(j * rows + row) * dim + d, value[j]);
