@@ -1,5 +1,6 @@
-/* copybw.cu: how fast a card copies and reads its own memory: the ceiling of decode. Prints two lines,
- * "copy GB/s" and "read GB/s": the median of ROUNDS. A copy counts what is read and what is written. */
+/* copybw.cu: how fast a card copies and reads its own memory: the ceiling of decode. Prints two
+ * lines, "copy GB/s" and "read GB/s": the median of ROUNDS. A copy counts what is read and what is
+ * written. */
 #include <algorithm>
 #include <cstdio>
 #include <cuda_runtime.h>
@@ -20,7 +21,8 @@ __global__ void read_all(const uint4 *from, size_t n, unsigned *sum)
 {
     const size_t step = (size_t)gridDim.x * blockDim.x;
     unsigned all = 0;
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i + 7 * step < n; i += 8 * step) {
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i + 7 * step < n;
+         i += 8 * step) {
         uint4 v[8];
         for (int j = 0; j < 8; j++)
             v[j] = __ldcs(from + i + j * step);

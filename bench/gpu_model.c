@@ -1,7 +1,7 @@
-/* gpu_model.c: how fast a compiled model is behind bn.h: gpu_model WEIGHTS PROMPT AT STEPS REPEAT. Compiled with
- * -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode" or "open", then tokens/s (open: seconds), the
- * median of REPEAT and the least and the most: of a prompt of PROMPT tokens, and of STEPS tokens written behind AT
- * others, each with all its logits. */
+/* gpu_model.c: how fast a compiled model is behind bn.h: gpu_model WEIGHTS PROMPT AT STEPS REPEAT.
+ * Compiled with -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode" or "open", then
+ * tokens/s (open: seconds), the median of REPEAT and the least and the most: of a prompt of PROMPT
+ * tokens, and of STEPS tokens written behind AT others, each with all its logits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

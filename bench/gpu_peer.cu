@@ -1,6 +1,7 @@
-/* gpu_peer.cu: Microsoft's kernels (gpu/bitnet_kernels of microsoft/BitNet, whose file is compiled beside this one) on
- * the matrices of 2B4T's layers. Prints "peer ROWS COLUMNS us" for each matrix and "peer-layers LAYERS us" for all of
- * a token's, one CUDA graph, medians. Each layer has weights of its own, so they come from memory. */
+/* gpu_peer.cu: Microsoft's kernels (gpu/bitnet_kernels of microsoft/BitNet, whose file is compiled
+ * beside this one) on the matrices of 2B4T's layers. Prints "peer ROWS COLUMNS us" for each matrix
+ * and "peer-layers LAYERS us" for all of a token's, one CUDA graph, medians. Each layer has weights
+ * of its own, so they come from memory. */
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -8,8 +9,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-extern "C" void bitlinear_int8xint2(int8_t *in, int8_t *w, __nv_bfloat16 *out, __nv_bfloat16 *s, __nv_bfloat16 *ws,
-                                    int m, int n, int k, cudaStream_t stream);
+extern "C" void bitlinear_int8xint2(int8_t *in, int8_t *w, __nv_bfloat16 *out, __nv_bfloat16 *s,
+                                    __nv_bfloat16 *ws, int m, int n, int k, cudaStream_t stream);
 
 enum { LAYERS = 30, ROUNDS = 21, WIDEST = 13824 };
 static const int shape[][2] = {{3840, 2560}, {2560, 2560}, {13824, 2560}, {2560, 6912}};
@@ -57,8 +58,9 @@ int main()
         for (int layer = 0; layer < LAYERS; layer++)
             for (int i = 0; i < SHAPES; i++)
                 if (which == i || which == SHAPES)
-                    bitlinear_int8xint2(in, weights[i] + (size_t)layer * shape[i][0] * shape[i][1] / 4, out, s, s, 1,
-                                        shape[i][0], shape[i][1], stream);
+                    bitlinear_int8xint2(in,
+                                        weights[i] + (size_t)layer * shape[i][0] * shape[i][1] / 4,
+                                        out, s, s, 1, shape[i][0], shape[i][1], stream);
         must(cudaStreamEndCapture(stream, &graph));
         must(cudaGraphInstantiate(&exec, graph, 0));
         for (int i = -2; i < ROUNDS; i++) {
@@ -72,7 +74,8 @@ int main()
         if (which == SHAPES)
             printf("peer-layers %d %.1f\n", LAYERS, ms[ROUNDS / 2] * 1000);
         else
-            printf("peer %d %d %.2f\n", shape[which][0], shape[which][1], ms[ROUNDS / 2] * 1000 / LAYERS);
+            printf("peer %d %d %.2f\n", shape[which][0], shape[which][1],
+                   ms[ROUNDS / 2] * 1000 / LAYERS);
     }
     return 0;
 }

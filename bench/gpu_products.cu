@@ -1,7 +1,7 @@
-/* gpu_products.cu: the ternary products of bnc's decode step by themselves, beside what gpu_peer.cu prints. Compiled
- * with -DMODEL='"m.cu"' for a model of 2B4T's shape, whose file it includes: its blocks stay, weights come a layer ahead, all
- * meet behind each product, as in decode_step. Prints "ours ROWS COLUMNS us" for q, k and v; o; gate and up; down, then
- * "ours-layers LAYERS us". */
+/* gpu_products.cu: the ternary products of bnc's decode step by themselves, beside what gpu_peer.cu
+ * prints. Compiled with -DMODEL='"m.cu"' for a model of 2B4T's shape, whose file it includes: its
+ * blocks stay, weights come a layer ahead, all meet behind each product, as in decode_step. Prints
+ * "ours ROWS COLUMNS us" for q, k and v; o; gate and up; down, then "ours-layers LAYERS us". */
 #include MODEL
 
 #include <algorithm>
@@ -13,17 +13,21 @@
 
 enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 640, FF = 6912 };
 
-/* One product of n x k over all layers' weights w(layer), and of a second matrix where there is one. */
+/* One product of n x k over all layers' weights w(layer), and of a second matrix where there is
+ * one. */
 #define PART(i, from) bn_part part_##i = {own + (from), mark + i, 0, {0, 0}}
-#define FIRST(i, n, k, w, second)                                                                                     \
-    part_ask(part_##i, (w) + share_at(n, k, b), (second) ? (second) + share_at(n, k, b) : nullptr,                     \
+#define FIRST(i, n, k, w, second)                                                                  \
+    part_ask(part_##i, (w) + share_at(n, k, b), (second) ? (second) + share_at(n, k, b) : nullptr, \
              share_bytes(n, k, b))
-#define SUMS(i, n, k, w, at) tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, me, sums + GROUPS + (at))
-#define ROWS_OF(i, n, k, w, next, at)                                                                                 \
-    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, layer + 1 < BN_LAYERS ? (next) : nullptr, sums, \
-                     0, b, me, sums + GROUPS + (at))
+#define SUMS(i, n, k, w, at)                                                                       \
+    tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, me, sums + GROUPS + (at))
+#define ROWS_OF(i, n, k, w, next, at)                                                              \
+    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i,                            \
+                     layer + 1 < BN_LAYERS ? (next) : nullptr, sums, 0, b, me,                     \
+                     sums + GROUPS + (at))
 
-template <int WHICH> __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar *weights)
+template <int WHICH>
+__global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar *weights)
 {
     BN_SHARED(room);
     const uint b = blockIdx.x, me = threadIdx.x;
@@ -84,11 +88,12 @@ template <int WHICH> __global__ void __launch_bounds__(THREADS, 1) products(ucha
         if (WHICH & GATE) {
             const uchar *gate = W_FFN_GATE(layer), *up = W_FFN_UP(layer);
             share_over(q, N, me, sums);
-            tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4, b, me, sums + GROUPS);
+            tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4, b,
+                      me, sums + GROUPS);
             __syncthreads();
             tglu_stay_end(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4,
-                          layer + 1 < BN_LAYERS ? W_FFN_GATE(layer + 1) : nullptr, W_FFN_UP(layer + 1), sums, 0, b, me,
-                          sums + GROUPS);
+                          layer + 1 < BN_LAYERS ? W_FFN_GATE(layer + 1) : nullptr,
+                          W_FFN_UP(layer + 1), sums, 0, b, me, sums + GROUPS);
             grid_meet(met, all += BN_BLOCKS);
         }
         if (WHICH & DOWN) {
@@ -121,7 +126,8 @@ template <int WHICH> static double time_of(uchar *state, uchar *weights)
     for (int i = -2; i < ROUNDS; i++) {
         must(cudaMemset(state, 0, 4096));
         must(cudaEventRecord(from));
-        must(cudaLaunchCooperativeKernel(kernel, dim3(BN_BLOCKS), dim3(THREADS), args, STEP_BYTES, 0));
+        must(cudaLaunchCooperativeKernel(kernel, dim3(BN_BLOCKS), dim3(THREADS), args, STEP_BYTES,
+                                         0));
         must(cudaEventRecord(to));
         must(cudaEventSynchronize(to));
         must(cudaEventElapsedTime(&ms[i < 0 ? 0 : i], from, to));

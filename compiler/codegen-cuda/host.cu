@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 /* One state's objects, all made by device_start. A decode step is one graph: the step and its token
- * to the card, decode_step, the rows of head's table, hidden values and logits back. So the head that
- * follows a step has nothing left to do. */
+ * to the card, decode_step, the rows of head's table, hidden values and logits back. So the head
+ * that follows a step has nothing left to do. */
 typedef struct bn_gpu {
     cudaStream_t stream;
     cudaGraphExec_t step;
@@ -53,8 +53,8 @@ static int launch_step(const bn_gpu *g)
     unsigned char *state = g->state;
     const unsigned char *weights = g->weights;
     void *args[] = {&state, &weights};
-    return TRY(cudaLaunchCooperativeKernel((const void *)decode_step, dim3(BN_BLOCKS), dim3(BN_THREADS),
-                                           args, STEP_BYTES, g->stream));
+    return TRY(cudaLaunchCooperativeKernel((const void *)decode_step, dim3(BN_BLOCKS),
+                                           dim3(BN_THREADS), args, STEP_BYTES, g->stream));
 }
 
 static int put_step(const bn_gpu *g)

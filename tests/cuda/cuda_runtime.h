@@ -1,9 +1,10 @@
-/* cuda_runtime.h: what the generated CUDA uses of CUDA, for clang++ -x c++ on any machine: blocks run on
- * tests/metal/grid.h, memory of the card is memory, a stream does its work at once, a graph is the list of calls that were
- * captured.
+/* cuda_runtime.h: what the generated CUDA uses of CUDA, for clang++ -x c++ on any machine: blocks
+ * run on tests/metal/grid.h, memory of the card is memory, a stream does its work at once, a graph
+ * is the list of calls that were captured.
  *
- * One idea: what a card would not allow is refused. Pointers are checked to be the card's or the host's as a copy says;
- * nothing may be allocated while a stream is captured; a launch must fit a block's limits.
+ * One idea: what a card would not allow is refused. Pointers are checked to be the card's or the
+ * host's as a copy says; nothing may be allocated while a stream is captured; a launch must fit a
+ * block's limits.
  */
 #ifndef BN_FAKE_CUDA
 #define BN_FAKE_CUDA
@@ -34,7 +35,9 @@ void part_mark(unsigned long *mark);
 void part_expect(unsigned long *mark, unsigned bytes);
 void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark);
 void part_wait(unsigned long *mark, unsigned parity);
-inline void bring_line(const void *) {}
+inline void bring_line(const void *)
+{
+}
 void bring_bytes(const void *from, unsigned bytes);
 /* The matrix units. */
 void tile_copy(void *to, const void *from);
@@ -45,7 +48,9 @@ void tile_multiply(int *sums, const unsigned *a, const unsigned *b);
 
 struct dim3 {
     unsigned x, y, z;
-    dim3(unsigned n = 1) : x(n), y(1), z(1) {}
+    dim3(unsigned n = 1) : x(n), y(1), z(1)
+    {
+    }
 };
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
@@ -60,7 +65,10 @@ struct alignas(16) int4 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
 
 float *fake_shared();
 dim3 fake_block(), fake_thread();
@@ -98,11 +106,25 @@ template <typename T> inline T atomicAdd(T *p, T v) /* fibers change where they 
     *p += v;
     return was;
 }
-inline int min(int a, int b) { return a < b ? a : b; }
-inline float max(float a, float b) { return fmaxf(a, b); }
-inline float min(float a, float b) { return fminf(a, b); }
+inline int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+inline float max(float a, float b)
+{
+    return fmaxf(a, b);
+}
+inline float min(float a, float b)
+{
+    return fminf(a, b);
+}
 
-typedef enum cudaError { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorIllegalState } cudaError_t;
+typedef enum cudaError {
+    cudaSuccess,
+    cudaErrorInvalidValue,
+    cudaErrorMemoryAllocation,
+    cudaErrorIllegalState
+} cudaError_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1 };
 typedef struct FakeStream *cudaStream_t;
@@ -115,9 +137,12 @@ cudaError_t cudaFree(void *p);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemset(void *p, int value, size_t bytes);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
-cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
-cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t s);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t s);
+cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
+                             cudaStream_t s);
+cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block, void **args,
+                                        size_t shared, cudaStream_t s);
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute what, int value);
@@ -128,7 +153,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, int mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);

@@ -1,6 +1,6 @@
 /* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER is the grid_order of blocks and
- * threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does nothing; FAKE_CUDA_FAIL the number of the call
- * that fails. */
+ * threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does nothing;
+ * FAKE_CUDA_FAIL the number of the call that fails. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -108,8 +108,8 @@ dim3 fake_thread()
     return dim3(grid_thread());
 }
 
-/* What lanes put for each other. Two sets in turn, so that one exchange of the engine's is enough: nobody puts a
- * third time before all have taken the first. */
+/* What lanes put for each other. Two sets in turn, so that one exchange of the engine's is enough:
+ * nobody puts a third time before all have taken the first. */
 static struct Put {
     unsigned bits, a[4], b[2];
     const unsigned char *row;
@@ -217,7 +217,8 @@ void bring_bytes(const void *from, unsigned bytes)
 
 /* ---- the matrix units ---- */
 
-static std::map<unsigned, std::vector<Copy>> asked; /* by thread: there when it waits, poison before */
+static std::map<unsigned, std::vector<Copy>>
+    asked; /* by thread: there when it waits, poison before */
 
 void tile_copy(void *to, const void *from)
 {
@@ -227,7 +228,9 @@ void tile_copy(void *to, const void *from)
     asked[grid_fiber()].push_back({to, from, 16});
 }
 
-void tile_commit() {}
+void tile_commit()
+{
+}
 
 void tile_arrived()
 {
@@ -246,8 +249,8 @@ void tile_load(unsigned *to, const void *row)
         memcpy(&to[i], all[8 * i + lane / 4].row + lane % 4 * 4, 4);
 }
 
-/* a: rows lane / 4 (+ 8), bytes 4 (lane % 4) .. (+ 16); b: column lane / 4, the same bytes; sums: those rows,
- * columns 2 (lane % 4) and the next. */
+/* a: rows lane / 4 (+ 8), bytes 4 (lane % 4) .. (+ 16); b: column lane / 4, the same bytes; sums:
+ * those rows, columns 2 (lane % 4) and the next. */
 void tile_multiply(int *sums, const unsigned *a, const unsigned *b)
 {
     const unsigned lane = grid_fiber() % 32;

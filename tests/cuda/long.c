@@ -1,5 +1,6 @@
-/* long.c: decode behind a long prompt gives the bits of a prefill pass: attention over several chunks, one
- * behind the other or by many blocks. Prints "same", or the first logits that differ. */
+/* long.c: decode behind a long prompt gives the bits of a prefill pass: attention over several
+ * chunks, one behind the other or by many blocks. Prints "same", or the first logits that differ.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,8 @@ int main(void)
             return 1;
         for (int j = 0; j < info->vocab; j++)
             if (logits[j] != kept[i * info->vocab + j]) {
-                printf("step %d, word %d: %.9g, not %.9g\n", i, j, (double)kept[i * info->vocab + j],
-                       (double)logits[j]);
+                printf("step %d, word %d: %.9g, not %.9g\n", i, j,
+                       (double)kept[i * info->vocab + j], (double)logits[j]);
                 return 1;
             }
     }

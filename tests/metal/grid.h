@@ -2,8 +2,8 @@
  * it must wait: at a threadgroup barrier, or where the lanes of its simdgroup exchange values.
  *
  * One idea: whatever a GPU may do is an order. The engine runs one simdgroup as far as it gets
- * without the others, then the next, and where several groups run at once, one group as far as it gets
- * before the next; threads and simdgroups in an order that it is told, forwards, backwards or
+ * without the others, then the next, and where several groups run at once, one group as far as it
+ * gets before the next; threads and simdgroups in an order that it is told, forwards, backwards or
  * shuffled; a kernel that lacks a barrier gives another result in one of
  * these. Memory that a group shares is poisoned before it.
  */
@@ -18,7 +18,11 @@ extern "C" {
 #endif
 
 typedef enum grid_order { GRID_FORWARD, GRID_BACKWARD, GRID_SHUFFLED } grid_order;
-enum { GRID_LANES = 32, GRID_MOST = 1024, GRID_FIBERS = 4 * GRID_MOST }; /* threads: a group, at once */
+enum {
+    GRID_LANES = 32,
+    GRID_MOST = 1024,
+    GRID_FIBERS = 4 * GRID_MOST
+}; /* threads: a group, at once */
 
 /* Runs fn(arg, tg, group, thread) for every thread of `groups` groups of `threads`; tg: `bytes` of
  * shared memory. Aborts with a message where threads wait for different things, or where a group

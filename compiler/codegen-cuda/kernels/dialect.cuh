@@ -32,7 +32,8 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #endif
 
 #ifndef BN_FAKE_CUDA
-/* Weights on their way to shared memory (PTX's mbarrier and cp.async.bulk): a mark counts the bytes that arrive. */
+/* Weights on their way to shared memory (PTX's mbarrier and cp.async.bulk): a mark counts the bytes
+ * that arrive. */
 static inline __device__ uint shared_at(const void *p)
 {
     return (uint)__cvta_generic_to_shared(p);
@@ -76,12 +77,14 @@ static inline __device__ void bring_bytes(const void *from, uint bytes)
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
 }
 
-/* The matrix units (PTX's cp.async, ldmatrix, mma): 16 bytes to shared memory, later; all that was asked for is there,
- * for the thread that asked; 4 matrices of 8 rows x 16 bytes, lane i naming row i % 8 of matrix i / 8, of
- * which a lane gets 4 bytes i % 4 of row i / 4; sums [16 x 8] += a [16 x 32] b [32 x 8]. */
+/* The matrix units (PTX's cp.async, ldmatrix, mma): 16 bytes to shared memory, later; all that was
+ * asked for is there, for the thread that asked; 4 matrices of 8 rows x 16 bytes, lane i naming row
+ * i % 8 of matrix i / 8, of which a lane gets 4 bytes i % 4 of row i / 4; sums [16 x 8] += a [16 x
+ * 32] b [32 x 8]. */
 static inline __device__ void tile_copy(void *to, const void *from)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_at(to)), "l"(from) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_at(to)), "l"(from)
+                 : "memory");
 }
 static inline __device__ void tile_commit()
 {
@@ -100,12 +103,14 @@ static inline __device__ void tile_load(uint *to, const void *row)
 }
 static inline __device__ void tile_multiply(int *sums, const uint *a, const uint *b)
 {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-                 "{%8, %9}, {%0, %1, %2, %3};"
-                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/* All blocks meet: *count has reached `all` when each has come. What they wrote before is seen behind it. */
+/* All blocks meet: *count has reached `all` when each has come. What they wrote before is seen
+ * behind it. */
 static inline __device__ void grid_meet(uint *count, uint all)
 {
     __syncthreads();
@@ -113,7 +118,10 @@ static inline __device__ void grid_meet(uint *count, uint all)
         uint seen;
         asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
         do
-            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
+                         : "=r"(seen)
+                         : "l"(count)
+                         : "memory");
         while (int(seen - all) < 0);
     }
     __syncthreads();

@@ -1,6 +1,6 @@
-/* hot.cu: what a card spends its time on, written for it: 16 bytes a thread, a block's threads side by side. The rows
- * of norms and attention are for decode and prefill alike, so that both give the same bits: sums are taken in one
- * order, by fma, whatever the compiler makes of the rest.
+/* hot.cu: what a card spends its time on, written for it: 16 bytes a thread, a block's threads side
+ * by side. The rows of norms and attention are for decode and prefill alike, so that both give the
+ * same bits: sums are taken in one order, by fma, whatever the compiler makes of the rest.
  */
 
 //@ block_sum : group
@@ -33,7 +33,8 @@ static inline float block_max(float v, uint me, float *tg)
 }
 
 //@ held : group
-/* A row in its threads' registers, 4 neighbouring floats each, as often as it takes: k is a literal. */
+/* A row in its threads' registers, 4 neighbouring floats each, as often as it takes: k is a
+ * literal. */
 enum { HOLDS = 4, STRIDE = 4 * THREADS };
 static inline float4 four(const float *x, int i, int k)
 {
@@ -47,7 +48,8 @@ static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me
     const int wide = (k + 127) / 128 * 128;
     float most = 0;
     for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
-        most = fmaxf(fmaxf(fmaxf(most, fabsf(v[i].x)), fmaxf(fabsf(v[i].y), fabsf(v[i].z))), fabsf(v[i].w));
+        most = fmaxf(fmaxf(fmaxf(most, fabsf(v[i].x)), fmaxf(fabsf(v[i].y), fabsf(v[i].z))),
+                     fabsf(v[i].w));
     const float factor = 127.0f / fmaxf(block_max(most, me, tg), 1e-5f);
     if (me == 0)
         *s = factor;
@@ -78,8 +80,8 @@ static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, 
 }
 
 //@ rmsnorm_quant_rows : quant_held block_sum rmsnorm_quant
-static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k, float eps,
-                                      uint g, uint me, float *tg)
+static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k,
+                                      float eps, uint g, uint me, float *tg)
 {
     const int wide = (k + 127) / 128 * 128;
     float4 v[HOLDS], by[HOLDS];
@@ -93,7 +95,8 @@ static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q
         by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
     }
     for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
-        sum = fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
+        sum =
+            fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
     const float unit = 1.0f / sqrtf(block_sum(sum, me, tg) / float(k) + eps);
     for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
         v[i].x = v[i].x * unit * by[i].x;
@@ -105,14 +108,16 @@ static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q
 }
 
 //@ attend_chunk : group
-/* Attention over at most CHUNK positions, which the threads share in four steps: scores, their weights, weighted
- * values by warps, these together. `many` heads share a KV head. Nothing but CHUNK says in which order things are
- * summed up, so a decode step that spreads chunks over blocks gives the bits of a prefill that takes them in turn.
+/* Attention over at most CHUNK positions, which the threads share in four steps: scores, their
+ * weights, weighted values by warps, these together. `many` heads share a KV head. Nothing but
+ * CHUNK says in which order things are summed up, so a decode step that spreads chunks over blocks
+ * gives the bits of a prefill that takes them in turn.
  *
- *   tg   | queries [many][dim] | scores [many][CHUNK] | most [many] | sum [many] | - [2 many] | values [GROUPS][many][dim] |
+ *   tg   | queries [many][dim] | scores [many][CHUNK] | most [many] | sum [many] | - [2 many] |
+ * values [GROUPS][many][dim] |
  *
- * many x dim is at most THREADS, many at most MOST_HEADS, and 1 where 8 neighbouring values a lane do not
- * make up a head.
+ * many x dim is at most THREADS, many at most MOST_HEADS, and 1 where 8 neighbouring values a lane
+ * do not make up a head.
  */
 enum { CHUNK = 128, MOST_HEADS = 8 };
 static inline bool even_head(int dim)
@@ -169,7 +174,8 @@ static inline void chunk_scores(const K *k, int n, int many, int dim, uint me, f
 static inline void chunk_weights(int n, int many, int dim, uint me, float *tg)
 {
     const int h = int(me / LANES), lane = int(me % LANES), each = CHUNK / LANES;
-    float *score = tg + many * dim + h * CHUNK, *most = tg + many * (dim + CHUNK), value[CHUNK / LANES];
+    float *score = tg + many * dim + h * CHUNK, *most = tg + many * (dim + CHUNK),
+          value[CHUNK / LANES];
     float top = -INFINITY, sum = 0;
     if (h >= many)
         return; /* the whole warp */
@@ -226,10 +232,11 @@ static inline void chunk_values(const K *v, int n, int many, int dim, uint me, f
         }
     }
 }
-/* Queries stand in tg. Gives value `me` of the many x dim, and leaves in tg each head's largest score and sum
- * of weights. */
+/* Queries stand in tg. Gives value `me` of the many x dim, and leaves in tg each head's largest
+ * score and sum of weights. */
 template <typename K>
-static inline float attend_chunk(const K *k, const K *v, int n, int many, int dim, uint me, float *tg)
+static inline float attend_chunk(const K *k, const K *v, int n, int many, int dim, uint me,
+                                 float *tg)
 {
     const float *value = tg + many * (dim + CHUNK + 4) + me;
     float sum = 0;
@@ -275,8 +282,8 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
         tg[me] = q[at];
     for (int from = 0; from <= pos + t; from += CHUNK) {
         const ulong here = cache + ulong(from) * dim;
-        const float value = attend_chunk(kcache + here, vcache + here, min(pos + t - from + 1, int(CHUNK)),
-                                         many, dim, me, tg);
+        const float value = attend_chunk(kcache + here, vcache + here,
+                                         min(pos + t - from + 1, int(CHUNK)), many, dim, me, tg);
         if (mine)
             attend_add(run, most[me / dim], most[many + me / dim], value);
     }
@@ -285,7 +292,8 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
 }
 
 //@ linear_f16 : linear
-/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows allow. */
+/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows
+ * allow. */
 static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
                               uint me)
 {

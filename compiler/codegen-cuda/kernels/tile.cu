@@ -1,19 +1,27 @@
 /* tile.cu: products of many tokens by the card's matrix units: int8 activations, codes as they are.
  *
- * A block makes 128 rows x 64 tokens; it goes through K in steps of q2r4, 128 columns, the next step on its way to shared
- * memory while this one is multiplied. Two warps share 16 rows, each with half of the tokens. Unpacking is a shift and
- * a mask: a word of codes holds, in plane p, a word of the fragment for columns 32 p + 0..31 of the step.
+ * A block makes 128 rows x 64 tokens; it goes through K in steps of q2r4, 128 columns, the next
+ * step on its way to shared memory while this one is multiplied. Two warps share 16 rows, each with
+ * half of the tokens. Unpacking is a shift and a mask: a word of codes holds, in plane p, a word of
+ * the fragment for columns 32 p + 0..31 of the step.
  *
- *   stage   | 32 blocks of 4 rows, 128 bytes each | the same of a second matrix | 64 tokens: 128 bytes, 16 unused |
+ *   stage   | 32 blocks of 4 rows, 128 bytes each | the same of a second matrix | 64 tokens: 128
+ * bytes, 16 unused |
  *
  * The activations' sums, by which codes are more than weights, are taken away at the end.
  */
 
 //@ tile : group
-enum { TILE_ROWS = 128, TILE_TOKENS = 64, TILE_CODES = TILE_ROWS * 32, TILE_LINE = 144, TILE_N = 4 };
+enum {
+    TILE_ROWS = 128,
+    TILE_TOKENS = 64,
+    TILE_CODES = TILE_ROWS * 32,
+    TILE_LINE = 144,
+    TILE_N = 4
+};
 struct bn_tile {
-    const uchar *w[2]; /* codes of the tile's first row; the second NULL: one matrix */
-    const char *q;     /* activations of its first token */
+    const uchar *w[2];        /* codes of the tile's first row; the second NULL: one matrix */
+    const char *q;            /* activations of its first token */
     int blocks, tokens, wide; /* how many there are of both, from there on; bytes of a token */
 };
 static inline uint tile_bytes(const bn_tile &t)
@@ -26,8 +34,8 @@ static inline void tile_ask(const bn_tile &t, int j, uchar *stage, uint me)
 {
     for (int m = 0; m < 2 && t.w[m]; m++, stage += TILE_CODES)
         if (me < TILE_CODES / 16)
-            tile_copy(stage + 16 * me,
-                      t.w[m] + ulong(min(int(me / 8), t.blocks - 1)) * t.wide + 128 * j + me % 8 * 16);
+            tile_copy(stage + 16 * me, t.w[m] + ulong(min(int(me / 8), t.blocks - 1)) * t.wide +
+                                           128 * j + me % 8 * 16);
     tile_copy(stage + me / 8 * TILE_LINE + me % 8 * 16,
               t.q + ulong(min(int(me / 8), t.tokens - 1)) * t.wide + 128 * j + me % 8 * 16);
     tile_commit();
@@ -45,7 +53,8 @@ static inline void tile_step(const uchar *codes, const uchar *tokens, int *sums,
     for (int half = 0; half < 2; half++)
         for (int n = 0; n < TILE_N; n++) {
             uint b[4]; /* planes 2 half and 2 half + 1, 32 bytes each */
-            tile_load(b, tokens + (warp % 2 * 32 + n * 8 + lane % 8) * TILE_LINE + half * 64 + lane / 8 * 16);
+            tile_load(b, tokens + (warp % 2 * 32 + n * 8 + lane % 8) * TILE_LINE + half * 64 +
+                             lane / 8 * 16);
             for (int p = 0; p < 2; p++) {
                 for (int i = 0; i < 4; i++)
                     a[i] = word[i] >> 2 * (2 * half + p) & 0x03030303u;
@@ -55,7 +64,8 @@ static inline void tile_step(const uchar *codes, const uchar *tokens, int *sums,
 }
 
 //@ tile_sums : tile_step
-/* All steps: sums of the first matrix, then of the second; leaves in tg the sum of each token's activations. */
+/* All steps: sums of the first matrix, then of the second; leaves in tg the sum of each token's
+ * activations. */
 static inline void tile_sums(const bn_tile &t, int *sums, uint me, float *tg)
 {
     uchar *stage = (uchar *)tg;
@@ -112,8 +122,11 @@ static inline void tmatmul_tile(const uchar *w, const float *c, const char *q, c
     int row, token, sums[4 * TILE_N] = {0};
     if (!tile_place(g, T, n, row, token))
         return; /* the whole block */
-    const bn_tile t = {{w + ulong(row / 4) * wide, nullptr}, q + ulong(token) * wide, (n + 3) / 4 - row / 4,
-                       T - token, wide};
+    const bn_tile t = {{w + ulong(row / 4) * wide, nullptr},
+                       q + ulong(token) * wide,
+                       (n + 3) / 4 - row / 4,
+                       T - token,
+                       wide};
     tile_sums(t, sums, me, tg);
     for (int i = 0; i < 4 * TILE_N; i++) {
         const int r = row + tile_row(i, me), at = token + tile_token(i, me);
@@ -132,14 +145,18 @@ static inline void tglu_tile(const uchar *wg, const float *cg, const uchar *wu, 
     int row, token, sums[8 * TILE_N] = {0};
     if (!tile_place(g, T, n, row, token))
         return;
-    const bn_tile t = {{wg + ulong(row / 4) * wide, wu + ulong(row / 4) * wide}, q + ulong(token) * wide,
-                       (n + 3) / 4 - row / 4, T - token, wide};
+    const bn_tile t = {{wg + ulong(row / 4) * wide, wu + ulong(row / 4) * wide},
+                       q + ulong(token) * wide,
+                       (n + 3) / 4 - row / 4,
+                       T - token,
+                       wide};
     tile_sums(t, sums, me, tg);
     for (int i = 0; i < 4 * TILE_N; i++) {
         const int r = row + tile_row(i, me), at = token + tile_token(i, me);
         const int over = at < T ? ((const int *)tg)[at - token] : 0;
         if (r < n && at < T)
-            y[ulong(at) * n + r] = glu_act(float(sums[i] - over) * (cg[0] / s[at]),
-                                           float(sums[4 * TILE_N + i] - over) * (cu[0] / s[at]), act);
+            y[ulong(at) * n + r] =
+                glu_act(float(sums[i] - over) * (cg[0] / s[at]),
+                        float(sums[4 * TILE_N + i] - over) * (cu[0] / s[at]), act);
     }
 }
