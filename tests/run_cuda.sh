@@ -82,6 +82,18 @@ meet=$(grep -n 'void attention_meet' $dir/long.cu | cut -d: -f1)
 for line in $(awk -v a="$meet" '$1 > a && $1 < a + 30' $dir/long-lines); do
     check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" sh -c "! FAKE_CUDA_SKIP=$line env -C $dir ./long-program >$dir/out 2>&1"
 done
+# ---- a head that is no power of two, against C ----
+"$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf
+model $dir/large.gguf large --ctx=6 --batch=4
+"$bnc" $dir/large.gguf --ctx=6 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
+check "a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER='"large.h"' tests/metal/steps.c -L$dir -l:large.x86-64.so \
+    -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/large-program
+check "one of C" cc -std=c11 -O1 -I$dir -DHEADER='"plain.h"' tests/metal/steps.c $dir/plain.c -lpthread -lm -o $dir/plain-program
+run large && cp $dir/out $dir/want
+run plain
+check "they agree" awk 'NR == FNR {want[FNR] = $1; next} {d = $1 - want[FNR]; if (d < 0) d = -d; if (!(d < 1e-4)) bad = 1; n++}
+    END {exit bad || n < 64000}' $dir/want $dir/out
+
 check "there were barriers" test "$(wc -l <$dir/lines)" -gt 20 -a -n "$line"
 for call in 1 3 6 9 14 17; do
     check "call $call fails: bn_init says so" sh -c "! FAKE_CUDA_FAIL=$call env -C $dir ./small-program >$dir/out 2>&1"

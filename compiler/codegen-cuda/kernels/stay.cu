@@ -316,9 +316,10 @@ static inline void attention_ahead(const K *kcache, const K *vcache, int pos, in
         const int n = min(pos - u / sets * CHUNK, int(CHUNK));
         const ulong at =
             cache_row(u % sets * many / (heads / groups), context, u / sets * CHUNK, dim);
-        if (ulong(n) * dim * sizeof(K) >= 16) {
-            bring_bytes(kcache + at, uint(ulong(n) * dim * sizeof(K)) / 16 * 16);
-            bring_bytes(vcache + at, uint(ulong(n) * dim * sizeof(K)) / 16 * 16);
+        const uint bytes = uint(ulong(n) * dim * sizeof(K)) / 16 * 16;
+        if (bytes && at * sizeof(K) % 16 == 0) {
+            bring_bytes(kcache + at, bytes);
+            bring_bytes(vcache + at, bytes);
         }
     }
 }
