@@ -43,9 +43,10 @@ model() {
     name=$2
     shift 2
     check "$name: --target=metal" "$bnc" "$file" --target=metal --name=m --quiet -o $dir/"$name" "$@" || return 1
+    sed 's/ \[\[threadgroup(0)\]\]//' $dir/"$name".metal >$dir/shaders.metal # one word is both address space and attribute
     # shellcheck disable=SC2086
     check "$name: shaders compile" clang++ -std=c++14 -O1 -fPIC -fsigned-char -ffp-contract=off $warn -Wno-unknown-attributes \
-        -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/"$name".metal -o $dir/shaders.o || return 1
+        -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/shaders.metal -o $dir/shaders.o || return 1
     # shellcheck disable=SC2086
     check "$name: address spaces" $spaces $dir/"$name".metal || return 1
     # shellcheck disable=SC2086

@@ -159,7 +159,7 @@ static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dis
         [e setComputePipelineState:pipeline[i]];
         [e setBuffer:g->layers offset:(NSUInteger)d->layer * BN_LAYER_STRIDE atIndex:3];
         [e setThreadgroupMemoryLength:(NSUInteger)d->bytes atIndex:0];
-        [e dispatchThreadgroups:MTLSizeMake((NSUInteger)(d->fixed + d->each * ntok), 1, 1)
+        [e dispatchThreadgroups:MTLSizeMake(bn_groups(d, ntok), 1, 1)
             threadsPerThreadgroup:MTLSizeMake(BN_THREADS, 1, 1)];
     }
 }
