@@ -20,7 +20,7 @@ check compiler/passes "ir/|passes/|$contract"
 check compiler/chat "ir/|chat/|jinja\.(tab|lex)\.h\"|$contract"
 check compiler/codegen-c "ir/|codegen-c/|[a-z0-9_]+\.c\"|$contract"
 check compiler/codegen-metal "ir/|codegen-metal/|codegen-c/codegen\.h\"|$contract"
-check compiler/codegen-cuda "ir/|codegen-cuda/|codegen-metal/metal\.h\"|codegen-c/codegen\.h\"|$contract"
+check compiler/codegen-cuda "ir/|codegen-cuda/|codegen-metal/(metal|print)\.h\"|codegen-c/codegen\.h\"|$contract"
 check compiler/jit "ir/|jit/|codegen-c/codegen\.h\"|jit_rows\.def\"|\.\./chat/(text|lists)\.c\"|$contract"
 check runtime-min 'bn\.h"|bn_model\.h"|bn_cpu\.h"|bn_vocab\.h"|bn_profile\.h"|internal\.h"|cli\.h"|unicode_tables\.h"|tokenize[a-z_]*\.h"|pre[a-z_]*\.h"'
 for f in $(git ls-files '*.c' '*.h' '*.def' '*.l' '*.y' 2>/dev/null); do

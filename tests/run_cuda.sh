@@ -23,7 +23,7 @@ model() {
     file=$1
     name=$2
     shift 2
-    check "$name: --target=cuda" "$bnc" "$file" --target=cuda --name=m --kv=f32 --quiet -o $dir/"$name" "$@" || return 1
+    check "$name: --target=cuda" "$bnc" "$file" --target=cuda --name=m --quiet -o $dir/"$name" "$@" || return 1
     check "$name: compiles" clang++ -x c++ -std=c++17 -O1 -fPIC -fsigned-char -ffp-contract=off -DBN_BLOCKS=3 -Itests/cuda -Itests/metal \
         -Iruntime-min -c $dir/"$name".cu -o $dir/"$name".o || return 1
     check "$name: links" clang++ -shared $dir/"$name".o $dir/fake.o $dir/grid.o -Wl,--whole-archive build/libbnrt.a \
@@ -40,36 +40,54 @@ golden() { # golden GOLDENS NAME [SETTING...]
 m=synth-tiny-bitnet-b1.58-i2_s
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
-    model "$shared"/models/$m.gguf $m && check "$m: golden" golden "$shared"/golden $m
-    model "$shared"/models/synth-odd-llama-i2_s.gguf synth-odd-llama-i2_s &&
+    model "$shared"/models/$m.gguf $m --kv=f32 && check "$m: golden" golden "$shared"/golden $m
+    model "$shared"/models/synth-odd-llama-i2_s.gguf synth-odd-llama-i2_s --kv=f32 &&
         check "synth-odd-llama-i2_s: golden, backward" golden "$shared"/golden synth-odd-llama-i2_s FAKE_CUDA_ORDER=1
-
-    # ---- a barrier of the card's own kernels taken away, a call that fails ----
-    line=$(grep -n '^    __syncthreads();' $dir/$m.cu | tail -n 1 | cut -d: -f1)
-    check "a barrier is there" test -n "$line"
-    check "it is missed" sh -c "! FAKE_CUDA_SKIP=$line FAKE_CUDA_ORDER=0 env -C $dir $root/build/test_golden $shared/golden $root/$dir/$m.x86-64.so"
 else
     skip "goldens" "no $shared/golden"
 fi
 
-# ---- to the context's end; calls that fail ----
-model tests/arch-models/qwen3-i2_s.gguf small --ctx=12 --batch=4
-check "a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER='"small.h"' tests/metal/steps.c -L$dir -l:small.x86-64.so \
-    -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/small-program
-steps() { # steps SETTING...: to $dir/out
-    env -C $dir "$@" ./small-program >$dir/out 2>&1
+# ---- to the context's end, beyond a chunk of attention; barriers; calls that fail ----
+model tests/arch-models/qwen3-i2_s.gguf small --ctx=12 --batch=4 --kv=f32
+model tests/arch-models/qwen3-i2_s.gguf long --ctx=160 --batch=64 --kv=f16
+for name in small long; do
+    at=metal program=steps
+    [ $name = small ] || at=cuda program=long
+    check "a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER="\"$name.h\"" tests/$at/$program.c -L$dir -l:$name.x86-64.so \
+        -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/$name-program
+done
+run() { # run PROGRAM SETTING...: to $dir/out
+    program=$1
+    shift
+    env -C $dir "$@" ./"$program"-program >$dir/out 2>&1
 }
-check "to the context's end" steps FAKE_CUDA_ORDER=0
+check "to the context's end" run small FAKE_CUDA_LINES=lines
 cp $dir/out $dir/want
 for order in 1 2; do
-    check "order $order" steps FAKE_CUDA_ORDER=$order
+    check "order $order" run small FAKE_CUDA_ORDER=$order
     check "order $order: the same bits" cmp $dir/out $dir/want
 done
-for call in 1 2 3 9 20; do
+check "decode gives prefill's bits" run long FAKE_CUDA_LINES=long-lines
+check "in another order too" run long FAKE_CUDA_ORDER=2
+noticed() { # noticed LINE: without its barrier
+    for order in 0 1 2; do
+        run small FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/want || return 0
+    done
+    return 1
+}
+for line in $(cat $dir/lines); do
+    check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.cu)" noticed "$line"
+done
+meet=$(grep -n 'void attention_meet' $dir/long.cu | cut -d: -f1)
+for line in $(awk -v a="$meet" '$1 > a && $1 < a + 30' $dir/long-lines); do
+    check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" sh -c "! FAKE_CUDA_SKIP=$line env -C $dir ./long-program >$dir/out 2>&1"
+done
+check "there were barriers" test "$(wc -l <$dir/lines)" -gt 20 -a -n "$line"
+for call in 1 3 6 9 14 17; do
     check "call $call fails: bn_init says so" sh -c "! FAKE_CUDA_FAIL=$call env -C $dir ./small-program >$dir/out 2>&1"
     check "call $call: what it says" grep -q 'GPU cannot be used' $dir/out
 done
-steps FAKE_CUDA_FAIL=60
+run small FAKE_CUDA_FAIL=60
 check "a pass that fails leaves no numbers" grep -q nan $dir/out
 
 # ---- nvcc ----

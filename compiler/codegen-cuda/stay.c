@@ -20,8 +20,12 @@ typedef struct Step {
     Printer *p;
     Part *part;
     int npart, nrun, nproduct; /* nproduct: of those whose calls are printed */
-    const Op *layers; /* whose body is printed; NULL: none */
+    const Op *layers;          /* whose body is printed; NULL: none */
+    unsigned used; /* what the block's threads share that was used since they met: USES_* */
 } Step;
+
+/* Two ops that use the same, one behind the other, have the block's threads meet in between. */
+enum { USES_OWN = 1, USES_SCRATCH = 2, USES_SUMS = 4 };
 
 static bool is_product(const Op *op)
 {
@@ -125,13 +129,15 @@ static void put_sums(Step *s, const Block *b)
         int n = run_of(op);
         const char *before = s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0",
                    *here = run_text(s, op, n);
-        put(s->p->out, "    STEP_ROWS_%d = %s > %s ? %s : %s,\n", s->nrun++, here, before, here, before);
+        put(s->p->out, "    STEP_ROWS_%d = %s > %s ? %s : %s,\n", s->nrun++, here, before, here,
+            before);
         while (--n)
             op = op->next;
     }
 }
 
-/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends where it begins. */
+/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends
+ * where it begins. */
 static void put_layout(Step *s, const Func *f)
 {
     Out *o = s->p->out;
@@ -140,17 +146,20 @@ static void put_layout(Step *s, const Func *f)
     put(o, "/* Shared memory of a block of decode_step: see stay.cu. */\n"
            "enum {\n    STEP_MOST = 227 << 10,\n");
     put_sums(s, f->body);
-    put(o, "    STEP_SCRATCH = %" PRId64 ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
-           ",\n    STEP_MARKS = STEP_SUMS + 4 * (GROUPS + 4 * %s),\n    STEP_PARTS = STEP_MARKS + %d,\n",
+    put(o,
+        "    STEP_SCRATCH = %" PRId64 ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
+        ",\n    STEP_MARKS = STEP_SUMS + 4 * (GROUPS + 4 * %s),\n    STEP_PARTS = STEP_MARKS + "
+        "%d,\n",
         (s->p->m->own_bytes + 127) / 128 * 128, scratch,
-        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0", (8 * s->npart + 127) / 128 * 128);
+        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0",
+        (8 * s->npart + 127) / 128 * 128);
     for (int i = 0; i < s->npart; i++) {
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         put(o,
             "    STEP_BYTES_%d = %s * %" PRId64 ",\n"
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
-            i, share_text(s, s->part[i].op), (matrix_type(s->part[i].op)->dim[1].n + 127) / 128 * 128, i, before,
-            before, i, i);
+            i, share_text(s, s->part[i].op),
+            (matrix_type(s->part[i].op)->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
     put(o, "    STEP_BYTES = %s\n};\n\n",
         s->npart ? format(s->p->s, "STEP_END_%d", s->npart - 1) : "STEP_PARTS");
@@ -216,6 +225,21 @@ static bool own_result(const Op *op)
     return op->nout && op->out[0]->room == ROOM_OWN;
 }
 
+static unsigned uses_of(const Op *op)
+{
+    unsigned uses = is_product(op) ? USES_SUMS : facts_of(op).scratch ? USES_SCRATCH : 0;
+    for (int i = 0; i < op->nin; i++)
+        uses |= !op->in[i]->weight && op->in[i]->room == ROOM_OWN ? USES_OWN : 0;
+    return uses | (own_result(op) ? USES_OWN : 0);
+}
+
+static void put_sync(Step *s, unsigned uses, const char *margin)
+{
+    if (s->used & uses)
+        put(s->p->out, "%s__syncthreads();\n", margin);
+    s->used = s->used & uses ? uses : s->used | uses;
+}
+
 static void put_group_call(Step *s, const Op *op, const char *group)
 {
     put(s->p->out, "%s(", op->kernel->symbol);
@@ -228,6 +252,7 @@ static void put_products(Step *s, const Op *op, int n, const char *margin)
 {
     Out *o = s->p->out;
     int first = s->nproduct;
+    put_sync(s, uses_of(op), margin);
     put(o, "%sshare_over(", margin);
     put_operand(s->p, op->in[0]);
     put(o, ", %" PRId64 ", me, sums);\n", op->in[0]->type->dim[1].n);
@@ -249,7 +274,8 @@ static void put_products(Step *s, const Op *op, int n, const char *margin)
                 put(o, "sums, before_%d, ", first + i);
             put(o, "b, me, sums + GROUPS + 4 * (%s));\n", run_text(s, op, i));
         }
-        put(o, "%s__syncthreads();\n", margin);
+        if (!end)
+            put(o, "%s__syncthreads();\n", margin);
     }
     s->nproduct += n;
 }
@@ -258,12 +284,13 @@ static void put_op(Step *s, const Op *op, const char *margin)
 {
     Out *o = s->p->out;
     Grid grid = facts_of(op).grid;
+    put_sync(s, uses_of(op), margin);
     put_ir_line(s->p, op, margin);
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
         put(o, "AT(float, %" PRId64 "), b, me, tg);\n", s->p->at.parts);
-        return; /* its threads have met */
+        return;
     }
     if (own_result(op)) {
         put(o, "%s", margin);
@@ -272,15 +299,18 @@ static void put_op(Step *s, const Op *op, const char *margin)
         put(o, "%sif (b == 0)\n%s    ", margin, margin);
         put_group_call(s, op, "0");
     } else {
-        put(o, "%sfor (uint g = b; g < %" PRId64 "; g += BN_BLOCKS) {\n%s    ", margin,
-            groups_of(s->p, op), margin);
+        put(o, "%sfor (uint g = b; g < %" PRId64 "; g += BN_BLOCKS) {\n", margin,
+            groups_of(s->p, op));
+        if (facts_of(op).scratch)
+            put(o, "%s    if (g != b)\n%s        __syncthreads();\n", margin, margin);
+        put(o, "%s    ", margin);
         put_group_call(s, op, "g");
-        put(o, "%s    __syncthreads();\n%s}\n", margin, margin);
+        put(o, "%s}\n", margin);
     }
-    put(o, "%s__syncthreads();\n", margin);
 }
 
-/* What a layer's ops read that no part brings: on its way to the cache from the layer's beginning. */
+/* What a layer's ops read that no part brings: on its way to the cache from the layer's beginning.
+ */
 static void put_ahead(Step *s, const Block *b, const char *margin)
 {
     Out *o = s->p->out;
@@ -296,8 +326,11 @@ static void put_ahead(Step *s, const Block *b, const char *margin)
             put_bytes_of(s->p, op->in[4]->weight, "layer");
             put(o, ", ");
             put_bytes_of(s->p, op->in[5]->weight, "layer");
-            put(o, ", step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", b, me);\n",
-                attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n, heads_together(op));
+            put(o,
+                ", step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+                ", b, me);\n",
+                attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n,
+                heads_together(op));
         }
     }
 }
@@ -308,10 +341,13 @@ static void put_block(Step *s, const Block *b, const char *margin)
     for (const Op *op = b->first; op; op = op->next) {
         if (op->code == OP_BARRIER) {
             put(o, "%sgrid_meet(met, all += BN_BLOCKS);\n", margin);
+            s->used = 0;
         } else if (op->body) {
             int64_t first = attr_int(op, "first", 0);
-            put(o, "#pragma unroll 1\n%sfor (uint layer = %" PRId64 "; layer < %" PRId64 "; layer++) {\n", margin,
-                first, first + attr_int(op, "count", 1));
+            put(o,
+                "#pragma unroll 1\n%sfor (uint layer = %" PRId64 "; layer < %" PRId64
+                "; layer++) {\n",
+                margin, first, first + attr_int(op, "count", 1));
             s->layers = op;
             put_ahead(s, op->body, format(s->p->s, "%s    ", margin));
             put_block(s, op->body, format(s->p->s, "%s    ", margin));
@@ -355,8 +391,8 @@ void put_decode_step(Printer *p, const Func *f)
         put(o, "    bn_part no_part = {nullptr, nullptr, 0, {0, 0}};\n");
     put_first_parts(&s);
     put(o, "    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)\n        "
-           "sums[i] = 0;\n"
-           "    __syncthreads();\n");
+           "sums[i] = 0;\n");
+    s.used = USES_SUMS;
     put_block(&s, f->body, "    ");
     put(o, "}\n\n");
 }

@@ -24,7 +24,10 @@
 #define blockIdx (fake_block())
 #define threadIdx (fake_thread())
 #define __syncthreads() grid_barrier(__LINE__)
+#define __syncthreads_or(v) fake_any(v, __LINE__)
 #define __threadfence() ((void)0)
+#define __syncwarp() ((void)grid_sum_int(0))
+int fake_any(int v, int line);
 /* Of dialect.cuh: blocks meet, weights come. */
 #define grid_meet(count, all) ((void)(count), (void)(all), grid_meet_all(__LINE__))
 void part_mark(unsigned long *mark);

@@ -1,5 +1,5 @@
-/* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER (0, 1, 2) is the grid_order of blocks and
- * threads; FAKE_CUDA_SKIP a line whose barrier does nothing; FAKE_CUDA_FAIL the number of the call
+/* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER is the grid_order of blocks and
+ * threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does nothing; FAKE_CUDA_FAIL the number of the call
  * that fails. */
 #include <cstdio>
 #include <cstdlib>
@@ -49,9 +49,8 @@ struct FakeStream {
 static std::map<const char *, size_t> card; /* its memory: first byte, bytes */
 static struct {
     float *shared;
-    unsigned block;
+    unsigned block, threads;
 } now[GRID_FIBERS];
-static unsigned lane_value[GRID_FIBERS];
 static int calls_made;
 enum { MULTIPROCESSORS = 3 };
 static std::map<const void *, size_t> raised; /* kernels that may have so much shared memory */
@@ -109,21 +108,51 @@ dim3 fake_thread()
     return dim3(grid_thread());
 }
 
-/* By the engine's own exchanges: all lanes have put theirs, all have taken. */
-unsigned fake_shuffle(unsigned bits, int mask)
+/* What lanes put for each other. Two sets in turn, so that one exchange of the engine's is enough: nobody puts a
+ * third time before all have taken the first. */
+static struct Put {
+    unsigned bits, a[4], b[2];
+    const unsigned char *row;
+} lane_put[2][GRID_FIBERS];
+static unsigned char puts_made[GRID_FIBERS];
+
+/* All lanes' after `mine`: those of the first lane. */
+static const Put *exchange(const Put &mine)
 {
     const unsigned me = grid_fiber();
-    lane_value[me] = bits;
+    Put *set = lane_put[puts_made[me]++ & 1];
+    set[me] = mine;
     grid_sum_int(0);
-    bits = lane_value[me ^ (unsigned)mask];
-    grid_sum_int(0);
-    return bits;
+    return set + me / 32 * 32;
+}
+
+unsigned fake_shuffle(unsigned bits, int mask)
+{
+    Put mine = {};
+    mine.bits = bits;
+    return exchange(mine)[(grid_fiber() ^ (unsigned)mask) % 32].bits;
+}
+
+/* Whether any thread of the block says so, when all have. */
+int fake_any(int v, int line)
+{
+    static int said[GRID_FIBERS];
+    const unsigned me = grid_fiber(), first = me - grid_thread(), n = now[me].threads;
+    said[me] = v;
+    if (line == grid_skip)
+        return v;
+    grid_barrier(line);
+    for (unsigned i = first; i < first + n; i++)
+        v |= said[i];
+    grid_barrier(line);
+    return v;
 }
 
 static void thread(void *arg, float *tg, unsigned group, unsigned)
 {
     const Call *c = (const Call *)arg;
-    now[grid_fiber()] = {tg, group};
+    now[grid_fiber()] = {tg, group, c->threads};
+    puts_made[grid_fiber()] = 0;
     if (c->at_once)
         ((void (*)(unsigned char *, const unsigned char *))(void *)c->entry)(c->state, c->weights);
     else
@@ -189,10 +218,6 @@ void bring_bytes(const void *from, unsigned bytes)
 /* ---- the matrix units ---- */
 
 static std::map<unsigned, std::vector<Copy>> asked; /* by thread: there when it waits, poison before */
-static struct {
-    const unsigned char *row;
-    unsigned a[4], b[2];
-} lane_part[GRID_FIBERS];
 
 void tile_copy(void *to, const void *from)
 {
@@ -213,38 +238,46 @@ void tile_arrived()
 
 void tile_load(unsigned *to, const void *row)
 {
-    const unsigned me = grid_fiber(), first = me / 32 * 32, lane = me % 32;
-    lane_part[me].row = (const unsigned char *)row;
-    grid_sum_int(0);
+    const unsigned lane = grid_fiber() % 32;
+    Put mine = {};
+    mine.row = (const unsigned char *)row;
+    const Put *all = exchange(mine);
     for (unsigned i = 0; i < 4; i++)
-        memcpy(&to[i], lane_part[first + 8 * i + lane / 4].row + lane % 4 * 4, 4);
-    grid_sum_int(0);
+        memcpy(&to[i], all[8 * i + lane / 4].row + lane % 4 * 4, 4);
 }
 
 /* a: rows lane / 4 (+ 8), bytes 4 (lane % 4) .. (+ 16); b: column lane / 4, the same bytes; sums: those rows,
  * columns 2 (lane % 4) and the next. */
 void tile_multiply(int *sums, const unsigned *a, const unsigned *b)
 {
-    const unsigned me = grid_fiber(), first = me / 32 * 32, lane = me % 32;
-    memcpy(lane_part[me].a, a, sizeof lane_part->a);
-    memcpy(lane_part[me].b, b, sizeof lane_part->b);
-    grid_sum_int(0);
+    const unsigned lane = grid_fiber() % 32;
+    Put mine = {};
+    memcpy(mine.a, a, sizeof mine.a);
+    memcpy(mine.b, b, sizeof mine.b);
+    const Put *all = exchange(mine);
     for (unsigned i = 0; i < 4; i++)
         for (unsigned from = 0; from < 4; from++)
             for (unsigned late = 0; late < 2; late++) {
-                unsigned x = lane_part[first + lane / 4 * 4 + from].a[i / 2 + 2 * late],
-                         y = lane_part[first + (lane % 4 * 2 + i % 2) * 4 + from].b[late];
+                unsigned x = all[lane / 4 * 4 + from].a[i / 2 + 2 * late],
+                         y = all[(lane % 4 * 2 + i % 2) * 4 + from].b[late];
                 for (int j = 0; j < 32; j += 8)
                     sums[i] += (int)(x >> j & 255) * (int8_t)(y >> j);
             }
-    grid_sum_int(0);
+}
+
+static grid_order order()
+{
+    const int wanted = setting("FAKE_CUDA_ORDER");
+    if (wanted > GRID_SHUFFLED)
+        grid_seed = (unsigned)wanted * 2654435761u;
+    return wanted < GRID_SHUFFLED ? (grid_order)wanted : GRID_SHUFFLED;
 }
 
 static void make(const Call &c)
 {
     if (c.entry)
         (c.at_once ? grid_run_at_once : grid_run)(thread, (void *)&c, c.blocks, c.threads, c.bytes,
-                                                  (grid_order)setting("FAKE_CUDA_ORDER"));
+                                                  order());
     else
         memcpy(c.to, c.from, c.bytes);
 }
@@ -401,8 +434,21 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
     return cudaSuccess;
 }
 
+/* FAKE_CUDA_LINES: a file for the lines of the barriers that threads met. */
+static void tell_lines()
+{
+    const char *path = getenv("FAKE_CUDA_LINES");
+    FILE *f = path ? fopen(path, "w") : nullptr;
+    for (int i = 1; f && i < GRID_LINES; i++)
+        if (grid_met[i])
+            fprintf(f, "%d\n", i);
+    if (f)
+        fclose(f);
+}
+
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
+    tell_lines();
     delete s;
     return cudaSuccess;
 }

@@ -230,19 +230,14 @@ static int pass(unsigned first, unsigned n, Wait what)
     return 1;
 }
 
-static int pass_barriers(void)
-{
-    int passed = 0;
-    for (unsigned first = 0; first < count; first += threads_each)
-        passed |= pass(first, threads_each, BARRIER);
-    return passed | pass(0, count, MEET);
-}
-
 /* ---- groups that run at once ---- */
+
+unsigned grid_seed = 2463534242u;
 
 static unsigned chance(void)
 {
-    static uint32_t x = 2463534242u;
+    static uint32_t x;
+    x = x ? x : grid_seed;
     x ^= x << 13;
     x ^= x >> 17;
     return x ^= x << 5;
@@ -276,9 +271,36 @@ static unsigned run_simdgroup(unsigned first, const unsigned *order)
     return done;
 }
 
+/* A group as far as it gets before it needs other groups; how many threads ended. */
+static unsigned run_group(unsigned first, const unsigned *sub, const unsigned *lane)
+{
+    unsigned done = 0, before;
+    do {
+        before = done;
+        for (unsigned i = 0; i < threads_each / GRID_LANES; i++)
+            done += run_simdgroup(first + sub[i] * GRID_LANES, lane);
+    } while (pass(first, threads_each, BARRIER) || done > before);
+    return done;
+}
+
+/* A simdgroup of some group, by chance: others wait long meanwhile. False: all need others. */
+static int run_some(const unsigned *lane, unsigned *done)
+{
+    const unsigned n = count / GRID_LANES, from = chance() % n;
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned first = (from + i) % n * GRID_LANES;
+        if (fiber[first].wait != READY)
+            continue;
+        *done += run_simdgroup(first, lane);
+        pass(first / threads_each * threads_each, threads_each, BARRIER);
+        return 1;
+    }
+    return 0;
+}
+
 static void run_groups(grid_order how)
 {
-    unsigned lane[GRID_FIBERS], sub[GRID_FIBERS], done = 0;
+    unsigned lane[GRID_LANES], sub[GRID_MOST / GRID_LANES], done = 0;
     for (unsigned i = 0; i < count; i++) {
         fiber[i].wait = READY;
         if (!fiber[i].stack && !(fiber[i].stack = malloc(STACK)))
@@ -286,12 +308,14 @@ static void run_groups(grid_order how)
         prepare(&fiber[i]);
     }
     order_some(lane, GRID_LANES, how);
-    order_some(sub, count / GRID_LANES, how);
+    order_some(sub, threads_each / GRID_LANES, how);
     while (done < count) {
         unsigned before = done;
-        for (unsigned i = 0; i < count / GRID_LANES; i++)
-            done += run_simdgroup(sub[i] * GRID_LANES, lane);
-        if (!pass_barriers() && done == before)
+        for (unsigned first = 0; first < count && how != GRID_SHUFFLED; first += threads_each)
+            done += run_group(first, sub, lane);
+        while (how == GRID_SHUFFLED && run_some(lane, &done))
+            continue;
+        if (!pass(0, count, MEET) && done == before)
             broken("threads wait for different things: some have ended or are at another barrier");
     }
 }

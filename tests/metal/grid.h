@@ -2,8 +2,9 @@
  * it must wait: at a threadgroup barrier, or where the lanes of its simdgroup exchange values.
  *
  * One idea: whatever a GPU may do is an order. The engine runs one simdgroup as far as it gets
- * without the others, then the next, their threads and they themselves in an order that it is told,
- * forwards, backwards or shuffled; a kernel that lacks a barrier gives another result in one of
+ * without the others, then the next, and where several groups run at once, one group as far as it gets
+ * before the next; threads and simdgroups in an order that it is told, forwards, backwards or
+ * shuffled; a kernel that lacks a barrier gives another result in one of
  * these. Memory that a group shares is poisoned before it.
  */
 #ifndef BN_GRID_H
@@ -45,6 +46,7 @@ unsigned grid_thread(void); /* the one that asks, in its group */
 void grid_stop(const char *what); /* ends the process: a rule is broken */
 unsigned grid_fiber(void);  /* among all that run at once */
 extern int grid_skip;
+extern unsigned grid_seed; /* not 0: of GRID_SHUFFLED, before the first run */
 /* Lines of the barriers that threads met: grid_met[line]. */
 enum { GRID_LINES = 1 << 14 };
 extern unsigned char grid_met[GRID_LINES];

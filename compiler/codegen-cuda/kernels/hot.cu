@@ -33,8 +33,8 @@ static inline float block_max(float v, uint me, float *tg)
 }
 
 //@ held : group
-/* A row in its threads' registers, 4 neighbouring floats each, as often as it takes. */
-enum { HOLDS = 4, HELD = HOLDS * 4 * THREADS };
+/* A row in its threads' registers, 4 neighbouring floats each, as often as it takes: k is a literal. */
+enum { HOLDS = 4, STRIDE = 4 * THREADS };
 static inline float4 four(const float *x, int i, int k)
 {
     return i < k ? *(const float4 *)(x + i) : make_float4(0, 0, 0, 0);
@@ -44,20 +44,19 @@ static inline float4 four(const float *x, int i, int k)
 /* quant_row of common.metal. */
 static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me, float *tg)
 {
+    const int wide = (k + 127) / 128 * 128;
     float most = 0;
-    for (int i = 0; i < HOLDS; i++)
-        if (i * 4 * THREADS < k)
-            most = fmaxf(fmaxf(fmaxf(most, fabsf(v[i].x)), fmaxf(fabsf(v[i].y), fabsf(v[i].z))),
-                         fabsf(v[i].w));
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
+        most = fmaxf(fmaxf(fmaxf(most, fabsf(v[i].x)), fmaxf(fabsf(v[i].y), fabsf(v[i].z))), fabsf(v[i].w));
     const float factor = 127.0f / fmaxf(block_max(most, me, tg), 1e-5f);
     if (me == 0)
         *s = factor;
-    for (int i = 0; i < HOLDS; i++) {
-        const int at = 4 * int(me) + i * 4 * THREADS;
-        if (at >= (k + 127) / 128 * 128)
-            continue;
+    for (int i = 0; i < HOLDS && i * STRIDE < wide; i++) {
+        const int at = 4 * int(me) + i * STRIDE;
         const float a[4] = {v[i].x, v[i].y, v[i].z, v[i].w};
         uint word = 0;
+        if (at >= wide)
+            break; /* no more for this thread */
         for (int j = 0; j < 4; j++)
             word |= (uint(int(clamp(rintf(a[j] * factor), -128.0f, 127.0f))) & 255) << (8 * j);
         *(uint *)(q + at) = word;
@@ -67,44 +66,42 @@ static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me
 //@ quant_rows : quant_held quant
 static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, uint me, float *tg)
 {
+    const int wide = (k + 127) / 128 * 128;
     float4 v[HOLDS];
-    if (k % 4 || k > HELD) {
+    if (k % 4 || wide > HOLDS * STRIDE) {
         quant(x, q, s, k, g, me, tg);
         return;
     }
-    for (int i = 0; i < HOLDS; i++)
-        v[i] = four(x + ulong(g) * k, 4 * int(me) + i * 4 * THREADS, k);
-    quant_held(v, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, me, tg);
+    for (int i = 0; i < HOLDS && i * STRIDE < wide; i++)
+        v[i] = four(x + ulong(g) * k, 4 * int(me) + i * STRIDE, k);
+    quant_held(v, q + ulong(g) * wide, s + g, k, me, tg);
 }
 
 //@ rmsnorm_quant_rows : quant_held block_sum rmsnorm_quant
-static __noinline__ __device__ void rmsnorm_quant_held(const float *x, const float *gain, char *q, float *s,
-                                                       int k, float eps, uint me, float *tg)
+static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k, float eps,
+                                      uint g, uint me, float *tg)
 {
+    const int wide = (k + 127) / 128 * 128;
     float4 v[HOLDS], by[HOLDS];
     float sum = 0;
-    for (int i = 0; i < HOLDS; i++) {
-        v[i] = four(x, 4 * int(me) + i * 4 * THREADS, k);
-        by[i] = four(gain, 4 * int(me) + i * 4 * THREADS, k);
+    if (k % 4 || wide > HOLDS * STRIDE) {
+        rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
+        return;
     }
-    for (int i = 0; i < HOLDS; i++)
+    for (int i = 0; i < HOLDS && i * STRIDE < wide; i++) {
+        v[i] = four(x + ulong(g) * k, 4 * int(me) + i * STRIDE, k);
+        by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
+    }
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
         sum = fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
     const float unit = 1.0f / sqrtf(block_sum(sum, me, tg) / float(k) + eps);
-    for (int i = 0; i < HOLDS; i++) {
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
         v[i].x = v[i].x * unit * by[i].x;
         v[i].y = v[i].y * unit * by[i].y;
         v[i].z = v[i].z * unit * by[i].z;
         v[i].w = v[i].w * unit * by[i].w;
     }
-    quant_held(v, q, s, k, me, tg);
-}
-static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k, float eps,
-                                      uint g, uint me, float *tg)
-{
-    if (k % 4 || k > HELD)
-        rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
-    else
-        rmsnorm_quant_held(x + ulong(g) * k, gain, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, eps, me, tg);
+    quant_held(v, q + ulong(g) * wide, s + g, k, me, tg);
 }
 
 //@ attend_chunk : group

@@ -1,6 +1,6 @@
 /* stay.cu: a decode step whose blocks stay: one launch of BN_BLOCKS blocks, one a multiprocessor, which meet where the
- * plan has a barrier. What several products or norms do is a function that is called, not inlined: a layer's code has to
- * stay in the cache of instructions. Work on one token each repeats for itself, in its own shared memory; rows of a product
+ * plan has a barrier. A layer's code has to stay in the cache of instructions: what only some threads do, or the rare
+ * case, is called, not inlined. Work on one token each repeats for itself, in its own shared memory; rows of a product
  * it takes a share of, and the same in every layer, so the share of the next layer is on its way while others meet:
  *
  *   shared   | own values | scratch | sums | part of product 0 | part of product 1 | ... |
@@ -62,17 +62,19 @@ static inline void bring(const uchar *from, uint bytes, uint b, uint me)
  *
  * Exact for K below 2^16.
  */
-static __noinline__ __device__ void share_sums(const uchar *w, const char *q, int blocks, int wide, uint me, int *sum)
+static inline void share_sums(const uchar *w, const char *q, int n, int blocks, int wide, uint me, int *sum)
 {
-    const int rows = (blocks + 3) / 4, parts = rows < GROUPS ? GROUPS / rows : 1, steps = wide / 128;
+    const int rows = (SHARE((n + 3) / 4) + 3) / 4, parts = rows < GROUPS ? GROUPS / rows : 1, steps = wide / 128;
     const int lane = int(me % LANES), g = lane / 4, t = lane % 4;
 #pragma unroll 1
     for (int u = int(me / LANES); u < rows * parts; u += GROUPS) {
         const int first = u % rows * 4, part = u / rows;
+        if (first >= blocks)
+            continue; /* the whole warp */
         const uchar *low = w + ulong(min(first + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t,
                     *high = w + ulong(min(first + 2 + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t;
         int sums[4][4] = {};
-#pragma unroll 2
+#pragma unroll 1
         for (int j = steps * part / parts; j < steps * (part + 1) / parts; j++) {
             const uint2 x = *(const uint2 *)(low + 128 * j), z = *(const uint2 *)(high + 128 * j);
             for (int p = 0; p < 4; p++) {
@@ -120,9 +122,9 @@ static inline void part_sums(const uchar *w, const uchar *second, const char *q,
         return;
     if (p.at)
         part_wait(p.mark, p.turn++ & 1);
-    share_sums(p.at ? p.at : w + share_at(n, k, b), q, blocks, wide, me, sum);
+    share_sums(p.at ? p.at : w + share_at(n, k, b), q, n, blocks, wide, me, sum);
     if (second)
-        share_sums(p.at ? p.at + share_bytes(n, k, b) : second + share_at(n, k, b), q, blocks, wide, me,
+        share_sums(p.at ? p.at + share_bytes(n, k, b) : second + share_at(n, k, b), q, n, blocks, wide, me,
                    sum + 4 * SHARE((n + 3) / 4));
 }
 
@@ -205,9 +207,9 @@ static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *
 
 //@ attention_stay : attend_chunk attend_run cache_row stay
 /* rope_attention: a unit is a chunk of positions and a set of `many` heads. Where there are several chunks, each
- * leaves its part, and the block that comes last adds them up in the order of positions.
+ * leaves its part, and the block whose warp comes last adds them up in the order of positions.
  *
- *   parts   | arrived [heads], zeros before and after | - | [heads][chunks]: most, sum, value [dim] |
+ *   parts   | warps arrived [heads], zeros before and after | - | [heads][chunks]: most, sum, value [dim] |
  */
 static inline ulong attention_parts(int heads)
 {
@@ -219,7 +221,7 @@ static inline void attention_meet(float value, float *parts, int set, int heads,
 {
     const int h = int(me) / dim, each = dim + 2;
     const float *most = tg + many * (dim + CHUNK);
-    uint *arrived = (uint *)parts + set, *last = (uint *)(tg + many * (dim + CHUNK + 4));
+    uint *arrived = (uint *)parts + set;
     float *part = parts + attention_parts(heads) + ulong(set * many + h) * chunks * each;
     if (h < many) {
         part[c * each + 2 + me % dim] = value;
@@ -229,11 +231,9 @@ static inline void attention_meet(float value, float *parts, int set, int heads,
         }
     }
     __threadfence();
-    __syncthreads();
-    if (me == 0)
-        *last = atomicAdd(arrived, 1u) == uint(chunks - 1);
-    __syncthreads();
-    if (!*last)
+    __syncwarp();
+    const uint all = uint(chunks * ((many * dim + LANES - 1) / LANES)); /* warps that leave something */
+    if (!__syncthreads_or(h < many && me % LANES == 0 && atomicAdd(arrived, 1u) == all - 1))
         return;
     __threadfence();
     attend_run run = {-INFINITY, 0, 0};
@@ -318,6 +318,5 @@ static inline void attention_stay(const float *q, const float *key, const float 
             attend_add(run, most[me / dim], most[many + me / dim], sum);
             y[first * dim + me] = run.value / run.sum;
         }
-        __syncthreads();
     }
 }
