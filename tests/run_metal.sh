@@ -61,6 +61,7 @@ golden() { # golden GOLDENS NAME [ORDER]: from its folder, where shaders and wei
 # ---- goldens ----
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
+    golden=$shared/models
     for m in synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s synth-odd-bitnet-i2_s \
         synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s tales-4m-i2_s; do
         model "$shared"/models/$m.gguf $m --kv=f32 && golden "$shared"/golden $m
@@ -99,6 +100,16 @@ near "they are those of C" "$off" 0 0.02
 for order in backward shuffled; do
     check "$order" run BN_ORDER=$order
     check "$order: the same bits" cmp $dir/out $dir/want
+done
+
+# Tiles of prefill and rows of decode: whole tiles and parts of them, in rows and in tokens.
+ragged="tests/arch-models/qwen3-i2_s.gguf ${golden:+$golden/synth-odd-llama-i2_s.gguf}"
+for file in $ragged; do
+    model "$file" long --ctx=160 --batch=64
+    check "a program links" cc -std=c11 -Iruntime-min -I$dir -DHEADER='"long.h"' tests/cuda/long.c -L$dir -l:long.x86-64.so \
+        -Wl,-rpath,"$root/$dir" -o $dir/long-program
+    check "$(basename "$file"): prompts take tiles" grep -q 'tglu_q2_tile(W' $dir/long.metal
+    check "$(basename "$file"): decode gives prefill's bits" env -C $dir ./long-program
 done
 
 run BN_FAIL_COMMANDS=3

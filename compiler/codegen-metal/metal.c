@@ -153,6 +153,8 @@ int64_t groups_of(const Printer *p, const Op *op)
     switch (facts_of(op).grid) {
     case GRID_ROWS:
         return (op->out[0]->type->dim[1].n + rows - 1) / rows;
+    case GRID_ROWS4:
+        return (op->out[0]->type->dim[1].n + 4 * rows - 1) / (4 * rows);
     case GRID_HEADS:
         return op_units(op).n;
     case GRID_SETS:

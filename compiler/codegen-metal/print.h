@@ -7,7 +7,16 @@
 enum { METAL_THREADS = 128, CUDA_THREADS = 512 };
 
 /* Columns of kernels.def and cuda.def. */
-typedef enum Grid { GRID_TOKEN, GRID_ROWS, GRID_HEADS, GRID_SETS, GRID_TILES, GRID_TILE32, GRID_SHARE } Grid;
+typedef enum Grid {
+    GRID_TOKEN,
+    GRID_ROWS,
+    GRID_ROWS4,
+    GRID_HEADS,
+    GRID_SETS,
+    GRID_TILES,
+    GRID_TILE32,
+    GRID_SHARE
+} Grid;
 typedef enum Scratch {
     SCRATCH_NONE,
     SCRATCH_REDUCE,
