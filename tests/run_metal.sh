@@ -105,8 +105,8 @@ done
 # Tiles of prefill and rows of decode: whole tiles and parts of them, in rows and in tokens.
 ragged="tests/arch-models/qwen3-i2_s.gguf ${golden:+$golden/synth-odd-llama-i2_s.gguf}"
 for file in $ragged; do
-    model "$file" long --ctx=160 --batch=64
-    check "a program links" cc -std=c11 -Iruntime-min -I$dir -DHEADER='"long.h"' tests/cuda/long.c -L$dir -l:long.x86-64.so \
+    model "$file" long --ctx=64 --batch=40
+    check "a program links" cc -std=c11 -Iruntime-min -I$dir -DPROMPT=40 -DHEADER='"long.h"' tests/cuda/long.c -L$dir -l:long.x86-64.so \
         -Wl,-rpath,"$root/$dir" -o $dir/long-program
     check "$(basename "$file"): prompts take tiles" grep -q 'tglu_q2_tile(W' $dir/long.metal
     check "$(basename "$file"): decode gives prefill's bits" env -C $dir ./long-program
