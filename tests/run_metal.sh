@@ -112,6 +112,11 @@ for file in $ragged; do
     check "$(basename "$file"): decode gives prefill's bits" env -C $dir ./long-program
 done
 
+check "decode is encoded once" grep -q '^indirect [1-9]' $dir/small.txt
+check "a device without indirect commands" run BN_NO_INDIRECT=1 BN_ORDER=backward
+check "the same bits" cmp $dir/out $dir/want
+check "each token is encoded" grep -q '^indirect 0$' $dir/small.txt
+run BN_ORDER=backward
 run BN_FAIL_COMMANDS=3
 check "a pass that fails leaves no numbers" grep -q nan $dir/out
 check "no shaders, no start" sh -c "mv $dir/small.metal $dir/moved; env -C $dir ./small-program 2>&1 | grep -q 'GPU cannot be used'; s=\$?; mv $dir/moved $dir/small.metal; exit \$s"
