@@ -43,9 +43,10 @@ model() {
     name=$2
     shift 2
     check "$name: --target=metal" "$bnc" "$file" --target=metal --name=m --quiet -o $dir/"$name" "$@" || return 1
+    sed 's/ \[\[threadgroup(0)\]\]//' $dir/"$name".metal >$dir/shaders.metal # one word is both address space and attribute
     # shellcheck disable=SC2086
     check "$name: shaders compile" clang++ -std=c++14 -O1 -fPIC -fsigned-char -ffp-contract=off $warn -Wno-unknown-attributes \
-        -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/"$name".metal -o $dir/shaders.o || return 1
+        -Wno-deprecated-register -Wno-sign-compare -x c++ -Itests/metal -c $dir/shaders.metal -o $dir/shaders.o || return 1
     # shellcheck disable=SC2086
     check "$name: address spaces" $spaces $dir/"$name".metal || return 1
     # shellcheck disable=SC2086
@@ -60,6 +61,7 @@ golden() { # golden GOLDENS NAME [ORDER]: from its folder, where shaders and wei
 # ---- goldens ----
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
+    golden=$shared/models
     for m in synth-tiny-bitnet-i2_s synth-tiny-bitnet-b1.58-i2_s synth-tiny-llama-i2_s synth-odd-bitnet-i2_s \
         synth-odd-bitnet-b1.58-i2_s synth-odd-llama-i2_s tales-4m-i2_s; do
         model "$shared"/models/$m.gguf $m --kv=f32 && golden "$shared"/golden $m
@@ -100,6 +102,21 @@ for order in backward shuffled; do
     check "$order: the same bits" cmp $dir/out $dir/want
 done
 
+# Tiles of prefill and rows of decode: whole tiles and parts of them, in rows and in tokens.
+ragged="tests/arch-models/qwen3-i2_s.gguf ${golden:+$golden/synth-odd-llama-i2_s.gguf}"
+for file in $ragged; do
+    model "$file" long --ctx=64 --batch=40
+    check "a program links" cc -std=c11 -Iruntime-min -I$dir -DPROMPT=40 -DHEADER='"long.h"' tests/cuda/long.c -L$dir -l:long.x86-64.so \
+        -Wl,-rpath,"$root/$dir" -o $dir/long-program
+    check "$(basename "$file"): prompts take tiles" grep -q 'tglu_q2_tile(W' $dir/long.metal
+    check "$(basename "$file"): decode gives prefill's bits" env -C $dir ./long-program
+done
+
+check "decode is encoded once" grep -q '^indirect [1-9]' $dir/small.txt
+check "a device without indirect commands" run BN_NO_INDIRECT=1 BN_ORDER=backward
+check "the same bits" cmp $dir/out $dir/want
+check "each token is encoded" grep -q '^indirect 0$' $dir/small.txt
+run BN_ORDER=backward
 run BN_FAIL_COMMANDS=3
 check "a pass that fails leaves no numbers" grep -q nan $dir/out
 check "no shaders, no start" sh -c "mv $dir/small.metal $dir/moved; env -C $dir ./small-program 2>&1 | grep -q 'GPU cannot be used'; s=\$?; mv $dir/moved $dir/small.metal; exit \$s"

@@ -7,7 +7,7 @@
 
 static const Kernel kernels[] = {
 #define KERNEL(op, weight, isa, form, mr, work, symbol)                                            \
-    {OP_##op, FMT_##weight, isa, FORMS_##form, mr, TABLES_##work, work_##work, #symbol},
+    {OP_##op, FMT_##weight, isa, FORMS_##form, mr, TABLES_##work, work_##work, #symbol, 0},
 #include "codegen-c/kernels.def"
 #undef KERNEL
 };

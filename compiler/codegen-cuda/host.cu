@@ -29,7 +29,7 @@ static int launch_table(const bn_gpu *g, const bn_dispatch *table, int n, int nt
         const unsigned char *weights = g->weights;
         void *args[] = {&state, &weights, &layer};
         if (!TRY(cudaLaunchKernel((const void *)d->entry,
-                                  dim3((unsigned)(d->fixed + d->each * ntok)), dim3(BN_THREADS),
+                                  dim3(bn_groups(d, ntok)), dim3(BN_THREADS),
                                   args, (size_t)d->bytes, g->stream)))
             return 0;
     }

@@ -6,13 +6,15 @@
 #include <unistd.h>
 
 /* One state's objects, all made by device_start: nothing is made for a token but its command buffer
- * and encoder, which Metal keeps in pools of its own. */
+ * and encoder, which Metal keeps in pools of its own. Decode's dispatches are the same for every
+ * token: where the device has indirect command buffers they are encoded once. */
 typedef struct bn_gpu {
     id<MTLDevice> device;
     id<MTLCommandQueue> queue;
     id<MTLLibrary> library;
     id<MTLBuffer> weights, state, layers; /* layers: the numbers 0, 1 ..., 256 bytes apart */
     id<MTLComputePipelineState> *decode, *prefill, *score, *head; /* of the tables' rows */
+    id<MTLIndirectCommandBuffer> steps; /* decode's rows; nil: encoded for each token */
 } bn_gpu;
 
 enum { BN_LAYER_STRIDE = 256 };
@@ -40,8 +42,26 @@ static id<MTLLibrary> load_library(id<MTLDevice> device)
     return library;
 }
 
+static id<MTLComputePipelineState> make_pipeline(bn_gpu *g, const char *entry, BOOL indirect)
+{
+    id<MTLComputePipelineState> pipeline = nil;
+    id<MTLFunction> f = [g->library newFunctionWithName:[NSString stringWithUTF8String:entry]];
+    MTLComputePipelineDescriptor *how = [[MTLComputePipelineDescriptor alloc] init];
+    [how setComputeFunction:f];
+    [how setSupportIndirectCommandBuffers:indirect];
+    if (f)
+        pipeline = [g->device newComputePipelineStateWithDescriptor:how
+                                                            options:MTLPipelineOptionNone
+                                                         reflection:NULL
+                                                              error:NULL];
+    [how release];
+    [f release];
+    return pipeline;
+}
+
 /* One pipeline an entry point, which the rows of a table share. NULL: an entry point is missing. */
-static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch *table, int n)
+static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch *table, int n,
+                                                   BOOL indirect)
 {
     id<MTLComputePipelineState> *all = calloc((size_t)n, sizeof *all);
     for (int i = 0; all && i < n; i++) {
@@ -52,11 +72,7 @@ static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch 
             all[i] = [all[same] retain];
             continue;
         }
-        id<MTLFunction> f =
-            [g->library newFunctionWithName:[NSString stringWithUTF8String:table[i].entry]];
-        if (f)
-            all[i] = [g->device newComputePipelineStateWithFunction:f error:NULL];
-        [f release];
+        all[i] = make_pipeline(g, table[i].entry, indirect);
         if (!all[i])
             return NULL;
     }
@@ -89,6 +105,7 @@ static void device_stop(bn_call *c)
     bn_gpu *g = c->device;
     if (!g)
         return;
+    [g->steps release];
     drop_pipelines(g->decode, ROWS(decode_table));
     drop_pipelines(g->prefill, ROWS(prefill_table));
     drop_pipelines(g->score, ROWS(score_table));
@@ -116,6 +133,38 @@ static int make_buffers(bn_gpu *g, const bn_weights *w)
     return 1;
 }
 
+/* Decode's rows, for one token. */
+static id<MTLIndirectCommandBuffer> make_steps(bn_gpu *g)
+{
+    MTLIndirectCommandBufferDescriptor *how = [[MTLIndirectCommandBufferDescriptor alloc] init];
+    [how setCommandTypes:MTLIndirectCommandTypeConcurrentDispatch];
+    [how setInheritPipelineState:NO];
+    [how setInheritBuffers:NO];
+    [how setMaxKernelBufferBindCount:4];
+    if ([how respondsToSelector:@selector(setMaxKernelThreadgroupMemoryBindCount:)])
+        [how setMaxKernelThreadgroupMemoryBindCount:1]; /* macOS 14 asks for it */
+    id<MTLIndirectCommandBuffer> steps =
+        [g->device newIndirectCommandBufferWithDescriptor:how
+                                          maxCommandCount:ROWS(decode_table)
+                                                  options:MTLResourceStorageModeShared];
+    [how release];
+    for (int i = 0; steps && i < ROWS(decode_table); i++) {
+        const bn_dispatch *d = &decode_table[i];
+        id<MTLIndirectComputeCommand> step = [steps indirectComputeCommandAtIndex:(NSUInteger)i];
+        [step setComputePipelineState:g->decode[i]];
+        [step setKernelBuffer:g->state offset:0 atIndex:0];
+        [step setKernelBuffer:g->weights offset:0 atIndex:1];
+        [step setKernelBuffer:g->state offset:0 atIndex:2];
+        [step setKernelBuffer:g->layers offset:(NSUInteger)d->layer * BN_LAYER_STRIDE atIndex:3];
+        [step setThreadgroupMemoryLength:(NSUInteger)d->bytes atIndex:0];
+        if (d->barrier)
+            [step setBarrier];
+        [step concurrentDispatchThreadgroups:MTLSizeMake(bn_groups(d, 1), 1, 1)
+                       threadsPerThreadgroup:MTLSizeMake(BN_THREADS, 1, 1)];
+    }
+    return steps;
+}
+
 static bn_status device_start(bn_call *c, const bn_weights *w)
 {
     bn_gpu *g = calloc(1, sizeof *g);
@@ -130,11 +179,14 @@ static bn_status device_start(bn_call *c, const bn_weights *w)
             g->library = load_library(g->device);
         }
         if (g->queue && g->library && make_buffers(g, w)) {
-            g->decode = make_pipelines(g, decode_table, ROWS(decode_table));
-            g->prefill = make_pipelines(g, prefill_table, ROWS(prefill_table));
-            g->score = make_pipelines(g, score_table, ROWS(score_table));
-            g->head = make_pipelines(g, head_table, ROWS(head_table));
+            BOOL indirect = [g->device supportsFamily:MTLGPUFamilyApple7];
+            g->decode = make_pipelines(g, decode_table, ROWS(decode_table), indirect);
+            g->prefill = make_pipelines(g, prefill_table, ROWS(prefill_table), NO);
+            g->score = make_pipelines(g, score_table, ROWS(score_table), NO);
+            g->head = make_pipelines(g, head_table, ROWS(head_table), NO);
             good = g->decode && g->prefill && g->score && g->head;
+            if (good && indirect)
+                g->steps = make_steps(g);
         }
     }
     if (!good)
@@ -159,9 +211,18 @@ static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dis
         [e setComputePipelineState:pipeline[i]];
         [e setBuffer:g->layers offset:(NSUInteger)d->layer * BN_LAYER_STRIDE atIndex:3];
         [e setThreadgroupMemoryLength:(NSUInteger)d->bytes atIndex:0];
-        [e dispatchThreadgroups:MTLSizeMake((NSUInteger)(d->fixed + d->each * ntok), 1, 1)
+        [e dispatchThreadgroups:MTLSizeMake(bn_groups(d, ntok), 1, 1)
             threadsPerThreadgroup:MTLSizeMake(BN_THREADS, 1, 1)];
     }
+}
+
+/* Decode's rows as make_steps encoded them: the GPU is told which buffers they name. */
+static void encode_steps(const bn_gpu *g, id<MTLComputeCommandEncoder> e)
+{
+    [e useResource:g->state usage:MTLResourceUsageRead | MTLResourceUsageWrite];
+    [e useResource:g->weights usage:MTLResourceUsageRead];
+    [e useResource:g->layers usage:MTLResourceUsageRead];
+    [e executeCommandsInBuffer:g->steps withRange:NSMakeRange(0, ROWS(decode_table))];
 }
 
 static int run_table(const bn_call *c, const bn_dispatch *table, int n,
@@ -175,7 +236,10 @@ static int run_table(const bn_call *c, const bn_dispatch *table, int n,
         id<MTLCommandBuffer> commands = [g->queue commandBuffer];
         id<MTLComputeCommandEncoder> e =
             [commands computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
-        encode(g, e, table, n, pipeline, c->ntok);
+        if (table == decode_table && g->steps)
+            encode_steps(g, e);
+        else
+            encode(g, e, table, n, pipeline, c->ntok);
         [e endEncoding];
         [commands commit];
         [commands waitUntilCompleted];

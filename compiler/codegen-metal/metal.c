@@ -18,10 +18,14 @@
 /* ---- the table of kernels ---- */
 
 enum { ALIGN = 256, MOST_HEAD = 512, LANES = 32 };
+/* Rows and tokens of a tile of tile.metal, whose sums are float: exact up to 2^24, 128 for a column. */
+enum { TILE = 32, TILE_COLS = 1 << 17 };
 
 static const Kernel kernels[] = {
 #define KERNEL(op, weight, forms, grid, scratch, call)                                             \
-    {OP_##op, FMT_##weight, 0, FORMS_##forms, 4, false, NULL, #call},
+    {OP_##op, FMT_##weight, 0,     FORMS_##forms,                                                  \
+     4,       false,        NULL,  #call,                                                          \
+     GRID_##grid == GRID_TILE32 ? TILE_COLS : 0},
 #include "codegen-metal/kernels.def"
 #include "codegen-metal/cuda.def"
 #undef KERNEL
@@ -113,20 +117,21 @@ static Places places(const Module *m)
 
 typedef struct Dispatch { /* an entry point, or the dispatches of a layers op */
     const char *entry;
-    int64_t fixed, each; /* groups: at all events, and for each token */
-    int64_t bytes;       /* of threadgroup memory */
+    int64_t groups[3]; /* for each of Times */
+    int64_t bytes;     /* of threadgroup memory */
     const Op *layers;
     struct Dispatch *body, *next;
 } Dispatch;
 
-/* Whether groups_of is for each token; a tile's groups are those of a whole batch: some find no
- * work. */
-bool for_each_token(const Op *op)
+/* The groups of CUDA's tiles are those of a whole batch: some find no work. */
+Times times_of(const Op *op)
 {
+    if (facts_of(op).grid == GRID_TILE32)
+        return TIMES_TILE;
     if (facts_of(op).grid == GRID_TILES)
-        return false;
+        return TIMES_ONCE;
     const Type *t = op->nout ? op->out[0]->type : op->in[0]->type;
-    return t->rank && t->dim[0].sym;
+    return t->rank && t->dim[0].sym ? TIMES_TOKEN : TIMES_ONCE;
 }
 
 /* How many queries of a KV head a group of CUDA's attention takes together: their values have a
@@ -148,10 +153,14 @@ int64_t groups_of(const Printer *p, const Op *op)
     switch (facts_of(op).grid) {
     case GRID_ROWS:
         return (op->out[0]->type->dim[1].n + rows - 1) / rows;
+    case GRID_ROWS4:
+        return (op->out[0]->type->dim[1].n + 4 * rows - 1) / (4 * rows);
     case GRID_HEADS:
         return op_units(op).n;
     case GRID_SETS:
         return attr_int(op, "heads", 0) / heads_together(op);
+    case GRID_TILE32:
+        return (op->out[0]->type->dim[1].n + TILE - 1) / TILE;
     case GRID_TILES:
         return (op->out[0]->type->dim[1].n + 127) / 128 * ((p->m->batch + 63) / 64);
     default:
@@ -174,6 +183,8 @@ int64_t scratch_bytes(const Printer *p, const Op *op)
         floats = kind == SCRATCH_ATTEND ? groups * (2 + dim)
                                         : heads_together(op) * (dim + 128 + 4 + groups * dim);
     }
+    if (kind == SCRATCH_TILE32)
+        floats = (op->code == OP_TGLU ? 2 : 1) * TILE * TILE;
     if (kind == SCRATCH_TILE)
         return 2 * ((op->code == OP_TGLU ? 2 : 1) * 4096 + 64 * 144);
     return (4 * floats + 15) / 16 * 16;
@@ -296,14 +307,16 @@ void put_ir_line(Printer *p, const Op *op, const char *margin)
 /* The ops from..to (not included) as the body of an entry point. */
 static void put_body(Printer *p, const Op *from, const Op *to)
 {
+    static const char *const times[] = {[TIMES_ONCE] = "",
+                                        [TIMES_TOKEN] = " * uint(step.ntok)",
+                                        [TIMES_TILE] = " * (uint(step.ntok + 31) / 32)"};
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
         const Op *rest = op->next;
         while (rest != to && !rest->kernel)
             rest = rest->next;
-        const char *n = format(p->s, "%" PRId64 "%s", groups_of(p, op),
-                               for_each_token(op) ? " * uint(step.ntok)" : "");
+        const char *n = format(p->s, "%" PRId64 "%s", groups_of(p, op), times[times_of(op)]);
         put_ir_line(p, op, "    ");
         if (rest == to) {
             put(p->out, "    ");
@@ -338,7 +351,7 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
-        *(for_each_token(op) ? &d->each : &d->fixed) += groups_of(p, op);
+        d->groups[times_of(op)] += groups_of(p, op);
         d->bytes = scratch_bytes(p, op) > d->bytes ? scratch_bytes(p, op) : d->bytes;
     }
     p->out = &body;
@@ -443,7 +456,7 @@ static void put_kernels(Printer *p)
 {
     static const KernelFile files[] = {
         {"metal/common.metal", 0, ""},    {"metal/ternary.metal", 0, ""},
-        {"metal/attention.metal", 0, ""}, {"cuda/hot.cu", 0, ""},
+        {"metal/attention.metal", 0, ""}, {"metal/tile.metal", 0, ""},  {"cuda/hot.cu", 0, ""},
         {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
@@ -535,8 +548,10 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
 
 static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
 {
-    put(p->out, "    {BN_NAME(%s), %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n",
-        d->entry, layer, d->fixed, d->each, d->bytes, (*barrier)++);
+    put(p->out, "    {BN_NAME(%s), %" PRId64 ", {%" PRId64 ", %" PRId64 ", %" PRId64 "}, %" PRId64
+        ", %d},\n",
+        d->entry, layer, d->groups[TIMES_ONCE], d->groups[TIMES_TOKEN], d->groups[TIMES_TILE],
+        d->bytes, (*barrier)++);
 }
 
 /* Every dispatch waits for all before it, but the first. */
@@ -560,12 +575,15 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
     int64_t layers = 1;
     for (const Weight *w = m->weights; w; w = w->next)
         layers = w->count + w->first > layers ? w->count + w->first : layers;
-    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, and "
-             "for each token;\n"
-             " * bytes of threadgroup memory; the number of the barrier before it, 0: none. */\n"
-             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, fixed, each, "
-             "bytes, barrier;\n"
-             "} bn_dispatch;\n\n");
+    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, for "
+             "each token and\n"
+             " * for each 32 tokens; bytes of threadgroup memory; the number of the barrier before "
+             "it, 0: none. */\n"
+             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, groups[3], bytes, "
+             "barrier;\n} bn_dispatch;\n\n"
+             "static inline unsigned bn_groups(const bn_dispatch *d, int ntok)\n{\n"
+             "    return (unsigned)(d->groups[0] + d->groups[1] * ntok + d->groups[2] * ((ntok + "
+             "31) / 32));\n}\n\n");
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
         if (stays(f, target))

@@ -7,14 +7,24 @@
 enum { METAL_THREADS = 128, CUDA_THREADS = 512 };
 
 /* Columns of kernels.def and cuda.def. */
-typedef enum Grid { GRID_TOKEN, GRID_ROWS, GRID_HEADS, GRID_SETS, GRID_TILES, GRID_SHARE } Grid;
+typedef enum Grid {
+    GRID_TOKEN,
+    GRID_ROWS,
+    GRID_ROWS4,
+    GRID_HEADS,
+    GRID_SETS,
+    GRID_TILES,
+    GRID_TILE32,
+    GRID_SHARE
+} Grid;
 typedef enum Scratch {
     SCRATCH_NONE,
     SCRATCH_REDUCE,
     SCRATCH_ATTEND,
     SCRATCH_CHUNK,
     SCRATCH_SUMS,
-    SCRATCH_TILE
+    SCRATCH_TILE,
+    SCRATCH_TILE32
 } Scratch;
 typedef struct KernelFacts {
     Grid grid;
@@ -37,8 +47,10 @@ typedef struct Printer {
     int threads; /* of a group */
 } Printer;
 
-bool for_each_token(const Op *op);
-int64_t groups_of(const Printer *p, const Op *op); /* of an op, for a token */
+/* What an op's groups are counted for: all tokens at once, each of them, each 32 of them. */
+typedef enum Times { TIMES_ONCE, TIMES_TOKEN, TIMES_TILE } Times;
+Times times_of(const Op *op);
+int64_t groups_of(const Printer *p, const Op *op); /* of an op, for its Times */
 int64_t scratch_bytes(const Printer *p, const Op *op);
 int64_t heads_together(const Op *op); /* of an attention by CUDA's kernels */
 void put_operand(Printer *p, const Value *v);

@@ -559,6 +559,7 @@ struct Kernel {
     /* Bytes of scratch a thread for an n x k weight and up to t tokens, or NULL. */
     int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
+    int64_t most_cols; /* of a weight, for sums to be exact; 0: any number */
 };
 /* The format that a logical one is packed to: see codegen-c/layouts.def. */
 typedef struct LayoutRule {

@@ -35,8 +35,9 @@ unsigned forms_of(const Op *op)
 
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
 {
+    const Weight *w = k->most_cols ? weight_of(op) : NULL;
     return k->op == op->code && k->weight == format && !(k->isa & ~target->isa) &&
-           k->forms & forms_of(op);
+           k->forms & forms_of(op) && (!w || w->type->dim[1].n <= k->most_cols);
 }
 
 /* ---- kernels ---- */

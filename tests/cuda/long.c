@@ -7,7 +7,10 @@
 
 #include HEADER
 
-enum { PROMPT = 140, KEPT = PROMPT - 8, STEPS = 2 };
+#ifndef PROMPT
+#define PROMPT 140
+#endif
+enum { KEPT = PROMPT - 8, STEPS = 2 };
 
 int main(void)
 {

@@ -9,9 +9,11 @@
  *
  *   BN_SKIP_LINE=N      the threadgroup barrier of line N of the shaders does nothing
  *   BN_SKIP_BARRIER=N   the Nth barrier (from 1) of command buffer BN_SKIP_IN (from 1) does nothing
+ *   BN_NO_INDIRECT=1    the device has no indirect command buffers
  *   BN_FAIL_COMMANDS=N  command buffer N (from 1) ends with an error
  *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, barriers in each of the first command
- * buffers, how many buffers and command buffers were made, objects left
+ * buffers, how many buffers and command buffers were made, how many
+ * passes were an indirect one, objects left
  */
 #define _GNU_SOURCE
 #import <Foundation/Foundation.h>
@@ -29,7 +31,7 @@
 
 enum { LOGGED = 64 };
 static struct {
-    long live, buffers, commands;
+    long live, buffers, commands, indirect;
     unsigned barriers[LOGGED];
 } seen;
 
@@ -66,8 +68,8 @@ __attribute__((destructor)) static void report(void)
     fprintf(f, "\nbarriers");
     for (int i = 0; i < LOGGED && i < seen.commands; i++)
         fprintf(f, " %u", seen.barriers[i]);
-    fprintf(f, "\nbuffers %ld\ncommands %ld\nobjects %ld\n", seen.buffers, seen.commands,
-            seen.live);
+    fprintf(f, "\nbuffers %ld\ncommands %ld\nindirect %ld\nobjects %ld\n", seen.buffers,
+            seen.commands, seen.indirect, seen.live);
     fclose(f);
 }
 
@@ -105,6 +107,10 @@ static int *count_of(id object)
     extern void fake_pool(id object);
     fake_pool(self);
     return self;
+}
+- (BOOL)respondsToSelector:(SEL)selector
+{
+    return class_respondsToSelector(object_getClass(self), selector);
 }
 - (void)dealloc
 {
@@ -262,9 +268,20 @@ typedef void (*Shader)(unsigned char *state, const unsigned char *weights, const
 @interface FakePipeline : NSObject <MTLComputePipelineState> {
   @public
     Shader shader;
+    BOOL indirect;
 }
 @end
 @implementation FakePipeline
+@end
+@implementation MTLComputePipelineDescriptor
+- (void)setComputeFunction:(id<MTLFunction>)f
+{
+    function = f;
+}
+- (void)setSupportIndirectCommandBuffers:(BOOL)on
+{
+    indirect = on;
+}
 @end
 
 /* Shaders are linked beside this file, in a program or a library. */
@@ -296,9 +313,120 @@ typedef struct Dispatch {
     int barrier; /* stands before it */
 } Dispatch;
 
+static void bind(Dispatch *d, id<MTLBuffer> buffer, NSUInteger offset, NSUInteger index)
+{
+    if (index >= MOST_BUFFERS || !buffer || offset >= [buffer length])
+        misuse("a buffer that is none, or an offset beyond it");
+    d->buffer[index] = (FakeBuffer *)buffer;
+    d->offset[index] = offset;
+}
+
+static void share(Dispatch *d, NSUInteger length, NSUInteger index)
+{
+    if (index || length % 16 || length > 32768)
+        misuse("threadgroup memory is a multiple of 16 bytes, at most 32 KiB");
+    d->bytes = length;
+}
+
+static void grid(Dispatch *d, MTLSize groups, MTLSize threads)
+{
+    if (!d->shader || !groups.width || threads.width > 1024 || groups.height * groups.depth != 1 ||
+        threads.height * threads.depth != 1)
+        misuse("a dispatch without a pipeline, without groups, or of too many threads");
+    for (int i = 0; i < MOST_BUFFERS; i++)
+        if (!d->buffer[i])
+            misuse("a dispatch without its buffers");
+    d->groups = groups.width;
+    d->threads = threads.width;
+}
+
+@implementation MTLIndirectCommandBufferDescriptor
+- (void)setCommandTypes:(MTLIndirectCommandType)t
+{
+    types = t;
+}
+- (void)setInheritPipelineState:(BOOL)on
+{
+    inherits[0] = on;
+}
+- (void)setInheritBuffers:(BOOL)on
+{
+    inherits[1] = on;
+}
+- (void)setMaxKernelBufferBindCount:(NSUInteger)count
+{
+    buffers = count;
+}
+- (void)setMaxKernelThreadgroupMemoryBindCount:(NSUInteger)count
+{
+    lengths = count;
+}
+@end
+
+@interface FakeIndirectCommand : NSObject <MTLIndirectComputeCommand> {
+  @public
+    Dispatch made;
+    NSUInteger buffers;
+}
+@end
+@implementation FakeIndirectCommand
+- (void)setComputePipelineState:(id<MTLComputePipelineState>)state
+{
+    if (!((FakePipeline *)state)->indirect)
+        misuse("a pipeline that was not made for indirect command buffers");
+    made.shader = ((FakePipeline *)state)->shader;
+}
+- (void)setKernelBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index
+{
+    if (index >= buffers)
+        misuse("more buffers than an indirect command was said to have");
+    bind(&made, buffer, offset, index);
+}
+- (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index
+{
+    share(&made, length, index);
+}
+- (void)setBarrier
+{
+    made.barrier = 1;
+}
+- (void)concurrentDispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads
+{
+    if (made.groups)
+        misuse("an indirect command that is encoded twice");
+    grid(&made, groups, threads);
+}
+@end
+
+@interface FakeIndirect : NSObject <MTLIndirectCommandBuffer> {
+  @public
+    FakeIndirectCommand **command;
+    NSUInteger count;
+}
+@end
+@implementation FakeIndirect
+- (id<MTLIndirectComputeCommand>)indirectComputeCommandAtIndex:(NSUInteger)index
+{
+    if (index >= count)
+        misuse("an indirect command beyond the last");
+    return command[index];
+}
+- (void)dealloc
+{
+    for (NSUInteger i = 0; i < count; i++)
+        [command[i] release];
+    free(command);
+    [super dealloc];
+}
+@end
+
+enum { MOST_USED = 8 };
 @interface FakeEncoder : NSObject <MTLComputeCommandEncoder> {
   @public
     Dispatch *list, next;
+    id<MTLResource> used[MOST_USED];
+    MTLResourceUsage usage[MOST_USED];
+    unsigned nused;
     unsigned count, barriers;
     int ended, concurrent;
 }
@@ -320,29 +448,17 @@ typedef struct Dispatch {
 }
 - (void)setBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index
 {
-    if (index >= MOST_BUFFERS || !buffer || offset >= [buffer length])
-        misuse("a buffer that is none, or an offset beyond it");
-    next.buffer[index] = (FakeBuffer *)buffer;
-    next.offset[index] = offset;
+    bind(&next, buffer, offset, index);
 }
 - (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index
 {
-    if (index || length % 16 || length > 32768)
-        misuse("threadgroup memory is a multiple of 16 bytes, at most 32 KiB");
-    next.bytes = length;
+    share(&next, length, index);
 }
 - (void)dispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads
 {
-    if (ended || !next.shader || !groups.width || threads.width > 1024 ||
-        groups.height * groups.depth != 1 || threads.height * threads.depth != 1 ||
-        count == MOST_DISPATCHES)
-        misuse("a dispatch without a pipeline, without groups, of too many threads, or behind the "
-               "end");
-    for (int i = 0; i < MOST_BUFFERS; i++)
-        if (!next.buffer[i])
-            misuse("a dispatch without its buffers");
-    next.groups = groups.width;
-    next.threads = threads.width;
+    if (ended || count == MOST_DISPATCHES)
+        misuse("a dispatch behind the end, or one too many");
+    grid(&next, groups, threads);
     list[count++] = next;
     next.barrier = !concurrent;
 }
@@ -350,8 +466,45 @@ typedef struct Dispatch {
 {
     if (scope != MTLBarrierScopeBuffers)
         misuse("a barrier for what is no buffer");
-    if (++barriers != setting("BN_SKIP_BARRIER") || seen.commands != (long)setting("BN_SKIP_IN"))
-        next.barrier = 1;
+    next.barrier |= [self meetBarrier];
+}
+- (int)meetBarrier
+{
+    return ++barriers != setting("BN_SKIP_BARRIER") || seen.commands != (long)setting("BN_SKIP_IN");
+}
+- (void)useResource:(id<MTLResource>)resource usage:(MTLResourceUsage)how
+{
+    if (nused == MOST_USED || !resource)
+        misuse("a resource that is none, or one too many");
+    used[nused] = resource;
+    usage[nused++] = how;
+}
+- (MTLResourceUsage)usageOf:(FakeBuffer *)buffer
+{
+    for (unsigned i = 0; i < nused; i++)
+        if (used[i] == (id)buffer)
+            return usage[i];
+    return 0;
+}
+/* Buffers of indirect commands are not there unless the encoder was told: the first is written. */
+- (void)executeCommandsInBuffer:(id<MTLIndirectCommandBuffer>)commands withRange:(NSRange)range
+{
+    FakeIndirect *from = (FakeIndirect *)commands;
+    if (ended || range.location + range.length > from->count ||
+        count + range.length > MOST_DISPATCHES)
+        misuse("indirect commands beyond the last, or behind the end");
+    for (NSUInteger i = range.location; i < range.location + range.length; i++) {
+        Dispatch d = from->command[i]->made;
+        if (!d.groups)
+            misuse("an indirect command that was not encoded");
+        for (int j = 0; j < MOST_BUFFERS; j++)
+            if (!([self usageOf:d.buffer[j]] & (j ? MTLResourceUsageRead : MTLResourceUsageWrite)))
+                misuse("an indirect command with a buffer that is not used");
+        d.barrier = next.barrier | (d.barrier && [self meetBarrier]);
+        next.barrier = !concurrent;
+        list[count++] = d;
+    }
+    seen.indirect++;
 }
 - (void)endEncoding
 {
@@ -490,13 +643,40 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
     memcpy([b contents], data, length);
     return b;
 }
-- (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function
-                                                             error:(NSError **)error
+- (id<MTLComputePipelineState>)
+    newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor *)descriptor
+                                  options:(MTLPipelineOption)options
+                               reflection:(MTLComputePipelineReflection **)reflection
+                                    error:(NSError **)error
 {
     FakePipeline *p = [[FakePipeline alloc] init];
-    (void)error;
-    p->shader = ((FakeFunction *)function)->shader;
+    (void)options, (void)reflection, (void)error;
+    if (!descriptor->function)
+        misuse("a pipeline without a function");
+    p->shader = ((FakeFunction *)descriptor->function)->shader;
+    p->indirect = descriptor->indirect;
     return p;
+}
+- (BOOL)supportsFamily:(MTLGPUFamily)family
+{
+    return family == MTLGPUFamilyApple7 && !setting("BN_NO_INDIRECT");
+}
+- (id<MTLIndirectCommandBuffer>)
+    newIndirectCommandBufferWithDescriptor:(MTLIndirectCommandBufferDescriptor *)descriptor
+                           maxCommandCount:(NSUInteger)count
+                                   options:(MTLResourceOptions)options
+{
+    FakeIndirect *b = [[FakeIndirect alloc] init];
+    (void)options;
+    if (setting("BN_NO_INDIRECT") || descriptor->inherits[0] || descriptor->inherits[1] ||
+        descriptor->types != MTLIndirectCommandTypeConcurrentDispatch || descriptor->lengths != 1)
+        misuse("indirect commands are dispatches with pipelines and buffers of their own");
+    b->command = calloc(count, sizeof *b->command);
+    for (b->count = 0; b->count < count; b->count++) {
+        b->command[b->count] = [[FakeIndirectCommand alloc] init];
+        b->command[b->count]->buffers = descriptor->buffers;
+    }
+    return b;
 }
 @end
 

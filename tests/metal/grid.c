@@ -9,7 +9,7 @@
 #include <ucontext.h>
 
 enum { STACK = 64 << 10, GUARD = 64 };
-typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, DONE } Wait;
+typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, WORD, DONE } Wait;
 
 typedef struct Fiber {
 #if defined(__x86_64__)
@@ -19,12 +19,14 @@ typedef struct Fiber {
 #endif
     char *stack;
     Wait wait;
-    int line; /* of the barrier */
+    int line; /* of the barrier, or the exchange */
     float value;
     int number;
+    unsigned char word[GRID_WORD];
 } Fiber;
 
 static Fiber fiber[GRID_FIBERS];
+static unsigned char shown[GRID_FIBERS][GRID_WORD];
 static unsigned now, count, threads_each; /* the fiber that runs, how many there are, of a group */
 static struct {
     grid_kernel fn;
@@ -168,6 +170,22 @@ int grid_sum_int(int v)
     return fiber[now].number;
 }
 
+const unsigned char *grid_exchange(int line, const void *mine, size_t bytes)
+{
+    if (bytes > GRID_WORD)
+        broken("lanes show each other too much");
+    fiber[now].wait = WORD;
+    fiber[now].line = line;
+    memcpy(fiber[now].word, mine, bytes);
+    leave();
+    return shown[now / GRID_LANES * GRID_LANES];
+}
+
+void grid_stop(const char *what)
+{
+    broken(what);
+}
+
 unsigned grid_thread(void)
 {
     return now % threads_each;
@@ -183,10 +201,10 @@ static int exchange(Fiber *f)
 {
     float sum = 0, most = f->value;
     int number = 0;
-    if (f->wait != SUM && f->wait != MAX && f->wait != SUM_INT)
+    if (f->wait != SUM && f->wait != MAX && f->wait != SUM_INT && f->wait != WORD)
         return 0;
     for (int i = 0; i < GRID_LANES; i++) {
-        if (f[i].wait != f->wait)
+        if (f[i].wait != f->wait || (f->wait == WORD && f[i].line != f->line))
             broken("some lanes of a simdgroup exchange values, others do not");
         sum += f[i].value;
         most = f[i].value > most ? f[i].value : most;
@@ -195,6 +213,7 @@ static int exchange(Fiber *f)
     for (int i = 0; i < GRID_LANES; i++) {
         f[i].value = f[i].wait == SUM ? sum : most;
         f[i].number = number;
+        memcpy(shown[f + i - fiber], f[i].word, GRID_WORD);
         f[i].wait = READY;
     }
     return 1;

@@ -39,10 +39,15 @@ void grid_run_at_once(grid_kernel fn, void *arg, unsigned groups, unsigned threa
  * none), for tests. */
 void grid_barrier(int line);
 void grid_meet_all(int line); /* a barrier of all groups that run at once */
+/* Shows `bytes` at `mine` (at most GRID_WORD) to the lanes of its simdgroup, which all come to the same line:
+ * those of lane l stand at GRID_WORD l of the result, until the simdgroup's next exchange. */
+enum { GRID_WORD = 32 };
+const unsigned char *grid_exchange(int line, const void *mine, size_t bytes);
 float grid_sum(float v);
 float grid_max(float v);
 int grid_sum_int(int v);
 unsigned grid_thread(void); /* the one that asks, in its group */
+void grid_stop(const char *what); /* ends the process: a rule is broken */
 unsigned grid_fiber(void);  /* among all that run at once */
 extern int grid_skip;
 extern unsigned grid_seed; /* not 0: of GRID_SHUFFLED, before the first run */

@@ -7,6 +7,14 @@
 
 typedef unsigned long NSUInteger;
 typedef NSUInteger NSStringEncoding;
+typedef struct NSRange {
+    NSUInteger location, length;
+} NSRange;
+static inline NSRange NSMakeRange(NSUInteger location, NSUInteger length)
+{
+    NSRange r = {location, length};
+    return r;
+}
 enum { NSUTF8StringEncoding = 4 };
 
 /* Counted references; the count stands behind an object's own memory. */
@@ -18,6 +26,7 @@ __attribute__((objc_root_class)) @interface NSObject {
 - (id)retain;
 - (void)release;
 - (id)autorelease;
+- (BOOL)respondsToSelector:(SEL)selector;
 - (void)dealloc;
 @end
 @interface NSAutoreleasePool : NSObject {

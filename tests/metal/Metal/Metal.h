@@ -16,13 +16,20 @@ enum { MTLResourceStorageModeShared = 0 };
 typedef NSUInteger MTLResourceOptions;
 typedef enum { MTLDispatchTypeSerial, MTLDispatchTypeConcurrent } MTLDispatchType;
 typedef enum { MTLBarrierScopeBuffers = 1 } MTLBarrierScope;
+typedef enum { MTLGPUFamilyApple7 = 1007 } MTLGPUFamily;
+typedef enum { MTLPipelineOptionNone } MTLPipelineOption;
+typedef enum { MTLIndirectCommandTypeConcurrentDispatch = 1 << 5 } MTLIndirectCommandType;
+enum { MTLResourceUsageRead = 1, MTLResourceUsageWrite = 2 };
+typedef NSUInteger MTLResourceUsage;
 
 typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError } MTLCommandBufferStatus;
 
 @interface MTLCompileOptions : NSObject
 - (void)setFastMathEnabled:(BOOL)on;
 @end
-@protocol MTLBuffer
+@protocol MTLResource
+@end
+@protocol MTLBuffer <MTLResource>
 - (void *)contents;
 - (NSUInteger)length;
 - (id)retain;
@@ -39,7 +46,40 @@ typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError 
 - (id)retain;
 - (void)release;
 @end
+@interface MTLComputePipelineDescriptor : NSObject {
+  @public
+    id<MTLFunction> function;
+    BOOL indirect;
+}
+- (void)setComputeFunction:(id<MTLFunction>)f;
+- (void)setSupportIndirectCommandBuffers:(BOOL)on;
+@end
+@class MTLComputePipelineReflection;
+@protocol MTLIndirectComputeCommand
+- (void)setComputePipelineState:(id<MTLComputePipelineState>)state;
+- (void)setKernelBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index;
+- (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index;
+- (void)setBarrier;
+- (void)concurrentDispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads;
+@end
+@interface MTLIndirectCommandBufferDescriptor : NSObject {
+  @public
+    NSUInteger types, buffers, lengths;
+    BOOL inherits[2];
+}
+- (void)setCommandTypes:(MTLIndirectCommandType)types;
+- (void)setInheritPipelineState:(BOOL)on;
+- (void)setInheritBuffers:(BOOL)on;
+- (void)setMaxKernelBufferBindCount:(NSUInteger)count;
+- (void)setMaxKernelThreadgroupMemoryBindCount:(NSUInteger)count;
+@end
+@protocol MTLIndirectCommandBuffer <MTLResource>
+- (id<MTLIndirectComputeCommand>)indirectComputeCommandAtIndex:(NSUInteger)index;
+- (void)release;
+@end
 @protocol MTLComputeCommandEncoder
+- (void)useResource:(id<MTLResource>)resource usage:(MTLResourceUsage)usage;
+- (void)executeCommandsInBuffer:(id<MTLIndirectCommandBuffer>)commands withRange:(NSRange)range;
 - (void)setComputePipelineState:(id<MTLComputePipelineState>)state;
 - (void)setBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index;
 - (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index;
@@ -64,7 +104,9 @@ typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError 
 - (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data length:(NSUInteger)length options:(MTLResourceOptions)options deallocator:(id)deallocator;
 - (id<MTLBuffer>)newBufferWithBytes:(const void *)data length:(NSUInteger)length options:(MTLResourceOptions)options;
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options;
-- (id<MTLComputePipelineState>)newComputePipelineStateWithFunction:(id<MTLFunction>)function error:(NSError **)error;
+- (id<MTLComputePipelineState>)newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor *)descriptor options:(MTLPipelineOption)options reflection:(MTLComputePipelineReflection **)reflection error:(NSError **)error;
+- (BOOL)supportsFamily:(MTLGPUFamily)family;
+- (id<MTLIndirectCommandBuffer>)newIndirectCommandBufferWithDescriptor:(MTLIndirectCommandBufferDescriptor *)descriptor maxCommandCount:(NSUInteger)count options:(MTLResourceOptions)options;
 - (void)release;
 @end
 id<MTLDevice> MTLCreateSystemDefaultDevice(void);
