@@ -129,7 +129,8 @@ for t in compiler/frontend/arch/*.tir; do
 done
 for t in tests/passes/*.out; do
     cp "$t" "$tmp/p0.tir"
-    stable "reprint $t" "$tmp/p0.tir" generic
+    target=$(sed -n '1s/.*--target=\([^ ]*\).*/\1/p' "${t%.out}.tir")
+    stable "reprint $t" "$tmp/p0.tir" "${target:-generic}"
 done
 
 # stages GGUF DIR: the text after each pass, in DIR/N-PASS.tir; the compiled files in DIR too.

@@ -18,20 +18,31 @@
 /* ---- the table of kernels ---- */
 
 enum { ALIGN = 256, MOST_HEAD = 512, LANES = 32 };
-/* Rows and tokens of a tile of tile.metal, whose sums are float: exact up to 2^24, 128 for a column. */
-enum { TILE = 32, TILE_COLS = 1 << 17 };
+/* Rows and tokens of a tile of tile.metal. */
+enum { TILE = 32 };
+
+/* Columns for which sums are exact, where a kernel has a limit: float has 2^24, 128 for a column;
+ * share_sums' int leaves weights where they stand in a byte, 2^14 for a column. */
+#define MOST_COLS(grid, scratch)                                                                   \
+    ((grid) == GRID_TILE32 ? 1 << 17 : (scratch) == SCRATCH_SUMS ? 1 << 16 : 0)
 
 static const Kernel kernels[] = {
 #define KERNEL(op, weight, forms, grid, scratch, call)                                             \
-    {OP_##op, FMT_##weight, 0,     FORMS_##forms,                                                  \
-     4,       false,        NULL,  #call,                                                          \
-     GRID_##grid == GRID_TILE32 ? TILE_COLS : 0},
+    {OP_##op,                                                                                      \
+     FMT_##weight,                                                                                 \
+     0,                                                                                            \
+     FORMS_##forms,                                                                                \
+     4,                                                                                            \
+     false,                                                                                        \
+     NULL,                                                                                         \
+     #call,                                                                                        \
+     MOST_COLS(GRID_##grid, SCRATCH_##scratch)},
 #include "codegen-metal/kernels.def"
 #include "codegen-metal/cuda.def"
 #undef KERNEL
 };
 static const KernelFacts facts[] = {
-    /* of kernels, row by row */
+/* of kernels, row by row */
 #define KERNEL(op, weight, forms, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
 #include "codegen-metal/kernels.def"
 #include "codegen-metal/cuda.def"
@@ -456,8 +467,9 @@ static void put_kernels(Printer *p)
 {
     static const KernelFile files[] = {
         {"metal/common.metal", 0, ""},    {"metal/ternary.metal", 0, ""},
-        {"metal/attention.metal", 0, ""}, {"metal/tile.metal", 0, ""},  {"cuda/hot.cu", 0, ""},
-        {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""}};
+        {"metal/attention.metal", 0, ""}, {"metal/tile.metal", 0, ""},
+        {"cuda/hot.cu", 0, ""},           {"cuda/tile.cu", 0, ""},
+        {"cuda/stay.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
@@ -548,7 +560,8 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
 
 static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
 {
-    put(p->out, "    {BN_NAME(%s), %" PRId64 ", {%" PRId64 ", %" PRId64 ", %" PRId64 "}, %" PRId64
+    put(p->out,
+        "    {BN_NAME(%s), %" PRId64 ", {%" PRId64 ", %" PRId64 ", %" PRId64 "}, %" PRId64
         ", %d},\n",
         d->entry, layer, d->groups[TIMES_ONCE], d->groups[TIMES_TOKEN], d->groups[TIMES_TILE],
         d->bytes, (*barrier)++);
