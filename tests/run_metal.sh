@@ -83,20 +83,34 @@ states=$(awk '/^buffers/ {print $2 / 3}' $dir/log.txt)
 check "3 buffers a state, none a token" sh -c "[ '$states' -gt 0 ] && [ '$states' -lt $(awk '/^commands/ {print $2}' $dir/log.txt) ]"
 
 # ---- a program, to the end of its context; barriers ----
-model tests/arch-models/qwen3-i2_s.gguf small --ctx=12 --batch=4
-"$bnc" tests/arch-models/qwen3-i2_s.gguf --ctx=12 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
-check "a program links" cc -std=c11 -Iruntime-min -I$dir -DHEADER='"small.h"' tests/metal/steps.c -L$dir -l:small.x86-64.so \
-    -Wl,-rpath,"$root/$dir" -o $dir/small-program
-check "one of C" cc -std=c11 -O1 -I$dir -DHEADER='"plain.h"' tests/metal/steps.c $dir/plain.c -lpthread -lm -o $dir/plain-program
+program() { # program SOURCE NAME FLAG...
+    source=$1
+    name=$2
+    shift 2
+    check "$name: a program links" cc -std=c11 -Iruntime-min -I$dir "$@" -DHEADER="\"$name.h\"" "$source" -L$dir -l:"$name".x86-64.so \
+        -Wl,-rpath,"$root/$dir" -o $dir/"$name"-program
+}
+against_c() { # against_c FILE NAME CONTEXT: a program, its logits to NAME-want, near those of C
+    model "$1" "$2" --ctx="$3" --batch=4
+    program tests/metal/steps.c "$2"
+    "$bnc" "$1" --ctx="$3" --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
+    check "$2: a program of C" cc -std=c11 -O1 -I$dir -DHEADER='"plain.h"' tests/metal/steps.c $dir/plain.c -lpthread -lm -o $dir/plain-program
+    check "$2: to the context's end" env -C $dir sh -c "./$2-program >$2-want && ./plain-program >plain"
+    off=$(paste $dir/"$2"-want $dir/plain | awk '{d = $1 - $2; d = d < 0 ? -d : d; if (d > most) most = d} END {print most + 0}')
+    check "$2: logits of each step" test "$(wc -l <$dir/"$2"-want)" -gt 1000
+    near "$2: they are those of C" "$off" 0 0.02
+}
+against_c tests/arch-models/qwen3-i2_s.gguf small 12
+"$bnc" synth --shape=tales-4m --type=tq2_0 --layers=1 --quiet -o $dir/blocks.gguf
+for at in $("$bnc" inspect $dir/blocks.gguf --json | tr '{' '\n' | sed -n 's/.*"blk.*tq2_0.*"offset": *\([0-9]*\).*/\1/p'); do
+    printf '\146\056' | dd of=$dir/blocks.gguf bs=1 seek=$((at + 64)) conv=notrunc 2>/dev/null # the scale of its first 256 weights
+done
+against_c $dir/blocks.gguf blocks 6
+check "a scale for each 256 columns" grep -q 'tglu_q2b(W' $dir/blocks.metal
 run() { # run SETTING... : logits of a prefill pass and of decode steps to the context's end, to $dir/out
     env -C $dir BN_FAKE_LOG=small.txt "$@" ./small-program >$dir/out 2>&1
 }
-check "to the context's end" run BN_ORDER=forward
-cp $dir/out $dir/want
-env -C $dir ./plain-program >$dir/plain 2>&1
-off=$(paste $dir/want $dir/plain | awk '{d = $1 - $2; d = d < 0 ? -d : d; if (d > most) most = d} END {print most + 0}')
-check "logits of each step" test "$(wc -l <$dir/want)" -gt 1000
-near "they are those of C" "$off" 0 0.02
+cp $dir/small-want $dir/want
 for order in backward shuffled; do
     check "$order" run BN_ORDER=$order
     check "$order: the same bits" cmp $dir/out $dir/want
@@ -106,8 +120,7 @@ done
 ragged="tests/arch-models/qwen3-i2_s.gguf ${golden:+$golden/synth-odd-llama-i2_s.gguf}"
 for file in $ragged; do
     model "$file" long --ctx=64 --batch=40
-    check "a program links" cc -std=c11 -Iruntime-min -I$dir -DPROMPT=40 -DHEADER='"long.h"' tests/cuda/long.c -L$dir -l:long.x86-64.so \
-        -Wl,-rpath,"$root/$dir" -o $dir/long-program
+    program tests/cuda/long.c long -DPROMPT=40
     check "$(basename "$file"): prompts take tiles" grep -q 'tglu_q2_tile(W' $dir/long.metal
     check "$(basename "$file"): decode gives prefill's bits" env -C $dir ./long-program
 done
