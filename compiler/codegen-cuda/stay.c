@@ -19,9 +19,10 @@ typedef struct Part { /* of a product's weights that come a layer ahead */
 typedef struct Step {
     Printer *p;
     Part *part;
-    int npart, nrun, nproduct; /* nproduct: of those whose calls are printed */
-    const Op *layers;          /* whose body is printed; NULL: none */
-    unsigned used; /* what the block's threads share that was used since they met: USES_* */
+    int npart, others;  /* others: products that have no part */
+    int nrun, nproduct; /* of runs whose sums, products whose calls are printed */
+    const Op *layers;   /* whose body is printed; NULL: none */
+    unsigned used;      /* what the block's threads share that was used since they met: USES_* */
 } Step;
 
 /* Two ops that use the same, one behind the other, have the block's threads meet in between. */
@@ -44,25 +45,25 @@ static int matrices(const Op *op, int at[2])
     return n;
 }
 
+/* Parts of the products in layers whose matrices change from layer to layer. */
 static void find_parts(Step *s, const Block *b, const Op *layers)
 {
     for (const Op *op = b->first; op; op = op->next) {
+        int at[2];
         if (op->body)
             find_parts(s, op->body, op);
-        else if (layers && is_product(op)) {
-            s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
-            s->part[s->npart++] = (Part){op, layers};
+        if (!is_product(op))
+            continue;
+        bool changes = layers;
+        for (int i = 0, n = matrices(op, at); i < n; i++)
+            changes &= op->in[at[i]]->weight->count > 0;
+        if (!changes) {
+            s->others++;
+            continue;
         }
+        s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
+        s->part[s->npart++] = (Part){op, layers};
     }
-}
-
-/* Whether a product stands outside of layers. */
-static bool any_without_part(const Block *b)
-{
-    for (const Op *op = b->first; op; op = op->next)
-        if (is_product(op))
-            return true;
-    return false;
 }
 
 static int part_of(const Step *s, const Op *op)
@@ -387,7 +388,7 @@ void put_decode_step(Printer *p, const Func *f)
         put(o, "    bn_part part_%d = {STEP_END_%d > %s ? own + %s : nullptr, mark + %d, 0};\n", i,
             i, from, from, i);
     }
-    if (any_without_part(f->body))
+    if (s.others)
         put(o, "    bn_part no_part = {nullptr, nullptr, 0, {0, 0}};\n");
     put_first_parts(&s);
     put(o, "    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)\n        "

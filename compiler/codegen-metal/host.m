@@ -59,6 +59,13 @@ static id<MTLComputePipelineState> make_pipeline(bn_gpu *g, const char *entry, B
     return pipeline;
 }
 
+static void drop_pipelines(id<MTLComputePipelineState> *all, int n)
+{
+    for (int i = 0; all && i < n; i++)
+        [all[i] release];
+    free(all);
+}
+
 /* One pipeline an entry point, which the rows of a table share. NULL: an entry point is missing. */
 static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch *table, int n,
                                                    BOOL indirect)
@@ -73,17 +80,12 @@ static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch 
             continue;
         }
         all[i] = make_pipeline(g, table[i].entry, indirect);
-        if (!all[i])
+        if (!all[i]) {
+            drop_pipelines(all, i);
             return NULL;
+        }
     }
     return all;
-}
-
-static void drop_pipelines(id<MTLComputePipelineState> *all, int n)
-{
-    for (int i = 0; all && i < n; i++)
-        [all[i] release];
-    free(all);
 }
 
 /* Mapped once and wrapped: pages of the file are what the GPU reads. Weights inside a program may

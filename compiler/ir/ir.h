@@ -548,7 +548,8 @@ void text_diff(const char *a, const char *b, int around, bool colour, Out *o);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 
-enum { FORMS_ONE = 1, FORMS_MANY = 2, FORMS_ANY = 3 }; /* numbers of tokens a kernel is for */
+/* Numbers of tokens a kernel is for; STEP: one, in a decode step but not in its head. */
+enum { FORMS_ONE = 1, FORMS_MANY = 2, FORMS_ANY = 3, FORMS_STEP = 4 };
 struct Kernel {
     OpCode op;
     Fmt weight;

@@ -36,8 +36,9 @@ unsigned forms_of(const Op *op)
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
 {
     const Weight *w = k->most_cols ? weight_of(op) : NULL;
+    unsigned step = op->block->func->form == FORM_DECODE ? FORMS_STEP : 0;
     return k->op == op->code && k->weight == format && !(k->isa & ~target->isa) &&
-           k->forms & forms_of(op) && (!w || w->type->dim[1].n <= k->most_cols);
+           k->forms & (forms_of(op) | step) && (!w || w->type->dim[1].n <= k->most_cols);
 }
 
 /* ---- kernels ---- */
@@ -114,7 +115,8 @@ static int64_t ternary_bytes(const Module *m)
     return bytes;
 }
 
-/* Where no layout has all its kernels, the first is as good as any: select_op says what it lacks. */
+/* Where no layout has all its kernels, the first is as good as any: select_op says what it lacks.
+ */
 static Fmt choose_layout(Module *m, const Weight *w, const Target *target, int64_t bytes)
 {
     Fmt best = FMT_COUNT;
@@ -207,7 +209,8 @@ static void recall_op(Op *op, void *arg)
     int64_t size = op->kernel ? kernel_work(s->m, op) : 0, at = attr_int(op, "work", -1);
     if (size && s->m->facts & FACT_PLANNED &&
         (at < 0 || at % 64 || s->m->own_bytes < size || at > s->m->own_bytes - size))
-        err(s->m->s, op->loc, "%s wants %lld bytes of scratch, and work = %lld is no place for them",
+        err(s->m->s, op->loc,
+            "%s wants %lld bytes of scratch, and work = %lld is no place for them",
             op->kernel->symbol, (long long)size, (long long)at);
     if (op_info[op->code].split != SPLIT_NONE && !op->kernel)
         err(s->m->s, op->loc, "target %s has no kernel '%s' for this %s", s->target->name,
