@@ -13,19 +13,23 @@
 
 enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 640, FF = 6912 };
 
-/* One product of n x k over all layers' weights w(layer), and of a second matrix where there is
- * one. */
-#define PART(i, from) bn_part part_##i = {own + (from), mark + i, 0, {0, 0}}
-#define FIRST(i, n, k, w, second)                                                                  \
-    part_ask(part_##i, (w) + share_at(n, k, b), (second) ? (second) + share_at(n, k, b) : nullptr, \
-             share_bytes(n, k, b))
-#define SUMS(i, n, k, w, at)                                                                       \
-    tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, me, sums + GROUPS + (at))
-#define ROWS_OF(i, n, k, w, next, at)                                                              \
-    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i,                            \
-                     layer + 1 < BN_LAYERS ? (next) : nullptr, sums, 0, b, me,                     \
-                     sums + GROUPS + (at))
+#define PART(i, from) bn_part part_##i = {own + (from), true, mark + i, 0, scales}
+#define MATRIX(i, n, k, w, second, at) matrix_of(w, n, k, part_##i, second, b, sums + 4 * (at))
+#define READY(i, n, k, w)                                                                          \
+    const bn_ready ready_##i =                                                                     \
+        tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, row_of(me, 0))
+#define ROWS_OF(i, n, k, w, at)                                                                    \
+    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, ready_##i, b,              \
+                     row_of(me, 0), sums + 4 * (at))
+#define NEXT(i, n, k, w, second)                                                                   \
+    if (me == 0 && layer + 1 < BN_LAYERS)                                                          \
+    part_next(part_##i, w, second, n, k, b)
+#define MEET_AND(what)                                                                             \
+    grid_arrive(met);                                                                              \
+    what;                                                                                          \
+    grid_wait(met, all += BN_BLOCKS)
 
+/* Scales are one layer's all along: the sums are what is timed. */
 template <int WHICH>
 __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar *weights)
 {
@@ -34,9 +38,11 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     uchar *own = (uchar *)room;
     int *sums = (int *)(own + STEP_SUMS);
     ulong *mark = (ulong *)(own + STEP_MARKS);
+    const float *scales = (const float *)(own + STEP_SCALES);
     uint *met = (uint *)(state + 128), all = 0;
     float *y = AT(float, 4096), *s = (float *)own;
     char *q = (char *)own + 128;
+    const int k_at = SHARE(N / 4), v_at = k_at + SHARE(KV / 4);
     PART(0, STEP_PARTS);
     PART(1, STEP_END_0);
     PART(2, STEP_END_1);
@@ -45,63 +51,71 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     PART(5, STEP_END_4);
     for (int i = int(me); i < FF; i += THREADS)
         q[i] = char(i * 37);
-    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)
+    for (int i = int(me); i < (STEP_PARTS - STEP_SUMS) / 4; i += THREADS)
         sums[i] = 0;
+    __syncthreads();
     if (me == 0) {
         *s = 127;
         for (int i = 0; i < 6; i++)
             part_mark(mark + i);
         if (WHICH & Q) {
-            FIRST(0, N, N, W_ATTN_Q(0), (const uchar *)nullptr);
-            FIRST(1, KV, N, W_ATTN_K(0), (const uchar *)nullptr);
-            FIRST(2, KV, N, W_ATTN_V(0), (const uchar *)nullptr);
+            part_next(part_0, W_ATTN_Q(0), nullptr, N, N, b);
+            part_next(part_1, W_ATTN_K(0), nullptr, KV, N, b);
+            part_next(part_2, W_ATTN_V(0), nullptr, KV, N, b);
         }
         if (WHICH & O)
-            FIRST(3, N, N, W_ATTN_OUTPUT(0), (const uchar *)nullptr);
+            part_next(part_3, W_ATTN_OUTPUT(0), nullptr, N, N, b);
         if (WHICH & GATE)
-            FIRST(4, FF, N, W_FFN_GATE(0), W_FFN_UP(0));
+            part_next(part_4, W_FFN_GATE(0), W_FFN_UP(0), FF, N, b);
         if (WHICH & DOWN)
-            FIRST(5, N, FF, W_FFN_DOWN(0), (const uchar *)nullptr);
+            part_next(part_5, W_FFN_DOWN(0), nullptr, N, FF, b);
     }
     __syncthreads();
 #pragma unroll 1
     for (uint layer = 0; layer < BN_LAYERS; layer++) {
         if (WHICH & Q) {
-            const int k_at = 4 * SHARE(N / 4), v_at = k_at + 4 * SHARE(KV / 4);
-            share_over(q, N, me, sums);
-            SUMS(0, N, N, W_ATTN_Q(layer), 0);
-            SUMS(1, KV, N, W_ATTN_K(layer), k_at);
-            SUMS(2, KV, N, W_ATTN_V(layer), v_at);
+            READY(0, N, N, W_ATTN_Q(layer));
+            READY(1, KV, N, W_ATTN_K(layer));
+            READY(2, KV, N, W_ATTN_V(layer));
+            const bn_matrix run[] = {MATRIX(0, N, N, W_ATTN_Q(layer), false, 0),
+                                     MATRIX(1, KV, N, W_ATTN_K(layer), false, k_at),
+                                     MATRIX(2, KV, N, W_ATTN_V(layer), false, v_at)};
+            share_sums(run, 3, q, N, me);
             __syncthreads();
-            ROWS_OF(0, N, N, W_ATTN_Q(layer), W_ATTN_Q(layer + 1), 0);
-            ROWS_OF(1, KV, N, W_ATTN_K(layer), W_ATTN_K(layer + 1), k_at);
-            ROWS_OF(2, KV, N, W_ATTN_V(layer), W_ATTN_V(layer + 1), v_at);
-            grid_meet(met, all += BN_BLOCKS);
+            ROWS_OF(0, N, N, W_ATTN_Q(layer), 0);
+            ROWS_OF(1, KV, N, W_ATTN_K(layer), k_at);
+            ROWS_OF(2, KV, N, W_ATTN_V(layer), v_at);
+            MEET_AND(NEXT(0, N, N, W_ATTN_Q(layer + 1), nullptr);
+                     NEXT(1, KV, N, W_ATTN_K(layer + 1), nullptr);
+                     NEXT(2, KV, N, W_ATTN_V(layer + 1), nullptr));
         }
         if (WHICH & O) {
-            share_over(q, N, me, sums);
-            SUMS(3, N, N, W_ATTN_OUTPUT(layer), 0);
+            READY(3, N, N, W_ATTN_OUTPUT(layer));
+            const bn_matrix run[] = {MATRIX(3, N, N, W_ATTN_OUTPUT(layer), false, 0)};
+            share_sums(run, 1, q, N, me);
             __syncthreads();
-            ROWS_OF(3, N, N, W_ATTN_OUTPUT(layer), W_ATTN_OUTPUT(layer + 1), 0);
-            grid_meet(met, all += BN_BLOCKS);
+            ROWS_OF(3, N, N, W_ATTN_OUTPUT(layer), 0);
+            MEET_AND(NEXT(3, N, N, W_ATTN_OUTPUT(layer + 1), nullptr));
         }
         if (WHICH & GATE) {
             const uchar *gate = W_FFN_GATE(layer), *up = W_FFN_UP(layer);
-            share_over(q, N, me, sums);
-            tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4, b,
-                      me, sums + GROUPS);
+            const bn_ready ready = tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2,
+                                             1, FF, N, part_4, b, row_of(me, 0));
+            const bn_matrix run[] = {MATRIX(4, FF, N, gate, false, 0),
+                                     MATRIX(4, FF, N, up, true, SHARE(FF / 4))};
+            share_sums(run, 2, q, N, me);
             __syncthreads();
             tglu_stay_end(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4,
-                          layer + 1 < BN_LAYERS ? W_FFN_GATE(layer + 1) : nullptr,
-                          W_FFN_UP(layer + 1), sums, 0, b, me, sums + GROUPS);
-            grid_meet(met, all += BN_BLOCKS);
+                          ready, b, row_of(me, 0), sums);
+            MEET_AND(NEXT(4, FF, N, W_FFN_GATE(layer + 1), W_FFN_UP(layer + 1)));
         }
         if (WHICH & DOWN) {
-            share_over(q, FF, me, sums);
-            SUMS(5, N, FF, W_FFN_DOWN(layer), 0);
+            READY(5, N, FF, W_FFN_DOWN(layer));
+            const bn_matrix run[] = {MATRIX(5, N, FF, W_FFN_DOWN(layer), false, 0)};
+            share_sums(run, 1, q, FF, me);
             __syncthreads();
-            ROWS_OF(5, N, FF, W_FFN_DOWN(layer), W_FFN_DOWN(layer + 1), 0);
-            grid_meet(met, all += BN_BLOCKS);
+            ROWS_OF(5, N, FF, W_FFN_DOWN(layer), 0);
+            MEET_AND(NEXT(5, N, FF, W_FFN_DOWN(layer + 1), nullptr));
         }
     }
 }

@@ -76,6 +76,7 @@ static void state_calls(const bn_state *s, unsigned char *base, const state_plan
                                  .own = base + p->own + (size_t)i * p->own_each,
                                  .cache = base + p->cache,
                                  .hidden = (float *)(void *)(base + p->hidden),
+                                 .logits = (float *)(void *)(base + p->logits),
                                  .thread = i,
                                  .nthread = threads,
                                  .team = (bn_team *)&s->team};

@@ -24,7 +24,7 @@ model() {
     name=$2
     shift 2
     check "$name: --target=cuda" "$bnc" "$file" --target=cuda --name=m --quiet -o $dir/"$name" "$@" || return 1
-    check "$name: compiles" clang++ -x c++ -std=c++17 -O1 -fPIC -fsigned-char -ffp-contract=off -DBN_BLOCKS=3 -Itests/cuda -Itests/metal \
+    check "$name: compiles" clang++ -x c++ -std=c++17 -O1 -fPIC -fsigned-char -ffp-contract=off -DBN_BLOCKS=${blocks:-3} -DBN_CHUNK=256 -Itests/cuda -Itests/metal \
         -Iruntime-min -c $dir/"$name".cu -o $dir/"$name".o || return 1
     check "$name: links" clang++ -shared $dir/"$name".o $dir/fake.o $dir/grid.o -Wl,--whole-archive build/libbnrt.a \
         -Wl,--no-whole-archive -lpthread -lm -o $dir/"$name".x86-64.so
@@ -48,8 +48,8 @@ else
 fi
 
 # ---- to the context's end, beyond a chunk of attention; barriers; calls that fail ----
-model tests/arch-models/qwen3-i2_s.gguf small --ctx=12 --batch=4 --kv=f32
-model tests/arch-models/qwen3-i2_s.gguf long --ctx=160 --batch=64 --kv=f16
+blocks=5 model tests/arch-models/qwen3-i2_s.gguf small --ctx=10 --batch=4 --kv=f32
+model tests/arch-models/qwen3-i2_s.gguf long --ctx=272 --batch=64 --kv=f16
 for name in small long; do
     at=metal program=steps
     [ $name = small ] || at=cuda program=long
@@ -70,7 +70,7 @@ done
 check "decode gives prefill's bits" run long FAKE_CUDA_LINES=long-lines
 check "in another order too" run long FAKE_CUDA_ORDER=2
 noticed() { # noticed LINE: without its barrier
-    for order in 0 1 2; do
+    for order in 0 1 2 3 4 5; do
         run small FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/want || return 0
     done
     return 1
@@ -78,9 +78,9 @@ noticed() { # noticed LINE: without its barrier
 for line in $(cat $dir/lines); do
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.cu)" noticed "$line"
 done
-meet=$(grep -n 'void attention_meet' $dir/long.cu | cut -d: -f1)
-for line in $(awk -v a="$meet" '$1 > a && $1 < a + 30' $dir/long-lines); do
-    check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" sh -c "! FAKE_CUDA_SKIP=$line env -C $dir ./long-program >$dir/out 2>&1"
+add=$(grep -n ' attention_add(parts' $dir/long.cu | cut -d: -f1)
+for line in $(awk -v a="$add" '$1 < a && $1 > a - 3' $dir/long-lines); do
+    check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" sh -c "! FAKE_CUDA_ORDER=2 FAKE_CUDA_SKIP=$line env -C $dir ./long-program >$dir/out 2>&1"
 done
 # ---- a head that is no power of two, against C ----
 "$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf

@@ -10,8 +10,9 @@ typedef struct bn_gpu {
     cudaGraphExec_t step;
     unsigned char *weights, *state; /* on the card */
     unsigned char *in,
-        *out;     /* pinned: | step | tokens | as the state begins; | hidden | logits | */
-    int answered; /* out holds the logits of its hidden values */
+        *out; /* pinned: | step | tokens | as the state begins; | hidden | logits | */
+    unsigned char *logits; /* where the card puts them: the caller's memory, pinned, or out's */
+    int pinned, answered; /* it is the caller's; it holds the logits of out's hidden values */
 } bn_gpu;
 
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
@@ -41,10 +42,9 @@ static int copy_in(const bn_gpu *g, size_t bytes)
     return TRY(cudaMemcpyAsync(g->state, g->in, bytes, cudaMemcpyHostToDevice, g->stream));
 }
 
-static int copy_out(const bn_gpu *g, size_t to, size_t from, size_t bytes)
+static int copy_out(const bn_gpu *g, void *to, size_t from, size_t bytes)
 {
-    return TRY(
-        cudaMemcpyAsync(g->out + to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
+    return TRY(cudaMemcpyAsync(to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
 }
 
 /* A decode step: one launch, whose blocks must all run at once. */
@@ -60,9 +60,9 @@ static int launch_step(const bn_gpu *g)
 static int put_step(const bn_gpu *g)
 {
     return copy_in(g, at_tokens + sizeof(int)) && launch_step(g) &&
-           copy_out(g, 0, at_hidden, hidden_bytes) &&
+           copy_out(g, g->out, at_hidden, hidden_bytes) &&
            launch_table(g, head_table, ROWS(head_table), 1) &&
-           copy_out(g, hidden_bytes, at_logits, logits_bytes);
+           copy_out(g, g->logits, at_logits, logits_bytes);
 }
 
 static int make_graph(bn_gpu *g)
@@ -85,6 +85,8 @@ static void device_stop(bn_call *c)
         return;
     if (g->step)
         cudaGraphExecDestroy(g->step);
+    if (g->pinned)
+        cudaHostUnregister(g->logits);
     cudaFree(g->weights);
     cudaFree(g->state);
     cudaFreeHost(g->in);
@@ -123,8 +125,12 @@ static bn_status device_start(bn_call *c, const bn_weights *w)
 {
     bn_gpu *g = (bn_gpu *)calloc(1, sizeof *g);
     c->device = g;
-    if (g && card_fits() && make_buffers(g, w) && make_graph(g))
-        return BN_OK;
+    if (g && card_fits() && make_buffers(g, w)) {
+        g->pinned = TRY(cudaHostRegister(c->logits, logits_bytes, cudaHostRegisterDefault));
+        g->logits = g->pinned ? (unsigned char *)c->logits : g->out + hidden_bytes;
+        if (make_graph(g))
+            return BN_OK;
+    }
     device_stop(c);
     return BN_DEVICE;
 }
@@ -134,12 +140,12 @@ static const bn_device device = {device_start, device_stop};
 /* ---- the forward functions ---- */
 
 /* A failure of the card shows as values that are no numbers: forward functions return nothing. */
-static void wait_for(const bn_gpu *g, int put, void *result, size_t from, size_t bytes)
+static void wait_for(const bn_gpu *g, int put, void *result, const void *from, size_t bytes)
 {
-    if (TRY(cudaStreamSynchronize(g->stream)) && put)
-        memcpy(result, g->out + from, bytes);
-    else
+    if (!TRY(cudaStreamSynchronize(g->stream)) || !put)
         memset(result, 0xff, bytes);
+    else if (result != from)
+        memcpy(result, from, bytes);
 }
 
 static void put_input(const bn_gpu *g, const bn_call *c)
@@ -156,7 +162,7 @@ static void decode(const bn_call *c)
         return;
     put_input(g, c);
     g->answered = TRY(cudaGraphLaunch(g->step, g->stream));
-    wait_for(g, g->answered, c->hidden, 0, hidden_bytes);
+    wait_for(g, g->answered, c->hidden, g->out, hidden_bytes);
 }
 
 static int put_tokens(bn_gpu *g, const bn_call *c, const bn_dispatch *table, int n)
@@ -173,8 +179,8 @@ static void prefill(const bn_call *c)
     if (c->thread)
         return;
     int put = put_tokens(g, c, prefill_table, ROWS(prefill_table)) &&
-              copy_out(g, 0, at_hidden, hidden_bytes);
-    wait_for(g, put, c->hidden, 0, hidden_bytes);
+              copy_out(g, g->out, at_hidden, hidden_bytes);
+    wait_for(g, put, c->hidden, g->out, hidden_bytes);
 }
 
 /* Logits by the batch go to their place at once: there is no room for them in between. */
@@ -185,8 +191,7 @@ static void score(const bn_call *c)
     if (c->thread)
         return;
     if (!put_tokens(g, c, score_table, ROWS(score_table)) ||
-        !TRY(cudaMemcpyAsync(c->logits, g->state + at_logits, bytes, cudaMemcpyDeviceToHost,
-                             g->stream)) ||
+        !copy_out(g, c->logits, at_logits, bytes) ||
         !TRY(cudaStreamSynchronize(g->stream)))
         memset(c->logits, 0xff, bytes);
 }
@@ -203,7 +208,7 @@ static void head(const bn_call *c)
         put = TRY(cudaMemcpyAsync(g->state + at_hidden, g->out, hidden_bytes,
                                   cudaMemcpyHostToDevice, g->stream)) &&
               launch_table(g, head_table, ROWS(head_table), 1) &&
-              copy_out(g, hidden_bytes, at_logits, logits_bytes);
+              copy_out(g, g->logits, at_logits, logits_bytes);
     }
-    wait_for(g, put, c->logits, hidden_bytes, logits_bytes);
+    wait_for(g, put, c->logits, g->logits, logits_bytes);
 }

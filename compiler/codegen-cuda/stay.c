@@ -14,15 +14,24 @@
 
 typedef struct Part { /* of a product's weights that come a layer ahead */
     const Op *op, *layers;
+    int64_t scales; /* where this part's begin behind the marks, in floats: two a layer */
+    int meetings;   /* until the next layer's is asked for, where this layer's is done with */
+    bool late;      /* it is asked for in that layer */
 } Part;
 
 typedef struct Step {
     Printer *p;
     Part *part;
-    int npart, others;  /* others: products that have no part */
-    int nrun, nproduct; /* of runs whose sums, products whose calls are printed */
-    const Op *layers;   /* whose body is printed; NULL: none */
-    unsigned used;      /* what the block's threads share that was used since they met: USES_* */
+    int npart, others;    /* others: products that have no part */
+    int64_t scales;       /* of all parts */
+    int nrun, nproduct;   /* of runs whose sums, products whose calls are printed */
+    const Op *layers;     /* whose body is printed; NULL: none */
+    const Op *carried;    /* the body's first op, which needs something ahead; NULL: it does not */
+    const Block *to_come; /* of whose next pass nothing was brought yet */
+    bool idle;            /* it has an attention, behind which most blocks wait */
+    const Op **ahead; /* what needs something in registers: printed ahead of it, in this order */
+    int nahead;
+    unsigned used; /* what the block's threads share that was used since they met: USES_* */
 } Step;
 
 /* Two ops that use the same, one behind the other, have the block's threads meet in between. */
@@ -45,6 +54,24 @@ static int matrices(const Op *op, int at[2])
     return n;
 }
 
+/* Barriers of the block behind op. */
+static int barriers(const Op *op)
+{
+    int n = 0;
+    for (; op; op = op->next)
+        n += op->code == OP_BARRIER;
+    return n;
+}
+
+/* Whether a product's part is asked for in its own layer, behind the attention: the last one's. */
+static bool is_late(const Op *op)
+{
+    bool last = barriers(op) == 1;
+    while (op && op->code != OP_ROPE_ATTENTION)
+        op = op->prev;
+    return op && last;
+}
+
 /* Parts of the products in layers whose matrices change from layer to layer. */
 static void find_parts(Step *s, const Block *b, const Op *layers)
 {
@@ -62,7 +89,9 @@ static void find_parts(Step *s, const Block *b, const Op *layers)
             continue;
         }
         s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
-        s->part[s->npart++] = (Part){op, layers};
+        bool late = is_late(op);
+        s->part[s->npart++] = (Part){op, layers, s->scales, 0, late};
+        s->scales += 2 * attr_int(layers, "count", 1);
     }
 }
 
@@ -149,11 +178,11 @@ static void put_layout(Step *s, const Func *f)
     put_sums(s, f->body);
     put(o,
         "    STEP_SCRATCH = %" PRId64 ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
-        ",\n    STEP_MARKS = STEP_SUMS + 4 * (GROUPS + 4 * %s),\n    STEP_PARTS = STEP_MARKS + "
-        "%d,\n",
+        ",\n    STEP_MARKS = STEP_SUMS + 16 * (%s),\n    STEP_SCALES = STEP_MARKS + %d,\n"
+        "    STEP_PARTS = (STEP_SCALES + %" PRId64 ") / 128 * 128,\n",
         (s->p->m->own_bytes + 127) / 128 * 128, scratch,
-        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0",
-        (8 * s->npart + 127) / 128 * 128);
+        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0", 8 * s->npart,
+        4 * s->scales + 127);
     for (int i = 0; i < s->npart; i++) {
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         put(o,
@@ -162,64 +191,102 @@ static void put_layout(Step *s, const Func *f)
             i, share_text(s, s->part[i].op),
             (matrix_type(s->part[i].op)->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
-    put(o, "    STEP_BYTES = %s\n};\n\n",
+    put(o, "    STEP_BYTES = %s\n};\n",
         s->npart ? format(s->p->s, "STEP_END_%d", s->npart - 1) : "STEP_PARTS");
 }
 
+/* part_next's arguments: the part, its matrices in a layer, their shape. */
+static void put_part(Step *s, int i, const char *layer)
+{
+    Out *o = s->p->out;
+    const Op *op = s->part[i].op;
+    const Type *t = matrix_type(op);
+    int at[2], n = matrices(op, at);
+    put(o, "part_next(part_%d, ", i);
+    for (int j = 0; j < 2; j++) {
+        if (j < n)
+            put_bytes_of(s->p, op->in[at[j]]->weight, layer);
+        put(o, j < n ? ", " : "nullptr, ");
+    }
+    put(o, "%" PRId64 ", %" PRId64 ", b);\n", t->dim[0].n, t->dim[1].n);
+}
+
+/* Behind the last layer of the body that is printed. */
+static const char *layers_end(const Step *s)
+{
+    return format(s->p->s, "%" PRId64,
+                  attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1));
+}
+
+/* One thread asks for the next layer's parts in place of those that are done with: not at once,
+ * while what the products left is read by all blocks, but at the meeting behind that. */
+static void put_next_parts(Step *s, const char *margin)
+{
+    bool any = false;
+    for (int i = 0; i < s->npart; i++) {
+        Part *part = &s->part[i];
+        if (!part->meetings || --part->meetings)
+            continue;
+        if (!any)
+            put(s->p->out, "%sif (me == 0 && layer + 1 < %s) {\n", margin, layers_end(s));
+        put(s->p->out, "%s    ", margin);
+        put_part(s, i, "layer + 1");
+        any = true;
+    }
+    if (any)
+        put(s->p->out, "%s}\n", margin);
+}
+
+/* Of the layer at hand, those that are late. */
+static void put_late_parts(Step *s, const char *margin)
+{
+    bool any = false;
+    for (int i = 0; i < s->npart; i++) {
+        if (!s->part[i].late || s->part[i].layers != s->layers)
+            continue;
+        if (!any)
+            put(s->p->out, "%sif (me == 0 && layer > %" PRId64 ") {\n", margin,
+                attr_int(s->layers, "first", 0));
+        put(s->p->out, "%s    ", margin);
+        put_part(s, i, "layer");
+        any = true;
+    }
+    if (any)
+        put(s->p->out, "%s}\n", margin);
+}
+
+/* Marks, all scales, and the parts of the first layers, when all threads have met. */
 static void put_first_parts(Step *s)
 {
     Out *o = s->p->out;
     if (!s->npart)
         return;
+    put(o,
+        "    if (me == 0) {\n        for (int i = 0; i < %d; i++)\n            "
+        "part_mark(mark + i);\n",
+        s->npart);
     for (int i = 0; i < s->npart; i++) {
-        const Op *op = s->part[i].op;
-        int at[2], n = matrices(op, at);
-        const char *first = format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0));
-        for (int j = 0; j < n; j++) {
-            put(o, "    part_%d.scale[%d] = *FLOATS(", i, j);
-            put_bytes_of(s->p, op->in[at[j]]->weight, first);
-            put(o, " + %" PRId64 ");\n", op->in[at[j]]->weight->scales);
-        }
-    }
-    put(o, "    if (me == 0) {\n");
-    for (int i = 0; i < s->npart; i++)
-        put(o, "        part_mark(mark + %d);\n", i);
-    for (int i = 0; i < s->npart; i++) {
-        const Op *op = s->part[i].op;
-        const Type *t = matrix_type(op);
-        int at[2], n = matrices(op, at);
-        const char *first = format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0));
-        const char *shape =
-            format(s->p->s, "%" PRId64 ", %" PRId64 ", b", t->dim[0].n, t->dim[1].n);
-        put(o, "        if (part_%d.at && share_bytes(%s))\n            part_ask(part_%d, ", i,
-            shape, i);
-        put_bytes_of(s->p, op->in[at[0]]->weight, first);
-        put(o, " + share_at(%s), ", shape);
-        if (n == 2) {
-            put_bytes_of(s->p, op->in[at[1]]->weight, first);
-            put(o, " + share_at(%s), ", shape);
-        } else {
-            put(o, "nullptr, ");
-        }
-        put(o, "share_bytes(%s));\n", shape);
+        put(o, "        ");
+        put_part(s, i, format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0)));
     }
     put(o, "    }\n");
+    for (int i = 0; i < s->npart; i++) {
+        const Part *part = &s->part[i];
+        int64_t first = attr_int(part->layers, "first", 0);
+        int at[2], n = matrices(part->op, at);
+        put(o, "#pragma unroll 1\n    for (int i = int(me); i < %" PRId64 "; i += THREADS) {\n",
+            attr_int(part->layers, "count", 1));
+        for (int j = 0; j < n; j++) {
+            const Weight *w = part->op->in[at[j]]->weight;
+            put(o, "        scales[%" PRId64 " + 2 * i] = *FLOATS(", part->scales + j);
+            put_bytes_of(s->p, w, first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
+            put(o, " + %" PRId64 ");\n", w->scales);
+        }
+        put(o, "    }\n");
+    }
 }
 
 /* ---- ops ---- */
-
-/* A weight in the layer behind this one, NULL behind the last, with a comma. */
-static void put_next(Step *s, const Value *w)
-{
-    if (!s->layers || !w->weight->count) {
-        put(s->p->out, "nullptr, ");
-        return;
-    }
-    put(s->p->out, "layer + 1 < %" PRId64 " ? ",
-        attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1));
-    put_bytes_of(s->p, w->weight, "layer + 1");
-    put(s->p->out, " : nullptr, ");
-}
 
 static bool own_result(const Op *op)
 {
@@ -241,56 +308,194 @@ static void put_sync(Step *s, unsigned uses, const char *margin)
     s->used = s->used & uses ? uses : s->used | uses;
 }
 
-static void put_group_call(Step *s, const Op *op, const char *group)
+/* The share's matrices of the n products from op on. */
+static void put_matrices(Step *s, const Op *op, int n, const char *margin)
 {
-    put(s->p->out, "%s(", op->kernel->symbol);
-    put_arguments(s->p, op);
-    put(s->p->out, "%s, me%s);\n", group, facts_of(op).scratch ? ", tg" : "");
+    Out *o = s->p->out;
+    const Op *product = op;
+    int count = 0;
+    put(o, "%sconst bn_matrix run_%d[] = {", margin, s->nproduct);
+    for (int i = 0; i < n; i++, product = product->next) {
+        const Type *t = matrix_type(product);
+        int at[2], many = matrices(product, at), part = part_of(s, product);
+        for (int j = 0; j < many; j++) {
+            put(o, "%s\n%s    matrix_of(", count++ ? "," : "", margin);
+            put_bytes_of(s->p, product->in[at[j]]->weight, "layer");
+            put(o, ", %" PRId64 ", %" PRId64, t->dim[0].n, t->dim[1].n);
+            put(o, part < 0 ? ", no_part" : ", part_%d", part);
+            put(o, ", %s, b, sums + 4 * (%s", j ? "true" : "false", run_text(s, op, i));
+            put(o, j ? " + SHARE(%" PRId64 ")))" : "))", (t->dim[0].n + 3) / 4);
+        }
+    }
+    put(o, "};\n%sshare_sums(run_%d, %d, ", margin, s->nproduct, count);
+    put_operand(s->p, op->in[0]);
+    put(o, ", %" PRId64 ", me);\n", op->in[0]->type->dim[1].n);
 }
 
-/* The n products from op on: their sums, then, when the block's threads have met, their rows. */
+/* The n products from op on: what is ready before their sums, these, and, when the block's threads
+ * have met, their rows. */
 static void put_products(Step *s, const Op *op, int n, const char *margin)
 {
     Out *o = s->p->out;
-    int first = s->nproduct;
     put_sync(s, uses_of(op), margin);
-    put(o, "%sshare_over(", margin);
-    put_operand(s->p, op->in[0]);
-    put(o, ", %" PRId64 ", me, sums);\n", op->in[0]->type->dim[1].n);
     for (int end = 0; end < 2; end++) {
         const Op *product = op;
         for (int i = 0; i < n; i++, product = product->next) {
-            int part = part_of(s, product), at[2], many = matrices(product, at);
+            int part = part_of(s, product);
             if (!end)
                 put_ir_line(s->p, product, margin);
             if (end)
                 put(o, "%s%s_end(", margin, product->kernel->symbol);
             else
-                put(o, "%sconst float before_%d = %s(", margin, first + i, product->kernel->symbol);
+                put(o, "%sconst bn_ready ready_%d = %s(", margin, s->nproduct + i,
+                    product->kernel->symbol);
             put_arguments(s->p, product);
             put(o, part < 0 ? "no_part, " : "part_%d, ", part);
-            for (int j = 0; end && j < many; j++)
-                put_next(s, product->in[at[j]]);
             if (end)
-                put(o, "sums, before_%d, ", first + i);
-            put(o, "b, me, sums + GROUPS + 4 * (%s));\n", run_text(s, op, i));
+                put(o, "ready_%d, b, row_of(me, %d), sums + 4 * (%s));\n", s->nproduct + i, 2 * i,
+                    run_text(s, op, i));
+            else
+                put(o, "b, row_of(me, %d));\n", 2 * i);
         }
-        if (!end)
-            put(o, "%s__syncthreads();\n", margin);
+        if (end)
+            continue;
+        put_matrices(s, op, n, margin);
+        put(o, "%s__syncthreads();\n", margin);
     }
+    s->used = USES_SUMS;
     s->nproduct += n;
+    for (int i = 0; i < n; i++, op = op->next)
+        if (part_of(s, op) >= 0) {
+            Part *part = &s->part[part_of(s, op)];
+            int behind = barriers(op);
+            CHECK(behind); /* what a product leaves is shared: all meet behind it */
+            part->meetings = part->late ? 0 : behind > 1 ? 2 : 1;
+        }
+}
+
+/* What an op reads that is there before others have come: gains, the cache of earlier positions. */
+static bool has_ahead(const Op *op)
+{
+    return op && op->kernel && (op->code == OP_RMSNORM_QUANT || op->code == OP_ROPE_ATTENTION);
+}
+static int ahead_of(const Step *s, const Op *op)
+{
+    for (int i = 0; i < s->nahead; i++)
+        if (s->ahead[i] == op)
+            return i;
+    return -1;
+}
+
+/* Registers for it, and what fills them in a layer; `declared`: they are there. */
+static void put_registers(Step *s, const Op *op, const char *margin)
+{
+    s->ahead = grow(s->p->s, s->ahead, (size_t)s->nahead, sizeof *s->ahead);
+    s->ahead[s->nahead++] = op;
+    if (op->code == OP_RMSNORM_QUANT)
+        put(s->p->out, "%sfloat4 ahead_%d[HOLDS];\n", margin, s->nahead - 1);
+    else
+        put(s->p->out, "%sbn_cached<%s> ahead_%d;\n", margin,
+            op->in[4]->type->fmt == FMT_F16 ? "half" : "float", s->nahead - 1);
+}
+static void put_cache(Step *s, const Op *op, const char *layer)
+{
+    const Type *t = op->in[4]->type;
+    for (int i = 4; i < 6; i++) {
+        put_bytes_of(s->p, op->in[i]->weight, layer);
+        put(s->p->out, ", ");
+    }
+    put(s->p->out, "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", ",
+        attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n, heads_together(op));
+}
+static void put_ahead(Step *s, const Op *op, const char *layer, const char *margin)
+{
+    Out *o = s->p->out;
+    if (op->code == OP_RMSNORM_QUANT) {
+        put(o, "%sgain_ahead(FLOATS(", margin);
+        put_bytes_of(s->p, op->in[1]->weight, layer);
+        put(o, "), %" PRId64 ", me, ahead_%d);\n", op->in[1]->type->dim[0].n, ahead_of(s, op));
+    } else {
+        put(o, "%sattention_ahead(ahead_%d, ", margin, ahead_of(s, op));
+        put_cache(s, op, layer);
+        put(o, "int(b), me);\n");
+    }
+}
+
+/* On its way to the cache: what the next layer's attention and norms read. */
+static void put_bring(Step *s, const Block *b, const char *margin)
+{
+    Out *o = s->p->out;
+    put(o, "%sif (layer + 1 < %s) {\n", margin, layers_end(s));
+    for (const Op *op = b->first; op; op = op->next) {
+        if (op->code == OP_RMSNORM_QUANT && op->in[1]->weight->count) {
+            put(o, "%s    bring(", margin);
+            put_bytes_of(s->p, op->in[1]->weight, "layer + 1");
+            put(o, ", %" PRId64 ", b, me);\n", 4 * op->in[1]->type->dim[0].n);
+        }
+        if (op->code == OP_ROPE_ATTENTION) {
+            put(o, "%s    attention_bring(", margin);
+            put_cache(s, op, "layer + 1");
+            put(o, "b, me);\n");
+        }
+    }
+    put(o, "%s}\n", margin);
+}
+
+/* All blocks meet. Between a block's coming and its going on it asks for what comes in the place
+ * of the parts that it has done with (before, the weights on their way would hold its word up), and
+ * for what the ops behind need. */
+static void put_meet(Step *s, const Op *barrier, const char *margin)
+{
+    Out *o = s->p->out;
+    const char *deeper = format(s->p->s, "%s    ", margin);
+    bool attended = barrier->prev && barrier->prev->code == OP_ROPE_ATTENTION;
+    put(o, "%sgrid_arrive(met);\n", margin);
+    if (s->layers)
+        put_next_parts(s, margin);
+    if (attended)
+        put_late_parts(s, margin);
+    if (s->to_come && (!s->idle || attended)) {
+        put_bring(s, s->to_come, margin);
+        s->to_come = NULL;
+    }
+    const Op *next = barrier->next;
+    while (next && !next->kernel && !next->body)
+        next = next->next;
+    if (has_ahead(next)) {
+        put_registers(s, next, margin);
+        put_ahead(s, next, "layer", margin);
+    } else if (!next && s->carried) {
+        put(o, "%sif (layer + 1 < %s)\n", margin, layers_end(s));
+        put_ahead(s, s->carried, "layer + 1", deeper);
+    }
+    put(o, "%sgrid_wait(met, all += BN_BLOCKS);\n", margin);
+    s->used = 0;
+}
+
+static void put_group_call(Step *s, const Op *op, const char *group)
+{
+    put(s->p->out, "%s(", op->kernel->symbol);
+    put_arguments(s->p, op);
+    if (has_ahead(op))
+        put(s->p->out, "ahead_%d, ", ahead_of(s, op));
+    put(s->p->out, "%s, me%s);\n", group, facts_of(op).scratch ? ", tg" : "");
 }
 
 static void put_op(Step *s, const Op *op, const char *margin)
 {
     Out *o = s->p->out;
     Grid grid = facts_of(op).grid;
+    if (has_ahead(op) && ahead_of(s, op) < 0) {
+        put_registers(s, op, margin);
+        put_ahead(s, op, "layer", margin);
+    }
     put_sync(s, uses_of(op), margin);
     put_ir_line(s->p, op, margin);
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64 "), b, me, tg);\n", s->p->at.parts);
+        put(o, "AT(float, %" PRId64 "), ahead_%d, met, all, b, me, tg);\n", s->p->at.parts,
+            ahead_of(s, op));
         return;
     }
     if (own_result(op)) {
@@ -310,47 +515,28 @@ static void put_op(Step *s, const Op *op, const char *margin)
     }
 }
 
-/* What a layer's ops read that no part brings: on its way to the cache from the layer's beginning.
- */
-static void put_ahead(Step *s, const Block *b, const char *margin)
-{
-    Out *o = s->p->out;
-    for (const Op *op = b->first; op; op = op->next) {
-        if (op->code == OP_RMSNORM_QUANT) {
-            put(o, "%sbring(", margin);
-            put_next(s, op->in[1]);
-            put(o, "%" PRId64 ", b, me);\n", 4 * op->in[1]->type->dim[0].n);
-        }
-        if (op->code == OP_ROPE_ATTENTION) {
-            const Type *t = op->in[4]->type;
-            put(o, "%sattention_ahead(", margin);
-            put_bytes_of(s->p, op->in[4]->weight, "layer");
-            put(o, ", ");
-            put_bytes_of(s->p, op->in[5]->weight, "layer");
-            put(o,
-                ", step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
-                ", b, me);\n",
-                attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n,
-                heads_together(op));
-        }
-    }
-}
-
 static void put_block(Step *s, const Block *b, const char *margin)
 {
     Out *o = s->p->out;
     for (const Op *op = b->first; op; op = op->next) {
         if (op->code == OP_BARRIER) {
-            put(o, "%sgrid_meet(met, all += BN_BLOCKS);\n", margin);
-            s->used = 0;
+            put_meet(s, op, margin);
         } else if (op->body) {
             int64_t first = attr_int(op, "first", 0);
+            s->carried = has_ahead(op->body->first) ? op->body->first : NULL;
+            s->to_come = op->body;
+            s->idle = false;
+            for (const Op *in = op->body->first; in; in = in->next)
+                s->idle |= in->code == OP_ROPE_ATTENTION;
+            if (s->carried) {
+                put_registers(s, s->carried, margin);
+                put_ahead(s, s->carried, format(s->p->s, "%" PRId64, first), margin);
+            }
             put(o,
                 "#pragma unroll 1\n%sfor (uint layer = %" PRId64 "; layer < %" PRId64
                 "; layer++) {\n",
                 margin, first, first + attr_int(op, "count", 1));
             s->layers = op;
-            put_ahead(s, op->body, format(s->p->s, "%s    ", margin));
             put_block(s, op->body, format(s->p->s, "%s    ", margin));
             s->layers = NULL;
             put(o, "%s}\n", margin);
@@ -382,16 +568,20 @@ void put_decode_step(Printer *p, const Func *f)
         "0;\n",
         STEP_MET);
     if (s.npart)
-        put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n");
+        put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n"
+               "    float *scales = (float *)(own + STEP_SCALES);\n");
     for (int i = 0; i < s.npart; i++) {
         const char *from = i ? format(p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
-        put(o, "    bn_part part_%d = {STEP_END_%d > %s ? own + %s : nullptr, mark + %d, 0};\n", i,
-            i, from, from, i);
+        put(o,
+            "    bn_part part_%d = {own + %s, STEP_END_%d > %s, mark + %d, 0, scales + %" PRId64
+            "};\n",
+            i, from, i, from, i, s.part[i].scales);
     }
     if (s.others)
-        put(o, "    bn_part no_part = {nullptr, nullptr, 0, {0, 0}};\n");
+        put(o, "    bn_part no_part = {nullptr, false, nullptr, 0, nullptr};\n");
     put_first_parts(&s);
-    put(o, "    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += THREADS)\n        "
+    put(o, "#pragma unroll 1\n    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += "
+           "THREADS)\n        "
            "sums[i] = 0;\n");
     s.used = USES_SUMS;
     put_block(&s, f->body, "    ");

@@ -103,8 +103,7 @@ static int64_t parts_bytes(const Module *m)
                 if (in->code == OP_ROPE_ATTENTION) {
                     const Type *cache = in->in[4]->type;
                     int64_t heads = attr_int(in, "heads", 0), chunks = cache->dim[1].n / 128 + 1;
-                    int64_t bytes =
-                        4 * ((heads + 63) / 64 * 64 + heads * chunks * (cache->dim[2].n + 2));
+                    int64_t bytes = 4 * heads * chunks * (cache->dim[2].n + 2);
                     most = bytes > most ? bytes : most;
                 }
     return most;
@@ -192,7 +191,7 @@ int64_t scratch_bytes(const Printer *p, const Op *op)
             fail(op->block->func->module->s, op->loc,
                  "a head of %lld values: attention on a GPU takes %d", (long long)dim, MOST_HEAD);
         floats = kind == SCRATCH_ATTEND ? groups * (2 + dim)
-                                        : heads_together(op) * (dim + 128 + 4 + groups * dim);
+                                        : heads_together(op) * (dim + (2 + dim) * groups) + 2 * dim;
     }
     if (kind == SCRATCH_TILE32)
         floats = (op->code == OP_TGLU ? 2 : 1) * TILE * TILE;

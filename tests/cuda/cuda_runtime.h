@@ -30,7 +30,12 @@
 #define __syncwarp() ((void)grid_sum_int(0))
 int fake_any(int v, int line);
 /* Of dialect.cuh: blocks meet, weights come. */
-#define grid_meet(count, all) ((void)(count), (void)(all), grid_meet_all(__LINE__))
+#define grid_arrive(count) fake_arrive(count, __LINE__)
+#define grid_wait(count, all) fake_wait(count, all, __LINE__)
+void fake_arrive(unsigned *count, int line);
+void fake_wait(unsigned *count, unsigned all, int line);
+#define afresh(v) (v)
+#define in_shared(p) ((const unsigned char *)(p))
 void part_mark(unsigned long *mark);
 void part_expect(unsigned long *mark, unsigned bytes);
 void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark);
@@ -73,6 +78,7 @@ inline float4 make_float4(float x, float y, float z, float w)
 float *fake_shared();
 dim3 fake_block(), fake_thread();
 unsigned fake_shuffle(unsigned bits, int mask); /* of the lane whose number differs by mask */
+unsigned fake_from(unsigned bits, int lane);
 
 template <typename T> inline T __shfl_xor_sync(unsigned lanes, T v, int mask)
 {
@@ -85,11 +91,31 @@ template <typename T> inline T __shfl_xor_sync(unsigned lanes, T v, int mask)
     return v;
 }
 
+template <typename T> inline T __shfl_sync(unsigned lanes, T v, int lane)
+{
+    static_assert(sizeof(T) == 4, "values of 32 bits");
+    unsigned bits;
+    (void)lanes;
+    memcpy(&bits, &v, 4);
+    bits = fake_from(bits, lane);
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
 inline int __dp4a(int a, int b, int sum)
 {
     for (int i = 0; i < 32; i += 8)
         sum += int8_t(a >> i) * int8_t(b >> i);
     return sum;
+}
+
+inline float __fadd_rn(float a, float b) /* compiled by -ffp-contract=off */
+{
+    return a + b;
+}
+inline float __fmul_rn(float a, float b)
+{
+    return a * b;
 }
 
 template <typename T> inline T __ldg(const T *p)
@@ -135,6 +161,9 @@ cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaMallocHost(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
 cudaError_t cudaFreeHost(void *p);
+enum { cudaHostRegisterDefault };
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags);
+cudaError_t cudaHostUnregister(void *p);
 cudaError_t cudaMemset(void *p, int value, size_t bytes);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,

@@ -52,7 +52,8 @@ static struct {
     unsigned block, threads;
 } now[GRID_FIBERS];
 static int calls_made;
-enum { MULTIPROCESSORS = 3 };
+static void *pinned; /* the host's memory that was registered: one at a time */
+enum { MULTIPROCESSORS = 5 };
 static std::map<const void *, size_t> raised; /* kernels that may have so much shared memory */
 
 static int setting(const char *name)
@@ -133,6 +134,13 @@ unsigned fake_shuffle(unsigned bits, int mask)
     return exchange(mine)[(grid_fiber() ^ (unsigned)mask) % 32].bits;
 }
 
+unsigned fake_from(unsigned bits, int lane)
+{
+    Put mine = {};
+    mine.bits = bits;
+    return exchange(mine)[lane].bits;
+}
+
 /* Whether any thread of the block says so, when all have. */
 int fake_any(int v, int line)
 {
@@ -146,6 +154,20 @@ int fake_any(int v, int line)
         v |= said[i];
     grid_barrier(line);
     return v;
+}
+
+void fake_arrive(unsigned *count, int line)
+{
+    grid_barrier(line);
+    if (grid_thread() == 0)
+        ++*count;
+}
+
+void fake_wait(unsigned *count, unsigned all, int line)
+{
+    while (grid_thread() == 0 && line != grid_skip && int(*count - all) < 0)
+        grid_later();
+    grid_barrier(line);
 }
 
 static void thread(void *arg, float *tg, unsigned group, unsigned)
@@ -385,6 +407,24 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 cudaError_t cudaFreeHost(void *p)
 {
     __libc_free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
+{
+    if (told_to_fail())
+        return cudaErrorMemoryAllocation;
+    if (!p || !bytes || touches_card(p))
+        return bad("cudaHostRegister of what is not the host's memory");
+    pinned = p;
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+    if (!p || p != pinned)
+        bad_use("cudaHostUnregister of what was not registered");
+    pinned = nullptr;
     return cudaSuccess;
 }
 

@@ -8,7 +8,7 @@
 #include HEADER
 
 #ifndef PROMPT
-#define PROMPT 140
+#define PROMPT 262
 #endif
 enum { KEPT = PROMPT - 8, STEPS = 2 };
 

@@ -3,13 +3,14 @@
 #define _GNU_SOURCE
 #include "grid.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
-enum { STACK = 64 << 10, GUARD = 64 };
-typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, WORD, DONE } Wait;
+enum { STACK = 64 << 10, GUARD = 64, IDLE = 100000 };
+typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, WORD, LATER, DONE } Wait;
 
 typedef struct Fiber {
 #if defined(__x86_64__)
@@ -146,6 +147,12 @@ void grid_meet_all(int line)
     leave();
 }
 
+void grid_later(void)
+{
+    fiber[now].wait = LATER;
+    leave();
+}
+
 float grid_sum(float v)
 {
     fiber[now].wait = SUM;
@@ -203,6 +210,9 @@ static int exchange(Fiber *f)
     int number = 0;
     if (f->wait != SUM && f->wait != MAX && f->wait != SUM_INT && f->wait != WORD)
         return 0;
+    for (int i = 0; i < GRID_LANES; i++)
+        if (f[i].wait == LATER)
+            return 0;
     for (int i = 0; i < GRID_LANES; i++) {
         if (f[i].wait != f->wait || (f->wait == WORD && f[i].line != f->line))
             broken("some lanes of a simdgroup exchange values, others do not");
@@ -254,6 +264,14 @@ static void order_some(unsigned *order, unsigned n, grid_order how)
     }
 }
 
+/* Whether it ended. */
+static unsigned run_lane(unsigned i)
+{
+    now = i;
+    resume(&fiber[now]);
+    return fiber[now].wait == DONE;
+}
+
 /* A simdgroup as far as it gets before it needs the others: until its lanes have ended or are at a
  * barrier. How many ended. */
 static unsigned run_simdgroup(unsigned first, const unsigned *order)
@@ -261,11 +279,8 @@ static unsigned run_simdgroup(unsigned first, const unsigned *order)
     unsigned done = 0;
     do
         for (unsigned i = 0; i < GRID_LANES; i++) {
-            now = first + order[i];
-            if (fiber[now].wait != READY)
-                continue;
-            resume(&fiber[now]);
-            done += fiber[now].wait == DONE;
+            if (fiber[first + order[i]].wait == READY)
+                done += run_lane(first + order[i]);
         }
     while (exchange(&fiber[first]));
     return done;
@@ -283,19 +298,48 @@ static unsigned run_group(unsigned first, const unsigned *sub, const unsigned *l
     return done;
 }
 
+/* Lets lanes go on that waited for what others write; whether there were any. */
+static bool wake(unsigned first, unsigned n)
+{
+    bool any = false;
+    for (unsigned i = first; i < first + n; i++)
+        if (fiber[i].wait == LATER) {
+            fiber[i].wait = READY;
+            any = true;
+        }
+    return any;
+}
+
+static unsigned ready_lane(unsigned first)
+{
+    unsigned i = first;
+    while (i < first + GRID_LANES && fiber[i].wait != READY)
+        i++;
+    return i;
+}
+
 /* A simdgroup of some group, by chance: others wait long meanwhile. False: all need others. */
-static int run_some(const unsigned *lane, unsigned *done)
+static bool run_some(const unsigned *lane, unsigned *done)
 {
     const unsigned n = count / GRID_LANES, from = chance() % n;
+    static unsigned idle;
     for (unsigned i = 0; i < n; i++) {
         const unsigned first = (from + i) % n * GRID_LANES;
-        if (fiber[first].wait != READY)
+        unsigned ready = ready_lane(first);
+        idle = ready == first + GRID_LANES ? idle + 1 : 0;
+        if (idle && !wake(first, GRID_LANES))
             continue;
-        *done += run_simdgroup(first, lane);
+        ready = idle ? ready_lane(first) : ready;
+        if (idle > IDLE)
+            broken("threads wait for what nobody tells them");
+        if (chance() % 4 == 0) /* one lane of it */
+            *done += run_lane(ready);
+        else
+            *done += run_simdgroup(first, lane);
         pass(first / threads_each * threads_each, threads_each, BARRIER);
-        return 1;
+        return true;
     }
-    return 0;
+    return false;
 }
 
 static void run_groups(grid_order how)
@@ -309,14 +353,20 @@ static void run_groups(grid_order how)
     }
     order_some(lane, GRID_LANES, how);
     order_some(sub, threads_each / GRID_LANES, how);
-    while (done < count) {
-        unsigned before = done;
+    for (unsigned idle = 0, before; done < count;) {
+        before = done;
         for (unsigned first = 0; first < count && how != GRID_SHUFFLED; first += threads_each)
             done += run_group(first, sub, lane);
         while (how == GRID_SHUFFLED && run_some(lane, &done))
             continue;
-        if (!pass(0, count, MEET) && done == before)
+        if (pass(0, count, MEET) || done > before) {
+            idle = 0;
+            continue;
+        }
+        if (!wake(0, count))
             broken("threads wait for different things: some have ended or are at another barrier");
+        if (++idle > IDLE)
+            broken("threads wait for what nobody tells them");
     }
 }
 

@@ -39,6 +39,7 @@ void grid_run_at_once(grid_kernel fn, void *arg, unsigned groups, unsigned threa
  * none), for tests. */
 void grid_barrier(int line);
 void grid_meet_all(int line); /* a barrier of all groups that run at once */
+void grid_later(void); /* lets others go on, for a thread that waits for what they write */
 /* Shows `bytes` at `mine` (at most GRID_WORD) to the lanes of its simdgroup, which all come to the same line:
  * those of lane l stand at GRID_WORD l of the result, until the simdgroup's next exchange. */
 enum { GRID_WORD = 32 };

@@ -31,6 +31,11 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #define BN_BLOCKS 132
 #endif
 
+/* Positions that attention takes one behind the other; further ones are added up with them. */
+#ifndef BN_CHUNK
+#define BN_CHUNK 512
+#endif
+
 #ifndef BN_FAKE_CUDA
 /* Weights on their way to shared memory (PTX's mbarrier and cp.async.bulk): a mark counts the bytes
  * that arrive. */
@@ -110,21 +115,36 @@ static inline __device__ void tile_multiply(int *sums, const uint *a, const uint
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 /* All blocks meet: *count has reached `all` when each has come. What they wrote before is seen
- * behind it. */
-static inline __device__ void grid_meet(uint *count, uint all)
+ * behind it. In two steps: a block has come, and does meanwhile what needs no other; all have. */
+static inline __device__ void grid_arrive(uint *count)
 {
     __syncthreads();
-    if (threadIdx.x == 0) {
-        uint seen;
+    if (threadIdx.x == 0)
         asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+}
+static inline __device__ void grid_wait(uint *count, uint all)
+{
+    uint seen = all;
+    if (threadIdx.x == 0)
         do
             asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
                          : "=r"(seen)
                          : "l"(count)
                          : "memory");
         while (int(seen - all) < 0);
-    }
     __syncthreads();
+}
+/* v, of which the compiler knows nothing: what it computes from it, it does where it is used, and
+ * keeps in no register from the kernel's beginning. */
+static inline __device__ uint afresh(uint v)
+{
+    asm volatile("" : "+r"(v));
+    return v;
+}
+/* A pointer that leads to shared memory: loads need not find out. */
+static inline __device__ const uchar *in_shared(const uchar *p)
+{
+    return (const uchar *)__cvta_shared_to_generic(__cvta_generic_to_shared(p));
 }
 #endif
 
@@ -149,6 +169,23 @@ static inline __device__ float simd_max(float v)
         v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, i));
     return v;
 }
+
+/* simd_max of values of 0 or more, whose bits are in the order of the values. */
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 800
+static inline __device__ int simd_sum(int v)
+{
+    return __reduce_add_sync(0xffffffffu, v);
+}
+static inline __device__ float simd_most(float v)
+{
+    return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(v)));
+}
+#else
+static inline __device__ float simd_most(float v)
+{
+    return simd_max(v);
+}
+#endif
 
 template <typename T, typename U> static inline __device__ T as_type(U u)
 {

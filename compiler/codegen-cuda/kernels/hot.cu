@@ -11,25 +11,27 @@ static inline float block_sum(float v, uint me, float *tg)
     if (me % LANES == 0)
         tg[me / LANES] = v;
     __syncthreads();
-    v = tg[me % GROUPS];
-    for (int i = GROUPS / 2; i; i /= 2)
-        v += __shfl_xor_sync(0xffffffffu, v, i);
-    return v;
+    float part[GROUPS / 4];
+    for (int i = 0; i < GROUPS / 4; i++) {
+        const float4 four = *(const float4 *)(tg + 4 * i);
+        part[i] = (four.x + four.y) + (four.z + four.w);
+    }
+    for (int n = GROUPS / 8; n; n /= 2)
+        for (int i = 0; i < n; i++)
+            part[i] += part[i + n];
+    return part[0];
 }
 
 //@ block_max : group
-/* The largest, by other words of tg than block_sum's. */
+/* The largest of values of 0 or more, by other words of tg than block_sum's. */
 static inline float block_max(float v, uint me, float *tg)
 {
-    v = simd_max(v);
+    v = simd_most(v);
     tg += GROUPS;
     if (me % LANES == 0)
         tg[me / LANES] = v;
     __syncthreads();
-    v = tg[me % GROUPS];
-    for (int i = GROUPS / 2; i; i /= 2)
-        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, i));
-    return v;
+    return simd_most(tg[me % GROUPS]);
 }
 
 //@ held : group
@@ -40,9 +42,18 @@ static inline float4 four(const float *x, int i, int k)
 {
     return i < k ? *(const float4 *)(x + i) : make_float4(0, 0, 0, 0);
 }
+static inline bool row_held(int k)
+{
+    return k % 4 == 0 && (k + 127) / 128 * 128 <= HOLDS * STRIDE;
+}
 
 //@ quant_held : held block_max
-/* quant_row of common.metal. */
+/* quant_row of common.metal. The nearest number to x factor, of ties the even one, stands in the
+ * lowest bits of its sum with 1.5 x 2^23; it is 127 at most. */
+static inline uint nearest(float x, float factor)
+{
+    return as_type<uint>(__fadd_rn(__fmul_rn(x, factor), 12582912.0f));
+}
 static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me, float *tg)
 {
     const int wide = (k + 127) / 128 * 128;
@@ -60,7 +71,7 @@ static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me
         if (at >= wide)
             break; /* no more for this thread */
         for (int j = 0; j < 4; j++)
-            word |= (uint(int(clamp(rintf(a[j] * factor), -128.0f, 127.0f))) & 255) << (8 * j);
+            word |= (nearest(a[j], factor) & 255) << (8 * j);
         *(uint *)(q + at) = word;
     }
 }
@@ -70,7 +81,7 @@ static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, 
 {
     const int wide = (k + 127) / 128 * 128;
     float4 v[HOLDS];
-    if (k % 4 || wide > HOLDS * STRIDE) {
+    if (!row_held(k)) {
         quant(x, q, s, k, g, me, tg);
         return;
     }
@@ -80,13 +91,29 @@ static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, 
 }
 
 //@ rmsnorm_quant_rows : quant_held block_sum rmsnorm_quant
+/* v is the row; it changes. */
+static inline void rmsnorm_quant_held(float4 *v, const float4 *gain, char *q, float *s, int k,
+                                      float eps, uint me, float *tg)
+{
+    float sum = 0;
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
+        sum =
+            fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
+    const float unit = 1.0f / sqrtf(block_sum(sum, me, tg) / float(k) + eps);
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
+        v[i].x = v[i].x * unit * gain[i].x;
+        v[i].y = v[i].y * unit * gain[i].y;
+        v[i].z = v[i].z * unit * gain[i].z;
+        v[i].w = v[i].w * unit * gain[i].w;
+    }
+    quant_held(v, q, s, k, me, tg);
+}
 static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k,
                                       float eps, uint g, uint me, float *tg)
 {
     const int wide = (k + 127) / 128 * 128;
     float4 v[HOLDS], by[HOLDS];
-    float sum = 0;
-    if (k % 4 || wide > HOLDS * STRIDE) {
+    if (!row_held(k)) {
         rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
         return;
     }
@@ -94,166 +121,11 @@ static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q
         v[i] = four(x + ulong(g) * k, 4 * int(me) + i * STRIDE, k);
         by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
     }
-    for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
-        sum =
-            fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
-    const float unit = 1.0f / sqrtf(block_sum(sum, me, tg) / float(k) + eps);
-    for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
-        v[i].x = v[i].x * unit * by[i].x;
-        v[i].y = v[i].y * unit * by[i].y;
-        v[i].z = v[i].z * unit * by[i].z;
-        v[i].w = v[i].w * unit * by[i].w;
-    }
-    quant_held(v, q + ulong(g) * wide, s + g, k, me, tg);
-}
-
-//@ attend_chunk : group
-/* Attention over at most CHUNK positions, which the threads share in four steps: scores, their
- * weights, weighted values by warps, these together. `many` heads share a KV head. Nothing but
- * CHUNK says in which order things are summed up, so a decode step that spreads chunks over blocks
- * gives the bits of a prefill that takes them in turn.
- *
- *   tg   | queries [many][dim] | scores [many][CHUNK] | most [many] | sum [many] | - [2 many] |
- * values [GROUPS][many][dim] |
- *
- * many x dim is at most THREADS, many at most MOST_HEADS, and 1 where 8 neighbouring values a lane
- * do not make up a head.
- */
-enum { CHUNK = 128, MOST_HEADS = 8 };
-static inline bool even_head(int dim)
-{
-    return dim == 32 || dim == 64 || dim == 128 || dim == 256;
-}
-template <typename K> static inline void load_eight(const K *from, float *to)
-{
-    const uint4 v = *(const uint4 *)from;
-    if constexpr (sizeof(K) == 4) {
-        *(uint4 *)to = v;
-        *(uint4 *)(to + 4) = *(const uint4 *)(from + 4);
-    } else {
-        const uint word[4] = {v.x, v.y, v.z, v.w};
-        for (int i = 0; i < 4; i++) {
-            to[2 * i] = float(as_type<half>(ushort(word[i])));
-            to[2 * i + 1] = float(as_type<half>(ushort(word[i] >> 16)));
-        }
-    }
-}
-/* A position is the work of dim / 32 lanes, so that it takes few exchanges. */
-template <typename K>
-static inline void chunk_scores(const K *k, int n, int many, int dim, uint me, float *tg)
-{
-    const float unit = 1.0f / sqrtf(float(dim));
-    const int lanes = even_head(dim) ? dim / 32 : LANES, at = int(me) % lanes;
-    float *score = tg + many * dim;
-    for (int first = 0; first < CHUNK; first += THREADS / lanes) {
-        const int p = first + int(me) / lanes;
-        float sum[MOST_HEADS] = {0};
-        if (p < n && even_head(dim)) {
-            alignas(16) float key[4][8];
-            for (int i = 0; i < 4; i++)
-                load_eight(k + ulong(p) * dim + 8 * (i * lanes + at), key[i]);
-            for (int h = 0; h < many; h++)
-                for (int i = 0; i < 4; i++) {
-                    alignas(16) float query[8];
-                    load_eight(tg + h * dim + 8 * (i * lanes + at), query);
-                    for (int j = 0; j < 8; j++)
-                        sum[h] = fma(query[j], key[i][j], sum[h]);
-                }
-        } else if (p < n) {
-            for (int i = at; i < dim; i += lanes)
-                sum[0] = fma(tg[i], float(k[ulong(p) * dim + i]), sum[0]);
-        }
-        for (int h = 0; h < many; h++) {
-            for (int i = lanes / 2; i; i /= 2)
-                sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], i);
-            if (at == 0 && p < n)
-                score[h * CHUNK + p] = sum[h] * unit;
-        }
-    }
-}
-static inline void chunk_weights(int n, int many, int dim, uint me, float *tg)
-{
-    const int h = int(me / LANES), lane = int(me % LANES), each = CHUNK / LANES;
-    float *score = tg + many * dim + h * CHUNK, *most = tg + many * (dim + CHUNK),
-          value[CHUNK / LANES];
-    float top = -INFINITY, sum = 0;
-    if (h >= many)
-        return; /* the whole warp */
-    for (int i = 0; i < each; i++) {
-        value[i] = lane + i * LANES < n ? score[lane + i * LANES] : -INFINITY;
-        top = fmaxf(top, value[i]);
-    }
-    top = simd_max(top);
-    for (int i = 0; i < each; i++) {
-        const float w = expf(value[i] - top);
-        score[lane + i * LANES] = w;
-        sum += w;
-    }
-    sum = simd_sum(sum);
-    if (lane == 0) {
-        most[h] = top;
-        most[many + h] = sum;
-    }
-}
-/* A warp takes CHUNK / GROUPS positions, as many at once as dim / 8 lanes each allow. */
-template <typename K>
-static inline void chunk_values(const K *v, int n, int many, int dim, uint me, float *tg)
-{
-    const int w = int(me / LANES), lane = int(me % LANES), each = CHUNK / GROUPS;
-    const float *score = tg + many * dim + w * each;
-    float *out = tg + many * (dim + CHUNK + 4) + w * many * dim;
-    v += ulong(w * each) * dim;
-    n -= w * each;
-    if (!even_head(dim)) {
-        for (int d = lane; d < dim; d += LANES) {
-            float sum = 0;
-            for (int p = 0; p < each && p < n; p++)
-                sum = fma(score[p], float(v[ulong(p) * dim + d]), sum);
-            out[d] = sum;
-        }
-        return;
-    }
-    const int lanes = dim / 8, rows = LANES / lanes, row = lane / lanes, d = 8 * (lane % lanes);
-    alignas(16) float value[CHUNK / GROUPS][8] = {};
-    for (int j = 0; j * rows < each; j++)
-        if (j * rows + row < n)
-            load_eight(v + ulong(j * rows + row) * dim + d, value[j]);
-    for (int h = 0; h < many; h++) {
-        float sum[8] = {0};
-        for (int j = 0; j * rows < each; j++)
-            for (int i = 0; i < 8; i++)
-                sum[i] = fma(score[h * CHUNK + j * rows + row], value[j][i], sum[i]);
-        for (int i = 0; i < 8; i++)
-            for (int other = lanes; other < LANES; other *= 2)
-                sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], other);
-        if (row == 0) {
-            *(float4 *)(out + h * dim + d) = make_float4(sum[0], sum[1], sum[2], sum[3]);
-            *(float4 *)(out + h * dim + d + 4) = make_float4(sum[4], sum[5], sum[6], sum[7]);
-        }
-    }
-}
-/* Queries stand in tg. Gives value `me` of the many x dim, and leaves in tg each head's largest
- * score and sum of weights. */
-template <typename K>
-static inline float attend_chunk(const K *k, const K *v, int n, int many, int dim, uint me,
-                                 float *tg)
-{
-    const float *value = tg + many * (dim + CHUNK + 4) + me;
-    float sum = 0;
-    __syncthreads();
-    chunk_scores(k, n, many, dim, me, tg);
-    __syncthreads();
-    chunk_weights(n, many, dim, me, tg);
-    __syncthreads();
-    chunk_values(v, n, many, dim, me, tg);
-    __syncthreads();
-    for (int w = 0; w < GROUPS && int(me) < many * dim; w++)
-        sum += value[w * many * dim];
-    return sum;
+    rmsnorm_quant_held(v, by, q + ulong(g) * wide, s + g, k, eps, me, tg);
 }
 
 //@ attend_run
-/* One value's softmax so far; chunks are added in the order of their positions. */
+/* One value's softmax so far; parts are added in the order of their positions. */
 struct attend_run {
     float most, sum, value;
 };
@@ -265,7 +137,193 @@ static inline void attend_add(attend_run &r, float most, float sum, float value)
     r.most = top;
 }
 
-//@ attention_rows : attend_chunk attend_run cache_row
+//@ attend_chunk : attend_run
+/* Attention over at most CHUNK positions, in passes: a warp takes EACH positions of a pass, from
+ * their scores to weighted values, and adds up its passes; then all warps' come together. `many`
+ * heads share a KV head. Nothing but CHUNK says in which order things are summed up, so a decode
+ * step that spreads chunks over blocks gives the bits of a prefill that takes them in turn.
+ *
+ *   tg   | queries [many][dim] | most [many][GROUPS] | sum [many][GROUPS] | values
+ * [GROUPS][many][dim] |
+ *
+ * many x dim is at most THREADS, many at most MOST_HEADS, and 1 where the lanes' values do not make
+ * up a head.
+ */
+enum {
+    CHUNK = BN_CHUNK, /* a multiple of PASS */
+    PASS = 128,
+    EACH = PASS / GROUPS,
+    QUARTER = LANES / EACH,
+    MOST_HEADS = 8,
+    HELD_HEADS = MOST_HEADS / QUARTER,
+    PIECES = 16
+};
+static inline bool even_head(int dim)
+{
+    return dim == 32 || dim == 64 || dim == 128 || dim == 256;
+}
+
+/* A lane's share of its warp's rows, in registers: of one position's key every QUARTERth 8 values,
+ * of each position's value dim / LANES neighbours. */
+template <typename K> struct bn_cached {
+    alignas(16) K key[PIECES / 2][8], value[EACH][PIECES / 2];
+};
+template <typename K> static inline void load_some(const K *from, int n, K *to)
+{
+    if (n * sizeof(K) % 16 == 0)
+        for (int i = 0; i < n; i += int(16 / sizeof(K)))
+            *(uint4 *)(to + i) = *(const uint4 *)(from + i);
+    else if (n * sizeof(K) == 8)
+        *(uint2 *)to = *(const uint2 *)from;
+    else if (n * sizeof(K) == 4)
+        *(uint *)to = *(const uint *)from;
+    else
+        *to = *from;
+}
+/* Those of a pass's positions lo to n; k and v point to lo's. Heads that are not even have none. */
+template <typename K>
+static inline void rows_load(bn_cached<K> &r, const K *k, const K *v, int lo, int n, int dim,
+                             uint me)
+{
+    const int lane = int(me % LANES), first = int(me / LANES) * EACH, p = first + lane / QUARTER;
+    if (!even_head(dim))
+        return;
+    if (p >= lo && p < n)
+        for (int i = 0; i < dim / 32; i++)
+            load_some(k + (p - lo) * dim + 8 * (i * QUARTER + lane % QUARTER), 8, r.key[i]);
+    for (int j = 0; j < EACH; j++)
+        if (first + j >= lo && first + j < n)
+            load_some(v + (first + j - lo) * dim + lane * (dim / 32), dim / 32, r.value[j]);
+}
+
+/* What a lane has of its warp's attention: for heads lane % QUARTER and that + QUARTER the largest
+ * score, the sum of weights, and of this pass the weight of its position; of each head its values,
+ * dim / LANES neighbours, or every LANESth where heads are not even. */
+struct bn_warp {
+    float most[HELD_HEADS], sum[HELD_HEADS], was[HELD_HEADS], weight[HELD_HEADS];
+    float value[MOST_HEADS][PIECES];
+};
+/* Scores of a warp's n positions of a pass: lane QUARTER p + a has position p's. */
+template <typename K>
+static inline void pass_weights(const bn_cached<K> &r, const K *k, int n, int many, int dim,
+                                int lane, const float *query, bn_warp &x)
+{
+    const float unit = 1.0f / sqrtf(float(dim));
+    const int p = lane / QUARTER, a = lane % QUARTER;
+    float score[HELD_HEADS];
+    for (int i = 0; i < HELD_HEADS; i++)
+        score[i] = -INFINITY;
+#pragma unroll
+    for (int h = 0; h < many; h++) {
+        float s = 0;
+        if (even_head(dim)) {
+            for (int i = 0; i < dim / 32; i++) {
+                const float *q = query + h * dim + 8 * (i * QUARTER + a);
+                const float4 low = *(const float4 *)q, high = *(const float4 *)(q + 4);
+                const float by[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+                for (int j = 0; j < 8; j++)
+                    s = fma(by[j], float(r.key[i][j]), s);
+            }
+        } else if (p < n) {
+            for (int i = a; i < dim; i += QUARTER)
+                s = fma(query[i], float(k[p * dim + i]), s);
+        }
+        for (int i = 1; i < QUARTER; i *= 2)
+            s += __shfl_xor_sync(0xffffffffu, s, i);
+        if (h % QUARTER == a && p < n)
+            score[h / QUARTER] = s * unit;
+    }
+    for (int i = 0; i * QUARTER < many; i++) {
+        float top = fmaxf(score[i], x.most[i]), all;
+        for (int other = QUARTER; other < LANES; other *= 2)
+            top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, other));
+        all = x.weight[i] = p < n ? expf(score[i] - top) : 0;
+        for (int other = QUARTER; other < LANES; other *= 2)
+            all += __shfl_xor_sync(0xffffffffu, all, other);
+        x.was[i] = expf(x.most[i] - top);
+        x.sum[i] = fma(x.sum[i], x.was[i], all);
+        x.most[i] = top;
+    }
+}
+/* Adds the pass's weighted values. */
+template <typename K>
+static inline void pass_values(const bn_cached<K> &r, const K *v, int n, int many, int dim,
+                               int lane, bn_warp &x)
+{
+#pragma unroll
+    for (int h = 0; h < many; h++) {
+        float w[EACH];
+        const float was = __shfl_sync(0xffffffffu, x.was[h / QUARTER], h % QUARTER);
+        for (int j = 0; j < EACH; j++)
+            w[j] = __shfl_sync(0xffffffffu, x.weight[h / QUARTER], j * QUARTER + h % QUARTER);
+        for (int i = 0; i < (dim + LANES - 1) / LANES; i++) {
+            const int d = lane + LANES * i;
+            float s = x.value[h][i] * was;
+            for (int j = 0; j < EACH; j++)
+                if (j < n && even_head(dim))
+                    s = fma(w[j], float(r.value[j][i]), s);
+                else if (j < n && d < dim)
+                    s = fma(w[j], float(v[j * dim + d]), s);
+            x.value[h][i] = s;
+        }
+    }
+}
+/* What a warp has, to tg. */
+static inline void warp_leaves(const bn_warp &x, int many, int dim, int lane, float *most,
+                               float *sum, float *out)
+{
+#pragma unroll
+    for (int i = 0; i * QUARTER < many; i++)
+        if (lane < QUARTER && i * QUARTER + lane < many) {
+            most[(i * QUARTER + lane) * GROUPS] = x.most[i];
+            sum[(i * QUARTER + lane) * GROUPS] = x.sum[i];
+        }
+#pragma unroll
+    for (int h = 0; h < many; h++)
+        for (int i = 0; i < (dim + LANES - 1) / LANES; i++) {
+            const int d = even_head(dim) ? lane * (dim / LANES) + i : lane + LANES * i;
+            if (d < dim)
+                out[h * dim + d] = x.value[h][i];
+        }
+}
+/* Queries stand in tg, all have met; r has the first pass's rows. Gives value `me` of the many x
+ * dim. */
+template <typename K>
+static inline attend_run attend_chunk(bn_cached<K> &r, const K *k, const K *v, int n, int many,
+                                      int dim, uint me, float *tg)
+{
+    const int w = int(me / LANES), lane = int(me % LANES), h = min(int(me) / dim, many - 1),
+              warps = (n + EACH - 1) / EACH;
+    float *most = tg + many * dim, *sum = most + many * GROUPS, *out = sum + many * GROUPS;
+    bn_warp x = {{-INFINITY, -INFINITY}};
+#pragma unroll 1
+    for (int first = w * EACH; first < n; first += PASS) { /* the whole warp */
+        const ulong at = ulong(first - w * EACH) * dim;
+        if (at)
+            rows_load(r, k + at, v + at, 0, n - (first - w * EACH), dim, me);
+        pass_weights(r, k + ulong(first) * dim, n - first, many, dim, lane, tg, x);
+        pass_values(r, v + ulong(first) * dim, n - first, many, dim, lane, x);
+    }
+    if (w < warps)
+        warp_leaves(x, many, dim, lane, most + w, sum + w, out + w * many * dim);
+    __syncthreads();
+    attend_run all = {-INFINITY, 0, 0};
+    if (w * LANES >= many * dim)
+        return all; /* the whole warp */
+    const bool there = lane < min(warps, int(GROUPS));
+    const float mine = there ? most[h * GROUPS + lane] : -INFINITY;
+    all.most = simd_max(mine);
+    const float factor = there ? expf(mine - all.most) : 0;
+    all.sum = simd_sum(there ? factor * sum[h * GROUPS + lane] : 0);
+    for (int i = 0; i < GROUPS; i++) {
+        const float by = __shfl_sync(0xffffffffu, factor, i);
+        if (i < warps)
+            all.value = fma(by, out[min(int(me), many * dim - 1) + i * many * dim], all.value);
+    }
+    return all;
+}
+
+//@ attention_rows : attend_chunk cache_row
 /* g = t (heads / many) + set of `many` heads. */
 template <typename K>
 static inline void attention_rows(const float *q, const K *kcache, const K *vcache, float *y,
@@ -275,17 +333,19 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
     const int sets = heads / many, t = int(g) / sets, first = int(g) % sets * many;
     const ulong at = (ulong(t) * heads + first) * dim + me,
                 cache = cache_row(first / (heads / groups), context, 0, dim);
-    const float *most = tg + many * (dim + CHUNK);
     const bool mine = int(me) < many * dim;
     attend_run run = {-INFINITY, 0, 0};
     if (mine)
         tg[me] = q[at];
     for (int from = 0; from <= pos + t; from += CHUNK) {
-        const ulong here = cache + ulong(from) * dim;
-        const float value = attend_chunk(kcache + here, vcache + here,
-                                         min(pos + t - from + 1, int(CHUNK)), many, dim, me, tg);
+        const K *k = kcache + cache + ulong(from) * dim, *v = vcache + cache + ulong(from) * dim;
+        const int n = min(pos + t - from + 1, int(CHUNK));
+        bn_cached<K> r;
+        rows_load(r, k, v, 0, n, dim, me); /* of the first pass */
+        __syncthreads();
+        const attend_run part = attend_chunk(r, k, v, n, many, dim, me, tg);
         if (mine)
-            attend_add(run, most[me / dim], most[many + me / dim], value);
+            attend_add(run, part.most, part.sum, part.value);
     }
     if (mine)
         y[at] = run.value / run.sum;

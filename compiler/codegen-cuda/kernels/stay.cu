@@ -14,18 +14,23 @@
 /* Share b of n units, fewer than 2^32 / BN_BLOCKS: units share_from(n, b) to share_from(n, b + 1),
  * SHARE(n) at most. */
 #define SHARE(n) (((n) + BN_BLOCKS - 1) / BN_BLOCKS)
+/* The thread that brings to the cache, of another warp than the one that waits for blocks. */
+enum { ASKS = THREADS - LANES };
 static inline int share_from(int n, uint b)
 {
     return int(uint(n) * b / BN_BLOCKS);
 }
 
-/* Where a product's part of a layer arrives: its place, or NULL; the mark on which arrivals are
- * counted; how many of them have been waited for; the scales of its matrices in this layer. */
+/* Where a product's part of a layer arrives, and whether there is such a place; the mark on which
+ * arrivals are counted; how many of them have been waited for; this layer's scales, of two
+ * matrices.
+ */
 struct bn_part {
     uchar *at;
+    bool here;
     ulong *mark;
     uint turn;
-    float scale[2];
+    const float *scale;
 };
 
 /* Asks for bytes `from` .. of a matrix, and of a second behind it where there is one. */
@@ -48,235 +53,217 @@ static inline uint share_bytes(int n, int k, uint b)
     return uint(share_at(n, k, b + 1) - share_at(n, k, b));
 }
 
+/* One thread asks for a layer's part, whose matrices stand at `w` and `second`, which may be NULL.
+ * All of the block have done with the part before it. */
+static inline void part_next(bn_part p, const uchar *w, const uchar *second, int n, int k, uint b)
+{
+    if (p.here && share_bytes(n, k, b))
+        part_ask(p, w + share_at(n, k, b), second ? second + share_at(n, k, b) : nullptr,
+                 share_bytes(n, k, b));
+}
+
 /* Brings to the L2 cache what a layer ahead needs, each block some lines of it. */
 static inline void bring(const uchar *from, uint bytes, uint b, uint me)
 {
 #pragma unroll 1
-    for (uint i = b; from && me == 0 && i < (bytes + 127) / 128; i += BN_BLOCKS)
+    for (uint i = b; me == ASKS && i < (bytes + 127) / 128; i += BN_BLOCKS)
         bring_line(from + 128 * i);
 }
 
 //@ share_sums : stay
-/* Adds to sum[r] what the share's rows have of sum_k code q, codes being w + 1. A warp takes 16
- * rows and some steps of q2r4, 128 columns, to the matrix unit, of whose 8 columns it needs one.
- * Lane 4 g + t has 8 bytes of row g, and of row g + 8: from 8 t on of the step's 32; they meet the
- * same columns of each plane:
- *
- *   plane p   columns 32 p + 8 t ..        its codes, at bits 2 p, stay there: sums are 4^p too
- * large
- *
- * Exact for K below 2^16.
- */
-static inline void share_sums(const uchar *w, const char *q, int n, int blocks, int wide, uint me,
-                              int *sum)
+/* A block's share of a matrix: `blocks` blocks of 4 rows, which come in units of 2 to the matrix
+ * unit, as many as the largest share has; where its rows' sums stand. */
+struct bn_matrix {
+    const uchar *w;
+    int blocks, units;
+    int *sum;
+};
+/* That of a product's first matrix, or of its second, when it has come. */
+static inline bn_matrix matrix_of(const uchar *w, int n, int k, bn_part &p, bool second, uint b,
+                                  int *sum)
 {
-    const int rows = (SHARE((n + 3) / 4) + 3) / 4, parts = rows < GROUPS ? GROUPS / rows : 1,
-              steps = wide / 128;
-    const int lane = int(me % LANES), g = lane / 4, t = lane % 4;
+    const int blocks = share_from((n + 3) / 4, b + 1) - share_from((n + 3) / 4, b);
+    if (p.here && !second && blocks)
+        part_wait(p.mark, p.turn++ & 1);
+    return {p.here ? in_shared(p.at + second * share_bytes(n, k, b)) : w + share_at(n, k, b),
+            blocks, (SHARE((n + 3) / 4) + 1) / 2, sum};
+}
+/* Adds to a row's sum what the share has of sum_k w[r][k] q[k], for `count` matrices of one width.
+ * A warp takes 8 rows and some pairs of q2r4's steps, 128 columns each, to the matrix unit. Lane 4
+ * g + t has bytes 8 t .. 8 t + 7 of row g in each step, with codes w + 1 of four planes at bits 2
+ * p: the first 4 of them are the unit's row g, the others its row g + 8. What they meet stands in
+ * the unit's 8 columns:
+ *
+ *   column   | first 4: plane 0 | plane 1 | plane 2 | plane 3 | others: plane 0 | .. |
+ *
+ * Each plane's sum is the difference of two, by all planes up to it and by those below, 4^p too
+ * large. Exact for K below 2^16.
+ */
+static inline void share_sums(const bn_matrix *m, int count, const char *q, int k, uint me)
+{
+    const int steps = (k + 127) / 128, pairs = (steps + 1) / 2;
+    const int lane = int(afresh(me) % LANES), g = lane / 4, t = lane % 4;
+    int units = 0;
+    for (int i = 0; i < count; i++)
+        units += m[i].units;
+    const int parts = units < GROUPS ? GROUPS / units : 1;
 #pragma unroll 1
-    for (int u = int(me / LANES); u < rows * parts; u += GROUPS) {
-        const int first = u % rows * 4, part = u / rows;
-        if (first >= blocks)
+    for (int u = int(afresh(me) / LANES); u < units * parts; u += GROUPS) {
+        const int part = u / units, end = pairs * (part + 1) / parts;
+        int first = u % units;
+        bn_matrix mine = m[0];
+        for (int i = 1, before = m[0].units; i < count; before += m[i++].units)
+            if (u % units >= before) {
+                mine = m[i];
+                first = u % units - before;
+            }
+        if (2 * first >= mine.blocks)
             continue; /* the whole warp */
-        const uchar *low = w + ulong(min(first + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t,
-                    *high =
-                        w + ulong(min(first + 2 + g / 4, blocks - 1)) * wide + g % 4 * 32 + 8 * t;
-        int sums[4][4] = {};
+        const uchar *row =
+            mine.w + min(2 * first + g / 4, mine.blocks - 1) * (128 * steps) + g % 4 * 32 + 8 * t;
+        const char *in = q + g % 4 * 32 + 8 * t + g / 4 * 4;
+        int sums[4][4] = {}, over = 0;
 #pragma unroll 1
-        for (int j = steps * part / parts; j < steps * (part + 1) / parts; j++) {
-            const uint2 x = *(const uint2 *)(low + 128 * j), z = *(const uint2 *)(high + 128 * j);
+        for (int j = pairs * part / parts; j < end; j++) {
+            const bool both = steps % 2 == 0 || 2 * j + 1 < steps;
+            const uint2 x = *(const uint2 *)(row + 256 * j),
+                        z = *(const uint2 *)(row + 256 * j + (both ? 128 : 0));
+            const uint by[2] = {*(const uint *)(in + 256 * j),
+                                both ? *(const uint *)(in + 256 * j + 128) : 0};
             for (int p = 0; p < 4; p++) {
-                const uint mask = 0x03030303u << 2 * p,
-                           a[4] = {x.x & mask, z.x & mask, x.y & mask, z.y & mask};
-                const uint2 in = *(const uint2 *)(q + 128 * j + 32 * p + 8 * t);
-                const uint by[2] = {in.x, in.y};
+                const uint mask = 0x01010101u * ((4u << 2 * p) - 1),
+                           a[4] = {x.x & mask, x.y & mask, z.x & mask, z.y & mask};
                 tile_multiply(sums[p], a, by);
             }
+            over = __dp4a(0x01010101, int(by[0]), __dp4a(0x01010101, int(by[1]), over));
         }
-        for (int i = 0; i < 4; i += 2) { /* column 0 is of the lanes with t = 0 */
-            const int r = 4 * first + g + 4 * i;
-            if (t == 0 && r < 4 * blocks)
-                atomicAdd(&sum[r],
-                          sums[0][i] + (sums[1][i] >> 2) + (sums[2][i] >> 4) + (sums[3][i] >> 6));
+        over = simd_sum(over);
+        int even[4], odd[4]; /* of a column by planes 0 .. p, of the one beside it */
+        for (int p = 0; p < 4; p++) {
+            even[p] = t < 2 ? sums[p][0] : sums[p][2];
+            odd[p] = t < 2 ? sums[p][1] : sums[p][3];
         }
+        const int value = t % 2 ? ((even[2] - even[1]) >> 4) + ((odd[3] - odd[2]) >> 6)
+                                : even[0] + ((odd[1] - odd[0]) >> 2);
+        if (2 * first + g / 4 < mine.blocks)
+            atomicAdd(&mine.sum[8 * first + g], t ? value : value - over);
     }
 }
 
-/* What each warp has of the sum of a row of activations; all of it. */
-static __noinline__ __device__ void share_over(const char *q, int k, uint me, int *over)
+/* The row that a thread writes out, last warps first: they have less to sum up. Products that meet
+ * together begin some warps further on. */
+static inline uint row_of(uint me, uint warps)
 {
-    int sum = 0;
-#pragma unroll 1
-    for (int i = int(me); i < (k + 127) / 128 * 32; i += THREADS)
-        sum = __dp4a(0x01010101, ((const int *)q)[i], sum);
-    sum = simd_sum(sum);
-    if (me % LANES == 0)
-        over[me / LANES] = sum;
+    return ((me ^ (THREADS - LANES)) + THREADS - warps * LANES) % THREADS;
 }
-static inline int share_over_all(const int *over)
-{
-    int sum = 0;
-    for (int i = 0; i < GROUPS; i += 4) {
-        const int4 v = *(const int4 *)(over + i);
-        sum += v.x + v.y + v.z + v.w;
-    }
-    return sum;
-}
-
-/* The sums of a product's part; n rows and k columns. */
-static inline void part_sums(const uchar *w, const uchar *second, const char *q, int n, int k,
-                             bn_part &p, uint b, uint me, int *sum)
-{
-    const int blocks = share_from((n + 3) / 4, b + 1) - share_from((n + 3) / 4, b),
-              wide = (k + 127) / 128 * 128;
-    if (!blocks)
-        return;
-    if (p.at)
-        part_wait(p.mark, p.turn++ & 1);
-    share_sums(p.at ? p.at : w + share_at(n, k, b), q, n, blocks, wide, me, sum);
-    if (second)
-        share_sums(p.at ? p.at + share_bytes(n, k, b) : second + share_at(n, k, b), q, n, blocks,
-                   wide, me, sum + 4 * SHARE((n + 3) / 4));
-}
-
-/* Asks for the same of the layer to come, whose matrices stand at `next` and `second`; NULL: none
- * comes. All have done with this layer's. `scales`: bytes from a matrix to its scale. */
-static inline void part_next(bn_part &p, const uchar *next, const uchar *second, ulong scales,
-                             int n, int k, uint b, uint me)
-{
-    if (!next)
-        return;
-    if (p.at && me == 0 && share_bytes(n, k, b))
-        part_ask(p, next + share_at(n, k, b), second ? second + share_at(n, k, b) : nullptr,
-                 share_bytes(n, k, b));
-    p.scale[0] = *(const float *)(next + scales);
-    p.scale[1] = second ? *(const float *)(second + scales) : 0;
-}
+/* What a thread has ready for row `row` of its block's when the sums are there: a residual, scales
+ * by the activations' one. */
+struct bn_ready {
+    float before, scale, second;
+};
 
 //@ tmatmul_stay : share_sums
-/* y[r] = (sum_k w[r][k] q[k]) c[0] / s (+ res[r]) for the block's share of rows; y may be res. In
- * two calls, between which the block's threads meet, so that products of one q meet together. Rows
- * of sums are zeros before the first and behind the second:
+/* y[r] = (sum_k w[r][k] q[k]) c[0] / s (+ res[r]) for the block's share of rows; y may be res. What
+ * is ready before the sums, and, when the block's threads have met behind them, the rows, row, row
+ * + THREADS, .. of them each. Rows of sums are zeros before and behind:
  *
- *   over   | activations of each warp [GROUPS] |      sum   | rows [4 SHARE] | of a second matrix
- * [4 SHARE] |
- *
- * The first gives the thread's residual, on its way meanwhile.
+ *   sum   | rows [4 SHARE] | of a second matrix [4 SHARE] |
  */
-static inline float tmatmul_stay(const uchar *w, const float *c, const char *q, const float *s,
-                                 const float *res, float *y, int T, int n, int k, bn_part &p,
-                                 uint b, uint me, int *sum)
+static inline bn_ready tmatmul_stay(const uchar *w, const float *c, const char *q, const float *s,
+                                    const float *res, float *y, int T, int n, int k,
+                                    const bn_part &p, uint b, uint row)
 {
-    const int r = 4 * share_from((n + 3) / 4, b) + int(me);
-    const float before = res && r < n ? res[r] : 0;
-    part_sums(w, nullptr, q, n, k, p, b, me, sum);
-    return before;
-}
-static __noinline__ __device__ void share_rows(float c, const float *s, const float *res, float *y,
-                                               int from, int n, int rows, const int *over,
-                                               float before, uint me, int *sum)
-{
-#pragma unroll 1
-    for (int i = int(me); i < rows; i += THREADS) {
-        const int r = from + i;
-        if (r < n)
-            y[r] = fma(float(sum[i] - share_over_all(over)), c / s[0],
-                       i == int(me) ? before
-                       : res        ? res[r]
-                                    : 0);
-        sum[i] = 0;
+    const int r = 4 * share_from((n + 3) / 4, b) + int(row);
+    bn_ready ready = {0, 0, 0};
+    if (row < 4 * SHARE((n + 3) / 4)) {
+        ready.before = res && r < n ? res[r] : 0;
+        ready.scale = (p.mark ? p.scale[0] : c[0]) / s[0];
     }
+    return ready;
 }
 static inline void tmatmul_stay_end(const uchar *w, const float *c, const char *q, const float *s,
                                     const float *res, float *y, int T, int n, int k, bn_part &p,
-                                    const uchar *next, const int *over, float before, uint b,
-                                    uint me, int *sum)
+                                    bn_ready ready, uint b, uint row, int *sum)
 {
     const int from = share_from((n + 3) / 4, b), blocks = share_from((n + 3) / 4, b + 1) - from;
-    share_rows(p.mark ? p.scale[0] : c[0], s, res, y, 4 * from, n, 4 * blocks, over, before, me,
-               sum);
-    part_next(p, next, nullptr, (const uchar *)c - w, n, k, b, me);
+#pragma unroll 1
+    for (int i = int(row); i < 4 * blocks; i += THREADS) {
+        const int r = 4 * from + i;
+        if (r < n)
+            y[r] = fma(float(sum[i]), ready.scale, i == int(row) ? ready.before : res ? res[r] : 0);
+        sum[i] = 0;
+    }
+    p.scale += 2;
 }
 
 //@ tglu_stay : share_sums glu_act
 /* y = act(gate) * up. */
-static inline float tglu_stay(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
-                              const char *q, const float *s, float *y, int act, int T, int n, int k,
-                              bn_part &p, uint b, uint me, int *sum)
+static inline bn_ready tglu_stay(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
+                                 const char *q, const float *s, float *y, int act, int T, int n,
+                                 int k, const bn_part &p, uint b, uint row)
 {
-    part_sums(wg, wu, q, n, k, p, b, me, sum);
-    return 0;
+    bn_ready ready = {0, 0, 0};
+    if (row < 4 * SHARE((n + 3) / 4)) {
+        ready.scale = (p.mark ? p.scale[0] : cg[0]) / s[0];
+        ready.second = (p.mark ? p.scale[1] : cu[0]) / s[0];
+    }
+    return ready;
 }
 static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
                                  const char *q, const float *s, float *y, int act, int T, int n,
-                                 int k, bn_part &p, const uchar *next, const uchar *next_up,
-                                 const int *over, float before, uint b, uint me, int *sum)
+                                 int k, bn_part &p, bn_ready ready, uint b, uint row, int *sum)
 {
     const int from = share_from((n + 3) / 4, b), blocks = share_from((n + 3) / 4, b + 1) - from;
-    const float gate_scale = (p.mark ? p.scale[0] : cg[0]) / s[0],
-                up_scale = (p.mark ? p.scale[1] : cu[0]) / s[0];
     int *up = sum + 4 * SHARE((n + 3) / 4);
 #pragma unroll 1
-    for (int i = int(me); i < 4 * blocks; i += THREADS) {
-        const int all = share_over_all(over);
+    for (int i = int(row); i < 4 * blocks; i += THREADS) {
         if (4 * from + i < n)
             y[4 * from + i] =
-                glu_act(float(sum[i] - all) * gate_scale, float(up[i] - all) * up_scale, act);
+                glu_act(float(sum[i]) * ready.scale, float(up[i]) * ready.second, act);
         sum[i] = up[i] = 0;
     }
-    part_next(p, next, next_up, (const uchar *)cg - wg, n, k, b, me);
+    p.scale += 2;
 }
 
-//@ attention_stay : attend_chunk attend_run cache_row stay
+//@ attention_stay : attend_chunk cache_row stay
 /* rope_attention: a unit is a chunk of positions and a set of `many` heads. Where there are several
- * chunks, each leaves its part, and the block whose warp comes last adds them up in the order of
- * positions.
+ * chunks, each leaves its part, and when all blocks have met, they share the values, which are
+ * added up in the order of positions.
  *
- *   parts   | warps arrived [heads], zeros before and after | - | [heads][chunks]: most, sum, value
- * [dim] |
+ *   parts   | [heads][chunks]: most, sum, value [dim] |
  */
-static inline ulong attention_parts(int heads)
+enum { AT_ONCE = 16 }; /* parts on their way to be added up */
+static inline void attention_add(const float *parts, float *y, int heads, int chunks, int dim,
+                                 uint b, uint me)
 {
-    return (ulong(heads) + 63) / 64 * 64;
-}
-/* One chunk of several: its part, and where it is the last to arrive, all of them together. */
-static inline void attention_meet(float value, float *parts, int set, int heads, int c, int chunks,
-                                  int many, int dim, float *y, uint me, float *tg)
-{
-    const int h = int(me) / dim, each = dim + 2;
-    const float *most = tg + many * (dim + CHUNK);
-    uint *arrived = (uint *)parts + set;
-    float *part = parts + attention_parts(heads) + ulong(set * many + h) * chunks * each;
-    if (h < many) {
-        part[c * each + 2 + me % dim] = value;
-        if (me % dim == 0) {
-            part[c * each] = most[h];
-            part[c * each + 1] = most[many + h];
-        }
-    }
-    __threadfence();
-    __syncwarp();
-    const uint all =
-        uint(chunks * ((many * dim + LANES - 1) / LANES)); /* warps that leave something */
-    if (!__syncthreads_or(h < many && me % LANES == 0 && atomicAdd(arrived, 1u) == all - 1))
-        return;
-    __threadfence();
-    attend_run run = {-INFINITY, 0, 0};
+    const int each = dim + 2, end = share_from(heads * dim, b + 1);
 #pragma unroll 1
-    for (int i = 0; i < chunks && h < many; i++)
-        attend_add(run, part[i * each], part[i * each + 1], part[i * each + 2 + me % dim]);
-    if (h < many)
-        y[me] = run.value / run.sum;
-    if (me == 0)
-        *arrived = 0;
+    for (int i = share_from(heads * dim, b) + int(me); i < end; i += THREADS) {
+        const float *part = parts + ulong(i / dim) * chunks * each;
+        attend_run run = {-INFINITY, 0, 0};
+#pragma unroll 1
+        for (int first = 0; first < chunks; first += AT_ONCE) {
+            float from[AT_ONCE][3];
+            for (int j = 0; j < AT_ONCE; j++) {
+                const float *at = part + min(first + j, chunks - 1) * each;
+                from[j][0] = at[0];
+                from[j][1] = at[1];
+                from[j][2] = at[2 + i % dim];
+            }
+            for (int j = 0; j < AT_ONCE; j++)
+                if (first + j < chunks)
+                    attend_add(run, from[j][0], from[j][1], from[j][2]);
+        }
+        y[i] = run.value / run.sum;
+    }
 }
 /* A unit's queries, rotated, to tg; where the unit has the last position, its key and value to the
- * cache, which sets of one KV head store alike. Threads have pairs of the queries, then of the key,
- * then values. */
+ * cache, which sets of one KV head store alike, and to `now`. Threads have pairs of the queries,
+ * then of the key, then values. */
 template <typename K>
 static inline void attention_take(const float *q, const float *key, const float *value,
                                   const float *table, K *kcache, K *vcache, bool last, int many,
-                                  int dim, int rot, int mode, uint me, float *tg)
+                                  int dim, int rot, int mode, uint me, float *tg, K *now)
 {
     const int pairs = (rot / 2) + (dim - rot / 2 * 2), all = many * pairs;
 #pragma unroll 1
@@ -285,13 +272,14 @@ static inline void attention_take(const float *q, const float *key, const float 
         const float *x = h < many ? q + h * dim : key;
         const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
         if (i >= all + pairs) {
-            vcache[i - all - pairs] = K(value[i - all - pairs]);
+            const int d = i - all - pairs;
+            vcache[d] = now[dim + d] = K(value[d]);
         } else if (j >= rot / 2) {
             const int d = j + rot / 2;
             if (h < many)
                 tg[h * dim + d] = x[d];
             else
-                kcache[d] = K(x[d]);
+                kcache[d] = now[d] = K(x[d]);
         } else {
             const float u = x[a], v = x[b], c = table[2 * j], s = table[2 * j + 1];
             const float ya = fma(u, c, -(v * s)), yb = fma(u, s, v * c);
@@ -299,23 +287,28 @@ static inline void attention_take(const float *q, const float *key, const float 
                 tg[h * dim + a] = ya;
                 tg[h * dim + b] = yb;
             } else {
-                kcache[a] = K(ya);
-                kcache[b] = K(yb);
+                kcache[a] = now[a] = K(ya);
+                kcache[b] = now[b] = K(yb);
             }
         }
     }
 }
+/* Heads of a unit: one where there are blocks enough. */
+static inline int attention_many(int pos, int heads, int many)
+{
+    return (pos / CHUNK + 1) * heads <= BN_BLOCKS ? 1 : many;
+}
 /* Brings to the L2 cache what the block's units will read. */
 template <typename K>
-static inline void attention_ahead(const K *kcache, const K *vcache, int pos, int heads, int groups,
+static inline void attention_bring(const K *kcache, const K *vcache, int pos, int heads, int groups,
                                    int context, int dim, int many, uint b, uint me)
 {
-    const int sets = heads / many, chunks = pos / CHUNK + 1;
+    const int sets = heads / attention_many(pos, heads, many), chunks = pos / CHUNK + 1;
 #pragma unroll 1
-    for (int u = int(b); me == 0 && u < sets * chunks; u += BN_BLOCKS) {
+    for (int u = int(b); me == ASKS && u < sets * chunks; u += BN_BLOCKS) {
         const int n = min(pos - u / sets * CHUNK, int(CHUNK));
         const ulong at =
-            cache_row(u % sets * many / (heads / groups), context, u / sets * CHUNK, dim);
+            cache_row(u % sets * (heads / sets) / (heads / groups), context, u / sets * CHUNK, dim);
         const uint bytes = uint(ulong(n) * dim * sizeof(K)) / 16 * 16;
         if (bytes && at * sizeof(K) % 16 == 0) {
             bring_bytes(kcache + at, bytes);
@@ -323,29 +316,95 @@ static inline void attention_ahead(const K *kcache, const K *vcache, int pos, in
         }
     }
 }
+/* Unit u's rows, but for the last position's: they are there before this step. */
+template <typename K>
+static inline void attention_ahead(bn_cached<K> &rows, const K *kcache, const K *vcache, int pos,
+                                   int heads, int groups, int context, int dim, int many, int u,
+                                   uint me)
+{
+    const int sets = heads / attention_many(pos, heads, many), c = u / sets;
+    const ulong at =
+        cache_row(u % sets * (heads / sets) / (heads / groups), context, c * CHUNK, dim);
+    if (c <= pos / CHUNK)
+        rows_load(rows, kcache + at, vcache + at, 0, min(pos - c * CHUNK, int(CHUNK)), dim, me);
+}
+template <typename K>
+static inline void attention_units(const float *q, const float *key, const float *value,
+                                   const float *table, K *kcache, K *vcache, float *y, int pos,
+                                   int heads, int groups, int context, int dim, int rot, int mode,
+                                   int most, int many, float *parts, bn_cached<K> &rows, uint b,
+                                   uint me, float *tg)
+{
+    const int sets = heads / many, chunks = pos / CHUNK + 1;
+    K *now = (K *)(tg + many * (dim + 2 * GROUPS + GROUPS * dim));
+#pragma unroll 1
+    for (int u = int(b); u < sets * chunks; u += BN_BLOCKS) {
+        const int set = u % sets, c = u / sets, first = set * many, h = first / (heads / groups),
+                  n = min(pos - c * CHUNK + 1, int(CHUNK));
+        const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * CHUNK * dim,
+                    last = cache + ulong(pos) * dim;
+        if (u != int(b)) {
+            attention_ahead(rows, kcache, vcache, pos, heads, groups, context, dim, most, u, me);
+            __syncthreads();
+        }
+        attention_take(q + first * dim, key + h * dim, value + h * dim, table, kcache + last,
+                       vcache + last, c == chunks - 1, many, dim, rot, mode, me, tg, now);
+        __syncthreads();
+        if (c == chunks - 1 && n <= PASS)
+            rows_load(rows, now, now + dim, n - 1, n, dim, me);
+        const attend_run run = attend_chunk(rows, kcache + at, vcache + at, n, many, dim, me, tg);
+        if (int(me) >= many * dim)
+            continue;
+        if (chunks == 1) {
+            y[first * dim + me] = run.value / run.sum;
+        } else {
+            float *part = parts + (ulong(first + me / dim) * chunks + c) * (dim + 2);
+            part[2 + me % dim] = run.value;
+            if (me % dim == 0) {
+                part[0] = run.most;
+                part[1] = run.sum;
+            }
+        }
+    }
+}
+/* `rows`: of unit b, by attention_ahead. */
 template <typename K>
 static inline void attention_stay(const float *q, const float *key, const float *value,
                                   const float *table, K *kcache, K *vcache, float *y, int pos,
                                   int heads, int groups, int context, int dim, int rot, int mode,
-                                  int many, float *parts, uint b, uint me, float *tg)
+                                  int many, float *parts, bn_cached<K> &rows, uint *met, uint &all,
+                                  uint b, uint me, float *tg)
 {
-    const int sets = heads / many, chunks = pos / CHUNK + 1;
-    const float *most = tg + many * (dim + CHUNK);
-#pragma unroll 1
-    for (int u = int(b); u < sets * chunks; u += BN_BLOCKS) {
-        const int set = u % sets, c = u / sets, first = set * many, h = first / (heads / groups);
-        const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * CHUNK * dim,
-                    now = cache + ulong(pos) * dim;
-        attention_take(q + first * dim, key + h * dim, value + h * dim, table, kcache + now,
-                       vcache + now, c == chunks - 1, many, dim, rot, mode, me, tg);
-        const float sum = attend_chunk(kcache + at, vcache + at,
-                                       min(pos - c * CHUNK + 1, int(CHUNK)), many, dim, me, tg);
-        if (chunks > 1) {
-            attention_meet(sum, parts, set, heads, c, chunks, many, dim, y + first * dim, me, tg);
-        } else if (int(me) < many * dim) {
-            attend_run run = {-INFINITY, 0, 0};
-            attend_add(run, most[me / dim], most[many + me / dim], sum);
-            y[first * dim + me] = run.value / run.sum;
-        }
+    if (attention_many(pos, heads, many) == many)
+        attention_units(q, key, value, table, kcache, vcache, y, pos, heads, groups, context, dim,
+                        rot, mode, many, many, parts, rows, b, me, tg);
+    else
+        attention_units(q, key, value, table, kcache, vcache, y, pos, heads, groups, context, dim,
+                        rot, mode, many, 1, parts, rows, b, me, tg);
+    if (pos >= CHUNK) {
+        grid_arrive(met);
+        grid_wait(met, all += BN_BLOCKS);
+        attention_add(parts, y, heads, pos / CHUNK + 1, dim, b, me);
     }
+}
+
+//@ rmsnorm_quant_stay : rmsnorm_quant_rows stay
+/* rmsnorm_quant_rows with the gains in registers: gain_ahead brings them while others are waited
+ * for. */
+static inline void gain_ahead(const float *gain, int k, uint me, float4 *by)
+{
+    for (int i = 0; i < HOLDS && i * STRIDE < k && row_held(k); i++)
+        by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
+}
+static inline void rmsnorm_quant_stay(const float *x, const float *gain, char *q, float *s, int k,
+                                      float eps, const float4 *by, uint g, uint me, float *tg)
+{
+    float4 v[HOLDS];
+    if (!row_held(k)) {
+        rmsnorm_quant(x, gain, q, s, k, eps, g, me, tg);
+        return;
+    }
+    for (int i = 0; i < HOLDS && i * STRIDE < (k + 127) / 128 * 128; i++)
+        v[i] = four(x, 4 * int(me) + i * STRIDE, k);
+    rmsnorm_quant_held(v, by, q, s, k, eps, me, tg);
 }
