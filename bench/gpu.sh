@@ -1,7 +1,8 @@
 #!/bin/sh
 # The whole check of CUDA on a card, one command of under ten minutes: bench/gpu.sh [--peer=FOLDER] [--quick]
 # Goldens of every model, compute-sanitizer's memcheck and racecheck, the card's bandwidth, then decode and prefill of
-# a model of 2B4T's published shape with the ratio to the bandwidth bound. --peer=FOLDER: gpu/bitnet_kernels of a
+# a model of 2B4T's published shape with the ratio to the bandwidth bound, and how both scale over the cards that there
+# are (one: over its halves), with a tenth of the layers of 70B's shape too. --peer=FOLDER: gpu/bitnet_kernels of a
 # checkout of microsoft/BitNet, whose kernels are built and measured on the same matrices. --quick: speed alone.
 # Needs nvcc and a card; build/bnc, build/libbnrt.a and build/test_golden are made where they are missing.
 # BN_SHARED names the models and goldens (../shared). Prints Markdown: bench/gpu.md is its last output.
@@ -29,7 +30,8 @@ echo "Date: $(date -u +%F). Card: $(nvidia-smi --query-gpu=name,driver_version -
 echo
 
 # ---- what takes long, in the background ----
-build/bnc synth --shape=2b4t --quiet -o "$dir/2b4t.gguf" &
+(build/bnc synth --shape=2b4t --quiet -o "$dir/2b4t.gguf"
+    [ -n "$quick" ] || build/bnc synth --shape=llama70b --layers=8 --quiet -o "$dir/llama70b.gguf") &
 $nv bench/copybw.cu -o "$dir/copybw" &
 [ -z "$peer" ] || $nv -I"$peer" bench/gpu_peer.cu "$peer/bitnet_kernels.cu" -o "$dir/peer" 2>"$dir/peer.log" &
 
@@ -138,4 +140,66 @@ awk '
                 peer ? sprintf("%.2f", peer / ours) : "-"
         }
     }' "$dir/bw" "$dir/traffic" "$dir/rows" "$dir/matrices"
+[ -z "$quick" ] || exit $failed
+
+# ---- on several cards ----
+cards=$(nvidia-smi -L | wc -l)
+# passes NAME SHAPE OPTION... -- NVCC'S OPTION...: the program of a shape; its weights are SHAPE.bnw.
+passes() {
+    name=$1
+    shape=$2
+    shift 2
+    options=
+    while [ "$1" != -- ]; do
+        options="$options $1"
+        shift
+    done
+    shift
+    mkdir -p "$dir/$name"
+    # shellcheck disable=SC2086
+    build/bnc "$dir/$shape.gguf" --target=cuda --name=m --quiet $options -o "$dir/$name/m" && mv "$dir/$name/m.bnw" "$dir/$shape.bnw" &&
+        $nv "$@" -Iruntime-min -c "$dir/$name/m.cu" -o "$dir/$name/m.o" &&
+        $nv "$dir/gpu_model.o" "$dir/$name/m.o" build/libbnrt.a -lpthread -lm -o "$dir/$name/model"
+}
+several() { # several SHAPE WHAT: rows of a table, the first of which is the ratios' base
+    if [ "$cards" -gt 1 ]; then
+        ways="1 $([ "$cards" -lt 2 ] || echo 2) $([ "$cards" -lt 4 ] || echo 4) $([ "$cards" -lt 8 ] || echo 8)"
+        for n in $ways; do
+            passes "$1-$n" "$1" --shards="$n" --
+        done
+    else
+        ways="half 1 halves"
+        passes "$1-half" "$1" -- -DBN_BLOCKS=66
+        passes "$1-1" "$1" --
+        passes "$1-halves" "$1" --shards=2 -- -DBN_BLOCKS=66 -D'BN_DEVICE_OF(i)=0'
+    fi
+    rm "$dir/$1.gguf"
+    for i in 1 2 3; do # alternating
+        for n in $ways; do
+            timeout 60 "$dir/$1-$n/model" "$dir/$1.bnw" 512 64 100 3 | sed "s/^/$n /"
+        done
+    done | awk -v what="$2" '
+        $2 == "open" { next }
+        !($1 in seen) { seen[$1] = 1; order[++n] = $1 }
+        { key = $1 " " $2; v[key] = v[key] " " $4 }
+        function median(text,  a, m, i, j, t) {
+            m = split(text, a, " ")
+            for (i = 2; i <= m; i++)
+                for (j = i; j > 1 && a[j] + 0 < a[j - 1] + 0; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
+            return a[int((m + 1) / 2)]
+        }
+        END {
+            for (i = 1; i <= n; i++) {
+                name = order[i] == "half" ? "half a card" : order[i] == "halves" ? "two halves of a card" : order[i] == 1 ? "1" : order[i]
+                d = median(v[order[i] " decode"]); p = median(v[order[i] " prompt"])
+                if (i == 1) { d0 = d; p0 = p }
+                printf "| %s | %s | %.0f | %.2f | %.0f | %.2f |\n", what, name, d, d / d0, p, p / p0
+            }
+        }'
+}
+echo
+echo "| shape | cards | decode behind 64, tokens/s | ratio | a prompt of 512 | ratio |"
+echo "|---|---|---|---|---|---|"
+several 2b4t "2B4T"
+several llama70b "70B, 8 of 80 layers"
 exit $failed

@@ -70,7 +70,7 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
     for f in gguf safetensors tir tokenizer jinja chat; do
-        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-6}"
+        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-4}"
     done
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc

@@ -50,12 +50,12 @@ fi
 # ---- to the context's end, beyond a chunk of attention; barriers; calls that fail ----
 blocks=5 model tests/arch-models/qwen3-i2_s.gguf small --ctx=8 --batch=4 --kv=f32
 model tests/arch-models/qwen3-i2_s.gguf long --ctx=272 --batch=64 --kv=f16
-for name in small long; do
-    at=metal program=steps
-    [ $name = small ] || at=cuda program=long
-    check "a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER="\"$name.h\"" tests/$at/$program.c -L$dir -l:$name.x86-64.so \
-        -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/$name-program
-done
+program_of() { # program_of NAME SOURCE
+    check "$1: a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER="\"$1.h\"" tests/"$2".c -L$dir -l:"$1".x86-64.so \
+        -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/"$1"-program
+}
+program_of small metal/steps
+program_of long cuda/long
 run() { # run PROGRAM SETTING...: to $dir/out
     program=$1
     shift
@@ -68,26 +68,58 @@ for order in 1 2; do
     check "order $order: the same bits" cmp $dir/out $dir/want
 done
 check "decode gives prefill's bits" run long FAKE_CUDA_LINES=long-lines
-check "in another order too" run long FAKE_CUDA_ORDER=2
-noticed() { # noticed LINE: without its barrier
+noticed() { # noticed PROGRAM LINE [SETTING...]: without its barrier
+    program=$1
+    without=$2
+    shift 2
     for order in 2 3 0 1 4 5; do
-        run small FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/want || return 0
+        run "$program" FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$without" "$@" && cmp -s $dir/out $dir/want || return 0
     done
     return 1
 }
 for line in $(cat $dir/lines); do
-    check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.cu)" noticed "$line"
+    check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.cu)" noticed small "$line"
 done
 add=$(grep -n ' attention_add(parts' $dir/long.cu | cut -d: -f1)
 for line in $(awk -v a="$add" '$1 < a && $1 > a - 3' $dir/long-lines); do
     check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" sh -c "! FAKE_CUDA_ORDER=2 FAKE_CUDA_SKIP=$line env -C $dir ./long-program >$dir/out 2>&1"
 done
+# ---- several cards: one's bits ----
+blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
+blocks=2 model tests/arch-models/qwen3-i2_s.gguf three --ctx=8 --batch=4 --kv=f32 --shards=3
+model tests/arch-models/qwen3-i2_s.gguf far --ctx=272 --batch=64 --kv=f16 --shards=2
+program_of two metal/steps
+program_of three metal/steps
+program_of far cuda/long
+for order in 0 1 2; do
+    check "two cards, order $order" run two FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=$order FAKE_CUDA_LINES=two-lines
+    check "two cards, order $order: one's bits" cmp $dir/out $dir/want
+done
+check "three cards" run three FAKE_CUDA_CARDS=3 FAKE_CUDA_ORDER=2
+check "three cards: one's bits" cmp $dir/out $dir/want
+check "two cards: decode gives prefill's bits" run far FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=2
+give=$(grep -n '^/\* What each card has made' $dir/two.cu | cut -d: -f1)
+for line in $(awk -v a="$give" '$1 > a && $1 < a + 40' $dir/two-lines); do
+    check "cards without that of line $line: $(sed -n "${line}p" $dir/two.cu)" noticed two "$line" FAKE_CUDA_CARDS=2
+done
+check "cards meet" test -n "$line"
+if [ -d "$shared/golden" ]; then
+    model "$shared"/models/$m.gguf $m.cards --kv=f32 --shards=2 && check "$m on two cards: golden" golden "$shared"/golden $m.cards FAKE_CUDA_CARDS=2
+fi
+check "a machine with one card: bn_init says so" sh -c "! env -C $dir ./two-program >$dir/out 2>&1"
+check "what it says" grep -q 'GPU cannot be used' $dir/out
+for call in 2 9 19 26 33; do
+    check "of two cards, call $call fails: bn_init says so" sh -c "! FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=$call env -C $dir ./two-program >$dir/out 2>&1"
+    check "of two cards, call $call: what it says" grep -q 'GPU cannot be used' $dir/out
+done
+run two FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=120
+check "a pass that a card is not told leaves no numbers" grep -q nan $dir/out
+
 # ---- a head that is no power of two, against C ----
 "$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf
 model $dir/large.gguf large --ctx=6 --batch=4
 "$bnc" $dir/large.gguf --ctx=6 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
-check "a program links" clang -std=c11 -Iruntime-min -I$dir -DHEADER='"large.h"' tests/metal/steps.c -L$dir -l:large.x86-64.so \
-    -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/large-program
+program_of large metal/steps
 check "one of C" cc -std=c11 -O1 -I$dir -DHEADER='"plain.h"' tests/metal/steps.c $dir/plain.c -lpthread -lm -o $dir/plain-program
 run large && cp $dir/out $dir/want
 run plain

@@ -73,6 +73,8 @@ void jit_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
 const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
 /* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says STEM or
  * the name of the main source. */
+/* --shards goes with CUDA alone. */
+void check_shards(Session *s, const Options *o);
 void gpu_check(Session *s, const Options *o, const Target *target, const char *kind);
 void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,
               const char *kind);

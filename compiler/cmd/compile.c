@@ -238,6 +238,7 @@ void compile_to(Session *s, const Options *given)
     if (!o.output)
         fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
     bool text = !strcmp(kind, "ir");
+    check_shards(s, &o);
     if (o.jit && !text && !jit_emits(&o))
         fail(s, (Loc){0},
              "--jit goes with run, chat and others that load the model, and with --emit=obj or "
@@ -263,6 +264,7 @@ void compile_to(Session *s, const Options *given)
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
+                        .cards = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)

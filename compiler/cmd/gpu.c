@@ -28,6 +28,18 @@ void gpu_check(Session *s, const Options *o, const Target *target, const char *k
              target->name);
 }
 
+/* Cards of one machine, which all reach each other. */
+enum { MOST_CARDS = 16 };
+
+void check_shards(Session *s, const Options *o)
+{
+    if (o->shards && (!o->target || strcmp(o->target, cuda_target()->name) != 0))
+        fail(s, (Loc){0},
+             "--shards goes with --target=cuda: it counts the cards that share a pass");
+    if (o->shards > MOST_CARDS)
+        fail(s, (Loc){0}, "--shards goes from 1 to %d, not %lld", MOST_CARDS, (long long)o->shards);
+}
+
 static const char *stem_of(Session *s, const char *output, const char *extension)
 {
     size_t n = strlen(output), k = strlen(extension);

@@ -54,6 +54,8 @@ void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
         " * Every call stands below the IR line that it computes. */\n"
         "#include \"bn_model.h\"\n\n",
         c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, o->prefix);
+    if (o->cards > 1)
+        put(out, "#define BN_CARDS %d /* that share a pass */\n", o->cards);
     put_file("cuda/dialect.cuh", out);
     emit_shaders(m, o, cuda_target(), &shaders);
     put_bytes(&shaders, "", 1);

@@ -2,136 +2,229 @@
 
 #include <stdlib.h>
 
-/* One state's objects, all made by device_start. A decode step is one graph: the step and its token
- * to the card, decode_step, the rows of head's table, hidden values and logits back. So the head
- * that follows a step has nothing left to do. */
-typedef struct bn_gpu {
+/* Which device card i of several is; one alone is the current device. */
+#ifndef BN_DEVICE_OF
+#define BN_DEVICE_OF(i) (i)
+#endif
+
+/* A card's objects, all made by device_start. A decode step is one graph: the step and its token to
+ * the card, decode_step, the rows of head's table, hidden values and logits back. So the head that
+ * follows a step has nothing left to do. */
+typedef struct bn_card {
+    int number, device;
     cudaStream_t stream;
-    cudaGraphExec_t step;
+    cudaGraphExec_t graph;
     unsigned char *weights, *state; /* on the card */
-    unsigned char *in,
-        *out; /* pinned: | step | tokens | as the state begins; | hidden | logits | */
-    unsigned char *logits; /* where the card puts them: the caller's memory, pinned, or out's */
-    int pinned, answered; /* it is the caller's; it holds the logits of out's hidden values */
+    unsigned char *in;              /* pinned: | step | tokens | as the state begins */
+} bn_card;
+typedef struct bn_gpu {
+    bn_card card[BN_CARDS];
+    unsigned char *out;    /* pinned: | hidden | logits | */
+    unsigned char *logits; /* where cards put them: the caller's memory, pinned, or out's */
+    int pinned, answered;  /* it is the caller's; it holds the logits of out's hidden values */
+    int lost;              /* a card was not told its part of a pass: others wait for it for ever */
 } bn_gpu;
 
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
 static const size_t logits_bytes = (size_t)BN_VOCAB * sizeof(float);
 
 #define TRY(call) ((call) == cudaSuccess)
+#define EACH_CARD(g, c) for (bn_card *c = (g)->card; c < (g)->card + BN_CARDS; c++)
 
-/* The rows of a table in order: a launch waits for all of the one before it. */
-static int launch_table(const bn_gpu *g, const bn_dispatch *table, int n, int ntok)
+/* The thread's device is the card's, and in the end what it was before. */
+static int use_card(const bn_card *c)
 {
-    for (int i = 0; i < n; i++) {
-        const bn_dispatch *d = &table[i];
-        unsigned layer = (unsigned)d->layer;
-        unsigned char *state = g->state;
-        const unsigned char *weights = g->weights;
-        void *args[] = {&state, &weights, &layer};
-        if (!TRY(cudaLaunchKernel((const void *)d->entry,
-                                  dim3(bn_groups(d, ntok)), dim3(BN_THREADS),
-                                  args, (size_t)d->bytes, g->stream)))
+    return BN_CARDS == 1 || TRY(cudaSetDevice(c->device));
+}
+static int device_before(void)
+{
+    int device = 0;
+    return BN_CARDS > 1 && TRY(cudaGetDevice(&device)) ? device : 0;
+}
+static void device_again(int device)
+{
+    if (BN_CARDS > 1)
+        cudaSetDevice(device);
+}
+
+/* A launch waits for all of the one before it. */
+static int launch(const bn_card *c, const bn_dispatch *d, int ntok)
+{
+    unsigned layer = (unsigned)d->layer, groups = bn_groups(d, ntok);
+    unsigned char *state = c->state;
+    const unsigned char *weights = c->weights;
+    void *args[] = {&state, &weights, &layer};
+    if (!groups)
+        return TRY(cudaLaunchCooperativeKernel((const void *)d->entry, dim3(BN_BLOCKS),
+                                               dim3(BN_THREADS), args, (size_t)d->bytes,
+                                               c->stream));
+    return TRY(cudaLaunchKernel((const void *)d->entry, dim3(groups), dim3(BN_THREADS), args,
+                                (size_t)d->bytes, c->stream));
+}
+
+static int launch_table(const bn_card *c, const bn_dispatch *table, int n, int ntok)
+{
+    for (int i = 0; i < n; i++)
+        if (!launch(c, &table[i], ntok))
             return 0;
-    }
     return 1;
 }
 
-static int copy_in(const bn_gpu *g, size_t bytes)
+static int copy_in(const bn_card *c, size_t to, const void *from, size_t bytes)
 {
-    return TRY(cudaMemcpyAsync(g->state, g->in, bytes, cudaMemcpyHostToDevice, g->stream));
+    return TRY(cudaMemcpyAsync(c->state + to, from, bytes, cudaMemcpyHostToDevice, c->stream));
 }
 
-static int copy_out(const bn_gpu *g, void *to, size_t from, size_t bytes)
+/* Hidden values, which all cards have. */
+static int copy_hidden(const bn_gpu *g, const bn_card *c)
 {
-    return TRY(cudaMemcpyAsync(to, g->state + from, bytes, cudaMemcpyDeviceToHost, g->stream));
+    return c->number || TRY(cudaMemcpyAsync(g->out, c->state + at_hidden, hidden_bytes,
+                                            cudaMemcpyDeviceToHost, c->stream));
 }
 
-/* A decode step: one launch, whose blocks must all run at once. */
-static int launch_step(const bn_gpu *g)
+/* Of the logits of ntok tokens, to the host's: what the card has of each. */
+static int copy_logits(const bn_card *c, void *to, int ntok)
 {
-    unsigned char *state = g->state;
-    const unsigned char *weights = g->weights;
-    void *args[] = {&state, &weights};
-    return TRY(cudaLaunchCooperativeKernel((const void *)decode_step, dim3(BN_BLOCKS),
-                                           dim3(BN_THREADS), args, STEP_BYTES, g->stream));
+    const int wide = BN_THREADS / 32, units = (BN_VOCAB + wide - 1) / wide,
+              from = unit_from(units, c->number) * wide,
+              end = c->number + 1 < BN_CARDS ? unit_from(units, c->number + 1) * wide : BN_VOCAB;
+    return from >= end || TRY(cudaMemcpy2DAsync((float *)to + from, logits_bytes,
+                                                (float *)(c->state + at_logits) + from,
+                                                logits_bytes, (size_t)(end - from) * sizeof(float),
+                                                (size_t)ntok, cudaMemcpyDeviceToHost, c->stream));
 }
 
-static int put_step(const bn_gpu *g)
+static int put_step(const bn_gpu *g, const bn_card *c)
 {
-    return copy_in(g, at_tokens + sizeof(int)) && launch_step(g) &&
-           copy_out(g, g->out, at_hidden, hidden_bytes) &&
-           launch_table(g, head_table, ROWS(head_table), 1) &&
-           copy_out(g, g->logits, at_logits, logits_bytes);
+    return copy_in(c, 0, c->in, at_tokens + sizeof(int)) &&
+           launch_table(c, decode_table, ROWS(decode_table), 1) && copy_hidden(g, c) &&
+           launch_table(c, head_table, ROWS(head_table), 1) && copy_logits(c, g->logits, 1);
 }
 
-static int make_graph(bn_gpu *g)
+static int make_graph(const bn_gpu *g, bn_card *c)
 {
     cudaGraph_t graph = NULL;
-    if (!TRY(cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeThreadLocal)))
+    if (!use_card(c) || !TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
         return 0;
-    int put = put_step(g);
-    int made = TRY(cudaStreamEndCapture(g->stream, &graph)) && put &&
-               TRY(cudaGraphInstantiate(&g->step, graph, 0));
+    int put = put_step(g, c);
+    int made = TRY(cudaStreamEndCapture(c->stream, &graph)) && put &&
+               TRY(cudaGraphInstantiate(&c->graph, graph, 0));
     if (graph)
         cudaGraphDestroy(graph);
     return made;
 }
 
-static void device_stop(bn_call *c)
+static void free_card(bn_card *c)
 {
-    bn_gpu *g = (bn_gpu *)c->device;
-    if (!g)
-        return;
-    if (g->step)
-        cudaGraphExecDestroy(g->step);
-    if (g->pinned)
-        cudaHostUnregister(g->logits);
-    cudaFree(g->weights);
-    cudaFree(g->state);
-    cudaFreeHost(g->in);
-    cudaFreeHost(g->out);
-    if (g->stream)
-        cudaStreamDestroy(g->stream);
-    free(g);
-    c->device = NULL;
+    use_card(c);
+    if (c->graph)
+        cudaGraphExecDestroy(c->graph);
+    cudaFree(c->weights);
+    cudaFree(c->state);
+    cudaFreeHost(c->in);
+    if (c->stream)
+        cudaStreamDestroy(c->stream);
 }
 
-/* All that a state has on the card, and the weights, copied once. */
-static int make_buffers(bn_gpu *g, const bn_weights *w)
+/* Of a pass that was lost, what cards still use stays taken. */
+static void device_stop(bn_call *call)
+{
+    bn_gpu *g = (bn_gpu *)call->device;
+    const int before = device_before();
+    if (!g)
+        return;
+    if (!g->lost) {
+        EACH_CARD(g, c)
+        free_card(c);
+        if (g->pinned)
+            cudaHostUnregister(g->logits);
+        cudaFreeHost(g->out);
+        free(g);
+    }
+    call->device = NULL;
+    device_again(before);
+}
+
+/* All that a state has on a card, and the weights, copied once. */
+static int make_buffers(bn_card *c, const bn_weights *w)
 {
     const size_t given = at_tokens + BN_BATCH * sizeof(int);
-    return TRY(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking)) &&
-           TRY(cudaMalloc((void **)&g->weights, w->size)) &&
-           TRY(cudaMalloc((void **)&g->state, state_bytes)) &&
-           TRY(cudaMallocHost((void **)&g->in, given)) && memset(g->in, 0, given) &&
-           TRY(cudaMallocHost((void **)&g->out, hidden_bytes + logits_bytes)) &&
-           TRY(cudaMemcpy(g->weights, w->data, w->size, cudaMemcpyHostToDevice)) &&
-           TRY(cudaMemset(g->state, 0, state_bytes));
+    return TRY(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) &&
+           TRY(cudaMalloc((void **)&c->weights, w->size)) &&
+           TRY(cudaMalloc((void **)&c->state, state_bytes)) &&
+           TRY(cudaMallocHost((void **)&c->in, given)) && memset(c->in, 0, given) &&
+           TRY(cudaMemcpy(c->weights, w->data, w->size, cudaMemcpyHostToDevice)) &&
+           TRY(cudaMemset(c->state, 0, state_bytes));
 }
 
 /* Whether the blocks of a decode step have a multiprocessor each. */
-static int card_fits(void)
+static int card_fits(const bn_card *c)
 {
-    int card = 0, blocks = 0;
-    return TRY(cudaGetDevice(&card)) &&
-           TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, card)) &&
+    int blocks = 0;
+    return TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, c->device)) &&
            blocks >= BN_BLOCKS &&
            TRY(cudaFuncSetAttribute((const void *)decode_step,
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, STEP_BYTES));
 }
 
-static bn_status device_start(bn_call *c, const bn_weights *w)
+/* Whether a card may write where another has its state. */
+static int card_reaches(const bn_card *c, const bn_card *other)
 {
-    bn_gpu *g = (bn_gpu *)calloc(1, sizeof *g);
-    c->device = g;
-    if (g && card_fits() && make_buffers(g, w)) {
-        g->pinned = TRY(cudaHostRegister(c->logits, logits_bytes, cudaHostRegisterDefault));
-        g->logits = g->pinned ? (unsigned char *)c->logits : g->out + hidden_bytes;
-        if (make_graph(g))
-            return BN_OK;
+    int can = 0;
+    if (c->device == other->device)
+        return 1;
+    if (!TRY(cudaDeviceCanAccessPeer(&can, c->device, other->device)) || !can)
+        return 0;
+    cudaError_t e = cudaDeviceEnablePeerAccess(other->device, 0);
+    return e == cudaSuccess || e == cudaErrorPeerAccessAlreadyEnabled;
+}
+
+static int make_card(bn_card *c, int number, const bn_weights *w)
+{
+    c->number = number;
+    c->device = BN_DEVICE_OF(number);
+    if (BN_CARDS == 1 && !TRY(cudaGetDevice(&c->device)))
+        return 0;
+    return use_card(c) && card_fits(c) && make_buffers(c, w);
+}
+
+/* What each knows of the others, and its graph. */
+static int join_cards(bn_gpu *g)
+{
+    EACH_CARD(g, c)
+    {
+        bn_step *step = (bn_step *)c->in;
+        step->card = (uint)c->number;
+        EACH_CARD(g, other)
+        {
+            if (!use_card(c) || !card_reaches(c, other))
+                return 0;
+            step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
+        }
     }
-    device_stop(c);
+    EACH_CARD(g, c)
+    if (!make_graph(g, c))
+        return 0;
+    return 1;
+}
+
+static bn_status device_start(bn_call *call, const bn_weights *w)
+{
+    const int before = device_before();
+    bn_gpu *g = (bn_gpu *)calloc(1, sizeof *g);
+    int made = g && TRY(cudaMallocHost((void **)&g->out, hidden_bytes + logits_bytes));
+    call->device = g;
+    for (int i = 0; made && i < BN_CARDS; i++)
+        made = make_card(&g->card[i], i, w);
+    if (made) {
+        g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes, cudaHostRegisterPortable));
+        g->logits = g->pinned ? (unsigned char *)call->logits : g->out + hidden_bytes;
+        made = join_cards(g);
+    }
+    device_again(before);
+    if (made)
+        return BN_OK;
+    device_stop(call);
     return BN_DEVICE;
 }
 
@@ -139,76 +232,98 @@ static const bn_device device = {device_start, device_stop};
 
 /* ---- the forward functions ---- */
 
-/* A failure of the card shows as values that are no numbers: forward functions return nothing. */
-static void wait_for(const bn_gpu *g, int put, void *result, const void *from, size_t bytes)
+/* When all cards have done what was put: a failure shows as values that are no numbers, for forward
+ * functions return nothing. */
+static void wait_for(bn_gpu *g, int put, void *result, const void *from, size_t bytes)
 {
-    if (!TRY(cudaStreamSynchronize(g->stream)) || !put)
+    g->lost |= !put && BN_CARDS > 1;
+    EACH_CARD(g, c)
+    put = !g->lost && TRY(cudaStreamSynchronize(c->stream)) && put;
+    if (!put)
         memset(result, 0xff, bytes);
     else if (result != from)
         memcpy(result, from, bytes);
 }
 
-static void put_input(const bn_gpu *g, const bn_call *c)
+static void put_input(bn_gpu *g, const bn_call *call)
 {
-    int step[2] = {c->pos, c->ntok};
-    memcpy(g->in, step, sizeof step);
-    memcpy(g->in + at_tokens, c->tokens, (size_t)c->ntok * sizeof *c->tokens);
+    EACH_CARD(g, c)
+    {
+        bn_step *step = (bn_step *)c->in;
+        step->pos = call->pos;
+        step->ntok = call->ntok;
+        memcpy(c->in + at_tokens, call->tokens, (size_t)call->ntok * sizeof *call->tokens);
+    }
 }
 
-static void decode(const bn_call *c)
+static void decode(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)c->device;
-    if (c->thread)
+    bn_gpu *g = (bn_gpu *)call->device;
+    if (call->thread)
         return;
-    put_input(g, c);
-    g->answered = TRY(cudaGraphLaunch(g->step, g->stream));
-    wait_for(g, g->answered, c->hidden, g->out, hidden_bytes);
+    const int before = device_before();
+    put_input(g, call);
+    g->answered = !g->lost;
+    EACH_CARD(g, c)
+    g->answered = g->answered && use_card(c) && TRY(cudaGraphLaunch(c->graph, c->stream));
+    wait_for(g, g->answered, call->hidden, g->out, hidden_bytes);
+    device_again(before);
 }
 
-static int put_tokens(bn_gpu *g, const bn_call *c, const bn_dispatch *table, int n)
+/* Tokens in, and a table's rows, each on all cards before the next: a queue has an end, and cards
+ * wait for each other. */
+static int put_tokens(bn_gpu *g, const bn_call *call, const bn_dispatch *table, int n)
 {
+    int put = !g->lost;
     g->answered = 0;
-    put_input(g, c);
-    return copy_in(g, at_tokens + (size_t)c->ntok * sizeof(int)) &&
-           launch_table(g, table, n, c->ntok);
+    put_input(g, call);
+    EACH_CARD(g, c)
+    put = put && copy_in(c, 0, c->in, at_tokens + (size_t)call->ntok * sizeof(int));
+    for (int i = 0; i < n; i++)
+        EACH_CARD(g, c)
+    put = put && use_card(c) && launch(c, &table[i], call->ntok);
+    return put;
 }
 
-static void prefill(const bn_call *c)
+static void prefill(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)c->device;
-    if (c->thread)
+    bn_gpu *g = (bn_gpu *)call->device;
+    if (call->thread)
         return;
-    int put = put_tokens(g, c, prefill_table, ROWS(prefill_table)) &&
-              copy_out(g, g->out, at_hidden, hidden_bytes);
-    wait_for(g, put, c->hidden, g->out, hidden_bytes);
+    const int before = device_before();
+    int put = put_tokens(g, call, prefill_table, ROWS(prefill_table)) && copy_hidden(g, g->card);
+    wait_for(g, put, call->hidden, g->out, hidden_bytes);
+    device_again(before);
 }
 
 /* Logits by the batch go to their place at once: there is no room for them in between. */
-static void score(const bn_call *c)
+static void score(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)c->device;
-    const size_t bytes = (size_t)c->ntok * logits_bytes;
-    if (c->thread)
+    bn_gpu *g = (bn_gpu *)call->device;
+    if (call->thread)
         return;
-    if (!put_tokens(g, c, score_table, ROWS(score_table)) ||
-        !copy_out(g, c->logits, at_logits, bytes) ||
-        !TRY(cudaStreamSynchronize(g->stream)))
-        memset(c->logits, 0xff, bytes);
+    const int before = device_before();
+    int put = put_tokens(g, call, score_table, ROWS(score_table));
+    EACH_CARD(g, c)
+    put = put && copy_logits(c, call->logits, call->ntok);
+    wait_for(g, put, call->logits, call->logits, (size_t)call->ntok * logits_bytes);
+    device_again(before);
 }
 
-static void head(const bn_call *c)
+static void head(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)c->device;
-    if (c->thread)
+    bn_gpu *g = (bn_gpu *)call->device;
+    if (call->thread)
         return;
-    int put = 1;
-    if (!g->answered || memcmp(c->hidden, g->out, hidden_bytes) != 0) {
+    const int before = device_before();
+    int put = !g->lost;
+    if (!g->answered || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
         g->answered = 0;
-        memcpy(g->out, c->hidden, hidden_bytes);
-        put = TRY(cudaMemcpyAsync(g->state + at_hidden, g->out, hidden_bytes,
-                                  cudaMemcpyHostToDevice, g->stream)) &&
-              launch_table(g, head_table, ROWS(head_table), 1) &&
-              copy_out(g, g->logits, at_logits, logits_bytes);
+        memcpy(g->out, call->hidden, hidden_bytes);
+        EACH_CARD(g, c)
+        put = put && use_card(c) && copy_in(c, at_hidden, g->out, hidden_bytes) &&
+              launch_table(c, head_table, ROWS(head_table), 1) && copy_logits(c, g->logits, 1);
     }
-    wait_for(g, put, c->logits, g->logits, logits_bytes);
+    wait_for(g, put, call->logits, g->logits, logits_bytes);
+    device_again(before);
 }

@@ -4,8 +4,8 @@
  *
  * What an op's blocks do follows from its kernel's grid and from where its results stand: a result
  * of each block's own all make; one that is shared, of a token, block 0; heads, rows and others are
- * dealt out; a share's kernel does that itself. kernels/stay.cu has the rest, and the picture of
- * the shared memory.
+ * dealt out; a share's kernel does that itself, over the blocks of all cards. kernels/stay.cu has
+ * the rest, and the picture of the shared memory.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -352,8 +352,8 @@ static void put_products(Step *s, const Op *op, int n, const char *margin)
             put_arguments(s->p, product);
             put(o, part < 0 ? "no_part, " : "part_%d, ", part);
             if (end)
-                put(o, "ready_%d, b, row_of(me, %d), sums + 4 * (%s));\n", s->nproduct + i, 2 * i,
-                    run_text(s, op, i));
+                put(o, "ready_%d, step, b, row_of(me, %d), sums + 4 * (%s));\n", s->nproduct + i,
+                    2 * i, run_text(s, op, i));
             else
                 put(o, "b, row_of(me, %d));\n", 2 * i);
         }
@@ -430,7 +430,7 @@ static void put_bring(Step *s, const Block *b, const char *margin)
         if (op->code == OP_RMSNORM_QUANT && op->in[1]->weight->count) {
             put(o, "%s    bring(", margin);
             put_bytes_of(s->p, op->in[1]->weight, "layer + 1");
-            put(o, ", %" PRId64 ", b, me);\n", 4 * op->in[1]->type->dim[0].n);
+            put(o, ", %" PRId64 ", here, me);\n", 4 * op->in[1]->type->dim[0].n);
         }
         if (op->code == OP_ROPE_ATTENTION) {
             put(o, "%s    attention_bring(", margin);
@@ -449,7 +449,7 @@ static void put_meet(Step *s, const Op *barrier, const char *margin)
     Out *o = s->p->out;
     const char *deeper = format(s->p->s, "%s    ", margin);
     bool attended = barrier->prev && barrier->prev->code == OP_ROPE_ATTENTION;
-    put(o, "%sgrid_arrive(met);\n", margin);
+    put(o, "%sgrid_arrive(step, met);\n", margin);
     if (s->layers)
         put_next_parts(s, margin);
     if (attended)
@@ -468,7 +468,7 @@ static void put_meet(Step *s, const Op *barrier, const char *margin)
         put(o, "%sif (layer + 1 < %s)\n", margin, layers_end(s));
         put_ahead(s, s->carried, "layer + 1", deeper);
     }
-    put(o, "%sgrid_wait(met, all += BN_BLOCKS);\n", margin);
+    put(o, "%sgrid_wait(met, all += ALL_BLOCKS);\n", margin);
     s->used = 0;
 }
 
@@ -494,7 +494,7 @@ static void put_op(Step *s, const Op *op, const char *margin)
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64 "), ahead_%d, met, all, b, me, tg);\n", s->p->at.parts,
+        put(o, "AT(float, %" PRId64 "), ahead_%d, step, met, all, b, me, tg);\n", s->p->at.parts,
             ahead_of(s, op));
         return;
     }
@@ -502,13 +502,13 @@ static void put_op(Step *s, const Op *op, const char *margin)
         put(o, "%s", margin);
         put_group_call(s, op, "0");
     } else if (grid == GRID_TOKEN) {
-        put(o, "%sif (b == 0)\n%s    ", margin, margin);
+        put(o, "%sif (here == 0)\n%s    ", margin, margin);
         put_group_call(s, op, "0");
     } else {
-        put(o, "%sfor (uint g = b; g < %" PRId64 "; g += BN_BLOCKS) {\n", margin,
+        put(o, "%sfor (uint g = here; g < %" PRId64 "; g += BN_BLOCKS) {\n", margin,
             groups_of(s->p, op));
         if (facts_of(op).scratch)
-            put(o, "%s    if (g != b)\n%s        __syncthreads();\n", margin, margin);
+            put(o, "%s    if (g != here)\n%s        __syncthreads();\n", margin, margin);
         put(o, "%s    ", margin);
         put_group_call(s, op, "g");
         put(o, "%s}\n", margin);
@@ -560,13 +560,14 @@ void put_decode_step(Printer *p, const Func *f)
     put(o,
         "#define OWN(type, offset) ((type *)(own + (offset)))\n"
         "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) decode_step(uchar *state, "
-        "const uchar *weights)\n"
+        "const uchar *weights, uint)\n"
         "{\n    BN_SHARED(shared);\n    const bn_step step = *(const bn_step *)state;\n"
-        "    const uint b = blockIdx.x, me = threadIdx.x;\n"
+        "    const uint here = blockIdx.x, b = card_of(step) * BN_BLOCKS + here, me = "
+        "threadIdx.x;\n"
         "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + STEP_SCRATCH);\n"
-        "    int *sums = (int *)(own + STEP_SUMS);\n    uint *met = (uint *)(state + %d), all = "
-        "0;\n",
-        STEP_MET);
+        "    int *sums = (int *)(own + STEP_SUMS);\n    uint *met = AT(uint, %" PRId64
+        "), all = met[1];\n",
+        p->at.met);
     if (s.npart)
         put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n"
                "    float *scales = (float *)(own + STEP_SCALES);\n");
@@ -585,5 +586,5 @@ void put_decode_step(Printer *p, const Func *f)
            "sums[i] = 0;\n");
     s.used = USES_SUMS;
     put_block(&s, f->body, "    ");
-    put(o, "}\n\n");
+    put(o, "    if (here == 0 && me == 0)\n        met[1] = all;\n}\n\n");
 }

@@ -109,7 +109,7 @@ static int64_t parts_bytes(const Module *m)
     return most;
 }
 
-static Places places(const Module *m)
+static Places places(const Module *m, bool meets)
 {
     Places p;
     int64_t end = ALIGN, vocab = result_of(m, FORM_SCORE)->dim[1].n;
@@ -119,6 +119,7 @@ static Places places(const Module *m)
     p.scratch = take(&end, m->shared_bytes);
     p.cache = take(&end, m->cache_bytes);
     p.parts = take(&end, parts_bytes(m));
+    p.met = take(&end, meets ? 8 : 0);
     p.end = end;
     return p;
 }
@@ -176,6 +177,28 @@ int64_t groups_of(const Printer *p, const Op *op)
     default:
         return 1;
     }
+}
+
+/* How many values of a result one of an op's units makes, where cards share it: its groups for a
+ * token, or a tile's rows. 0: each card does it for itself. */
+static int unit_wide(const Printer *p, const Op *op)
+{
+    Grid grid = facts_of(op).grid;
+    if (p->cards == 1 || !op->nout)
+        return 0;
+    return grid == GRID_ROWS    ? p->threads / LANES
+           : grid == GRID_SETS  ? (int)(heads_together(op) * op->in[1]->type->dim[2].n)
+           : grid == GRID_TILES ? 128
+                                : 0;
+}
+
+/* Values of a result for each token. */
+static int64_t width_of(const Value *v)
+{
+    int64_t n = 1;
+    for (int i = 1; i < v->type->rank; i++)
+        n *= v->type->dim[i].n;
+    return n;
 }
 
 /* Bytes of scratch that an op's group shares; none at all is no binding. */
@@ -327,15 +350,20 @@ static void put_body(Printer *p, const Op *from, const Op *to)
         while (rest != to && !rest->kernel)
             rest = rest->next;
         const char *n = format(p->s, "%" PRId64 "%s", groups_of(p, op), times[times_of(op)]);
+        int wide = unit_wide(p, op);
+        const char *margin = rest == to ? "    " : "        ";
         put_ir_line(p, op, "    ");
-        if (rest == to) {
-            put(p->out, "    ");
-            put_call(p, op);
-            continue;
+        if (rest != to)
+            put(p->out, "    if (g < %s) {\n", n);
+        if (wide) {
+            int64_t units = (width_of(op->out[0]) + wide - 1) / wide;
+            put(p->out, "%sif (has_unit(step, g %% %" PRId64 ", %" PRId64 "))\n    ", margin, units,
+                units);
         }
-        put(p->out, "    if (g < %s) {\n        ", n);
+        put(p->out, "%s", margin);
         put_call(p, op);
-        put(p->out, "        return;\n    }\n    g -= %s;\n", n);
+        if (rest != to)
+            put(p->out, "        return;\n    }\n    g -= %s;\n", n);
     }
 }
 
@@ -376,6 +404,42 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
     return d;
 }
 
+/* What cards share of the ops from..to, each gives to the others, when all have met: then they meet
+ * again. NULL: they share nothing that a card reads. */
+static Dispatch *giving(Printer *p, const Op *from, const Op *to, const char *wanted)
+{
+    Out body = {.s = p->s};
+    for (const Op *op = from; op != to; op = op->next) {
+        Out *file = p->out;
+        int wide = op->kernel ? unit_wide(p, op) : 0;
+        if (!wide || op->out[0]->room == ROOM_LOGITS)
+            continue;
+        p->out = &body;
+        put(p->out, "    give_part(step, ");
+        put_operand(p, op->out[0]);
+        put(p->out, ", %s, %" PRId64 ", %d, g, me);\n",
+            op->out[0]->type->dim[0].sym ? "step.ntok" : "1", width_of(op->out[0]), wide);
+        p->out = file;
+    }
+    if (!body.len)
+        return NULL;
+    Dispatch *d = NEW(p->s, Dispatch);
+    put_bytes(&body, "", 1);
+    d->entry = entry_of(p, wanted, body.text);
+    if (!d->entry) {
+        d->entry = wanted;
+        put(p->out,
+            "extern \"C\" __global__ void __launch_bounds__(THREADS) %s(uchar *state, const uchar "
+            "*weights, uint)\n{\n    const bn_step step = *(const bn_step *)state;\n"
+            "    const uint g = blockIdx.x, me = threadIdx.x;\n    uint *met = AT(uint, %" PRId64
+            "), all = met[1];\n    give_begin(step, met, all);\n%s"
+            "    give_end(step, met, all, g, me);\n}\n\n",
+            wanted, p->at.met, body.text);
+    }
+    out_free(&body);
+    return d;
+}
+
 static bool works(const Op *from, const Op *to)
 {
     for (; from != to; from = from->next)
@@ -395,6 +459,8 @@ static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
         if (works(op, to)) {
             *end = dispatch_of(p, op, to, format(p->s, "%s_%d", stem, ++n));
             end = &(*end)->next;
+            *end = giving(p, op, to, format(p->s, "%s_%d_give", stem, n));
+            end = *end ? &(*end)->next : end;
         }
         if (to && to->code == OP_LAYERS) {
             Dispatch *d = NEW(p->s, Dispatch);
@@ -467,14 +533,17 @@ static void put_kernels(Printer *p)
     static const KernelFile files[] = {
         {"metal/common.metal", 0, ""},    {"metal/ternary.metal", 0, ""},
         {"metal/attention.metal", 0, ""}, {"metal/tile.metal", 0, ""},
-        {"cuda/hot.cu", 0, ""},           {"cuda/tile.cu", 0, ""},
-        {"cuda/stay.cu", 0, ""}};
+        {"cuda/cards.cu", 0, ""},         {"cuda/hot.cu", 0, ""},
+        {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
-    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 1);
+    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 2);
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
+    static const char *const shared[] = {"has_unit", "give_part"};
+    for (size_t i = 0; i < 2 && p->cards > 1; i++)
+        symbol[calls.n++] = shared[i];
     emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }
 
@@ -484,9 +553,10 @@ static Printer printer(const Module *m, const EmitOptions *o, const Target *targ
                      .o = o,
                      .s = m->s,
                      .out = out,
-                     .at = places(m),
+                     .at = places(m, target == cuda_target()),
                      .seen = {.s = m->s},
-                     .threads = threads_of(target)};
+                     .threads = threads_of(target),
+                     .cards = o->cards > 1 ? o->cards : 1};
 }
 
 static void put_threads(const Target *target, Out *out)
@@ -531,18 +601,19 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
     Printer p = printer(m, o, target, out);
     put_threads(target, out);
     put_kernels(&p);
-    put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n"
-             "struct bn_step {\n    int pos, ntok; /* position of the first token, how many there "
-             "are */\n};\n"
-             "#ifndef BN_ENTRY\n#define BN_TABLE constant\n#define BN_ENTRY(name) \\\n"
-             "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights "
-             "[[buffer(1)]], \\\n"
-             "                     constant bn_step &step [[buffer(2)]], constant uint &layer "
-             "[[buffer(3)]], \\\n"
-             "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
-             "                     uint g [[threadgroup_position_in_grid]], uint me "
-             "[[thread_position_in_threadgroup]])\n"
-             "#endif\n#define AT(type, offset) ((device type *)(state + (offset)))\n"
+    put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n");
+    if (target == metal_target())
+        put(out, "struct bn_step {\n    int pos, ntok; /* position of the first token, how many "
+                 "there are */\n};\n"
+                 "#ifndef BN_ENTRY\n#define BN_TABLE constant\n#define BN_ENTRY(name) \\\n"
+                 "    kernel void name(device uchar *state [[buffer(0)]], device const uchar "
+                 "*weights [[buffer(1)]], \\\n"
+                 "                     constant bn_step &step [[buffer(2)]], constant uint &layer "
+                 "[[buffer(3)]], \\\n"
+                 "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
+                 "                     uint g [[threadgroup_position_in_grid]], uint me "
+                 "[[thread_position_in_threadgroup]])\n#endif\n");
+    put(out, "#define AT(type, offset) ((device type *)(state + (offset)))\n"
              "#define FLOATS(at) ((device const float *)(at))\n\n");
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, put_turns, &p);
@@ -587,19 +658,26 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
     int64_t layers = 1;
     for (const Weight *w = m->weights; w; w = w->next)
         layers = w->count + w->first > layers ? w->count + w->first : layers;
-    put(out, "/* An entry point; the layer that it is called for; threadgroups: at all events, for "
-             "each token and\n"
-             " * for each 32 tokens; bytes of threadgroup memory; the number of the barrier before "
-             "it, 0: none. */\n"
-             "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, groups[3], bytes, "
-             "barrier;\n} bn_dispatch;\n\n"
-             "static inline unsigned bn_groups(const bn_dispatch *d, int ntok)\n{\n"
-             "    return (unsigned)(d->groups[0] + d->groups[1] * ntok + d->groups[2] * ((ntok + "
-             "31) / 32));\n}\n\n");
+    put(out,
+        "/* An entry point; the layer that it is called for; threadgroups: at all events, for "
+        "each token and\n"
+        " * for each 32 tokens%s; bytes of threadgroup memory; the number of the barrier before "
+        "it, 0: none. */\n"
+        "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, groups[3], bytes, "
+        "barrier;\n} bn_dispatch;\n\n"
+        "static inline unsigned bn_groups(const bn_dispatch *d, int ntok)\n{\n"
+        "    return (unsigned)(d->groups[0] + d->groups[1] * ntok + d->groups[2] * ((ntok + "
+        "31) / 32));\n}\n\n",
+        target->device == DEVICE_STAYS ? " (none: BN_BLOCKS, all at once)" : "");
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
-        if (stays(f, target))
+        if (stays(f, target)) {
+            put(out,
+                "static const bn_dispatch %s_table[] = {\n    {BN_NAME(decode_step), 0, {0, 0, "
+                "0}, STEP_BYTES, 0},\n};\n",
+                f->name);
             continue;
+        }
         const Dispatch *d = all_of(&p, f);
         put(out, "static const bn_dispatch %s_table[] = {\n", f->name);
         p.out = out;

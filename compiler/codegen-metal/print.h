@@ -32,9 +32,10 @@ typedef struct KernelFacts {
 } KernelFacts;
 KernelFacts facts_of(const Op *op);
 
-/* Offsets in the state on the device. */
+/* Offsets in the state on the device; met: how many blocks have come to meetings, and, from one launch
+ * to the next, what that was. */
 typedef struct Places {
-    int64_t tokens, hidden, logits, scratch, cache, parts, end;
+    int64_t tokens, hidden, logits, scratch, cache, parts, met, end;
 } Places;
 
 typedef struct Printer {
@@ -45,6 +46,7 @@ typedef struct Printer {
     Places at;
     Out seen;    /* bodies of entry points so far: "name\0text\0" */
     int threads; /* of a group */
+    int cards;   /* that share a pass */
 } Printer;
 
 /* What an op's groups are counted for: all tokens at once, each of them, each 32 of them. */
@@ -58,8 +60,6 @@ void put_bytes_of(Printer *p, const Weight *w, const char *layer); /* where a we
 void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */
 void put_ir_line(Printer *p, const Op *op, const char *margin);
 
-/* Where the count of meetings stands in the state: each step's bytes from the host make it 0. */
-enum { STEP_MET = 128 };
 /* stay.c: a decode step as one kernel, `decode_step`, for CUDA. */
 void put_decode_step(Printer *p, const Func *f);
 

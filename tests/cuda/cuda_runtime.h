@@ -2,6 +2,9 @@
  * run on tests/metal/grid.h, memory of the card is memory, a stream does its work at once, a graph
  * is the list of calls that were captured.
  *
+ * Where there are several cards (FAKE_CUDA_CARDS), their streams work when they are waited for, all
+ * at once.
+ *
  * One idea: what a card would not allow is refused. Pointers are checked to be the card's or the
  * host's as a copy says; nothing may be allocated while a stream is captured; a launch must fit a
  * block's limits.
@@ -17,6 +20,7 @@
 #include "grid.h"
 
 #define __global__
+#define __host__
 #define __device__
 #define __inline__ inline
 #define __launch_bounds__(...)
@@ -30,9 +34,10 @@
 #define __syncwarp() ((void)grid_sum_int(0))
 int fake_any(int v, int line);
 /* Of dialect.cuh: blocks meet, weights come. */
-#define grid_arrive(count) fake_arrive(count, __LINE__)
+#define grid_come(step, count) fake_come(count, (step).away, BN_CARDS)
+#define grid_arrive(step, count) (grid_barrier(__LINE__), grid_come(step, count))
 #define grid_wait(count, all) fake_wait(count, all, __LINE__)
-void fake_arrive(unsigned *count, int line);
+void fake_come(unsigned *count, const long *away, int cards);
 void fake_wait(unsigned *count, unsigned all, int line);
 #define afresh(v) (v)
 #define in_shared(p) ((const unsigned char *)(p))
@@ -149,7 +154,8 @@ typedef enum cudaError {
     cudaSuccess,
     cudaErrorInvalidValue,
     cudaErrorMemoryAllocation,
-    cudaErrorIllegalState
+    cudaErrorIllegalState,
+    cudaErrorPeerAccessAlreadyEnabled
 } cudaError_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1 };
@@ -161,13 +167,15 @@ cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaMallocHost(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
 cudaError_t cudaFreeHost(void *p);
-enum { cudaHostRegisterDefault };
+enum { cudaHostRegisterPortable = 1 };
 cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags);
 cudaError_t cudaHostUnregister(void *p);
 cudaError_t cudaMemset(void *p, int value, size_t bytes);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s);
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t wide, size_t rows, cudaMemcpyKind kind, cudaStream_t s);
 cudaError_t cudaLaunchKernel(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
                              cudaStream_t s);
 cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block, void **args,
@@ -176,6 +184,9 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute what, int value);
 cudaError_t cudaGetDevice(int *card);
+cudaError_t cudaSetDevice(int card);
+cudaError_t cudaDeviceCanAccessPeer(int *can, int card, int other);
+cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned flags);
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int card);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);

@@ -1,6 +1,6 @@
-/* fake.cc: the card of cuda_runtime.h. FAKE_CUDA_ORDER is the grid_order of blocks and
- * threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does nothing;
- * FAKE_CUDA_FAIL the number of the call that fails. */
+/* fake.cc: the cards of cuda_runtime.h, FAKE_CUDA_CARDS of them. FAKE_CUDA_ORDER is the grid_order
+ * of blocks and threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does
+ * nothing; FAKE_CUDA_FAIL the number of the call that fails. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -27,7 +27,7 @@ void operator delete(void *p, size_t) noexcept
 }
 
 typedef void (*Entry)(unsigned char *state, const unsigned char *weights, unsigned layer);
-struct Call { /* a launch, or a copy */
+struct Call { /* a launch, or a copy of rows */
     Entry entry;
     bool at_once; /* its blocks meet: it has no layer */
     unsigned blocks, threads;
@@ -35,18 +35,33 @@ struct Call { /* a launch, or a copy */
     unsigned char *state;
     const unsigned char *weights;
     unsigned layer;
-    void *to;
-    const void *from;
+    char *to;
+    const char *from;
+    size_t to_pitch, from_pitch, rows;
 };
 struct FakeGraph {
     std::vector<Call> calls;
 };
 struct FakeStream {
     bool capturing;
+    int device;
+    unsigned pass; /* the streams of one belong together */
     FakeGraph graph;
+    std::vector<Call> queue;
+    unsigned
+        done; /* blocks that have done their part of the calls so far, where cards run at once */
 };
 
-static std::map<const char *, size_t> card; /* its memory: first byte, bytes */
+struct Memory {
+    size_t bytes;
+    int device;
+};
+static std::map<const char *, Memory> card; /* their memory, by its first byte */
+static int device;                          /* the current one */
+enum { MOST_CARDS = 4 };
+static bool reaches[MOST_CARDS][MOST_CARDS];
+static std::vector<FakeStream *> streams;
+static unsigned streams_made;
 static struct {
     float *shared;
     unsigned block, threads;
@@ -79,14 +94,26 @@ static bool told_to_fail()
     return ++calls_made == setting("FAKE_CUDA_FAIL");
 }
 
-static bool on_card(const void *p, size_t bytes)
+static unsigned cards()
+{
+    const int n = setting("FAKE_CUDA_CARDS");
+    return n < 1 ? 1 : n > MOST_CARDS ? (unsigned)MOST_CARDS : (unsigned)n;
+}
+
+/* The memory that has all of it; NULL: none. */
+static const Memory *memory_of(const void *p, size_t bytes)
 {
     auto it = card.upper_bound((const char *)p);
     if (it == card.begin())
-        return false;
+        return nullptr;
     --it;
-    return (size_t)((const char *)p - it->first) <= it->second &&
-           bytes <= it->second - (size_t)((const char *)p - it->first);
+    const size_t at = (size_t)((const char *)p - it->first);
+    return at <= it->second.bytes && bytes <= it->second.bytes - at ? &it->second : nullptr;
+}
+
+static bool on_card(const void *p, size_t bytes)
+{
+    return memory_of(p, bytes);
 }
 
 static bool touches_card(const void *p)
@@ -156,11 +183,10 @@ int fake_any(int v, int line)
     return v;
 }
 
-void fake_arrive(unsigned *count, int line)
+void fake_come(unsigned *count, const long *away, int cards)
 {
-    grid_barrier(line);
-    if (grid_thread() == 0)
-        ++*count;
+    for (int c = 0; c < cards && grid_thread() == 0; c++)
+        ++*(unsigned *)((char *)count + (cards > 1 ? away[c] : 0));
 }
 
 void fake_wait(unsigned *count, unsigned all, int line)
@@ -175,10 +201,7 @@ static void thread(void *arg, float *tg, unsigned group, unsigned)
     const Call *c = (const Call *)arg;
     now[grid_fiber()] = {tg, group, c->threads};
     puts_made[grid_fiber()] = 0;
-    if (c->at_once)
-        ((void (*)(unsigned char *, const unsigned char *))(void *)c->entry)(c->state, c->weights);
-    else
-        c->entry(c->state, c->weights, c->layer);
+    c->entry(c->state, c->weights, c->layer);
 }
 
 /* ---- weights on their way: there when they are waited for, not before ---- */
@@ -298,22 +321,87 @@ static grid_order order()
     return wanted < GRID_SHUFFLED ? (grid_order)wanted : GRID_SHUFFLED;
 }
 
+static void copy(const Call &c)
+{
+    for (size_t i = 0; i < c.rows; i++)
+        memcpy(c.to + i * c.to_pitch, c.from + i * c.from_pitch, c.bytes);
+}
+
 static void make(const Call &c)
 {
     if (c.entry)
         (c.at_once ? grid_run_at_once : grid_run)(thread, (void *)&c, c.blocks, c.threads, c.bytes,
                                                   order());
     else
-        memcpy(c.to, c.from, c.bytes);
+        copy(c);
 }
 
 static cudaError_t put(const Call &c, cudaStream_t s)
 {
     if (s->capturing)
         s->graph.calls.push_back(c);
+    else if (cards() > 1)
+        s->queue.push_back(c);
     else
         make(c);
     return cudaSuccess;
+}
+
+/* ---- several cards: the calls of their streams, in any order that these allow ---- */
+
+struct Pass {
+    std::vector<FakeStream *> stream;
+    unsigned blocks, threads; /* that a card runs at once */
+    size_t bytes;
+};
+
+/* A block of a card takes its share of each call's blocks, and waits for the card's others. */
+static void card_thread(void *arg, float *tg, unsigned group, unsigned thread_number)
+{
+    const Pass *p = (const Pass *)arg;
+    FakeStream *s = p->stream[group / p->blocks];
+    const unsigned mine = group % p->blocks;
+    unsigned calls = 0;
+    for (const Call &c : s->queue) {
+        for (unsigned b = mine; c.entry && b < c.blocks; b += p->blocks) {
+            if (thread_number == 0)
+                memset(tg, 0xff, p->bytes);
+            grid_barrier(-1);
+            thread((void *)&c, tg, b, 0);
+            grid_barrier(-1);
+        }
+        if (!c.entry && mine == 0 && thread_number == 0)
+            copy(c);
+        grid_barrier(-1);
+        ++calls;
+        if (thread_number == 0)
+            for (++s->done; s->done < calls * p->blocks;)
+                grid_later();
+        grid_barrier(-1);
+    }
+}
+
+static void run_cards(unsigned pass)
+{
+    Pass p = {{}, 1, 32, 16};
+    for (FakeStream *s : streams)
+        if (s->pass == pass) {
+            p.stream.push_back(s);
+            s->done = 0;
+            for (const Call &c : s->queue) {
+                p.blocks = c.at_once ? c.blocks : p.blocks;
+                p.threads = c.entry ? c.threads : p.threads;
+                p.bytes = c.bytes > p.bytes && c.entry ? c.bytes : p.bytes;
+            }
+        }
+    for (FakeStream *s : p.stream)
+        for (FakeStream *other : p.stream)
+            if (s != other && !reaches[s->device][other->device])
+                bad_use("a card writes where another has not let it");
+    grid_run_at_once(card_thread, &p, (unsigned)p.stream.size() * p.blocks, p.threads, p.bytes,
+                     order());
+    for (FakeStream *s : p.stream)
+        s->queue.clear();
 }
 
 static cudaError_t launch(const void *entry, dim3 grid, dim3 block, void **args, size_t shared,
@@ -332,9 +420,12 @@ static cudaError_t launch(const void *entry, dim3 grid, dim3 block, void **args,
     c.bytes = shared;
     c.state = *(unsigned char **)args[0];
     c.weights = *(const unsigned char **)args[1];
-    c.layer = at_once ? 0 : *(unsigned *)args[2];
-    if (!touches_card(c.state) || !touches_card(c.weights))
+    c.layer = *(unsigned *)args[2];
+    const Memory *state = memory_of(c.state, 0), *weights = memory_of(c.weights, 0);
+    if (!state || !weights)
         return bad("a kernel is given the host's memory");
+    if (s->device != device || state->device != device || weights->device != device)
+        return bad("a kernel, its stream and its memory are of different cards");
     return put(c, s);
 }
 
@@ -361,8 +452,32 @@ cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute, int bytes
 
 cudaError_t cudaGetDevice(int *card_number)
 {
-    *card_number = 0;
+    *card_number = device;
     return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int card_number)
+{
+    if (card_number < 0 || (unsigned)card_number >= cards())
+        return bad("there is no such card");
+    device = card_number;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int *can, int card_number, int other)
+{
+    *can = card_number != other && (unsigned)card_number < cards() && (unsigned)other < cards();
+    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned)
+{
+    if (told_to_fail() || other == device || (unsigned)other >= cards())
+        return cudaErrorInvalidValue;
+    if (reaches[device][other])
+        return cudaErrorPeerAccessAlreadyEnabled;
+    reaches[device][other] = true;
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
@@ -381,8 +496,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     if (!*p)
         return cudaErrorMemoryAllocation;
     char *at = (char *)(((uintptr_t)*p + 255) / 256 * 256);
-    card[at] = bytes;
-    card[at - 1] = 0; /* keeps neighbours apart */
+    card[at] = {bytes, device};
+    card[at - 1] = {0, device}; /* keeps neighbours apart */
     memset(at, 0xa5, bytes);
     *p = at;
     return cudaSuccess;
@@ -452,18 +567,30 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t s)
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t wide, size_t rows, cudaMemcpyKind kind, cudaStream_t s)
 {
     Call c = {};
     if (told_to_fail())
         return cudaErrorIllegalState;
-    if (!copy_fits(to, from, bytes, kind))
+    if (!wide || !rows || (rows > 1 && (wide > to_pitch || wide > from_pitch)) ||
+        !copy_fits(to, from, wide, kind) ||
+        !copy_fits((char *)to + (rows - 1) * to_pitch, (const char *)from + (rows - 1) * from_pitch,
+                   wide, kind))
         return bad("a copy beyond memory, or not the way it says");
-    c.to = to;
-    c.from = from;
-    c.bytes = bytes;
+    c.to = (char *)to;
+    c.from = (const char *)from;
+    c.to_pitch = to_pitch;
+    c.from_pitch = from_pitch;
+    c.bytes = wide;
+    c.rows = rows;
     return put(c, s);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t s)
+{
+    return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, s);
 }
 
 /* ---- streams, graphs ---- */
@@ -474,6 +601,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
         return cudaErrorMemoryAllocation;
     grid_skip = setting("FAKE_CUDA_SKIP");
     *s = new FakeStream();
+    (*s)->device = device;
+    (*s)->pass = streams_made++ / cards();
+    streams.push_back(*s);
     return cudaSuccess;
 }
 
@@ -492,6 +622,9 @@ static void tell_lines()
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
     tell_lines();
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == s)
+            streams.erase(streams.begin() + (long)i--);
     delete s;
     return cudaSuccess;
 }
@@ -500,7 +633,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (told_to_fail())
         return cudaErrorIllegalState;
-    return s->capturing ? bad("a stream that is captured cannot be waited for") : cudaSuccess;
+    if (s->capturing)
+        return bad("a stream that is captured cannot be waited for");
+    if (!s->queue.empty())
+        run_cards(s->pass);
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, int)
@@ -552,7 +689,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 
 const char *cudaGetErrorString(cudaError_t e)
 {
-    static const char *const text[] = {"success", "invalid value", "out of memory",
-                                       "illegal state"};
+    static const char *const text[] = {"success", "invalid value", "out of memory", "illegal state",
+                                       "peer access already enabled"};
     return text[e];
 }

@@ -7,7 +7,8 @@
  *
  *   cc -O3 -std=gnu11 tests/kernels/exact.c -Icompiler -Iruntime-min -lm -lpthread -o exact
  *   ./exact                      one line a row, then the sum; exit status 1 on a failure
- *   ./exact quick                a few of the shapes, without plain C: for emulators
+ *   ./exact some                 a quarter of the shapes, for make check
+ *   ./exact quick                a few of them, without plain C: for emulators
  *   ./exact bench [NAME] [MiB]   speed of the rows whose symbol has NAME in it, the weights being
  *                                in copies of that many MiB (512: from memory); -DEXACT_ALONE
  *                                leaves it and threads out
@@ -266,7 +267,7 @@ static void matrix_free(Matrix *m)
 
 /* ---- one shape: inputs, and what must come out ---- */
 
-enum { RANDOM, LOW, HIGH, MIXED };                      /* activations; weights: RANDOM, -1, +1 */
+enum { RANDOM, LOW, HIGH, MIXED }; /* activations; weights: RANDOM, -1, +1 */
 enum { PLAIN, RESIDUAL, GLU_RELU2, GLU_SILU, GLU_GELU, RESULTS }; /* kinds of results */
 typedef struct Shape {
     int n, k, T;
@@ -542,12 +543,12 @@ static void try_row(const struct Row *r, const Shape *x, Tally *tally)
     free(t.work);
 }
 
-static int quick; /* plain C is left out, and most shapes */
+static int quick;     /* plain C is left out, and most shapes */
+static int every = 1; /* each which shape is taken */
 
 static int runs(const struct Row *r)
 {
-    return is_ternary(r) && layout_of(r) >= 0 && !(r->isa & ~cpu()) &&
-           (!quick || r->isa);
+    return is_ternary(r) && layout_of(r) >= 0 && !(r->isa & ~cpu()) && (!quick || r->isa);
 }
 
 static void try_shape(int n, int k, int T, int act, int weight, Tally *tally)
@@ -569,7 +570,7 @@ static int exact(void)
     for (int k = 0; k < 8; k++)
         for (int n = 0; n < 7; n++)
             for (int T = 0; T < 9; T++)
-                if (!quick || (k + n + T) % 13 == 0)
+                if ((k + n + T) % every == 0)
                     try_shape(ns[n], ks[k], ts[T], RANDOM, RANDOM, tally);
     for (int act = LOW; act <= MIXED; act++)
         for (int weight = RANDOM; weight <= HIGH; weight++)
@@ -742,10 +743,11 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "bench"))
         return bench(argc > 2 ? argv[2] : "", (size_t)(argc > 3 ? atoi(argv[3]) : 512) << 20);
 #endif
-    if (argc > 1 && strcmp(argv[1], "quick")) {
-        fprintf(stderr, "usage: %s [quick | bench [NAME] [MiB]]\n", argv[0]);
+    if (argc > 1 && strcmp(argv[1], "quick") && strcmp(argv[1], "some")) {
+        fprintf(stderr, "usage: %s [some | quick | bench [NAME] [MiB]]\n", argv[0]);
         return 2;
     }
-    quick = argc > 1;
+    quick = argc > 1 && *argv[1] == 'q';
+    every = quick ? 13 : argc > 1 ? 4 : 1;
     return exact();
 }

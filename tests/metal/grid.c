@@ -318,20 +318,28 @@ static unsigned ready_lane(unsigned first)
     return i;
 }
 
-/* A simdgroup of some group, by chance: others wait long meanwhile. False: all need others. */
+/* A simdgroup of some group, by chance: others wait long meanwhile, and `kept` until nobody else
+ * gets on, so that what it should have been waited for is missed. False: all need others. */
 static bool run_some(const unsigned *lane, unsigned *done)
 {
     const unsigned n = count / GRID_LANES, from = chance() % n;
-    static unsigned idle;
-    for (unsigned i = 0; i < n; i++) {
-        const unsigned first = (from + i) % n * GRID_LANES;
+    static unsigned idle, spun, kept;
+    for (unsigned i = 0; i < 2 * n; i++) {
+        const unsigned at = (from + i) % n, first = at * GRID_LANES;
         unsigned ready = ready_lane(first);
+        if (at == kept % n && spun < n && i < n)
+            continue;
         idle = ready == first + GRID_LANES ? idle + 1 : 0;
         if (idle && !wake(first, GRID_LANES))
             continue;
         ready = idle ? ready_lane(first) : ready;
+        spun = idle ? spun + 1 : 0;
         if (idle > IDLE)
             broken("threads wait for what nobody tells them");
+        if (at == kept % n) {
+            kept = chance();
+            spun = 0;
+        }
         if (chance() % 4 == 0) /* one lane of it */
             *done += run_lane(ready);
         else

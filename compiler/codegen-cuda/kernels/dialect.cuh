@@ -31,6 +31,19 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #define BN_BLOCKS 132
 #endif
 
+/* Cards that share a pass: see cards.cu. */
+#ifndef BN_CARDS
+#define BN_CARDS 1
+#endif
+
+/* What a pass is told: the position of its first token, how many tokens there are; which card this
+ * is, and how far the cards' states stand from its own, in bytes. */
+struct bn_step {
+    int pos, ntok;
+    uint card;
+    long away[BN_CARDS];
+};
+
 /* Positions that attention takes one behind the other; further ones are added up with them. */
 #ifndef BN_CHUNK
 #define BN_CHUNK 512
@@ -114,24 +127,40 @@ static inline __device__ void tile_multiply(int *sums, const uint *a, const uint
         : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/* All blocks meet: *count has reached `all` when each has come. What they wrote before is seen
- * behind it. In two steps: a block has come, and does meanwhile what needs no other; all have. */
-static inline __device__ void grid_arrive(uint *count)
+/* All blocks of all cards meet: *count, which each card has, has reached `all` when each has come.
+ * What they wrote before is seen behind it. In two steps: a block has come, and does meanwhile what
+ * needs no other; all have. grid_come: its threads have met already. */
+static inline __device__ void grid_come(const bn_step &step, uint *count)
+{
+    if (threadIdx.x)
+        return;
+    if (BN_CARDS == 1) {
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+        return;
+    }
+    __threadfence_system();
+    for (int c = 0; c < BN_CARDS; c++)
+        asm volatile("red.relaxed.sys.global.add.u32 [%0], 1;" ::"l"((uchar *)count + step.away[c])
+                     : "memory");
+}
+static inline __device__ void grid_arrive(const bn_step &step, uint *count)
 {
     __syncthreads();
-    if (threadIdx.x == 0)
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+    grid_come(step, count);
 }
-static inline __device__ void grid_wait(uint *count, uint all)
+static inline __device__ uint grid_count(const uint *count)
 {
-    uint seen = all;
-    if (threadIdx.x == 0)
-        do
-            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-                         : "=r"(seen)
-                         : "l"(count)
-                         : "memory");
-        while (int(seen - all) < 0);
+    uint seen;
+    if (BN_CARDS == 1)
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+    else
+        asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+    return seen;
+}
+static inline __device__ void grid_wait(const uint *count, uint all)
+{
+    while (threadIdx.x == 0 && int(grid_count(count) - all) < 0)
+        continue;
     __syncthreads();
 }
 /* v, of which the compiler knows nothing: what it computes from it, it does where it is used, and

@@ -10,15 +10,15 @@
  * the weights; a product whose part finds no room reads the card's memory.
  */
 
-//@ stay : group
-/* Share b of n units, fewer than 2^32 / BN_BLOCKS: units share_from(n, b) to share_from(n, b + 1),
+//@ stay : group cards
+/* Share b of n units, fewer than 2^32 / ALL_BLOCKS: units share_from(n, b) to share_from(n, b + 1),
  * SHARE(n) at most. */
-#define SHARE(n) (((n) + BN_BLOCKS - 1) / BN_BLOCKS)
+#define SHARE(n) (((n) + ALL_BLOCKS - 1) / ALL_BLOCKS)
 /* The thread that brings to the cache, of another warp than the one that waits for blocks. */
 enum { ASKS = THREADS - LANES };
 static inline int share_from(int n, uint b)
 {
-    return int(uint(n) * b / BN_BLOCKS);
+    return int(uint(n) * b / ALL_BLOCKS);
 }
 
 /* Where a product's part of a layer arrives, and whether there is such a place; the mark on which
@@ -62,11 +62,11 @@ static inline void part_next(bn_part p, const uchar *w, const uchar *second, int
                  share_bytes(n, k, b));
 }
 
-/* Brings to the L2 cache what a layer ahead needs, each block some lines of it. */
-static inline void bring(const uchar *from, uint bytes, uint b, uint me)
+/* Brings to the L2 cache what a layer ahead needs, each block of a card some lines of it. */
+static inline void bring(const uchar *from, uint bytes, uint here, uint me)
 {
 #pragma unroll 1
-    for (uint i = b; me == ASKS && i < (bytes + 127) / 128; i += BN_BLOCKS)
+    for (uint i = here; me == ASKS && i < (bytes + 127) / 128; i += BN_BLOCKS)
         bring_line(from + 128 * i);
 }
 
@@ -183,14 +183,18 @@ static inline bn_ready tmatmul_stay(const uchar *w, const float *c, const char *
 }
 static inline void tmatmul_stay_end(const uchar *w, const float *c, const char *q, const float *s,
                                     const float *res, float *y, int T, int n, int k, bn_part &p,
-                                    bn_ready ready, uint b, uint row, int *sum)
+                                    bn_ready ready, const bn_step &step, uint b, uint row, int *sum)
 {
     const int from = share_from((n + 3) / 4, b), blocks = share_from((n + 3) / 4, b + 1) - from;
 #pragma unroll 1
     for (int i = int(row); i < 4 * blocks; i += THREADS) {
         const int r = 4 * from + i;
         if (r < n)
-            y[r] = fma(float(sum[i]), ready.scale, i == int(row) ? ready.before : res ? res[r] : 0);
+            give(step, y + r,
+                 fma(float(sum[i]), ready.scale,
+                     i == int(row) ? ready.before
+                     : res         ? res[r]
+                                   : 0));
         sum[i] = 0;
     }
     p.scale += 2;
@@ -211,15 +215,16 @@ static inline bn_ready tglu_stay(const uchar *wg, const float *cg, const uchar *
 }
 static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
                                  const char *q, const float *s, float *y, int act, int T, int n,
-                                 int k, bn_part &p, bn_ready ready, uint b, uint row, int *sum)
+                                 int k, bn_part &p, bn_ready ready, const bn_step &step, uint b,
+                                 uint row, int *sum)
 {
     const int from = share_from((n + 3) / 4, b), blocks = share_from((n + 3) / 4, b + 1) - from;
     int *up = sum + 4 * SHARE((n + 3) / 4);
 #pragma unroll 1
     for (int i = int(row); i < 4 * blocks; i += THREADS) {
         if (4 * from + i < n)
-            y[4 * from + i] =
-                glu_act(float(sum[i]) * ready.scale, float(up[i]) * ready.second, act);
+            give(step, y + 4 * from + i,
+                 glu_act(float(sum[i]) * ready.scale, float(up[i]) * ready.second, act));
         sum[i] = up[i] = 0;
     }
     p.scale += 2;
@@ -233,8 +238,8 @@ static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *
  *   parts   | [heads][chunks]: most, sum, value [dim] |
  */
 enum { AT_ONCE = 16 }; /* parts on their way to be added up */
-static inline void attention_add(const float *parts, float *y, int heads, int chunks, int dim,
-                                 uint b, uint me)
+static inline void attention_add(const bn_step &step, const float *parts, float *y, int heads,
+                                 int chunks, int dim, uint b, uint me)
 {
     const int each = dim + 2, end = share_from(heads * dim, b + 1);
 #pragma unroll 1
@@ -254,16 +259,17 @@ static inline void attention_add(const float *parts, float *y, int heads, int ch
                 if (first + j < chunks)
                     attend_add(run, from[j][0], from[j][1], from[j][2]);
         }
-        y[i] = run.value / run.sum;
+        give(step, y + i, run.value / run.sum);
     }
 }
 /* A unit's queries, rotated, to tg; where the unit has the last position, its key and value to the
  * cache, which sets of one KV head store alike, and to `now`. Threads have pairs of the queries,
  * then of the key, then values. */
 template <typename K>
-static inline void attention_take(const float *q, const float *key, const float *value,
-                                  const float *table, K *kcache, K *vcache, bool last, int many,
-                                  int dim, int rot, int mode, uint me, float *tg, K *now)
+static inline void attention_take(const bn_step &step, const float *q, const float *key,
+                                  const float *value, const float *table, K *kcache, K *vcache,
+                                  bool last, int many, int dim, int rot, int mode, uint me,
+                                  float *tg, K *now)
 {
     const int pairs = (rot / 2) + (dim - rot / 2 * 2), all = many * pairs;
 #pragma unroll 1
@@ -273,13 +279,13 @@ static inline void attention_take(const float *q, const float *key, const float 
         const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
         if (i >= all + pairs) {
             const int d = i - all - pairs;
-            vcache[d] = now[dim + d] = K(value[d]);
+            give(step, vcache + d, now[dim + d] = K(value[d]));
         } else if (j >= rot / 2) {
             const int d = j + rot / 2;
             if (h < many)
                 tg[h * dim + d] = x[d];
             else
-                kcache[d] = now[d] = K(x[d]);
+                give(step, kcache + d, now[d] = K(x[d]));
         } else {
             const float u = x[a], v = x[b], c = table[2 * j], s = table[2 * j + 1];
             const float ya = fma(u, c, -(v * s)), yb = fma(u, s, v * c);
@@ -287,8 +293,8 @@ static inline void attention_take(const float *q, const float *key, const float 
                 tg[h * dim + a] = ya;
                 tg[h * dim + b] = yb;
             } else {
-                kcache[a] = now[a] = K(ya);
-                kcache[b] = now[b] = K(yb);
+                give(step, kcache + a, now[a] = K(ya));
+                give(step, kcache + b, now[b] = K(yb));
             }
         }
     }
@@ -296,7 +302,7 @@ static inline void attention_take(const float *q, const float *key, const float 
 /* Heads of a unit: one where there are blocks enough. */
 static inline int attention_many(int pos, int heads, int many)
 {
-    return (pos / CHUNK + 1) * heads <= BN_BLOCKS ? 1 : many;
+    return (pos / CHUNK + 1) * heads <= ALL_BLOCKS ? 1 : many;
 }
 /* Brings to the L2 cache what the block's units will read. */
 template <typename K>
@@ -305,7 +311,7 @@ static inline void attention_bring(const K *kcache, const K *vcache, int pos, in
 {
     const int sets = heads / attention_many(pos, heads, many), chunks = pos / CHUNK + 1;
 #pragma unroll 1
-    for (int u = int(b); me == ASKS && u < sets * chunks; u += BN_BLOCKS) {
+    for (int u = int(b); me == ASKS && u < sets * chunks; u += ALL_BLOCKS) {
         const int n = min(pos - u / sets * CHUNK, int(CHUNK));
         const ulong at =
             cache_row(u % sets * (heads / sets) / (heads / groups), context, u / sets * CHUNK, dim);
@@ -329,16 +335,16 @@ static inline void attention_ahead(bn_cached<K> &rows, const K *kcache, const K 
         rows_load(rows, kcache + at, vcache + at, 0, min(pos - c * CHUNK, int(CHUNK)), dim, me);
 }
 template <typename K>
-static inline void attention_units(const float *q, const float *key, const float *value,
-                                   const float *table, K *kcache, K *vcache, float *y, int pos,
-                                   int heads, int groups, int context, int dim, int rot, int mode,
-                                   int most, int many, float *parts, bn_cached<K> &rows, uint b,
-                                   uint me, float *tg)
+static inline void attention_units(const bn_step &step, const float *q, const float *key,
+                                   const float *value, const float *table, K *kcache, K *vcache,
+                                   float *y, int pos, int heads, int groups, int context, int dim,
+                                   int rot, int mode, int most, int many, float *parts,
+                                   bn_cached<K> &rows, uint b, uint me, float *tg)
 {
     const int sets = heads / many, chunks = pos / CHUNK + 1;
     K *now = (K *)(tg + many * (dim + 2 * GROUPS + GROUPS * dim));
 #pragma unroll 1
-    for (int u = int(b); u < sets * chunks; u += BN_BLOCKS) {
+    for (int u = int(b); u < sets * chunks; u += ALL_BLOCKS) {
         const int set = u % sets, c = u / sets, first = set * many, h = first / (heads / groups),
                   n = min(pos - c * CHUNK + 1, int(CHUNK));
         const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * CHUNK * dim,
@@ -347,7 +353,7 @@ static inline void attention_units(const float *q, const float *key, const float
             attention_ahead(rows, kcache, vcache, pos, heads, groups, context, dim, most, u, me);
             __syncthreads();
         }
-        attention_take(q + first * dim, key + h * dim, value + h * dim, table, kcache + last,
+        attention_take(step, q + first * dim, key + h * dim, value + h * dim, table, kcache + last,
                        vcache + last, c == chunks - 1, many, dim, rot, mode, me, tg, now);
         __syncthreads();
         if (c == chunks - 1 && n <= PASS)
@@ -356,13 +362,13 @@ static inline void attention_units(const float *q, const float *key, const float
         if (int(me) >= many * dim)
             continue;
         if (chunks == 1) {
-            y[first * dim + me] = run.value / run.sum;
+            give(step, y + first * dim + me, run.value / run.sum);
         } else {
             float *part = parts + (ulong(first + me / dim) * chunks + c) * (dim + 2);
-            part[2 + me % dim] = run.value;
+            give(step, part + 2 + me % dim, run.value);
             if (me % dim == 0) {
-                part[0] = run.most;
-                part[1] = run.sum;
+                give(step, part, run.most);
+                give(step, part + 1, run.sum);
             }
         }
     }
@@ -372,19 +378,19 @@ template <typename K>
 static inline void attention_stay(const float *q, const float *key, const float *value,
                                   const float *table, K *kcache, K *vcache, float *y, int pos,
                                   int heads, int groups, int context, int dim, int rot, int mode,
-                                  int many, float *parts, bn_cached<K> &rows, uint *met, uint &all,
-                                  uint b, uint me, float *tg)
+                                  int many, float *parts, bn_cached<K> &rows, const bn_step &step,
+                                  uint *met, uint &all, uint b, uint me, float *tg)
 {
     if (attention_many(pos, heads, many) == many)
-        attention_units(q, key, value, table, kcache, vcache, y, pos, heads, groups, context, dim,
-                        rot, mode, many, many, parts, rows, b, me, tg);
+        attention_units(step, q, key, value, table, kcache, vcache, y, pos, heads, groups, context,
+                        dim, rot, mode, many, many, parts, rows, b, me, tg);
     else
-        attention_units(q, key, value, table, kcache, vcache, y, pos, heads, groups, context, dim,
-                        rot, mode, many, 1, parts, rows, b, me, tg);
+        attention_units(step, q, key, value, table, kcache, vcache, y, pos, heads, groups, context,
+                        dim, rot, mode, many, 1, parts, rows, b, me, tg);
     if (pos >= CHUNK) {
-        grid_arrive(met);
-        grid_wait(met, all += BN_BLOCKS);
-        attention_add(parts, y, heads, pos / CHUNK + 1, dim, b, me);
+        grid_arrive(step, met);
+        grid_wait(met, all += ALL_BLOCKS);
+        attention_add(step, parts, y, heads, pos / CHUNK + 1, dim, b, me);
     }
 }
 

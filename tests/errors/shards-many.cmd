@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --target=cuda --shards=17 -o out

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --shards=2 -o out.c
