@@ -144,39 +144,33 @@ awk '
 
 # ---- on several cards ----
 cards=$(nvidia-smi -L | wc -l)
-# passes NAME SHAPE OPTION... -- NVCC'S OPTION...: the program of a shape; its weights are SHAPE.bnw.
-passes() {
-    name=$1
-    shape=$2
-    shift 2
-    options=
-    while [ "$1" != -- ]; do
-        options="$options $1"
-        shift
-    done
-    shift
-    mkdir -p "$dir/$name"
+if [ "$cards" -gt 1 ]; then
+    ways="1 2 $([ "$cards" -lt 4 ] || echo 4) $([ "$cards" -lt 8 ] || echo 8)"
+else
+    ways="1 halves half"
+fi
+passes() { # passes SHAPE WAY: the program of a shape for that many cards
+    one=$dir/$1-$2
+    case $2 in
+    half) options= nvcc=-DBN_BLOCKS=66 ;;
+    halves) options=--shards=2 nvcc="-DBN_BLOCKS=66 -DBN_DEVICE_OF(i)=0" ;;
+    *) options=--shards=$2 nvcc= ;;
+    esac
     # shellcheck disable=SC2086
-    build/bnc "$dir/$shape.gguf" --target=cuda --name=m --quiet $options -o "$dir/$name/m" && mv "$dir/$name/m.bnw" "$dir/$shape.bnw" &&
-        $nv "$@" -Iruntime-min -c "$dir/$name/m.cu" -o "$dir/$name/m.o" &&
-        $nv "$dir/gpu_model.o" "$dir/$name/m.o" build/libbnrt.a -lpthread -lm -o "$dir/$name/model"
+    mkdir -p "$one" && build/bnc "$dir/$1.gguf" --target=cuda --name=m --quiet $options -o "$one/m" &&
+        $nv $nvcc -Iruntime-min -c "$one/m.cu" -o "$one/m.o" &&
+        $nv "$dir/gpu_model.o" "$one/m.o" build/libbnrt.a -lpthread -lm -o "$one/model"
 }
+for shape in 2b4t llama70b; do
+    for way in $ways; do
+        passes $shape "$way" &
+    done
+done
+wait
 several() { # several SHAPE WHAT: rows of a table, the first of which is the ratios' base
-    if [ "$cards" -gt 1 ]; then
-        ways="1 $([ "$cards" -lt 2 ] || echo 2) $([ "$cards" -lt 4 ] || echo 4) $([ "$cards" -lt 8 ] || echo 8)"
-        for n in $ways; do
-            passes "$1-$n" "$1" --shards="$n" --
-        done
-    else
-        ways="half 1 halves"
-        passes "$1-half" "$1" -- -DBN_BLOCKS=66
-        passes "$1-1" "$1" --
-        passes "$1-halves" "$1" --shards=2 -- -DBN_BLOCKS=66 -D'BN_DEVICE_OF(i)=0'
-    fi
-    rm "$dir/$1.gguf"
     for i in 1 2 3; do # alternating
         for n in $ways; do
-            timeout 60 "$dir/$1-$n/model" "$dir/$1.bnw" 512 64 100 3 | sed "s/^/$n /"
+            timeout 60 "$dir/$1-$n/model" "$dir/$1-$n/m.bnw" 512 64 100 3 | sed "s/^/$n /"
         done
     done | awk -v what="$2" '
         $2 == "open" { next }
@@ -190,10 +184,11 @@ several() { # several SHAPE WHAT: rows of a table, the first of which is the rat
         }
         END {
             for (i = 1; i <= n; i++) {
-                name = order[i] == "half" ? "half a card" : order[i] == "halves" ? "two halves of a card" : order[i] == 1 ? "1" : order[i]
+                name = order[i] == "half" ? "half of it" : order[i] == "halves" ? "two halves of it" : order[i]
                 d = median(v[order[i] " decode"]); p = median(v[order[i] " prompt"])
                 if (i == 1) { d0 = d; p0 = p }
-                printf "| %s | %s | %.0f | %.2f | %.0f | %.2f |\n", what, name, d, d / d0, p, p / p0
+                printf "| %s | %s | %.0f | %.2f | %s |\n", what, name, d, d / d0, \
+                    order[i] == "half" ? "- | -" : sprintf("%.0f | %.2f", p, p / p0) # launches have all of the card
             }
         }'
 }

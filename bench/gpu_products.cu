@@ -19,13 +19,13 @@ enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 6
     const bn_ready ready_##i =                                                                     \
         tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, row_of(me, 0))
 #define ROWS_OF(i, n, k, w, at)                                                                    \
-    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, ready_##i, b,              \
+    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, ready_##i, step, b,        \
                      row_of(me, 0), sums + 4 * (at))
 #define NEXT(i, n, k, w, second)                                                                   \
     if (me == 0 && layer + 1 < BN_LAYERS)                                                          \
     part_next(part_##i, w, second, n, k, b)
 #define MEET_AND(what)                                                                             \
-    grid_arrive(met);                                                                              \
+    grid_arrive(step, met);                                                                        \
     what;                                                                                          \
     grid_wait(met, all += BN_BLOCKS)
 
@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     int *sums = (int *)(own + STEP_SUMS);
     ulong *mark = (ulong *)(own + STEP_MARKS);
     const float *scales = (const float *)(own + STEP_SCALES);
+    const bn_step step = {};
     uint *met = (uint *)(state + 128), all = 0;
     float *y = AT(float, 4096), *s = (float *)own;
     char *q = (char *)own + 128;
@@ -106,7 +107,7 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
             share_sums(run, 2, q, N, me);
             __syncthreads();
             tglu_stay_end(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4,
-                          ready, b, row_of(me, 0), sums);
+                          ready, step, b, row_of(me, 0), sums);
             MEET_AND(NEXT(4, FF, N, W_FFN_GATE(layer + 1), W_FFN_UP(layer + 1)));
         }
         if (WHICH & DOWN) {

@@ -103,16 +103,20 @@ for line in $(awk -v a="$give" '$1 > a && $1 < a + 40' $dir/two-lines); do
     check "cards without that of line $line: $(sed -n "${line}p" $dir/two.cu)" noticed two "$line" FAKE_CUDA_CARDS=2
 done
 check "cards meet" test -n "$line"
+bytes() { # of a card's weights
+    sed -n 's/.*card_bytes = \([0-9]*\);/\1/p' "$dir/$1.cu"
+}
+check "each of two holds less: $(bytes two) of $(bytes small)" test "$(bytes two)" -lt $(($(bytes small) * 4 / 5))
 if [ -d "$shared/golden" ]; then
     model "$shared"/models/$m.gguf $m.cards --kv=f32 --shards=2 && check "$m on two cards: golden" golden "$shared"/golden $m.cards FAKE_CUDA_CARDS=2
 fi
 check "a machine with one card: bn_init says so" sh -c "! env -C $dir ./two-program >$dir/out 2>&1"
 check "what it says" grep -q 'GPU cannot be used' $dir/out
-for call in 2 9 19 26 33; do
+for call in 2 9 60 100 120; do
     check "of two cards, call $call fails: bn_init says so" sh -c "! FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=$call env -C $dir ./two-program >$dir/out 2>&1"
     check "of two cards, call $call: what it says" grep -q 'GPU cannot be used' $dir/out
 done
-run two FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=120
+run two FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=220
 check "a pass that a card is not told leaves no numbers" grep -q nan $dir/out
 
 # ---- a head that is no power of two, against C ----

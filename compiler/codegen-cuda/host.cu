@@ -145,15 +145,34 @@ static void device_stop(bn_call *call)
     device_again(before);
 }
 
-/* All that a state has on a card, and the weights, copied once. */
+/* The card's part of the weights, once. */
+static int copy_weights(const bn_card *c, const unsigned char *data)
+{
+    for (int i = 0; i < ROWS(slices); i++)
+        for (int layer = 0; layer < slices[i].layers; layer++) {
+            const bn_slice *s = &slices[i];
+            const int first = s->fine ? held_from(s->rows, s->fine, s->coarse, c->number) : 0,
+                      end = s->fine ? held_end(s->rows, s->fine, s->coarse, c->number) : s->rows;
+            const unsigned char *from = data + s->from + (size_t)layer * s->stride;
+            unsigned char *to = c->weights + s->to + (size_t)layer * s->to_stride;
+            if (!TRY(cudaMemcpy(to, from + (size_t)first * s->row, (size_t)(end - first) * s->row,
+                                cudaMemcpyHostToDevice)) ||
+                (s->scales && !TRY(cudaMemcpy(to + s->to_scales, from + s->scales,
+                                              s->stride - s->scales, cudaMemcpyHostToDevice))))
+                return 0;
+        }
+    return 1;
+}
+
+/* All that a state has on a card. */
 static int make_buffers(bn_card *c, const bn_weights *w)
 {
     const size_t given = at_tokens + BN_BATCH * sizeof(int);
     return TRY(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) &&
-           TRY(cudaMalloc((void **)&c->weights, w->size)) &&
+           TRY(cudaMalloc((void **)&c->weights, card_bytes)) &&
            TRY(cudaMalloc((void **)&c->state, state_bytes)) &&
            TRY(cudaMallocHost((void **)&c->in, given)) && memset(c->in, 0, given) &&
-           TRY(cudaMemcpy(c->weights, w->data, w->size, cudaMemcpyHostToDevice)) &&
+           copy_weights(c, (const unsigned char *)w->data) &&
            TRY(cudaMemset(c->state, 0, state_bytes));
 }
 

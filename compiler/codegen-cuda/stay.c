@@ -278,9 +278,9 @@ static void put_first_parts(Step *s)
             attr_int(part->layers, "count", 1));
         for (int j = 0; j < n; j++) {
             const Weight *w = part->op->in[at[j]]->weight;
-            put(o, "        scales[%" PRId64 " + 2 * i] = *FLOATS(", part->scales + j);
-            put_bytes_of(s->p, w, first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
-            put(o, " + %" PRId64 ");\n", w->scales);
+            put(o, "        scales[%" PRId64 " + 2 * i] = *", part->scales + j);
+            put_scales_of(s->p, w, first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
+            put(o, ";\n");
         }
         put(o, "    }\n");
     }

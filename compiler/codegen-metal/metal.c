@@ -179,12 +179,10 @@ int64_t groups_of(const Printer *p, const Op *op)
     }
 }
 
-/* How many values of a result one of an op's units makes, where cards share it: its groups for a
- * token, or a tile's rows. 0: each card does it for itself. */
-static int unit_wide(const Printer *p, const Op *op)
+int unit_wide(const Printer *p, const Op *op)
 {
     Grid grid = facts_of(op).grid;
-    if (p->cards == 1 || !op->nout)
+    if (p->cards < 2 || !op->nout)
         return 0;
     return grid == GRID_ROWS    ? p->threads / LANES
            : grid == GRID_SETS  ? (int)(heads_together(op) * op->in[1]->type->dim[2].n)
@@ -260,14 +258,22 @@ void put_bytes_of(Printer *p, const Weight *w, const char *layer)
         put(p->out, "(%s)", layer);
 }
 
-static void put_weight(Printer *p, const Value *v, bool scales)
+void put_scales_of(Printer *p, const Weight *w, const char *layer)
 {
-    const Weight *w = v->weight;
-    bool floats = scales || (v->type->rank == 1 && !w->is_state);
-    put(p->out, floats ? "FLOATS(" : "");
-    put_bytes_of(p, w, "layer");
-    if (scales)
+    bool apart = slice_of(p, w).fine > 0;
+    put(p->out, "FLOATS(");
+    put_upper(p->out, apart ? "C_" : "W_", w->name);
+    put(p->out, w->count ? "(%s)" : "", layer);
+    if (!apart)
         put(p->out, " + %" PRId64, w->scales);
+    put(p->out, ")");
+}
+
+static void put_weight(Printer *p, const Value *v)
+{
+    bool floats = v->type->rank == 1 && !v->weight->is_state;
+    put(p->out, floats ? "FLOATS(" : "");
+    put_bytes_of(p, v->weight, "layer");
     put(p->out, floats ? ")" : "");
 }
 
@@ -294,8 +300,10 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         put_upper(o, "BN_", a->word);
     } else if (a->kind == ARG_VALUE) {
         put_operand(p, a->value);
-    } else if (a->kind == ARG_WEIGHT || a->kind == ARG_SCALES) {
-        put_weight(p, a->value, a->kind == ARG_SCALES);
+    } else if (a->kind == ARG_WEIGHT) {
+        put_weight(p, a->value);
+    } else if (a->kind == ARG_SCALES) {
+        put_scales_of(p, a->value->weight, "layer");
     } else {
         static const char *const fixed[] = {[ARG_POS] = "step.pos",
                                             [ARG_TOKENS] = "step.ntok",
@@ -499,24 +507,44 @@ static void put_turns(Op *op, void *arg)
     put(p->out, "\n};\n\n");
 }
 
+/* W_NAME, or C_NAME, which is its scales': of layer i, from `at` on, less what a card lacks before
+ * its rows. */
+static void put_place(Printer *p, const Weight *w, const char *prefix, int64_t at, int64_t stride,
+                      const char *less)
+{
+    Out *o = p->out, type = {.s = p->s};
+    if (*prefix == 'C')
+        put(&type, "its scales");
+    else
+        type_print(w->type, &type);
+    put_upper(o, format(p->s, "#define %s", prefix), w->name);
+    put(o, w->count || w->is_state ? "(i) " : " ");
+    if (w->is_state)
+        put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), at);
+    else
+        put(o, "(weights + %" PRId64, at);
+    if (w->count)
+        put(o, " + ulong((i) - %d) * %" PRId64, w->first, stride);
+    put(o, "%s%s) /* %s */\n", less, w->is_state ? ")" : "", type.text);
+    out_free(&type);
+}
+
 static void put_weights(Printer *p)
 {
-    Out *o = p->out;
     for (const Weight *w = p->m->weights; w; w = w->next) {
-        Out type = {.s = p->s};
-        type_print(w->type, &type);
-        put_upper(o, "#define W_", w->name);
-        put(o, w->count || w->is_state ? "(i) " : " ");
-        if (w->is_state)
-            put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), p->at.cache + w->at);
-        else
-            put(o, "(weights + %" PRId64, w->at);
-        if (w->count)
-            put(o, " + ulong((i) - %d) * %" PRId64, w->first, w->stride);
-        put(o, "%s) /* %s */\n", w->is_state ? ")" : "", type.text);
-        out_free(&type);
+        Slice s =
+            w->is_state ? (Slice){.at = p->at.cache + w->at, .stride = w->stride} : slice_of(p, w);
+        const char *less = "";
+        if (s.fine)
+            less = format(p->s,
+                          " - ulong(held_from(%" PRId64 ", %" PRId64 ", %" PRId64
+                          ", card_of(step))) * %" PRId64,
+                          w->type->dim[0].n, s.fine, s.coarse, s.row);
+        put_place(p, w, "W_", s.at, s.stride, less);
+        if (s.fine && w->scales)
+            put_place(p, w, "C_", s.at + s.scales, s.stride, "");
     }
-    put(o, "\n");
+    put(p->out, "\n");
 }
 
 static void note_kernel(Op *op, void *arg)
@@ -538,11 +566,11 @@ static void put_kernels(Printer *p)
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
-    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 2);
+    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 3);
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
-    static const char *const shared[] = {"has_unit", "give_part"};
-    for (size_t i = 0; i < 2 && p->cards > 1; i++)
+    static const char *const shared[] = {"held_from", "has_unit", "give_part"};
+    for (int i = 0; i < (p->cards > 1 ? 3 : p->cards); i++)
         symbol[calls.n++] = shared[i];
     emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }
@@ -556,7 +584,7 @@ static Printer printer(const Module *m, const EmitOptions *o, const Target *targ
                      .at = places(m, target == cuda_target()),
                      .seen = {.s = m->s},
                      .threads = threads_of(target),
-                     .cards = o->cards > 1 ? o->cards : 1};
+                     .cards = target == cuda_target() ? o->cards : 0};
 }
 
 static void put_threads(const Target *target, Out *out)
@@ -684,6 +712,11 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
         put_rows(&p, d, 0, &barrier);
         p.out = &shaders;
         put(out, "};\n");
+    }
+    if (target->device == DEVICE_STAYS) {
+        p.out = out;
+        put_slices(&p);
+        p.out = &shaders;
     }
     put(out,
         "\n/* Bytes of the state on the device, and where things stand in it; how many layers "

@@ -46,7 +46,7 @@ typedef struct Printer {
     Places at;
     Out seen;    /* bodies of entry points so far: "name\0text\0" */
     int threads; /* of a group */
-    int cards;   /* that share a pass */
+    int cards;   /* that share a pass; 0: not CUDA's */
 } Printer;
 
 /* What an op's groups are counted for: all tokens at once, each of them, each 32 of them. */
@@ -60,6 +60,18 @@ void put_bytes_of(Printer *p, const Weight *w, const char *layer); /* where a we
 void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */
 void put_ir_line(Printer *p, const Op *op, const char *margin);
 
+/* How many values of a result one of an op's units makes, where cards share it: its groups for a
+ * token, or a tile's rows. 0: each card does it for itself. */
+int unit_wide(const Printer *p, const Op *op);
+/* shards.c: where a weight stands on a card; NULL: where the last one ends. `fine` > 0: a card has some
+ * rows, by units of so many, or of `coarse`; `scales` is from a layer's beginning. */
+typedef struct Slice {
+    int64_t at, stride, fine, coarse, row, rows, scales;
+} Slice;
+Slice slice_of(const Printer *p, const Weight *w);
+void put_slices(Printer *p); /* the table by which the host copies weights to a card */
+/* Where the scales of a matrix begin. */
+void put_scales_of(Printer *p, const Weight *w, const char *layer);
 /* stay.c: a decode step as one kernel, `decode_step`, for CUDA. */
 void put_decode_step(Printer *p, const Func *f);
 

@@ -428,6 +428,11 @@ struct Module {
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
 };
 
+static inline int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
 Module *module_new(Session *s, const Text *text);
 /* BN_POOL_* of a name; NULL: BN_POOL_MODEL; -1: there is none of that name. */
 int pooling_by_name(const char *name);

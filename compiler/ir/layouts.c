@@ -50,11 +50,6 @@ typedef struct Layout {
     void (*pack)(const Rows *b);
 } Layout;
 
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 static void put_f32(uint8_t *out, float v)
 {
     memcpy(out, &v, sizeof v);

@@ -33,11 +33,6 @@
 
 enum { LINE = 64, ROWS = 8, COLS = 128, ABOUT = 5 };
 
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 static int bits_of(Fmt fmt)
 {
     return fmt == FMT_H8 ? 8 : fmt == FMT_H6 ? 6 : 4;

@@ -15,11 +15,6 @@
 enum { LINE = 64, VALUE_COLS = 128, CHUNK = 1 << 14 };
 static const int64_t PIECE = 4 << 20;
 
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 static int64_t type_rows(const Type *t)
 {
     return t->rank == 2 ? t->dim[0].n : 1;

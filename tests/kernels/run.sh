@@ -33,7 +33,7 @@ programs() {
 whole() {
     # shellcheck disable=SC2086
     check "emit $1" "$bnc" $model --target="$1" --amalgamate --weights=incbin --quiet -o $dir/"$1".c &&
-        check "$1 compiles" $2 -O2 $warn $dir/"$1".c -lm -lpthread -o $dir/"$1" &&
+        check "$1 compiles" $2 -O1 $warn $dir/"$1".c -lm -lpthread -o $dir/"$1" &&
         check "$1 tells what plain C tells" test "$(tell $3 $dir/"$1")" = "$want"
 }
 

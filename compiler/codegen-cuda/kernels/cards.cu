@@ -24,6 +24,22 @@ template <typename V> static inline void give(const bn_step &step, V *p, V v)
         *(V *)((uchar *)p + (BN_CARDS > 1 ? step.away[c] : 0)) = v;
 }
 
+//@ held_from : cards
+/* Of a matrix of n rows that cards share by units of `fine` rows, and elsewhere by `coarse`, a card
+ * has the rows from held_from to held_end. */
+__host__ static inline int held_from(int n, int fine, int coarse, uint card)
+{
+    const int a = fine * unit_from((n + fine - 1) / fine, card),
+              b = coarse * unit_from((n + coarse - 1) / coarse, card);
+    return a < b ? a : b;
+}
+__host__ static inline int held_end(int n, int fine, int coarse, uint card)
+{
+    const int a = fine * unit_from((n + fine - 1) / fine, card + 1),
+              b = coarse * unit_from((n + coarse - 1) / coarse, card + 1), end = a > b ? a : b;
+    return end < n ? end : n;
+}
+
 //@ has_unit : cards
 static inline bool has_unit(const bn_step &step, uint unit, int n)
 {
