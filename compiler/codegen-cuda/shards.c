@@ -54,12 +54,13 @@ static bool is_split(const Printer *p, const Weight *w)
     return u.split;
 }
 
+/* As in cards.cu. */
 static int64_t unit_from(int64_t n, int card, int cards)
 {
     return n * card / cards;
 }
 
-/* Of a card's rows the first, as cards.cu has it; `card` + 1: behind its last one, at most. */
+/* The first row that a card holds; `end`: of the card before it, the one behind its last. */
 static int64_t held(const Slice *s, int64_t n, int card, int cards, bool end)
 {
     int64_t fine = s->fine * unit_from((n + s->fine - 1) / s->fine, card, cards),
