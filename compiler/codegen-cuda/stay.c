@@ -12,11 +12,12 @@
 
 #include "codegen-metal/print.h"
 
-typedef struct Part { /* of a product's weights that come a layer ahead */
+typedef struct Part { /* of a product's matrix, its share of which comes ahead */
     const Op *op, *layers;
-    int64_t scales; /* where this part's begin behind the marks, in floats: two a layer */
-    int meetings;   /* until the next layer's is asked for, where this layer's is done with */
-    bool late;      /* it is asked for in that layer */
+    int matrix;     /* of the op's, 0 or 1 */
+    int64_t scales; /* where this part's begin behind the marks, in floats: one a layer */
+    const Op *when; /* asked for as this product's run multiplies, or behind this attention */
+    bool late;      /* of that layer; else of the next one */
 } Part;
 
 typedef struct Step {
@@ -54,22 +55,30 @@ static int matrices(const Op *op, int at[2])
     return n;
 }
 
-/* Barriers of the block behind op. */
-static int barriers(const Op *op)
+/* The first product of the run behind op's, or before it; NULL: there is none. */
+static const Op *other_run(const Op *op, bool before)
 {
-    int n = 0;
-    for (; op; op = op->next)
-        n += op->code == OP_BARRIER;
-    return n;
+    const Op *o = op;
+    while (o && (!is_product(o) || o->in[0] == op->in[0]))
+        o = before ? o->prev : o->next;
+    while (o && before && o->prev && is_product(o->prev) && o->prev->in[0] == o->in[0])
+        o = o->prev;
+    return o;
 }
 
-/* Whether a product's part is asked for in its own layer, behind the attention: the last one's. */
-static bool is_late(const Op *op)
+/* When a part is asked for: while the block multiplies, it needs the card's memory for nothing
+ * else, and what comes then is in nobody's way. The next run of products will do, but not behind
+ * the layer's last: the attention there would wait. That is asked for as the run before it
+ * multiplies. Two matrices at once are too many, so the second comes behind the attention. */
+static bool set_when(Part *part)
 {
-    bool last = barriers(op) == 1;
-    while (op && op->code != OP_ROPE_ATTENTION)
-        op = op->prev;
-    return op && last;
+    const Op *attention = part->op, *next = other_run(part->op, false);
+    while (attention && attention->code != OP_ROPE_ATTENTION)
+        attention = attention->prev;
+    bool second = part->matrix && attention;
+    part->late = second || !next;
+    part->when = second ? attention : next ? next : other_run(part->op, true);
+    return part->when;
 }
 
 /* Parts of the products in layers whose matrices change from layer to layer. */
@@ -81,20 +90,23 @@ static void find_parts(Step *s, const Block *b, const Op *layers)
             find_parts(s, op->body, op);
         if (!is_product(op))
             continue;
-        bool changes = layers;
-        for (int i = 0, n = matrices(op, at); i < n; i++)
+        int n = matrices(op, at);
+        Part part = {.op = op, .layers = layers};
+        bool changes = layers && set_when(&part);
+        for (int i = 0; i < n; i++)
             changes &= op->in[at[i]]->weight->count > 0;
-        if (!changes) {
-            s->others++;
-            continue;
+        s->others += !changes;
+        for (; changes && part.matrix < n; part.matrix++) {
+            CHECK(set_when(&part));
+            part.scales = s->scales;
+            s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
+            s->part[s->npart++] = part;
+            s->scales += attr_int(layers, "count", 1);
         }
-        s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
-        bool late = is_late(op);
-        s->part[s->npart++] = (Part){op, layers, s->scales, 0, late};
-        s->scales += 2 * attr_int(layers, "count", 1);
     }
 }
 
+/* The place of its first matrix's; its second's is the next one. */
 static int part_of(const Step *s, const Op *op)
 {
     for (int i = 0; i < s->npart; i++)
@@ -185,30 +197,30 @@ static void put_layout(Step *s, const Func *f)
         4 * s->scales + 127);
     for (int i = 0; i < s->npart; i++) {
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
+        const Type *t = matrix_type(s->part[i].op);
         put(o,
-            "    STEP_BYTES_%d = %s * %" PRId64 ",\n"
+            "    STEP_BYTES_%d = SHARE(%" PRId64 ") * %" PRId64 ",\n"
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
-            i, share_text(s, s->part[i].op),
-            (matrix_type(s->part[i].op)->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
+            i, (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
     put(o, "    STEP_BYTES = %s\n};\n",
         s->npart ? format(s->p->s, "STEP_END_%d", s->npart - 1) : "STEP_PARTS");
 }
 
-/* part_next's arguments: the part, its matrices in a layer, their shape. */
+static const Weight *weight_of(const Part *part)
+{
+    int at[2];
+    CHECK(matrices(part->op, at) > part->matrix);
+    return part->op->in[at[part->matrix]]->weight;
+}
+
 static void put_part(Step *s, int i, const char *layer)
 {
     Out *o = s->p->out;
-    const Op *op = s->part[i].op;
-    const Type *t = matrix_type(op);
-    int at[2], n = matrices(op, at);
+    const Type *t = matrix_type(s->part[i].op);
     put(o, "part_next(part_%d, ", i);
-    for (int j = 0; j < 2; j++) {
-        if (j < n)
-            put_bytes_of(s->p, op->in[at[j]]->weight, layer);
-        put(o, j < n ? ", " : "nullptr, ");
-    }
-    put(o, "%" PRId64 ", %" PRId64 ", b);\n", t->dim[0].n, t->dim[1].n);
+    put_bytes_of(s->p, weight_of(&s->part[i]), layer);
+    put(o, ", %" PRId64 ", %" PRId64 ", b);\n", t->dim[0].n, t->dim[1].n);
 }
 
 /* Behind the last layer of the body that is printed. */
@@ -218,41 +230,27 @@ static const char *layers_end(const Step *s)
                   attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1));
 }
 
-/* One thread asks for the next layer's parts in place of those that are done with: not at once,
- * while what the products left is read by all blocks, but at the meeting behind that. */
-static void put_next_parts(Step *s, const char *margin)
+/* One thread, `who`, asks for what is asked for at `when`. */
+static void put_asks(Step *s, const Op *when, const char *who, const char *margin)
 {
-    bool any = false;
-    for (int i = 0; i < s->npart; i++) {
-        Part *part = &s->part[i];
-        if (!part->meetings || --part->meetings)
-            continue;
-        if (!any)
-            put(s->p->out, "%sif (me == 0 && layer + 1 < %s) {\n", margin, layers_end(s));
-        put(s->p->out, "%s    ", margin);
-        put_part(s, i, "layer + 1");
-        any = true;
+    Out *o = s->p->out;
+    for (int late = 0; late < 2; late++) {
+        bool any = false;
+        for (int i = 0; i < s->npart; i++) {
+            if (s->part[i].when != when || s->part[i].late != late)
+                continue;
+            if (!any && late)
+                put(o, "%sif (me == %s && layer > %" PRId64 ") {\n", margin, who,
+                    attr_int(s->layers, "first", 0));
+            else if (!any)
+                put(o, "%sif (me == %s && layer + 1 < %s) {\n", margin, who, layers_end(s));
+            any = true;
+            put(o, "%s    ", margin);
+            put_part(s, i, late ? "layer" : "layer + 1");
+        }
+        if (any)
+            put(o, "%s}\n", margin);
     }
-    if (any)
-        put(s->p->out, "%s}\n", margin);
-}
-
-/* Of the layer at hand, those that are late. */
-static void put_late_parts(Step *s, const char *margin)
-{
-    bool any = false;
-    for (int i = 0; i < s->npart; i++) {
-        if (!s->part[i].late || s->part[i].layers != s->layers)
-            continue;
-        if (!any)
-            put(s->p->out, "%sif (me == 0 && layer > %" PRId64 ") {\n", margin,
-                attr_int(s->layers, "first", 0));
-        put(s->p->out, "%s    ", margin);
-        put_part(s, i, "layer");
-        any = true;
-    }
-    if (any)
-        put(s->p->out, "%s}\n", margin);
 }
 
 /* Marks, all scales, and the parts of the first layers, when all threads have met. */
@@ -273,16 +271,12 @@ static void put_first_parts(Step *s)
     for (int i = 0; i < s->npart; i++) {
         const Part *part = &s->part[i];
         int64_t first = attr_int(part->layers, "first", 0);
-        int at[2], n = matrices(part->op, at);
-        put(o, "#pragma unroll 1\n    for (int i = int(me); i < %" PRId64 "; i += THREADS) {\n",
+        put(o, "#pragma unroll 1\n    for (int i = int(me); i < %" PRId64 "; i += THREADS)\n",
             attr_int(part->layers, "count", 1));
-        for (int j = 0; j < n; j++) {
-            const Weight *w = part->op->in[at[j]]->weight;
-            put(o, "        scales[%" PRId64 " + 2 * i] = *", part->scales + j);
-            put_scales_of(s->p, w, first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
-            put(o, ";\n");
-        }
-        put(o, "    }\n");
+        put(o, "        scales[%" PRId64 " + i] = *", part->scales);
+        put_scales_of(s->p, weight_of(part),
+                      first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
+        put(o, ";\n");
     }
 }
 
@@ -308,8 +302,13 @@ static void put_sync(Step *s, unsigned uses, const char *margin)
     s->used = s->used & uses ? uses : s->used | uses;
 }
 
-/* The share's matrices of the n products from op on. */
-static void put_matrices(Step *s, const Op *op, int n, const char *margin)
+static void put_part_name(Step *s, int part)
+{
+    put(s->p->out, part < 0 ? "no_part, " : "part_%d, ", part);
+}
+
+/* The sums of the share's rows of the n products from op on. */
+static void put_sums_of(Step *s, const Op *op, int n, const char *margin)
 {
     Out *o = s->p->out;
     const Op *product = op;
@@ -321,13 +320,15 @@ static void put_matrices(Step *s, const Op *op, int n, const char *margin)
         for (int j = 0; j < many; j++) {
             put(o, "%s\n%s    matrix_of(", count++ ? "," : "", margin);
             put_bytes_of(s->p, product->in[at[j]]->weight, "layer");
-            put(o, ", %" PRId64 ", %" PRId64, t->dim[0].n, t->dim[1].n);
-            put(o, part < 0 ? ", no_part" : ", part_%d", part);
-            put(o, ", %s, b, sums + 4 * (%s", j ? "true" : "false", run_text(s, op, i));
+            put(o, ", %" PRId64 ", %" PRId64 ", ", t->dim[0].n, t->dim[1].n);
+            put_part_name(s, part < 0 ? part : part + j);
+            put(o, "b, sums + 4 * (%s", run_text(s, op, i));
             put(o, j ? " + SHARE(%" PRId64 ")))" : "))", (t->dim[0].n + 3) / 4);
         }
     }
-    put(o, "};\n%sshare_sums(run_%d, %d, ", margin, s->nproduct, count);
+    put(o, "};\n");
+    put_asks(s, op, "ASKS", margin);
+    put(o, "%sshare_sums(run_%d, %d, ", margin, s->nproduct, count);
     put_operand(s->p, op->in[0]);
     put(o, ", %" PRId64 ", me);\n", op->in[0]->type->dim[1].n);
 }
@@ -350,7 +351,8 @@ static void put_products(Step *s, const Op *op, int n, const char *margin)
                 put(o, "%sconst bn_ready ready_%d = %s(", margin, s->nproduct + i,
                     product->kernel->symbol);
             put_arguments(s->p, product);
-            put(o, part < 0 ? "no_part, " : "part_%d, ", part);
+            for (int j = 0, at[2]; j < matrices(product, at); j++)
+                put_part_name(s, part < 0 ? part : part + j);
             if (end)
                 put(o, "ready_%d, step, b, row_of(me, %d), sums + 4 * (%s));\n", s->nproduct + i,
                     2 * i, run_text(s, op, i));
@@ -359,18 +361,11 @@ static void put_products(Step *s, const Op *op, int n, const char *margin)
         }
         if (end)
             continue;
-        put_matrices(s, op, n, margin);
+        put_sums_of(s, op, n, margin);
         put(o, "%s__syncthreads();\n", margin);
     }
     s->used = USES_SUMS;
     s->nproduct += n;
-    for (int i = 0; i < n; i++, op = op->next)
-        if (part_of(s, op) >= 0) {
-            Part *part = &s->part[part_of(s, op)];
-            int behind = barriers(op);
-            CHECK(behind); /* what a product leaves is shared: all meet behind it */
-            part->meetings = part->late ? 0 : behind > 1 ? 2 : 1;
-        }
 }
 
 /* What an op reads that is there before others have come: gains, the cache of earlier positions. */
@@ -392,7 +387,7 @@ static void put_registers(Step *s, const Op *op, const char *margin)
     s->ahead = grow(s->p->s, s->ahead, (size_t)s->nahead, sizeof *s->ahead);
     s->ahead[s->nahead++] = op;
     if (op->code == OP_RMSNORM_QUANT)
-        put(s->p->out, "%sfloat4 ahead_%d[HOLDS];\n", margin, s->nahead - 1);
+        put(s->p->out, "%sbn_gains ahead_%d;\n", margin, s->nahead - 1);
     else
         put(s->p->out, "%sbn_cached<%s> ahead_%d;\n", margin,
             op->in[4]->type->fmt == FMT_F16 ? "half" : "float", s->nahead - 1);
@@ -404,8 +399,8 @@ static void put_cache(Step *s, const Op *op, const char *layer)
         put_bytes_of(s->p, op->in[i]->weight, layer);
         put(s->p->out, ", ");
     }
-    put(s->p->out, "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", ",
-        attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n, heads_together(op));
+    put(s->p->out, "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", b, me",
+        attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n);
 }
 static void put_ahead(Step *s, const Op *op, const char *layer, const char *margin)
 {
@@ -417,7 +412,7 @@ static void put_ahead(Step *s, const Op *op, const char *layer, const char *marg
     } else {
         put(o, "%sattention_ahead(ahead_%d, ", margin, ahead_of(s, op));
         put_cache(s, op, layer);
-        put(o, "int(b), me);\n");
+        put(o, ");\n");
     }
 }
 
@@ -435,7 +430,7 @@ static void put_bring(Step *s, const Block *b, const char *margin)
         if (op->code == OP_ROPE_ATTENTION) {
             put(o, "%s    attention_bring(", margin);
             put_cache(s, op, "layer + 1");
-            put(o, "b, me);\n");
+            put(o, ");\n");
         }
     }
     put(o, "%s}\n", margin);
@@ -450,10 +445,8 @@ static void put_meet(Step *s, const Op *barrier, const char *margin)
     const char *deeper = format(s->p->s, "%s    ", margin);
     bool attended = barrier->prev && barrier->prev->code == OP_ROPE_ATTENTION;
     put(o, "%sgrid_arrive(step, met);\n", margin);
-    if (s->layers)
-        put_next_parts(s, margin);
-    if (attended)
-        put_late_parts(s, margin);
+    if (attended && s->layers)
+        put_asks(s, barrier->prev, "0", margin);
     if (s->to_come && (!s->idle || attended)) {
         put_bring(s, s->to_come, margin);
         s->to_come = NULL;

@@ -146,11 +146,13 @@ Times times_of(const Op *op)
 }
 
 /* How many queries of a KV head a group of CUDA's attention takes together: their values have a
- * thread each, and where a head is no power of two it comes alone. */
-int64_t heads_together(const Op *op)
+ * thread each, and where a head is no power of two it comes alone, as in a decode step. */
+static int64_t heads_together(const Op *op)
 {
+    if (op->code == OP_ROPE_ATTENTION)
+        return 1;
     int64_t heads = attr_int(op, "heads", 0);
-    const Type *cache = op->in[op->code == OP_ROPE_ATTENTION ? 4 : 1]->type;
+    const Type *cache = op->in[1]->type;
     int64_t each = heads / cache->dim[0].n, dim = cache->dim[2].n, many = 1;
     bool even = dim >= 32 && dim <= 256 && !(dim & (dim - 1));
     for (int64_t n = 2; even && n <= 8 && n * dim <= CUDA_THREADS; n++)
@@ -322,7 +324,7 @@ void put_arguments(Printer *p, const Op *op)
             put_arg(p, op, &args[i]);
             put(p->out, ", ");
         }
-    if (facts_of(op).scratch == SCRATCH_CHUNK)
+    if (facts_of(op).grid == GRID_SETS)
         put(p->out, "%" PRId64 ", ", heads_together(op));
 }
 

@@ -54,7 +54,6 @@ typedef enum Times { TIMES_ONCE, TIMES_TOKEN, TIMES_TILE } Times;
 Times times_of(const Op *op);
 int64_t groups_of(const Printer *p, const Op *op); /* of an op, for its Times */
 int64_t scratch_bytes(const Printer *p, const Op *op);
-int64_t heads_together(const Op *op); /* of an attention by CUDA's kernels */
 void put_operand(Printer *p, const Value *v);
 void put_bytes_of(Printer *p, const Weight *w, const char *layer); /* where a weight, or a state, begins */
 void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */

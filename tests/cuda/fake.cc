@@ -191,7 +191,7 @@ void fake_come(unsigned *count, const long *away, int cards)
 
 void fake_wait(unsigned *count, unsigned all, int line)
 {
-    while (grid_thread() == 0 && line != grid_skip && int(*count - all) < 0)
+    while (grid_thread() == 32 && line != grid_skip && int(*count - all) < 0)
         grid_later();
     grid_barrier(line);
 }

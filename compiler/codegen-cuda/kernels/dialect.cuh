@@ -157,9 +157,10 @@ static inline __device__ uint grid_count(const uint *count)
         asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
     return seen;
 }
+/* Another warp looks than the one that has said that its block has come, and may still ask. */
 static inline __device__ void grid_wait(const uint *count, uint all)
 {
-    while (threadIdx.x == 0 && int(grid_count(count) - all) < 0)
+    while (threadIdx.x == 32 && int(grid_count(count) - all) < 0)
         continue;
     __syncthreads();
 }

@@ -3,14 +3,31 @@
  * same bits: sums are taken in one order, by fma, whatever the compiler makes of the rest.
  */
 
-//@ block_sum : group
-/* The sum of v over the block, for all its threads; nobody has used tg before. */
-static inline float block_sum(float v, uint me, float *tg)
+//@ block_max : group
+/* The largest of the block's values of 0 or more, for all its threads; nobody has used tg
+ * before. */
+static inline float block_max(float v, uint me, float *tg)
 {
-    v = simd_sum(v);
+    v = simd_most(v);
     if (me % LANES == 0)
         tg[me / LANES] = v;
     __syncthreads();
+    return simd_most(tg[me % GROUPS]);
+}
+
+//@ block_sum_max : group
+/* The sum of the block's values, and the largest of others of 0 or more in place of `most`, in one
+ * meeting. */
+static inline float block_sum_max(float v, float &most, uint me, float *tg)
+{
+    v = simd_sum(v);
+    most = simd_most(most);
+    if (me % LANES == 0) {
+        tg[me / LANES] = v;
+        tg[GROUPS + me / LANES] = most;
+    }
+    __syncthreads();
+    most = simd_most(tg[GROUPS + me % GROUPS]);
     float part[GROUPS / 4];
     for (int i = 0; i < GROUPS / 4; i++) {
         const float4 four = *(const float4 *)(tg + 4 * i);
@@ -20,18 +37,6 @@ static inline float block_sum(float v, uint me, float *tg)
         for (int i = 0; i < n; i++)
             part[i] += part[i + n];
     return part[0];
-}
-
-//@ block_max : group
-/* The largest of values of 0 or more, by other words of tg than block_sum's. */
-static inline float block_max(float v, uint me, float *tg)
-{
-    v = simd_most(v);
-    tg += GROUPS;
-    if (me % LANES == 0)
-        tg[me / LANES] = v;
-    __syncthreads();
-    return simd_most(tg[me % GROUPS]);
 }
 
 //@ held : group
@@ -49,21 +54,24 @@ static inline bool row_held(int k)
 
 //@ quant_held : held block_max
 /* quant_row of common.metal. The nearest number to x factor, of ties the even one, stands in the
- * lowest bits of its sum with 1.5 x 2^23; it is 127 at most. */
+ * lowest bits of its sum with 1.5 x 2^23; it is 127 at most, for x factor is 127 and some
+ * rounding. */
 static inline uint nearest(float x, float factor)
 {
     return as_type<uint>(__fadd_rn(__fmul_rn(x, factor), 12582912.0f));
 }
-static inline void quant_held(const float4 *v, char *q, float *s, int k, uint me, float *tg)
+static inline float held_most(const float4 *v, int k)
 {
-    const int wide = (k + 127) / 128 * 128;
     float most = 0;
     for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
         most = fmaxf(fmaxf(fmaxf(most, fabsf(v[i].x)), fmaxf(fabsf(v[i].y), fabsf(v[i].z))),
                      fabsf(v[i].w));
-    const float factor = 127.0f / fmaxf(block_max(most, me, tg), 1e-5f);
-    if (me == 0)
-        *s = factor;
+    return most;
+}
+/* The row by a factor, rounded, and zeros up to whole blocks. */
+static inline void held_store(const float4 *v, float factor, char *q, int k, uint me)
+{
+    const int wide = (k + 127) / 128 * 128;
     for (int i = 0; i < HOLDS && i * STRIDE < wide; i++) {
         const int at = 4 * int(me) + i * STRIDE;
         const float a[4] = {v[i].x, v[i].y, v[i].z, v[i].w};
@@ -87,26 +95,34 @@ static inline void quant_rows(const float *x, char *q, float *s, int k, uint g, 
     }
     for (int i = 0; i < HOLDS && i * STRIDE < wide; i++)
         v[i] = four(x + ulong(g) * k, 4 * int(me) + i * STRIDE, k);
-    quant_held(v, q + ulong(g) * wide, s + g, k, me, tg);
+    const float factor = 127.0f / fmaxf(block_max(held_most(v, k), me, tg), 1e-5f);
+    if (me == 0)
+        s[g] = factor;
+    held_store(v, factor, q + ulong(g) * wide, k, me);
 }
 
-//@ rmsnorm_quant_rows : quant_held block_sum rmsnorm_quant
-/* v is the row; it changes. */
+//@ rmsnorm_quant_rows : quant_held block_sum_max rmsnorm_quant
+/* v is the row; it changes. Its norm is a factor of all values, so the largest is found before the
+ * norm is known, and values take both factors at once. */
 static inline void rmsnorm_quant_held(float4 *v, const float4 *gain, char *q, float *s, int k,
                                       float eps, uint me, float *tg)
 {
     float sum = 0;
-    for (int i = 0; i < HOLDS && i * STRIDE < k; i++)
+    for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
         sum =
             fma(v[i].x, v[i].x, fma(v[i].y, v[i].y, fma(v[i].z, v[i].z, fma(v[i].w, v[i].w, sum))));
-    const float unit = 1.0f / sqrtf(block_sum(sum, me, tg) / float(k) + eps);
-    for (int i = 0; i < HOLDS && i * STRIDE < k; i++) {
-        v[i].x = v[i].x * unit * gain[i].x;
-        v[i].y = v[i].y * unit * gain[i].y;
-        v[i].z = v[i].z * unit * gain[i].z;
-        v[i].w = v[i].w * unit * gain[i].w;
+        v[i].x *= gain[i].x;
+        v[i].y *= gain[i].y;
+        v[i].z *= gain[i].z;
+        v[i].w *= gain[i].w;
     }
-    quant_held(v, q, s, k, me, tg);
+    float most = held_most(v, k);
+    sum = block_sum_max(sum, most, me, tg);
+    const float unit = 1.0f / sqrtf(sum / float(k) + eps),
+                factor = 127.0f / fmaxf(most * unit, 1e-5f);
+    if (me == 0)
+        *s = factor;
+    held_store(v, factor * unit, q, k, me);
 }
 static inline void rmsnorm_quant_rows(const float *x, const float *gain, char *q, float *s, int k,
                                       float eps, uint g, uint me, float *tg)
@@ -286,11 +302,11 @@ static inline void warp_leaves(const bn_warp &x, int many, int dim, int lane, fl
                 out[h * dim + d] = x.value[h][i];
         }
 }
-/* Queries stand in tg, all have met; r has the first pass's rows. Gives value `me` of the many x
- * dim. */
+/* Queries stand in tg, all have met; r has the first pass's rows if they are `loaded`. Gives value
+ * `me` of the many x dim. */
 template <typename K>
-static inline attend_run attend_chunk(bn_cached<K> &r, const K *k, const K *v, int n, int many,
-                                      int dim, uint me, float *tg)
+static inline attend_run attend_chunk(bn_cached<K> &r, bool loaded, const K *k, const K *v, int n,
+                                      int many, int dim, uint me, float *tg)
 {
     const int w = int(me / LANES), lane = int(me % LANES), h = min(int(me) / dim, many - 1),
               warps = (n + EACH - 1) / EACH;
@@ -299,7 +315,7 @@ static inline attend_run attend_chunk(bn_cached<K> &r, const K *k, const K *v, i
 #pragma unroll 1
     for (int first = w * EACH; first < n; first += PASS) { /* the whole warp */
         const ulong at = ulong(first - w * EACH) * dim;
-        if (at)
+        if (at || !loaded)
             rows_load(r, k + at, v + at, 0, n - (first - w * EACH), dim, me);
         pass_weights(r, k + ulong(first) * dim, n - first, many, dim, lane, tg, x);
         pass_values(r, v + ulong(first) * dim, n - first, many, dim, lane, x);
@@ -343,7 +359,7 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
         bn_cached<K> r;
         rows_load(r, k, v, 0, n, dim, me); /* of the first pass */
         __syncthreads();
-        const attend_run part = attend_chunk(r, k, v, n, many, dim, me, tg);
+        const attend_run part = attend_chunk(r, true, k, v, n, many, dim, me, tg);
         if (mine)
             attend_add(run, part.most, part.sum, part.value);
     }

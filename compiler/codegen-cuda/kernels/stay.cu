@@ -2,28 +2,28 @@
  * which meet where the plan has a barrier. A layer's code has to stay in the cache of instructions:
  * what only some threads do, or the rare case, is called, not inlined. Work on one token each
  * repeats for itself, in its own shared memory; rows of a product it takes a share of, and the same
- * in every layer, so the share of the next layer is on its way while others meet:
+ * in every layer, so that of the next layer is on its way while the block multiplies by another:
  *
- *   shared   | own values | scratch | sums | part of product 0 | part of product 1 | ... |
+ *   shared   | own values | scratch | sums | marks | scales | part of matrix 0 | of 1 | ... |
  *
- * A part is a share's blocks of 4 rows of one matrix (of a gate's, then an up's), as they stand in
- * the weights; a product whose part finds no room reads the card's memory.
+ * A part is a share's blocks of 4 rows of one matrix, as they stand in the weights; a matrix whose
+ * part finds no room is read in the card's memory.
  */
 
 //@ stay : group cards
 /* Share b of n units, fewer than 2^32 / ALL_BLOCKS: units share_from(n, b) to share_from(n, b + 1),
  * SHARE(n) at most. */
 #define SHARE(n) (((n) + ALL_BLOCKS - 1) / ALL_BLOCKS)
-/* The thread that brings to the cache, of another warp than the one that waits for blocks. */
+/* The thread that asks for parts and brings to the cache: of the last warp, which most products
+ * leave without rows. */
 enum { ASKS = THREADS - LANES };
 static inline int share_from(int n, uint b)
 {
     return int(uint(n) * b / ALL_BLOCKS);
 }
 
-/* Where a product's part of a layer arrives, and whether there is such a place; the mark on which
- * arrivals are counted; how many of them have been waited for; this layer's scales, of two
- * matrices.
+/* Where a matrix's part of a layer arrives, and whether there is such a place; the mark on which
+ * arrivals are counted; how many of them have been waited for; this layer's scale.
  */
 struct bn_part {
     uchar *at;
@@ -32,16 +32,6 @@ struct bn_part {
     uint turn;
     const float *scale;
 };
-
-/* Asks for bytes `from` .. of a matrix, and of a second behind it where there is one. */
-static __noinline__ __device__ void part_ask(bn_part p, const uchar *from, const uchar *second,
-                                             uint bytes)
-{
-    part_expect(p.mark, second ? 2 * bytes : bytes);
-    part_copy(p.at, from, bytes, p.mark);
-    if (second)
-        part_copy(p.at + bytes, second, bytes, p.mark);
-}
 
 /* A product's share in a matrix of n x k: where it begins, its bytes. */
 static inline ulong share_at(int n, int k, uint b)
@@ -53,13 +43,18 @@ static inline uint share_bytes(int n, int k, uint b)
     return uint(share_at(n, k, b + 1) - share_at(n, k, b));
 }
 
-/* One thread asks for a layer's part, whose matrices stand at `w` and `second`, which may be NULL.
- * All of the block have done with the part before it. */
-static inline void part_next(bn_part p, const uchar *w, const uchar *second, int n, int k, uint b)
+/* One thread asks for a layer's part of the matrix at `w`. All of the block have done with the part
+ * before it. */
+static __noinline__ __device__ void part_ask(uchar *at, ulong *mark, const uchar *from, uint bytes)
 {
-    if (p.here && share_bytes(n, k, b))
-        part_ask(p, w + share_at(n, k, b), second ? second + share_at(n, k, b) : nullptr,
-                 share_bytes(n, k, b));
+    part_expect(mark, bytes);
+    part_copy(at, from, bytes, mark);
+}
+static inline void part_next(const bn_part &p, const uchar *w, int n, int k, uint b)
+{
+    const uint bytes = share_bytes(n, k, b);
+    if (p.here && bytes)
+        part_ask(p.at, p.mark, w + share_at(n, k, b), bytes);
 }
 
 /* Brings to the L2 cache what a layer ahead needs, each block of a card some lines of it. */
@@ -78,15 +73,14 @@ struct bn_matrix {
     int blocks, units;
     int *sum;
 };
-/* That of a product's first matrix, or of its second, when it has come. */
-static inline bn_matrix matrix_of(const uchar *w, int n, int k, bn_part &p, bool second, uint b,
-                                  int *sum)
+/* When it has come. */
+static inline bn_matrix matrix_of(const uchar *w, int n, int k, bn_part &p, uint b, int *sum)
 {
     const int blocks = share_from((n + 3) / 4, b + 1) - share_from((n + 3) / 4, b);
-    if (p.here && !second && blocks)
+    if (p.here && blocks)
         part_wait(p.mark, p.turn++ & 1);
-    return {p.here ? in_shared(p.at + second * share_bytes(n, k, b)) : w + share_at(n, k, b),
-            blocks, (SHARE((n + 3) / 4) + 1) / 2, sum};
+    return {p.here ? in_shared(p.at) : w + share_at(n, k, b), blocks, (SHARE((n + 3) / 4) + 1) / 2,
+            sum};
 }
 /* Adds to a row's sum what the share has of sum_k w[r][k] q[k], for `count` matrices of one width.
  * A warp takes 8 rows and some pairs of q2r4's steps, 128 columns each, to the matrix unit. Lane 4
@@ -196,48 +190,53 @@ static inline void tmatmul_stay_end(const uchar *w, const float *c, const char *
                      : res         ? res[r]
                                    : 0));
         sum[i] = 0;
+        if (4 * SHARE((n + 3) / 4) <= THREADS)
+            break; /* known to the compiler: there is no loop */
     }
-    p.scale += 2;
+    p.scale++;
 }
 
 //@ tglu_stay : share_sums glu_act
 /* y = act(gate) * up. */
 static inline bn_ready tglu_stay(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
                                  const char *q, const float *s, float *y, int act, int T, int n,
-                                 int k, const bn_part &p, uint b, uint row)
+                                 int k, const bn_part &gate, const bn_part &up, uint b, uint row)
 {
     bn_ready ready = {0, 0, 0};
     if (row < 4 * SHARE((n + 3) / 4)) {
-        ready.scale = (p.mark ? p.scale[0] : cg[0]) / s[0];
-        ready.second = (p.mark ? p.scale[1] : cu[0]) / s[0];
+        ready.scale = (gate.mark ? gate.scale[0] : cg[0]) / s[0];
+        ready.second = (up.mark ? up.scale[0] : cu[0]) / s[0];
     }
     return ready;
 }
 static inline void tglu_stay_end(const uchar *wg, const float *cg, const uchar *wu, const float *cu,
                                  const char *q, const float *s, float *y, int act, int T, int n,
-                                 int k, bn_part &p, bn_ready ready, const bn_step &step, uint b,
-                                 uint row, int *sum)
+                                 int k, bn_part &gate, bn_part &up, bn_ready ready,
+                                 const bn_step &step, uint b, uint row, int *sum)
 {
     const int from = share_from((n + 3) / 4, b), blocks = share_from((n + 3) / 4, b + 1) - from;
-    int *up = sum + 4 * SHARE((n + 3) / 4);
+    int *second = sum + 4 * SHARE((n + 3) / 4);
 #pragma unroll 1
     for (int i = int(row); i < 4 * blocks; i += THREADS) {
         if (4 * from + i < n)
             give(step, y + 4 * from + i,
-                 glu_act(float(sum[i]) * ready.scale, float(up[i]) * ready.second, act));
-        sum[i] = up[i] = 0;
+                 glu_act(float(sum[i]) * ready.scale, float(second[i]) * ready.second, act));
+        sum[i] = second[i] = 0;
+        if (4 * SHARE((n + 3) / 4) <= THREADS)
+            break;
     }
-    p.scale += 2;
+    gate.scale++;
+    up.scale++;
 }
 
 //@ attention_stay : attend_chunk cache_row stay
-/* rope_attention: a unit is a chunk of positions and a set of `many` heads. Where there are several
- * chunks, each leaves its part, and when all blocks have met, they share the values, which are
- * added up in the order of positions.
+/* rope_attention: a unit is a chunk of positions and a head. Where there are several chunks, each
+ * leaves its part, and when all blocks have met, they share the values, which are added up in the
+ * order of positions.
  *
  *   parts   | [heads][chunks]: most, sum, value [dim] |
  */
-enum { AT_ONCE = 16 }; /* parts on their way to be added up */
+enum { AT_ONCE = 8 }; /* parts on their way to be added up */
 static inline void attention_add(const bn_step &step, const float *parts, float *y, int heads,
                                  int chunks, int dim, uint b, uint me)
 {
@@ -262,36 +261,36 @@ static inline void attention_add(const bn_step &step, const float *parts, float 
         give(step, y + i, run.value / run.sum);
     }
 }
-/* A unit's queries, rotated, to tg; where the unit has the last position, its key and value to the
- * cache, which sets of one KV head store alike, and to `now`. Threads have pairs of the queries,
+/* A unit's query, rotated, to tg; where the unit has the last position, its key and value to the
+ * cache, which heads of one KV head store alike, and to `now`. Threads have pairs of the query,
  * then of the key, then values. */
 template <typename K>
 static inline void attention_take(const bn_step &step, const float *q, const float *key,
                                   const float *value, const float *table, K *kcache, K *vcache,
-                                  bool last, int many, int dim, int rot, int mode, uint me,
-                                  float *tg, K *now)
+                                  bool last, int dim, int rot, int mode, uint me, float *tg, K *now)
 {
-    const int pairs = (rot / 2) + (dim - rot / 2 * 2), all = many * pairs;
+    const int pairs = (rot / 2) + (dim - rot / 2 * 2);
 #pragma unroll 1
-    for (int i = int(me); i < all + (last ? pairs + dim : 0); i += THREADS) {
-        const int j = i % pairs, h = i / pairs;
-        const float *x = h < many ? q + h * dim : key;
+    for (int i = int(me); i < (last ? 2 * pairs + dim : pairs); i += THREADS) {
+        const int j = i % pairs;
+        const bool query = i < pairs;
+        const float *x = query ? q : key;
         const int a = mode == BN_NEOX ? j : 2 * j, b = mode == BN_NEOX ? j + rot / 2 : 2 * j + 1;
-        if (i >= all + pairs) {
-            const int d = i - all - pairs;
+        if (i >= 2 * pairs) {
+            const int d = i - 2 * pairs;
             give(step, vcache + d, now[dim + d] = K(value[d]));
         } else if (j >= rot / 2) {
             const int d = j + rot / 2;
-            if (h < many)
-                tg[h * dim + d] = x[d];
+            if (query)
+                tg[d] = x[d];
             else
                 give(step, kcache + d, now[d] = K(x[d]));
         } else {
             const float u = x[a], v = x[b], c = table[2 * j], s = table[2 * j + 1];
             const float ya = fma(u, c, -(v * s)), yb = fma(u, s, v * c);
-            if (h < many) {
-                tg[h * dim + a] = ya;
-                tg[h * dim + b] = yb;
+            if (query) {
+                tg[a] = ya;
+                tg[b] = yb;
             } else {
                 give(step, kcache + a, now[a] = K(ya));
                 give(step, kcache + b, now[b] = K(yb));
@@ -299,22 +298,16 @@ static inline void attention_take(const bn_step &step, const float *q, const flo
         }
     }
 }
-/* Heads of a unit: one where there are blocks enough. */
-static inline int attention_many(int pos, int heads, int many)
-{
-    return (pos / CHUNK + 1) * heads <= ALL_BLOCKS ? 1 : many;
-}
-/* Brings to the L2 cache what the block's units will read. */
+/* Brings to the L2 cache the first pass of each of the block's units; more would be in the way of
+ * the weights. */
 template <typename K>
 static inline void attention_bring(const K *kcache, const K *vcache, int pos, int heads, int groups,
-                                   int context, int dim, int many, uint b, uint me)
+                                   int context, int dim, uint b, uint me)
 {
-    const int sets = heads / attention_many(pos, heads, many), chunks = pos / CHUNK + 1;
 #pragma unroll 1
-    for (int u = int(b); me == ASKS && u < sets * chunks; u += ALL_BLOCKS) {
-        const int n = min(pos - u / sets * CHUNK, int(CHUNK));
-        const ulong at =
-            cache_row(u % sets * (heads / sets) / (heads / groups), context, u / sets * CHUNK, dim);
+    for (int u = int(b); me == ASKS && u < heads * (pos / CHUNK + 1); u += ALL_BLOCKS) {
+        const int n = min(pos - u / heads * CHUNK, int(PASS));
+        const ulong at = cache_row(u % heads / (heads / groups), context, u / heads * CHUNK, dim);
         const uint bytes = uint(ulong(n) * dim * sizeof(K)) / 16 * 16;
         if (bytes && at * sizeof(K) % 16 == 0) {
             bring_bytes(kcache + at, bytes);
@@ -322,88 +315,76 @@ static inline void attention_bring(const K *kcache, const K *vcache, int pos, in
         }
     }
 }
-/* Unit u's rows, but for the last position's: they are there before this step. */
+/* The first pass's rows of the block's first unit, but for the last position's: they are there
+ * before this step. */
 template <typename K>
 static inline void attention_ahead(bn_cached<K> &rows, const K *kcache, const K *vcache, int pos,
-                                   int heads, int groups, int context, int dim, int many, int u,
-                                   uint me)
+                                   int heads, int groups, int context, int dim, uint b, uint me)
 {
-    const int sets = heads / attention_many(pos, heads, many), c = u / sets;
-    const ulong at =
-        cache_row(u % sets * (heads / sets) / (heads / groups), context, c * CHUNK, dim);
+    const int h = int(b) % heads / (heads / groups), c = int(b) / heads;
+    const ulong at = cache_row(h, context, c * CHUNK, dim);
     if (c <= pos / CHUNK)
         rows_load(rows, kcache + at, vcache + at, 0, min(pos - c * CHUNK, int(CHUNK)), dim, me);
 }
+/* `rows`: by attention_ahead. */
 template <typename K>
-static inline void attention_units(const bn_step &step, const float *q, const float *key,
-                                   const float *value, const float *table, K *kcache, K *vcache,
-                                   float *y, int pos, int heads, int groups, int context, int dim,
-                                   int rot, int mode, int most, int many, float *parts,
-                                   bn_cached<K> &rows, uint b, uint me, float *tg)
+static inline void attention_stay(const float *q, const float *key, const float *value,
+                                  const float *table, K *kcache, K *vcache, float *y, int pos,
+                                  int heads, int groups, int context, int dim, int rot, int mode,
+                                  float *parts, bn_cached<K> &rows, const bn_step &step, uint *met,
+                                  uint &all, uint b, uint me, float *tg)
 {
-    const int sets = heads / many, chunks = pos / CHUNK + 1;
-    K *now = (K *)(tg + many * (dim + 2 * GROUPS + GROUPS * dim));
+    const int chunks = pos / CHUNK + 1;
+    K *now = (K *)(tg + dim + 2 * GROUPS + GROUPS * dim);
 #pragma unroll 1
-    for (int u = int(b); u < sets * chunks; u += ALL_BLOCKS) {
-        const int set = u % sets, c = u / sets, first = set * many, h = first / (heads / groups),
+    for (int u = int(b); u < heads * chunks; u += ALL_BLOCKS) {
+        const int head = u % heads, c = u / heads, h = head / (heads / groups),
                   n = min(pos - c * CHUNK + 1, int(CHUNK));
         const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * CHUNK * dim,
                     last = cache + ulong(pos) * dim;
-        if (u != int(b)) {
-            attention_ahead(rows, kcache, vcache, pos, heads, groups, context, dim, most, u, me);
+        const bool loaded = u == int(b);
+        if (!loaded)
             __syncthreads();
-        }
-        attention_take(step, q + first * dim, key + h * dim, value + h * dim, table, kcache + last,
-                       vcache + last, c == chunks - 1, many, dim, rot, mode, me, tg, now);
+        attention_take(step, q + head * dim, key + h * dim, value + h * dim, table, kcache + last,
+                       vcache + last, c == chunks - 1, dim, rot, mode, me, tg, now);
         __syncthreads();
-        if (c == chunks - 1 && n <= PASS)
+        if (loaded && c == chunks - 1 && n <= PASS)
             rows_load(rows, now, now + dim, n - 1, n, dim, me);
-        const attend_run run = attend_chunk(rows, kcache + at, vcache + at, n, many, dim, me, tg);
-        if (int(me) >= many * dim)
+        const attend_run run =
+            attend_chunk(rows, loaded, kcache + at, vcache + at, n, 1, dim, me, tg);
+        if (int(me) >= dim)
             continue;
         if (chunks == 1) {
-            give(step, y + first * dim + me, run.value / run.sum);
+            give(step, y + head * dim + me, run.value / run.sum);
         } else {
-            float *part = parts + (ulong(first + me / dim) * chunks + c) * (dim + 2);
-            give(step, part + 2 + me % dim, run.value);
-            if (me % dim == 0) {
+            float *part = parts + (ulong(head) * chunks + c) * (dim + 2);
+            give(step, part + 2 + me, run.value);
+            if (me == 0) {
                 give(step, part, run.most);
                 give(step, part + 1, run.sum);
             }
         }
     }
-}
-/* `rows`: of unit b, by attention_ahead. */
-template <typename K>
-static inline void attention_stay(const float *q, const float *key, const float *value,
-                                  const float *table, K *kcache, K *vcache, float *y, int pos,
-                                  int heads, int groups, int context, int dim, int rot, int mode,
-                                  int many, float *parts, bn_cached<K> &rows, const bn_step &step,
-                                  uint *met, uint &all, uint b, uint me, float *tg)
-{
-    if (attention_many(pos, heads, many) == many)
-        attention_units(step, q, key, value, table, kcache, vcache, y, pos, heads, groups, context,
-                        dim, rot, mode, many, many, parts, rows, b, me, tg);
-    else
-        attention_units(step, q, key, value, table, kcache, vcache, y, pos, heads, groups, context,
-                        dim, rot, mode, many, 1, parts, rows, b, me, tg);
     if (pos >= CHUNK) {
         grid_arrive(step, met);
         grid_wait(met, all += ALL_BLOCKS);
-        attention_add(step, parts, y, heads, pos / CHUNK + 1, dim, b, me);
+        attention_add(step, parts, y, heads, chunks, dim, b, me);
     }
 }
 
 //@ rmsnorm_quant_stay : rmsnorm_quant_rows stay
 /* rmsnorm_quant_rows with the gains in registers: gain_ahead brings them while others are waited
  * for. */
-static inline void gain_ahead(const float *gain, int k, uint me, float4 *by)
+struct bn_gains {
+    float4 by[HOLDS];
+};
+static inline void gain_ahead(const float *gain, int k, uint me, bn_gains &gains)
 {
     for (int i = 0; i < HOLDS && i * STRIDE < k && row_held(k); i++)
-        by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
+        gains.by[i] = four(gain, 4 * int(me) + i * STRIDE, k);
 }
 static inline void rmsnorm_quant_stay(const float *x, const float *gain, char *q, float *s, int k,
-                                      float eps, const float4 *by, uint g, uint me, float *tg)
+                                      float eps, const bn_gains &gains, uint g, uint me, float *tg)
 {
     float4 v[HOLDS];
     if (!row_held(k)) {
@@ -412,5 +393,5 @@ static inline void rmsnorm_quant_stay(const float *x, const float *gain, char *q
     }
     for (int i = 0; i < HOLDS && i * STRIDE < (k + 127) / 128 * 128; i++)
         v[i] = four(x, 4 * int(me) + i * STRIDE, k);
-    rmsnorm_quant_held(v, by, q, s, k, eps, me, tg);
+    rmsnorm_quant_held(v, gains.by, q, s, k, eps, me, tg);
 }
