@@ -7,9 +7,10 @@
 #define BN_DEVICE_OF(i) (i)
 #endif
 
-/* A card's objects, all made by device_start. A decode step is one graph: the step and its token to
- * the card, decode_step, the rows of head's table, hidden values and logits back. So the head that
- * follows a step has nothing left to do. */
+/* A card's objects, all made by device_start. A decode step is one graph: decode_step, which takes
+ * its position and token from `in`, and the rows of head's table, which leave hidden values and
+ * logits in the host's memory. So nothing is copied, and the head that follows a step has nothing
+ * left to do. */
 typedef struct bn_card {
     int number, device;
     cudaStream_t stream;
@@ -20,7 +21,7 @@ typedef struct bn_card {
 typedef struct bn_gpu {
     bn_card card[BN_CARDS];
     unsigned char *out;    /* pinned: | hidden | logits | */
-    unsigned char *logits; /* where cards put them: the caller's memory, pinned, or out's */
+    unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
     int pinned, answered;  /* it is the caller's; it holds the logits of out's hidden values */
     int lost;              /* a card was not told its part of a pass: others wait for it for ever */
 } bn_gpu;
@@ -94,19 +95,13 @@ static int copy_logits(const bn_card *c, void *to, int ntok)
                                                 (size_t)ntok, cudaMemcpyDeviceToHost, c->stream));
 }
 
-static int put_step(const bn_gpu *g, const bn_card *c)
-{
-    return copy_in(c, 0, c->in, at_tokens + sizeof(int)) &&
-           launch_table(c, decode_table, ROWS(decode_table), 1) && copy_hidden(g, c) &&
-           launch_table(c, head_table, ROWS(head_table), 1) && copy_logits(c, g->logits, 1);
-}
-
-static int make_graph(const bn_gpu *g, bn_card *c)
+static int make_graph(bn_card *c)
 {
     cudaGraph_t graph = NULL;
-    if (!use_card(c) || !TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
+    if (!TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
         return 0;
-    int put = put_step(g, c);
+    int put = launch_table(c, decode_table, ROWS(decode_table), 1) &&
+              launch_table(c, head_table, ROWS(head_table), 1);
     int made = TRY(cudaStreamEndCapture(c->stream, &graph)) && put &&
                TRY(cudaGraphInstantiate(&c->graph, graph, 0));
     if (graph)
@@ -207,24 +202,22 @@ static int make_card(bn_card *c, int number, const bn_weights *w)
     return use_card(c) && card_fits(c) && make_buffers(c, w);
 }
 
-/* What each knows of the others, and its graph. */
-static int join_cards(bn_gpu *g)
+/* What a card knows of the others and of the host, and its graph. What is made by cudaMallocHost
+ * has one address for all. */
+static int join_card(bn_gpu *g, bn_card *c)
 {
-    EACH_CARD(g, c)
+    bn_step *step = (bn_step *)c->in;
+    step->card = (uint)c->number;
+    step->host = (long)((intptr_t)c->in - (intptr_t)c->state);
+    step->hidden = (float *)g->out;
+    EACH_CARD(g, other)
     {
-        bn_step *step = (bn_step *)c->in;
-        step->card = (uint)c->number;
-        EACH_CARD(g, other)
-        {
-            if (!use_card(c) || !card_reaches(c, other))
-                return 0;
-            step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
-        }
+        if (!use_card(c) || !card_reaches(c, other))
+            return 0;
+        step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
     }
-    EACH_CARD(g, c)
-    if (!make_graph(g, c))
-        return 0;
-    return 1;
+    return TRY(cudaHostGetDevicePointer((void **)&step->logits, g->logits, 0)) &&
+           TRY(cudaMemcpy(c->state, step, sizeof *step, cudaMemcpyHostToDevice)) && make_graph(c);
 }
 
 static bn_status device_start(bn_call *call, const bn_weights *w)
@@ -236,9 +229,11 @@ static bn_status device_start(bn_call *call, const bn_weights *w)
     for (int i = 0; made && i < BN_CARDS; i++)
         made = make_card(&g->card[i], i, w);
     if (made) {
-        g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes, cudaHostRegisterPortable));
+        g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes,
+                                         cudaHostRegisterPortable | cudaHostRegisterMapped));
         g->logits = g->pinned ? (unsigned char *)call->logits : g->out + hidden_bytes;
-        made = join_cards(g);
+        EACH_CARD(g, c)
+        made = made && join_card(g, c);
     }
     device_again(before);
     if (made)
@@ -341,7 +336,7 @@ static void head(const bn_call *call)
         memcpy(g->out, call->hidden, hidden_bytes);
         EACH_CARD(g, c)
         put = put && use_card(c) && copy_in(c, at_hidden, g->out, hidden_bytes) &&
-              launch_table(c, head_table, ROWS(head_table), 1) && copy_logits(c, g->logits, 1);
+              launch_table(c, head_table, ROWS(head_table), 1);
     }
     wait_for(g, put, call->logits, g->logits, logits_bytes);
     device_again(before);

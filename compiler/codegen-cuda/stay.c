@@ -554,7 +554,7 @@ void put_decode_step(Printer *p, const Func *f)
         "#define OWN(type, offset) ((type *)(own + (offset)))\n"
         "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) decode_step(uchar *state, "
         "const uchar *weights, uint)\n"
-        "{\n    BN_SHARED(shared);\n    const bn_step step = *(const bn_step *)state;\n"
+        "{\n    BN_SHARED(shared);\n    bn_step step = *(const bn_step *)state;\n"
         "    const uint here = blockIdx.x, b = card_of(step) * BN_BLOCKS + here, me = "
         "threadIdx.x;\n"
         "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + STEP_SCRATCH);\n"
@@ -573,11 +573,15 @@ void put_decode_step(Printer *p, const Func *f)
     }
     if (s.others)
         put(o, "    bn_part no_part = {nullptr, false, nullptr, 0, nullptr};\n");
+    put(o,
+        "    if (here == 0 && me == 0)\n        step_given(step, &((bn_step *)state)->pos, AT(int, "
+        "%" PRId64 "));\n    grid_come(step, met);\n",
+        p->at.tokens);
     put_first_parts(&s);
     put(o, "#pragma unroll 1\n    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += "
            "THREADS)\n        "
-           "sums[i] = 0;\n");
-    s.used = USES_SUMS;
+           "sums[i] = 0;\n    grid_wait(met, all += ALL_BLOCKS);\n"
+           "    step.pos = ((const bn_step *)state)->pos;\n");
     put_block(&s, f->body, "    ");
     put(o, "    if (here == 0 && me == 0)\n        met[1] = all;\n}\n\n");
 }

@@ -246,6 +246,10 @@ void put_operand(Printer *p, const Value *v)
         put(p->out, "OWN(%s, %" PRId64 ")", msl_type(v->type), v->slot);
         return;
     }
+    if (v->room == ROOM_LOGITS && p->cards && p->form == FORM_HEAD) {
+        put(p->out, "step.logits");
+        return;
+    }
     int64_t at = v->room == ROOM_ARG      ? p->at.tokens
                  : v->room == ROOM_HIDDEN ? p->at.hidden
                  : v->room == ROOM_LOGITS ? p->at.logits
@@ -353,6 +357,10 @@ static void put_body(Printer *p, const Op *from, const Op *to)
     static const char *const times[] = {[TIMES_ONCE] = "",
                                         [TIMES_TOKEN] = " * uint(step.ntok)",
                                         [TIMES_TILE] = " * (uint(step.ntok + 31) / 32)"};
+    if (p->cards && p->form == FORM_HEAD && from == from->block->first)
+        put(p->out,
+            "    if (g == 0)\n        hidden_out(step, AT(float, %" PRId64 "), %" PRId64 ", me);\n",
+            p->at.hidden, hidden_bytes(p->m) / 4);
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
@@ -396,9 +404,11 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
 {
     Dispatch *d = NEW(p->s, Dispatch);
     Out body = {.s = p->s}, *file = p->out;
+    bool light = p->cards; /* has so few registers that a multiprocessor's threads can all run it */
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
+        light &= op->code == OP_LINEAR;
         d->groups[times_of(op)] += groups_of(p, op);
         d->bytes = scratch_bytes(p, op) > d->bytes ? scratch_bytes(p, op) : d->bytes;
     }
@@ -408,7 +418,8 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
     d->entry = entry_of(p, wanted, body.text);
     if (!d->entry) {
         d->entry = wanted;
-        put(file, "BN_ENTRY(%s)\n{\n%s}\n\n", wanted, body.text);
+        put(file, light ? "BN_ENTRY_OF(%s, 4)" : "BN_ENTRY(%s)", wanted);
+        put(file, "\n{\n%s}\n\n", body.text);
     }
     out_free(&body);
     return d;
@@ -568,11 +579,11 @@ static void put_kernels(Printer *p)
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
-    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 3);
+    const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 4);
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
-    static const char *const shared[] = {"held_from", "has_unit", "give_part"};
-    for (int i = 0; i < (p->cards > 1 ? 3 : p->cards); i++)
+    static const char *const shared[] = {"held_from", "hidden_out", "has_unit", "give_part"};
+    for (int i = 0; i < (p->cards > 1 ? 4 : 2 * p->cards); i++)
         symbol[calls.n++] = shared[i];
     emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }
@@ -648,11 +659,13 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, put_turns, &p);
     put_weights(&p);
-    for (Func *f = m->funcs; f; f = f->next)
+    for (Func *f = m->funcs; f; f = f->next) {
+        p.form = f->form;
         if (stays(f, target))
             put_decode_step(&p, f);
         else
             (void)all_of(&p, f);
+    }
     out_free(&p.seen);
 }
 
@@ -701,6 +714,7 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
         target->device == DEVICE_STAYS ? " (none: BN_BLOCKS, all at once)" : "");
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
+        p.form = f->form;
         if (stays(f, target)) {
             put(out,
                 "static const bn_dispatch %s_table[] = {\n    {BN_NAME(decode_step), 0, {0, 0, "

@@ -47,6 +47,7 @@ typedef struct Printer {
     Out seen;    /* bodies of entry points so far: "name\0text\0" */
     int threads; /* of a group */
     int cards;   /* that share a pass; 0: not CUDA's */
+    Form form;   /* of the function that is printed */
 } Printer;
 
 /* What an op's groups are counted for: all tokens at once, each of them, each 32 of them. */

@@ -68,6 +68,7 @@ static struct {
 } now[GRID_FIBERS];
 static int calls_made;
 static void *pinned; /* the host's memory that was registered: one at a time */
+static std::map<const char *, size_t> hosts; /* and that was made so: bytes */
 enum { MULTIPROCESSORS = 5 };
 static std::map<const void *, size_t> raised; /* kernels that may have so much shared memory */
 
@@ -516,6 +517,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
     if (told_to_fail())
         return cudaErrorMemoryAllocation;
     *p = __libc_malloc(bytes);
+    hosts[(const char *)*p] = bytes;
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
@@ -525,11 +527,24 @@ cudaError_t cudaFreeHost(void *p)
     return cudaSuccess;
 }
 
-cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
+cudaError_t cudaHostGetDevicePointer(void **to, void *p, unsigned flags)
+{
+    bool known = p == pinned;
+    for (const auto &host : hosts)
+        known |= (size_t)((const char *)p - host.first) < host.second;
+    if (told_to_fail())
+        return cudaErrorInvalidValue;
+    if (!known || flags)
+        return bad("a card is to reach the host's memory that is not pinned for it");
+    *to = p;
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
 {
     if (told_to_fail())
         return cudaErrorMemoryAllocation;
-    if (!p || !bytes || touches_card(p))
+    if (!p || !bytes || touches_card(p) || !(flags & cudaHostRegisterMapped))
         return bad("cudaHostRegister of what is not the host's memory");
     pinned = p;
     return cudaSuccess;

@@ -1,5 +1,6 @@
 /* steps.c: logits of a model, as its GPU and as C compute them: a prefill pass, then decode steps
- * until the context is full, one number a line. */
+ * until the context is full; then the embedding of three tokens, by decode steps. One number a
+ * line. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@ int main(void)
     bn_weights w;
     bn_state *s;
     const float *logits;
+    float *mean = calloc((size_t)info->embedding, sizeof *mean);
     bn_status status = bn_open(&w, &m_model, NULL);
     if (status == BN_OK)
         status = bn_init(&s, &w, 2, malloc(size), size);
@@ -29,8 +31,12 @@ int main(void)
             printf("%.9g\n", (double)logits[i]);
         token[0] = 11;
     }
-    if (bn_eval(s, token, 1, &logits) != BN_CONTEXT)
+    if (bn_eval(s, token, 1, &logits) != BN_CONTEXT ||
+        bn_embed(s, token, 3, BN_POOL_MEAN, mean) != BN_OK)
         return 1;
+    for (int i = 0; i < info->embedding; i++)
+        printf("%.9g\n", (double)mean[i]);
+    free(mean);
     bn_done(s);
     bn_close(&w);
     return 0;

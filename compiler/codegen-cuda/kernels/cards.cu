@@ -24,6 +24,14 @@ template <typename V> static inline void give(const bn_step &step, V *p, V v)
         *(V *)((uchar *)p + (BN_CARDS > 1 ? step.away[c] : 0)) = v;
 }
 
+//@ hidden_out : cards group
+/* Hidden values to the host, by one group. */
+static inline void hidden_out(const bn_step &step, const float *y, int n, uint me)
+{
+    for (int i = int(me); i < n && card_of(step) == 0; i += THREADS)
+        step.hidden[i] = y[i];
+}
+
 //@ held_from : cards
 /* Of a matrix of n rows that cards share by units of `fine` rows, and elsewhere by `coarse`, a card
  * has the rows from held_from to held_end. */

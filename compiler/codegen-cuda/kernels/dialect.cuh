@@ -37,11 +37,13 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #endif
 
 /* What a pass is told: the position of its first token, how many tokens there are; which card this
- * is, and how far the cards' states stand from its own, in bytes. */
+ * is; how far the cards' states stand from its own, and what the host has of its beginning, in
+ * bytes; where in the host's memory hidden values and logits belong. */
 struct bn_step {
     int pos, ntok;
     uint card;
-    long away[BN_CARDS];
+    long away[BN_CARDS], host;
+    float *hidden, *logits;
 };
 
 /* Positions that attention takes one behind the other; further ones are added up with them. */
@@ -225,12 +227,13 @@ template <typename T, typename U> static inline __device__ T as_type(U u)
     return t;
 }
 
-/* layer by value: a launch is given a copy. */
-#define BN_ENTRY(name)                                                                             \
+/* layer by value: a launch is given a copy. `blocks`: a multiprocessor runs so many at least. */
+#define BN_ENTRY(name) BN_ENTRY_OF(name, 1)
+#define BN_ENTRY_OF(name, blocks)                                                                  \
     static inline __device__ void in_##name(uchar *state, const uchar *weights,                    \
                                             const bn_step &step, uint layer, float *tg, uint g,    \
                                             uint me);                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS, blocks)                                  \
         name(uchar *state, const uchar *weights, uint layer)                                       \
     {                                                                                              \
         BN_SHARED(tg);                                                                             \

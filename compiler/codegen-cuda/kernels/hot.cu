@@ -369,18 +369,16 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
 
 //@ linear_f16 : linear
 /* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows
- * allow. */
+ * allow. y may be the host's memory, where a store costs as much for 64 bytes as for 4. */
 static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
-                              uint me)
+                              uint me, float *tg)
 {
-    const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each;
-    const int r = int(g % each * GROUPS + me / LANES);
+    const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each, first = g % each * GROUPS;
     if (k % 8) {
         linear<F16>(w, x, y, T, n, k, g, me);
         return;
     }
-    if (r >= n)
-        return; /* the whole warp */
+    const int r = min(int(first + me / LANES), n - 1); /* a row again, for warps behind the last */
     const uint4 *row = (const uint4 *)(w + 2 * ulong(r) * k);
     const float4 *in = (const float4 *)(x + ulong(t) * k);
     float sum = 0;
@@ -397,5 +395,8 @@ static inline void linear_f16(const uchar *w, const float *x, float *y, int T, i
     }
     sum = simd_sum(sum);
     if (me % LANES == 0)
-        y[ulong(t) * n + r] = sum;
+        tg[me / LANES] = sum;
+    __syncthreads();
+    if (me < GROUPS && int(first + me) < n)
+        y[ulong(t) * n + first + me] = tg[me];
 }

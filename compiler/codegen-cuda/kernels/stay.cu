@@ -22,6 +22,15 @@ static inline int share_from(int n, uint b)
     return int(uint(n) * b / ALL_BLOCKS);
 }
 
+/* A step's position and token, from the host's memory: by one thread, for each block's read of it
+ * takes 1 us when all others have. */
+static inline void step_given(const bn_step &step, int *pos, int *token)
+{
+    const int from = *(const volatile int *)((const uchar *)pos + step.host);
+    *token = *(const volatile int *)((const uchar *)token + step.host);
+    *pos = from;
+}
+
 /* Where a matrix's part of a layer arrives, and whether there is such a place; the mark on which
  * arrivals are counted; how many of them have been waited for; this layer's scale.
  */
