@@ -32,6 +32,8 @@ typedef struct Step {
     bool idle;            /* it has an attention, behind which most blocks wait */
     const Op **ahead; /* what needs something in registers: printed ahead of it, in this order */
     int nahead;
+    int64_t *heads; /* of attentions, each number once: of one, chunk_HEADS is printed */
+    int nheads;
     unsigned used; /* what the block's threads share that was used since they met: USES_* */
 } Step;
 
@@ -399,8 +401,10 @@ static void put_cache(Step *s, const Op *op, const char *layer)
         put_bytes_of(s->p, op->in[i]->weight, layer);
         put(s->p->out, ", ");
     }
-    put(s->p->out, "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", b, me",
-        attr_int(op, "heads", 0), t->dim[0].n, t->dim[1].n, t->dim[2].n);
+    int64_t heads = attr_int(op, "heads", 0);
+    put(s->p->out,
+        "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", chunk_%" PRId64 ", b, me",
+        heads, t->dim[0].n, t->dim[1].n, t->dim[2].n, heads);
 }
 static void put_ahead(Step *s, const Op *op, const char *layer, const char *margin)
 {
@@ -487,8 +491,8 @@ static void put_op(Step *s, const Op *op, const char *margin)
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64 "), ahead_%d, step, met, all, b, me, tg);\n", s->p->at.parts,
-            ahead_of(s, op));
+        put(o, "AT(float, %" PRId64 "), chunk_%" PRId64 ", ahead_%d, step, met, all, b, me, tg);\n",
+            s->p->at.parts, attr_int(op, "heads", 0), ahead_of(s, op));
         return;
     }
     if (own_result(op)) {
@@ -544,6 +548,24 @@ static void put_block(Step *s, const Block *b, const char *margin)
     }
 }
 
+static void put_chunks(Step *s, const Block *b)
+{
+    for (const Op *op = b->first; op; op = op->next) {
+        int64_t heads = attr_int(op, "heads", 0);
+        int i = 0;
+        if (op->body)
+            put_chunks(s, op->body);
+        while (i < s->nheads && s->heads[i] != heads)
+            i++;
+        if (op->code != OP_ROPE_ATTENTION || i < s->nheads)
+            continue;
+        s->heads = grow(s->p->s, s->heads, (size_t)s->nheads, sizeof *s->heads);
+        s->heads[s->nheads++] = heads;
+        put(s->p->out, "    const int chunk_%" PRId64 " = chunk_of(step.pos + 1, %" PRId64 ");\n",
+            heads, heads);
+    }
+}
+
 void put_decode_step(Printer *p, const Func *f)
 {
     Step s = {.p = p};
@@ -582,6 +604,7 @@ void put_decode_step(Printer *p, const Func *f)
            "THREADS)\n        "
            "sums[i] = 0;\n    grid_wait(met, all += ALL_BLOCKS);\n"
            "    step.pos = ((const bn_step *)state)->pos;\n");
+    put_chunks(&s, f->body);
     put_block(&s, f->body, "    ");
     put(o, "    if (here == 0 && me == 0)\n        met[1] = all;\n}\n\n");
 }

@@ -404,7 +404,7 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
 {
     Dispatch *d = NEW(p->s, Dispatch);
     Out body = {.s = p->s}, *file = p->out;
-    bool light = p->cards; /* has so few registers that a multiprocessor's threads can all run it */
+    bool light = p->cards;
     for (const Op *op = from; op != to; op = op->next) {
         if (!op->kernel)
             continue;
@@ -418,7 +418,7 @@ static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const cha
     d->entry = entry_of(p, wanted, body.text);
     if (!d->entry) {
         d->entry = wanted;
-        put(file, light ? "BN_ENTRY_OF(%s, 4)" : "BN_ENTRY(%s)", wanted);
+        put(file, light ? "BN_LIGHT_ENTRY(%s)" : "BN_ENTRY(%s)", wanted);
         put(file, "\n{\n%s}\n\n", body.text);
     }
     out_free(&body);

@@ -46,7 +46,7 @@ struct bn_step {
     float *hidden, *logits;
 };
 
-/* Positions that attention takes one behind the other; further ones are added up with them. */
+/* Positions that attention takes one behind the other at most; others are added up with them. */
 #ifndef BN_CHUNK
 #define BN_CHUNK 512
 #endif
@@ -227,14 +227,15 @@ template <typename T, typename U> static inline __device__ T as_type(U u)
     return t;
 }
 
-/* layer by value: a launch is given a copy. `blocks`: a multiprocessor runs so many at least. */
-#define BN_ENTRY(name) BN_ENTRY_OF(name, 1)
-#define BN_ENTRY_OF(name, blocks)                                                                  \
+/* layer by value: a launch is given a copy. A light one uses so few registers that a
+ * multiprocessor's 2048 threads can all run it. */
+#define BN_ENTRY(name) BN_ENTRY_OF(name, __launch_bounds__(THREADS))
+#define BN_LIGHT_ENTRY(name) BN_ENTRY_OF(name, __launch_bounds__(THREADS, 2048 / THREADS))
+#define BN_ENTRY_OF(name, bounds)                                                                  \
     static inline __device__ void in_##name(uchar *state, const uchar *weights,                    \
                                             const bn_step &step, uint layer, float *tg, uint g,    \
                                             uint me);                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS, blocks)                                  \
-        name(uchar *state, const uchar *weights, uint layer)                                       \
+    extern "C" __global__ void bounds name(uchar *state, const uchar *weights, uint layer)         \
     {                                                                                              \
         BN_SHARED(tg);                                                                             \
         in_##name(state, weights, *(const bn_step *)state, layer, tg, blockIdx.x, threadIdx.x);    \

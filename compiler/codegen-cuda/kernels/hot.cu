@@ -154,9 +154,9 @@ static inline void attend_add(attend_run &r, float most, float sum, float value)
 }
 
 //@ attend_chunk : attend_run
-/* Attention over at most CHUNK positions, in passes: a warp takes EACH positions of a pass, from
+/* Attention over a chunk of positions, in passes: a warp takes EACH positions of a pass, from
  * their scores to weighted values, and adds up its passes; then all warps' come together. `many`
- * heads share a KV head. Nothing but CHUNK says in which order things are summed up, so a decode
+ * heads share a KV head. Nothing but chunk_of says in which order things are summed up, so a decode
  * step that spreads chunks over blocks gives the bits of a prefill that takes them in turn.
  *
  *   tg   | queries [many][dim] | most [many][GROUPS] | sum [many][GROUPS] | values
@@ -174,6 +174,16 @@ enum {
     HELD_HEADS = MOST_HEADS / QUARTER,
     PIECES = 16
 };
+/* How many of n positions are a chunk: all up to CHUNK; else so few, in whole passes, that chunks
+ * of all heads make rounds of 132, the blocks of a card. Neither BN_BLOCKS nor cards have a say in
+ * it.
+ */
+static inline int chunk_of(int n, int heads)
+{
+    const int each = max(132 / heads, 1), chunks = (n + each * CHUNK - 1) / (each * CHUNK) * each;
+    return n <= CHUNK ? CHUNK : ((n + chunks - 1) / chunks + PASS - 1) / PASS
+    *PASS;
+}
 static inline bool even_head(int dim)
 {
     return dim == 32 || dim == 64 || dim == 128 || dim == 256;
@@ -353,9 +363,10 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
     attend_run run = {-INFINITY, 0, 0};
     if (mine)
         tg[me] = q[at];
-    for (int from = 0; from <= pos + t; from += CHUNK) {
+    const int chunk = chunk_of(pos + t + 1, heads);
+    for (int from = 0; from <= pos + t; from += chunk) {
         const K *k = kcache + cache + ulong(from) * dim, *v = vcache + cache + ulong(from) * dim;
-        const int n = min(pos + t - from + 1, int(CHUNK));
+        const int n = min(pos + t - from + 1, chunk);
         bn_cached<K> r;
         rows_load(r, k, v, 0, n, dim, me); /* of the first pass */
         __syncthreads();

@@ -311,12 +311,12 @@ static inline void attention_take(const bn_step &step, const float *q, const flo
  * the weights. */
 template <typename K>
 static inline void attention_bring(const K *kcache, const K *vcache, int pos, int heads, int groups,
-                                   int context, int dim, uint b, uint me)
+                                   int context, int dim, int chunk, uint b, uint me)
 {
 #pragma unroll 1
-    for (int u = int(b); me == ASKS && u < heads * (pos / CHUNK + 1); u += ALL_BLOCKS) {
-        const int n = min(pos - u / heads * CHUNK, int(PASS));
-        const ulong at = cache_row(u % heads / (heads / groups), context, u / heads * CHUNK, dim);
+    for (int u = int(b); me == ASKS && u < heads * (pos / chunk + 1); u += ALL_BLOCKS) {
+        const int n = min(pos - u / heads * chunk, int(PASS));
+        const ulong at = cache_row(u % heads / (heads / groups), context, u / heads * chunk, dim);
         const uint bytes = uint(ulong(n) * dim * sizeof(K)) / 16 * 16;
         if (bytes && at * sizeof(K) % 16 == 0) {
             bring_bytes(kcache + at, bytes);
@@ -328,28 +328,29 @@ static inline void attention_bring(const K *kcache, const K *vcache, int pos, in
  * before this step. */
 template <typename K>
 static inline void attention_ahead(bn_cached<K> &rows, const K *kcache, const K *vcache, int pos,
-                                   int heads, int groups, int context, int dim, uint b, uint me)
+                                   int heads, int groups, int context, int dim, int chunk, uint b,
+                                   uint me)
 {
     const int h = int(b) % heads / (heads / groups), c = int(b) / heads;
-    const ulong at = cache_row(h, context, c * CHUNK, dim);
-    if (c <= pos / CHUNK)
-        rows_load(rows, kcache + at, vcache + at, 0, min(pos - c * CHUNK, int(CHUNK)), dim, me);
+    const ulong at = cache_row(h, context, c * chunk, dim);
+    if (c <= pos / chunk)
+        rows_load(rows, kcache + at, vcache + at, 0, min(pos - c * chunk, chunk), dim, me);
 }
-/* `rows`: by attention_ahead. */
+/* `rows`: by attention_ahead; chunk: chunk_of(pos + 1, heads), which a step asks for once. */
 template <typename K>
 static inline void attention_stay(const float *q, const float *key, const float *value,
                                   const float *table, K *kcache, K *vcache, float *y, int pos,
                                   int heads, int groups, int context, int dim, int rot, int mode,
-                                  float *parts, bn_cached<K> &rows, const bn_step &step, uint *met,
-                                  uint &all, uint b, uint me, float *tg)
+                                  float *parts, int chunk, bn_cached<K> &rows, const bn_step &step,
+                                  uint *met, uint &all, uint b, uint me, float *tg)
 {
-    const int chunks = pos / CHUNK + 1;
+    const int chunks = pos / chunk + 1;
     K *now = (K *)(tg + dim + 2 * GROUPS + GROUPS * dim);
 #pragma unroll 1
     for (int u = int(b); u < heads * chunks; u += ALL_BLOCKS) {
         const int head = u % heads, c = u / heads, h = head / (heads / groups),
-                  n = min(pos - c * CHUNK + 1, int(CHUNK));
-        const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * CHUNK * dim,
+                  n = min(pos - c * chunk + 1, chunk);
+        const ulong cache = cache_row(h, context, 0, dim), at = cache + ulong(c) * chunk * dim,
                     last = cache + ulong(pos) * dim;
         const bool loaded = u == int(b);
         if (!loaded)
@@ -374,7 +375,7 @@ static inline void attention_stay(const float *q, const float *key, const float 
             }
         }
     }
-    if (pos >= CHUNK) {
+    if (chunks > 1) {
         grid_arrive(step, met);
         grid_wait(met, all += ALL_BLOCKS);
         attention_add(step, parts, y, heads, chunks, dim, b, me);
