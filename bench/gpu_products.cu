@@ -14,16 +14,21 @@
 enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 640, FF = 6912 };
 
 #define PART(i, from) bn_part part_##i = {own + (from), true, mark + i, 0, scales}
-#define MATRIX(i, n, k, w, second, at) matrix_of(w, n, k, part_##i, second, b, sums + 4 * (at))
+#define MATRIX(i, n, k, w, at) matrix_of(w, n, k, part_##i, b, sums + 4 * (at))
 #define READY(i, n, k, w)                                                                          \
     const bn_ready ready_##i =                                                                     \
         tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, row_of(me, 0))
 #define ROWS_OF(i, n, k, w, at)                                                                    \
     tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, ready_##i, step, b,        \
                      row_of(me, 0), sums + 4 * (at))
-#define NEXT(i, n, k, w, second)                                                                   \
-    if (me == 0 && layer + 1 < BN_LAYERS)                                                          \
-    part_next(part_##i, w, second, n, k, b)
+/* A part of this layer or the next one, as decode_step asks for it: while it multiplies by another
+ * matrix. A product alone has no other, and asks when its blocks have come. */
+#define LATE(i, n, k, w, who)                                                                      \
+    if (WHICH == ALL && me == who && layer > 0)                                                    \
+    part_next(part_##i, w(layer), n, k, b)
+#define NEXT(i, n, k, w, who, together)                                                            \
+    if ((WHICH == ALL) == together && me == who && layer + 1 < BN_LAYERS)                          \
+    part_next(part_##i, w(layer + 1), n, k, b)
 #define MEET_AND(what)                                                                             \
     grid_arrive(step, met);                                                                        \
     what;                                                                                          \
@@ -50,6 +55,7 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     PART(3, STEP_END_2);
     PART(4, STEP_END_3);
     PART(5, STEP_END_4);
+    PART(6, STEP_END_5);
     for (int i = int(me); i < FF; i += THREADS)
         q[i] = char(i * 37);
     for (int i = int(me); i < (STEP_PARTS - STEP_SUMS) / 4; i += THREADS)
@@ -57,19 +63,21 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     __syncthreads();
     if (me == 0) {
         *s = 127;
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < 7; i++)
             part_mark(mark + i);
         if (WHICH & Q) {
-            part_next(part_0, W_ATTN_Q(0), nullptr, N, N, b);
-            part_next(part_1, W_ATTN_K(0), nullptr, KV, N, b);
-            part_next(part_2, W_ATTN_V(0), nullptr, KV, N, b);
+            part_next(part_0, W_ATTN_Q(0), N, N, b);
+            part_next(part_1, W_ATTN_K(0), KV, N, b);
+            part_next(part_2, W_ATTN_V(0), KV, N, b);
         }
         if (WHICH & O)
-            part_next(part_3, W_ATTN_OUTPUT(0), nullptr, N, N, b);
-        if (WHICH & GATE)
-            part_next(part_4, W_FFN_GATE(0), W_FFN_UP(0), FF, N, b);
+            part_next(part_3, W_ATTN_OUTPUT(0), N, N, b);
+        if (WHICH & GATE) {
+            part_next(part_4, W_FFN_GATE(0), FF, N, b);
+            part_next(part_5, W_FFN_UP(0), FF, N, b);
+        }
         if (WHICH & DOWN)
-            part_next(part_5, W_FFN_DOWN(0), nullptr, N, FF, b);
+            part_next(part_6, W_FFN_DOWN(0), N, FF, b);
     }
     __syncthreads();
 #pragma unroll 1
@@ -78,45 +86,50 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
             READY(0, N, N, W_ATTN_Q(layer));
             READY(1, KV, N, W_ATTN_K(layer));
             READY(2, KV, N, W_ATTN_V(layer));
-            const bn_matrix run[] = {MATRIX(0, N, N, W_ATTN_Q(layer), false, 0),
-                                     MATRIX(1, KV, N, W_ATTN_K(layer), false, k_at),
-                                     MATRIX(2, KV, N, W_ATTN_V(layer), false, v_at)};
+            const bn_matrix run[] = {MATRIX(0, N, N, W_ATTN_Q(layer), 0),
+                                     MATRIX(1, KV, N, W_ATTN_K(layer), k_at),
+                                     MATRIX(2, KV, N, W_ATTN_V(layer), v_at)};
             share_sums(run, 3, q, N, me);
             __syncthreads();
             ROWS_OF(0, N, N, W_ATTN_Q(layer), 0);
             ROWS_OF(1, KV, N, W_ATTN_K(layer), k_at);
             ROWS_OF(2, KV, N, W_ATTN_V(layer), v_at);
-            MEET_AND(NEXT(0, N, N, W_ATTN_Q(layer + 1), nullptr);
-                     NEXT(1, KV, N, W_ATTN_K(layer + 1), nullptr);
-                     NEXT(2, KV, N, W_ATTN_V(layer + 1), nullptr));
+            MEET_AND(NEXT(0, N, N, W_ATTN_Q, 0, false); NEXT(1, KV, N, W_ATTN_K, 0, false);
+                     NEXT(2, KV, N, W_ATTN_V, 0, false); LATE(5, FF, N, W_FFN_UP, 0));
         }
         if (WHICH & O) {
             READY(3, N, N, W_ATTN_OUTPUT(layer));
-            const bn_matrix run[] = {MATRIX(3, N, N, W_ATTN_OUTPUT(layer), false, 0)};
+            const bn_matrix run[] = {MATRIX(3, N, N, W_ATTN_OUTPUT(layer), 0)};
+            NEXT(0, N, N, W_ATTN_Q, ASKS, true);
+            NEXT(1, KV, N, W_ATTN_K, ASKS, true);
+            NEXT(2, KV, N, W_ATTN_V, ASKS, true);
             share_sums(run, 1, q, N, me);
             __syncthreads();
             ROWS_OF(3, N, N, W_ATTN_OUTPUT(layer), 0);
-            MEET_AND(NEXT(3, N, N, W_ATTN_OUTPUT(layer + 1), nullptr));
+            MEET_AND(NEXT(3, N, N, W_ATTN_OUTPUT, 0, false));
         }
         if (WHICH & GATE) {
             const uchar *gate = W_FFN_GATE(layer), *up = W_FFN_UP(layer);
             const bn_ready ready = tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2,
-                                             1, FF, N, part_4, b, row_of(me, 0));
-            const bn_matrix run[] = {MATRIX(4, FF, N, gate, false, 0),
-                                     MATRIX(4, FF, N, up, true, SHARE(FF / 4))};
+                                             1, FF, N, part_4, part_5, b, row_of(me, 0));
+            const bn_matrix run[] = {MATRIX(4, FF, N, gate, 0),
+                                     MATRIX(5, FF, N, up, SHARE(FF / 4))};
+            NEXT(3, N, N, W_ATTN_OUTPUT, ASKS, true);
+            LATE(6, N, FF, W_FFN_DOWN, ASKS);
             share_sums(run, 2, q, N, me);
             __syncthreads();
             tglu_stay_end(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4,
-                          ready, step, b, row_of(me, 0), sums);
-            MEET_AND(NEXT(4, FF, N, W_FFN_GATE(layer + 1), W_FFN_UP(layer + 1)));
+                          part_5, ready, step, b, row_of(me, 0), sums);
+            MEET_AND(NEXT(4, FF, N, W_FFN_GATE, 0, false); NEXT(5, FF, N, W_FFN_UP, 0, false));
         }
         if (WHICH & DOWN) {
-            READY(5, N, FF, W_FFN_DOWN(layer));
-            const bn_matrix run[] = {MATRIX(5, N, FF, W_FFN_DOWN(layer), false, 0)};
+            READY(6, N, FF, W_FFN_DOWN(layer));
+            const bn_matrix run[] = {MATRIX(6, N, FF, W_FFN_DOWN(layer), 0)};
+            NEXT(4, FF, N, W_FFN_GATE, ASKS, true);
             share_sums(run, 1, q, FF, me);
             __syncthreads();
-            ROWS_OF(5, N, FF, W_FFN_DOWN(layer), 0);
-            MEET_AND(NEXT(5, N, FF, W_FFN_DOWN(layer + 1), nullptr));
+            ROWS_OF(6, N, FF, W_FFN_DOWN(layer), 0);
+            MEET_AND(NEXT(6, N, FF, W_FFN_DOWN, 0, false));
         }
     }
 }

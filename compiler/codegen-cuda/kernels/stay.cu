@@ -22,8 +22,8 @@ static inline int share_from(int n, uint b)
     return int(uint(n) * b / ALL_BLOCKS);
 }
 
-/* A step's position and token, from the host's memory: by one thread, for each block's read of it
- * takes 1 us when all others have. */
+/* A step's position and token, from the host's memory, for the card's blocks: by one thread, for
+ * the blocks' own reads would come one behind the other, 1 us each. */
 static inline void step_given(const bn_step &step, int *pos, int *token)
 {
     const int from = *(const volatile int *)((const uchar *)pos + step.host);
