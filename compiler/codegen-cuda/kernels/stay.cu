@@ -307,15 +307,15 @@ static inline void attention_take(const bn_step &step, const float *q, const flo
         }
     }
 }
-/* Brings to the L2 cache the first pass of each of the block's units; more would be in the way of
- * the weights. */
+/* Brings to the L2 cache what each of the block's units reads, where all heads have one chunk; else
+ * its first pass, for more would be in the way of the weights. */
 template <typename K>
 static inline void attention_bring(const K *kcache, const K *vcache, int pos, int heads, int groups,
                                    int context, int dim, int chunk, uint b, uint me)
 {
 #pragma unroll 1
     for (int u = int(b); me == ASKS && u < heads * (pos / chunk + 1); u += ALL_BLOCKS) {
-        const int n = min(pos - u / heads * chunk, int(PASS));
+        const int n = min(pos - u / heads * chunk, int(pos < CHUNK ? CHUNK : PASS));
         const ulong at = cache_row(u % heads / (heads / groups), context, u / heads * chunk, dim);
         const uint bytes = uint(ulong(n) * dim * sizeof(K)) / 16 * 16;
         if (bytes && at * sizeof(K) % 16 == 0) {
