@@ -76,11 +76,11 @@ static int copy_in(const bn_card *c, size_t to, const void *from, size_t bytes)
     return TRY(cudaMemcpyAsync(c->state + to, from, bytes, cudaMemcpyHostToDevice, c->stream));
 }
 
-/* Hidden values, which all cards have. */
-static int copy_hidden(const bn_gpu *g, const bn_card *c)
+/* Hidden values, which all cards have: the first one's. */
+static int copy_hidden(const bn_gpu *g)
 {
-    return c->number || TRY(cudaMemcpyAsync(g->out, c->state + at_hidden, hidden_bytes,
-                                            cudaMemcpyDeviceToHost, c->stream));
+    return TRY(cudaMemcpyAsync(g->out, g->card->state + at_hidden, hidden_bytes,
+                               cudaMemcpyDeviceToHost, g->card->stream));
 }
 
 /* Of the logits of ntok tokens, to the host's: what the card has of each. */
@@ -305,7 +305,7 @@ static void prefill(const bn_call *call)
     if (call->thread)
         return;
     const int before = device_before();
-    int put = put_tokens(g, call, prefill_table, ROWS(prefill_table)) && copy_hidden(g, g->card);
+    int put = put_tokens(g, call, prefill_table, ROWS(prefill_table)) && copy_hidden(g);
     wait_for(g, put, call->hidden, g->out, hidden_bytes);
     device_again(before);
 }

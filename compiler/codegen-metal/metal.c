@@ -583,7 +583,8 @@ static void put_kernels(Printer *p)
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));
     static const char *const shared[] = {"held_from", "hidden_out", "has_unit", "give_part"};
-    for (int i = 0; i < (p->cards > 1 ? 4 : 2 * p->cards); i++)
+    const int used = p->cards > 1 ? 4 : p->cards == 1 ? 2 : 0; /* the first ones: of any CUDA */
+    for (int i = 0; i < used; i++)
         symbol[calls.n++] = shared[i];
     emit_chunks(p->s, files, sizeof files / sizeof *files, symbol, (int)calls.n, p->out);
 }

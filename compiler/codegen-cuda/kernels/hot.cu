@@ -175,14 +175,12 @@ enum {
     PIECES = 16
 };
 /* How many of n positions are a chunk: all up to CHUNK; else so few, in whole passes, that chunks
- * of all heads make rounds of 132, the blocks of a card. Neither BN_BLOCKS nor cards have a say in
- * it.
- */
+ * of all heads make rounds of 132, the blocks of a card: neither BN_BLOCKS nor cards have a say. */
 static inline int chunk_of(int n, int heads)
 {
     const int each = max(132 / heads, 1), chunks = (n + each * CHUNK - 1) / (each * CHUNK) * each;
-    return n <= CHUNK ? CHUNK : ((n + chunks - 1) / chunks + PASS - 1) / PASS
-    *PASS;
+    const int passes = ((n + chunks - 1) / chunks + PASS - 1) / PASS;
+    return n <= CHUNK ? CHUNK : PASS * passes;
 }
 static inline bool even_head(int dim)
 {
