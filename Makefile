@@ -41,7 +41,7 @@ CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
-           $(foreach k,dialect.cuh cards.cu hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
+           $(foreach k,dialect.cuh best.cu cards.cu hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
            report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \

@@ -1,12 +1,15 @@
 /* gpu_model.c: how fast a compiled model is behind bn.h: gpu_model WEIGHTS PROMPT AT STEPS REPEAT.
- * Compiled with -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode" or "open", then
- * tokens/s (open: seconds), the median of REPEAT and the least and the most: of a prompt of PROMPT
- * tokens, and of STEPS tokens written behind AT others, each with all its logits. */
+ * Compiled with -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode", "best", "best40"
+ * or "open", then tokens/s (open: seconds), the median of REPEAT and the least and the most: of a
+ * prompt of PROMPT tokens, and of STEPS tokens written behind AT others, each with all its logits, or
+ * the best word, or one of the best 40, by bn_sample. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include HEADER
+
+enum { MOST = 64 }; /* REPEAT */
 
 static double now(void)
 {
@@ -46,6 +49,29 @@ static void eval(bn_state *s, int n, int vocab)
     must(bn_eval(s, token, n, &logits), bn_message(s));
 }
 
+/* STEPS tokens behind `at` others; best: 0, with all logits. */
+static void decode(bn_state *s, const char *what, int best, int at, int steps, int repeat)
+{
+    double rate[MOST];
+    for (int i = -1; i < repeat; i++) {
+        bn_sampling how = {.temperature = 1, .top_k = best, .seed = 1};
+        must(bn_rewind(s, 0), bn_message(s));
+        eval(s, at, bn_describe(&m_model)->vocab);
+        int32_t token = 1;
+        double start = now();
+        for (int j = 0; j < steps; j++) {
+            if (!best) {
+                eval(s, 1, bn_describe(&m_model)->vocab);
+                continue;
+            }
+            must(bn_eval(s, &token, 1, NULL), bn_message(s));
+            token = bn_sample(s, &how);
+        }
+        rate[i < 0 ? 0 : i] = steps / (now() - start);
+    }
+    print_row(what, at, rate, repeat);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 6)
@@ -53,10 +79,10 @@ int main(int argc, char **argv)
     int prompt = atoi(argv[2]), at = atoi(argv[3]), steps = atoi(argv[4]), repeat = atoi(argv[5]);
     const bn_info *info = bn_describe(&m_model);
     size_t size = bn_state_size(&m_model, 1);
-    double rate[64];
+    double rate[MOST];
     bn_weights w;
     bn_state *s;
-    if (prompt > 4096 || at > 4096 || repeat < 1 || repeat > 64)
+    if (prompt > 4096 || at > 4096 || repeat < 1 || repeat > MOST)
         return 2;
     double start = now();
     must(bn_open(&w, &m_model, argv[1]), w.message);
@@ -71,15 +97,9 @@ int main(int argc, char **argv)
     }
     if (prompt)
         print_row("prompt", prompt, rate, repeat);
-    for (int i = -1; i < repeat; i++) {
-        must(bn_rewind(s, 0), bn_message(s));
-        eval(s, at, info->vocab);
-        start = now();
-        for (int j = 0; j < steps; j++)
-            eval(s, 1, info->vocab);
-        rate[i < 0 ? 0 : i] = steps / (now() - start);
-    }
-    print_row("decode", at, rate, repeat);
+    decode(s, "decode", 0, at, steps, repeat);
+    decode(s, "best", 1, at, steps, repeat);
+    decode(s, "best40", 40, at, steps, repeat);
     bn_done(s);
     bn_close(&w);
     return 0;

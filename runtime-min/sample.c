@@ -60,14 +60,30 @@ static int sample_needs(const bn_state *s, const bn_sampling *how)
     return recent < s->vocab - k ? k + recent : s->vocab;
 }
 
+/* Whether a block of logits has a known one: a loop that compilers make a few vectors of, for of
+ * 100,000 words and more few are known. */
+enum { SAMPLE_BLOCK = 64 };
+static int sample_block(const float *logits)
+{
+    int any = 0;
+    for (int i = 0; i < SAMPLE_BLOCK; i++)
+        any |= logits[i] > -FLT_MAX;
+    return any;
+}
+
 /* The words to choose from, by id. Unknown logits are below all known ones; where fewer than `least`
  * stand above the smallest number, no logit is unknown, and all words count. */
 static int sample_known(bn_state *s, int least)
 {
     int n = 0, all = s->known == s->vocab;
-    for (int i = 0; i < s->vocab; i++)
-        if (all || s->logits[i] > -FLT_MAX)
-            s->ranked[n++] = (bn_ranked){sample_finite(s->logits[i]), i};
+    for (int from = 0; from < s->vocab; from += SAMPLE_BLOCK) {
+        int end = from + SAMPLE_BLOCK < s->vocab ? from + SAMPLE_BLOCK : s->vocab;
+        if (!all && end - from == SAMPLE_BLOCK && !sample_block(s->logits + from))
+            continue;
+        for (int i = from; i < end; i++)
+            if (all || s->logits[i] > -FLT_MAX)
+                s->ranked[n++] = (bn_ranked){sample_finite(s->logits[i]), i};
+    }
     if (n >= least)
         return n;
     for (n = 0; n < s->vocab; n++)

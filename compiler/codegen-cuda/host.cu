@@ -8,13 +8,14 @@
 #endif
 
 /* A card's objects, all made by device_start. A decode step is one graph: decode_step, which takes
- * its position and token from `in`, and the rows of head's table, which leave hidden values and
- * logits in the host's memory. So nothing is copied, and the head that follows a step has nothing
- * left to do. */
+ * its position and token from `in`, and the rows of head's table, or of best's, which leave hidden
+ * values and logits in the host's memory. So nothing is copied, and the head that follows a step has
+ * nothing left to do, where it asks for what was asked for behind the step before. */
+enum { ALL_WORDS, BEST_WORDS, BN_GRAPHS = ALL_WORDS + 1 + BN_SCREENED };
 typedef struct bn_card {
     int number, device;
     cudaStream_t stream;
-    cudaGraphExec_t graph;
+    cudaGraphExec_t graph[BN_GRAPHS];
     unsigned char *weights, *state; /* on the card */
     unsigned char *in;              /* pinned: | step | tokens | as the state begins */
 } bn_card;
@@ -22,7 +23,8 @@ typedef struct bn_gpu {
     bn_card card[BN_CARDS];
     unsigned char *out;    /* pinned: | hidden | logits | */
     unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
-    int pinned, answered;  /* it is the caller's; it holds the logits of out's hidden values */
+    int pinned;            /* it is the caller's */
+    int best, answered; /* words last asked for; of out's hidden values' best ones it has so many */
     int lost;              /* a card was not told its part of a pass: others wait for it for ever */
 } bn_gpu;
 
@@ -95,25 +97,36 @@ static int copy_logits(const bn_card *c, void *to, int ntok)
                                                 (size_t)ntok, cudaMemcpyDeviceToHost, c->stream));
 }
 
-static int make_graph(bn_card *c)
+/* A decode step with what gives logits behind it. */
+static int make_graph(bn_card *c, const bn_dispatch *last, int n, cudaGraphExec_t *to)
 {
     cudaGraph_t graph = NULL;
     if (!TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
         return 0;
     int put = launch_table(c, decode_table, ROWS(decode_table), 1) &&
-              launch_table(c, head_table, ROWS(head_table), 1);
+              launch_table(c, last, n, 1);
     int made = TRY(cudaStreamEndCapture(c->stream, &graph)) && put &&
-               TRY(cudaGraphInstantiate(&c->graph, graph, 0));
+               TRY(cudaGraphInstantiate(to, graph, 0));
     if (graph)
         cudaGraphDestroy(graph);
     return made;
 }
 
+static int make_graphs(bn_card *c)
+{
+    return
+#if BN_SCREENED
+        make_graph(c, best_table, ROWS(best_table), &c->graph[BEST_WORDS]) &&
+#endif
+        make_graph(c, head_table, ROWS(head_table), &c->graph[ALL_WORDS]);
+}
+
 static void free_card(bn_card *c)
 {
     use_card(c);
-    if (c->graph)
-        cudaGraphExecDestroy(c->graph);
+    for (int i = 0; i < BN_GRAPHS; i++)
+        if (c->graph[i])
+            cudaGraphExecDestroy(c->graph[i]);
     cudaFree(c->weights);
     cudaFree(c->state);
     cudaFreeHost(c->in);
@@ -177,6 +190,10 @@ static int card_fits(const bn_card *c)
     int blocks = 0;
     return TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, c->device)) &&
            blocks >= BN_BLOCKS &&
+#if BN_SCREENED
+           TRY(cudaFuncSetAttribute((const void *)best_step,
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, BEST_BYTES)) &&
+#endif
            TRY(cudaFuncSetAttribute((const void *)decode_step,
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, STEP_BYTES));
 }
@@ -217,7 +234,8 @@ static int join_card(bn_gpu *g, bn_card *c)
         step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
     }
     return TRY(cudaHostGetDevicePointer((void **)&step->logits, g->logits, 0)) &&
-           TRY(cudaMemcpy(c->state, step, sizeof *step, cudaMemcpyHostToDevice)) && make_graph(c);
+           TRY(cudaMemcpy(c->state, step, sizeof *step, cudaMemcpyHostToDevice)) &&
+           make_graphs(c);
 }
 
 static bn_status device_start(bn_call *call, const bn_weights *w)
@@ -229,6 +247,7 @@ static bn_status device_start(bn_call *call, const bn_weights *w)
     for (int i = 0; made && i < BN_CARDS; i++)
         made = make_card(&g->card[i], i, w);
     if (made) {
+        g->best = BN_VOCAB;
         g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes,
                                          cudaHostRegisterPortable | cudaHostRegisterMapped));
         g->logits = g->pinned ? (unsigned char *)call->logits : g->out + hidden_bytes;
@@ -266,6 +285,7 @@ static void put_input(bn_gpu *g, const bn_call *call)
         bn_step *step = (bn_step *)c->in;
         step->pos = call->pos;
         step->ntok = call->ntok;
+        step->best = g->best;
         memcpy(c->in + at_tokens, call->tokens, (size_t)call->ntok * sizeof *call->tokens);
     }
 }
@@ -275,12 +295,13 @@ static void decode(const bn_call *call)
     bn_gpu *g = (bn_gpu *)call->device;
     if (call->thread)
         return;
-    const int before = device_before();
+    const int before = device_before(), last = g->best < BN_VOCAB ? BEST_WORDS : ALL_WORDS;
+    int put = !g->lost;
     put_input(g, call);
-    g->answered = !g->lost;
     EACH_CARD(g, c)
-    g->answered = g->answered && use_card(c) && TRY(cudaGraphLaunch(c->graph, c->stream));
-    wait_for(g, g->answered, call->hidden, g->out, hidden_bytes);
+    put = put && use_card(c) && TRY(cudaGraphLaunch(c->graph[last], c->stream));
+    g->answered = put ? g->best : 0;
+    wait_for(g, put, call->hidden, g->out, hidden_bytes);
     device_again(before);
 }
 
@@ -324,20 +345,37 @@ static void score(const bn_call *call)
     device_again(before);
 }
 
-static void head(const bn_call *call)
+/* The logits of `words` best words at least, by a table's rows where they are not there yet. */
+static void ask(const bn_call *call, int words, const bn_dispatch *table, int n)
 {
     bn_gpu *g = (bn_gpu *)call->device;
     if (call->thread)
         return;
     const int before = device_before();
     int put = !g->lost;
-    if (!g->answered || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
+    g->best = words;
+    if (g->answered < words || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
         g->answered = 0;
         memcpy(g->out, call->hidden, hidden_bytes);
         EACH_CARD(g, c)
-        put = put && use_card(c) && copy_in(c, at_hidden, g->out, hidden_bytes) &&
-              launch_table(c, head_table, ROWS(head_table), 1);
+        {
+            ((bn_step *)c->in)->best = words;
+            put = put && use_card(c) && copy_in(c, 0, c->in, sizeof(bn_step)) &&
+                  copy_in(c, at_hidden, g->out, hidden_bytes) && launch_table(c, table, n, 1);
+        }
     }
     wait_for(g, put, call->logits, g->logits, logits_bytes);
     device_again(before);
 }
+
+static void head(const bn_call *call)
+{
+    ask(call, BN_VOCAB, head_table, ROWS(head_table));
+}
+#if BN_SCREENED
+
+static void best(const bn_call *call)
+{
+    ask(call, call->best, best_table, ROWS(best_table));
+}
+#endif

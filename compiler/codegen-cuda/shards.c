@@ -41,14 +41,14 @@ static void look(Op *op, void *arg)
     Uses *u = arg;
     for (int i = 0; i < op->nin && op->kernel; i++)
         if (op->in[i]->weight == u->w)
-            u->split &= u->stays ? facts_of(op).scratch == SCRATCH_SUMS : unit_wide(u->p, op) > 0;
+            u->split &= u->stays ? facts_of(op).grid == GRID_SHARE : unit_wide(u->p, op) > 0;
 }
 
 static bool is_split(const Printer *p, const Weight *w)
 {
     Uses u = {p, w, false, true};
     for (Func *f = p->m->funcs; f; f = f->next) {
-        u.stays = f->form == FORM_DECODE;
+        u.stays = func_stays(f, cuda_target());
         walk(f->body, look, &u);
     }
     return u.split;

@@ -1,6 +1,6 @@
-/* stay.c: prints a decode step as one kernel whose blocks stay: the ops of the planned function in
- * order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are to it what
- * threads are to C.
+/* stay.c: prints a decode step, or @best, as one kernel whose blocks stay: the ops of the planned
+ * function in order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are to
+ * it what threads are to C.
  *
  * What an op's blocks do follows from its kernel's grid and from where its results stand: a result
  * of each block's own all make; one that is shared, of a token, block 0; heads, rows and others are
@@ -22,6 +22,7 @@ typedef struct Part { /* of a product's matrix, its share of which comes ahead *
 
 typedef struct Step {
     Printer *p;
+    const char *places;
     Part *part;
     int npart, others;    /* others: products that have no part */
     int64_t scales;       /* of all parts */
@@ -150,6 +151,13 @@ static const char *run_text(const Step *s, const Op *op, int n)
     return text;
 }
 
+/* What a screen's rows are shared by: a row a warp. */
+static int64_t screen_units(const Printer *p, const Op *op)
+{
+    const int64_t warps = p->threads / 32;
+    return (op->out[0]->type->dim[1].n + warps - 1) / warps;
+}
+
 static void most_scratch(const Step *s, const Block *b, int64_t *scratch)
 {
     for (const Op *op = b->first; op; op = op->next) {
@@ -162,20 +170,28 @@ static void most_scratch(const Step *s, const Block *b, int64_t *scratch)
     }
 }
 
-/* The sums that the hungriest run of products needs, as a constant of its own for each. */
+/* Blocks of 4 rows, of which an op keeps a sum each, or a bound: text. NULL: none. */
+static const char *rows_text(const Step *s, const Op *op)
+{
+    if (op->code == OP_SCREEN)
+        return format(s->p->s, "4 * SHARE(%" PRId64 ")", screen_units(s->p, op));
+    return is_product(op) ? run_text(s, op, run_of(op)) : NULL;
+}
+
+/* The rows of the hungriest run of products, or other op, as a constant of its own for each. */
 static void put_sums(Step *s, const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next) {
+        const char *here = rows_text(s, op), *before = "0";
         if (op->body)
             put_sums(s, op->body);
-        if (!is_product(op))
+        if (!here)
             continue;
-        int n = run_of(op);
-        const char *before = s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0",
-                   *here = run_text(s, op, n);
-        put(s->p->out, "    STEP_ROWS_%d = %s > %s ? %s : %s,\n", s->nrun++, here, before, here,
-            before);
-        while (--n)
+        if (s->nrun)
+            before = format(s->p->s, "%s_ROWS_%d", s->places, s->nrun - 1);
+        put(s->p->out, "    %s_ROWS_%d = %s > %s ? %s : %s,\n", s->places, s->nrun++, here, before,
+            here, before);
+        for (int n = is_product(op) ? run_of(op) : 1; n > 1; n--)
             op = op->next;
     }
 }
@@ -187,16 +203,16 @@ static void put_layout(Step *s, const Func *f)
     Out *o = s->p->out;
     int64_t scratch = 0;
     most_scratch(s, f->body, &scratch);
-    put(o, "/* Shared memory of a block of decode_step: see stay.cu. */\n"
-           "enum {\n    STEP_MOST = 227 << 10,\n");
+    const char *at = s->places;
+    put(o, "/* Shared memory of a block of %s_step: see stay.cu. */\nenum {\n", f->name);
+    if (s->npart)
+        put(o, "    %s_MOST = 227 << 10,\n", at);
     put_sums(s, f->body);
-    put(o,
-        "    STEP_SCRATCH = %" PRId64 ",\n    STEP_SUMS = STEP_SCRATCH + %" PRId64
-        ",\n    STEP_MARKS = STEP_SUMS + 16 * (%s),\n    STEP_SCALES = STEP_MARKS + %d,\n"
-        "    STEP_PARTS = (STEP_SCALES + %" PRId64 ") / 128 * 128,\n",
-        (s->p->m->own_bytes + 127) / 128 * 128, scratch,
-        s->nrun ? format(s->p->s, "STEP_ROWS_%d", s->nrun - 1) : "0", 8 * s->npart,
-        4 * s->scales + 127);
+    put(o, "    %s_SCRATCH = %" PRId64 ",\n    %s_SUMS = %s_SCRATCH + %" PRId64 ",\n", at,
+        (s->p->m->own_bytes + 127) / 128 * 128, at, at, scratch);
+    put(o, "    %s_MARKS = %s_SUMS + 16 * (%s),\n    %s_SCALES = %s_MARKS + %d,\n", at, at,
+        s->nrun ? format(s->p->s, "%s_ROWS_%d", at, s->nrun - 1) : "0", at, at, 8 * s->npart);
+    put(o, "    %s_PARTS = (%s_SCALES + %" PRId64 ") / 128 * 128,\n", at, at, 4 * s->scales + 127);
     for (int i = 0; i < s->npart; i++) {
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         const Type *t = matrix_type(s->part[i].op);
@@ -205,8 +221,8 @@ static void put_layout(Step *s, const Func *f)
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
             i, (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
-    put(o, "    STEP_BYTES = %s\n};\n",
-        s->npart ? format(s->p->s, "STEP_END_%d", s->npart - 1) : "STEP_PARTS");
+    put(o, "    %s_BYTES = %s_", at, at);
+    put(o, s->npart ? "END_%d\n};\n" : "PARTS\n};\n", s->npart - 1);
 }
 
 static const Weight *weight_of(const Part *part)
@@ -488,6 +504,14 @@ static void put_op(Step *s, const Op *op, const char *margin)
     }
     put_sync(s, uses_of(op), margin);
     put_ir_line(s->p, op, margin);
+    if (op->code == OP_SCREEN) {
+        put(o, "%s%s(", margin, op->kernel->symbol);
+        put_arguments(s->p, op);
+        put(o, "AT(float, %" PRId64
+            "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
+            s->p->at.found);
+        return;
+    }
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
@@ -566,44 +590,61 @@ static void put_chunks(Step *s, const Block *b)
     }
 }
 
-void put_decode_step(Printer *p, const Func *f)
+const char *step_places(const Func *f)
 {
-    Step s = {.p = p};
-    Out *o = p->out;
-    find_parts(&s, f->body, NULL);
-    put_layout(&s, f);
-    put(o,
-        "#define OWN(type, offset) ((type *)(own + (offset)))\n"
-        "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) decode_step(uchar *state, "
-        "const uchar *weights, uint)\n"
-        "{\n    BN_SHARED(shared);\n    bn_step step = *(const bn_step *)state;\n"
-        "    const uint here = blockIdx.x, b = card_of(step) * BN_BLOCKS + here, me = "
-        "threadIdx.x;\n"
-        "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + STEP_SCRATCH);\n"
-        "    int *sums = (int *)(own + STEP_SUMS);\n    uint *met = AT(uint, %" PRId64
-        "), all = met[1];\n",
-        p->at.met);
-    if (s.npart)
+    return f->form == FORM_DECODE ? "STEP" : "BEST";
+}
+
+/* What a decode step begins with: it is told what to do, and has the first layers' parts come. */
+static void put_given(Step *s)
+{
+    Out *o = s->p->out;
+    if (s->npart)
         put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n"
                "    float *scales = (float *)(own + STEP_SCALES);\n");
-    for (int i = 0; i < s.npart; i++) {
-        const char *from = i ? format(p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
+    for (int i = 0; i < s->npart; i++) {
+        const char *from = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         put(o,
             "    bn_part part_%d = {own + %s, STEP_END_%d > %s, mark + %d, 0, scales + %" PRId64
             "};\n",
-            i, from, i, from, i, s.part[i].scales);
+            i, from, i, from, i, s->part[i].scales);
     }
-    if (s.others)
+    if (s->others)
         put(o, "    bn_part no_part = {nullptr, false, nullptr, 0, nullptr};\n");
     put(o,
-        "    if (here == 0 && me == 0)\n        step_given(step, &((bn_step *)state)->pos, AT(int, "
-        "%" PRId64 "));\n    grid_come(step, met);\n",
-        p->at.tokens);
-    put_first_parts(&s);
+        "    if (here == 0 && me == 0)\n        step_given(step, (bn_step *)state, AT(int, %" PRId64
+        "));\n    grid_come(step, met);\n",
+        s->p->at.tokens);
+    put_first_parts(s);
     put(o, "#pragma unroll 1\n    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += "
            "THREADS)\n        "
            "sums[i] = 0;\n    grid_wait(met, all += ALL_BLOCKS);\n"
            "    step.pos = ((const bn_step *)state)->pos;\n");
+}
+
+void put_step(Printer *p, const Func *f)
+{
+    Step s = {.p = p, .places = step_places(f)};
+    Out *o = p->out;
+    find_parts(&s, f->body, NULL);
+    put_layout(&s, f);
+    put(o,
+        "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) %s_step(uchar *state, "
+        "const uchar *weights, uint)\n"
+        "{\n    BN_SHARED(shared);\n    bn_step step = *(const bn_step *)state;\n"
+        "    const uint here = blockIdx.x, b = card_of(step) * BN_BLOCKS + here, me = "
+        "threadIdx.x;\n"
+        "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + %s_SCRATCH);\n"
+        "    int *sums = (int *)(own + %s_SUMS);\n    uint *met = AT(uint, %" PRId64
+        "), all = met[1];\n",
+        f->name, s.places, s.places, p->at.met);
+    if (f->form == FORM_DECODE)
+        put_given(&s);
+    else
+        put(o,
+            "    if (here == 0)\n        hidden_out(step, AT(float, %" PRId64 "), %" PRId64
+            ", me);\n",
+            p->at.hidden, hidden_bytes(p->m) / 4);
     put_chunks(&s, f->body);
     put_block(&s, f->body, "    ");
     put(o, "    if (here == 0 && me == 0)\n        met[1] = all;\n}\n\n");

@@ -109,7 +109,8 @@ static int64_t parts_bytes(const Module *m)
     return most;
 }
 
-static Places places(const Module *m, bool meets)
+/* cards: as in Printer. */
+static Places places(const Module *m, int cards)
 {
     Places p;
     int64_t end = ALIGN, vocab = result_of(m, FORM_SCORE)->dim[1].n;
@@ -119,7 +120,8 @@ static Places places(const Module *m, bool meets)
     p.scratch = take(&end, m->shared_bytes);
     p.cache = take(&end, m->cache_bytes);
     p.parts = take(&end, parts_bytes(m));
-    p.met = take(&end, meets ? 8 : 0);
+    p.found = take(&end, (int64_t)4 * CUDA_SETS * cards);
+    p.met = take(&end, cards ? 8 : 0);
     p.end = end;
     return p;
 }
@@ -218,6 +220,8 @@ int64_t scratch_bytes(const Printer *p, const Op *op)
     }
     if (kind == SCRATCH_TILE32)
         floats = (op->code == OP_TGLU ? 2 : 1) * TILE * TILE;
+    if (kind == SCRATCH_SCREEN)
+        floats = 7 * groups + 2;
     if (kind == SCRATCH_TILE)
         return 2 * ((op->code == OP_TGLU ? 2 : 1) * 4096 + 64 * 144);
     return (4 * floats + 15) / 16 * 16;
@@ -246,7 +250,7 @@ void put_operand(Printer *p, const Value *v)
         put(p->out, "OWN(%s, %" PRId64 ")", msl_type(v->type), v->slot);
         return;
     }
-    if (v->room == ROOM_LOGITS && p->cards && p->form == FORM_HEAD) {
+    if (v->room == ROOM_LOGITS && p->cards && (p->form == FORM_HEAD || p->form == FORM_BEST)) {
         put(p->out, "step.logits");
         return;
     }
@@ -314,6 +318,7 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         static const char *const fixed[] = {[ARG_POS] = "step.pos",
                                             [ARG_TOKENS] = "step.ntok",
                                             [ARG_LAYER] = "int(layer)",
+                                            [ARG_BEST] = "step.best",
                                             [ARG_NULL] = "nullptr"};
         CHECK(a->kind < sizeof fixed / sizeof *fixed && fixed[a->kind]);
         put(o, "%s", fixed[a->kind]);
@@ -324,7 +329,7 @@ void put_arguments(Printer *p, const Op *op)
 {
     Arg args[CALL_ARGS];
     for (int i = 0, n = call_args(op, args); i < n; i++)
-        if (args[i].kind != ARG_SHARE) {
+        if (args[i].kind != ARG_SHARE && args[i].kind != ARG_FIRST) {
             put_arg(p, op, &args[i]);
             put(p->out, ", ");
         }
@@ -575,7 +580,8 @@ static void put_kernels(Printer *p)
         {"metal/common.metal", 0, ""},    {"metal/ternary.metal", 0, ""},
         {"metal/attention.metal", 0, ""}, {"metal/tile.metal", 0, ""},
         {"cuda/cards.cu", 0, ""},         {"cuda/hot.cu", 0, ""},
-        {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""}};
+        {"cuda/tile.cu", 0, ""},          {"cuda/stay.cu", 0, ""},
+        {"cuda/best.cu", 0, ""}};
     Record calls = {.s = p->s};
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
@@ -591,14 +597,15 @@ static void put_kernels(Printer *p)
 
 static Printer printer(const Module *m, const EmitOptions *o, const Target *target, Out *out)
 {
+    int cards = target == cuda_target() ? o->cards : 0;
     return (Printer){.m = m,
                      .o = o,
                      .s = m->s,
                      .out = out,
-                     .at = places(m, target == cuda_target()),
+                     .at = places(m, cards),
                      .seen = {.s = m->s},
                      .threads = threads_of(target),
-                     .cards = target == cuda_target() ? o->cards : 0};
+                     .cards = cards};
 }
 
 static void put_threads(const Target *target, Out *out)
@@ -632,12 +639,6 @@ void emit_metal(const Module *m, const EmitOptions *o, Out *out)
     emit_shaders(m, o, metal_target(), out);
 }
 
-/* Whether the blocks of a function stay, so that it has no dispatches. */
-static bool stays(const Func *f, const Target *target)
-{
-    return target->device == DEVICE_STAYS && f->form == FORM_DECODE;
-}
-
 void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, Out *out)
 {
     Printer p = printer(m, o, target, out);
@@ -656,14 +657,16 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
                  "                     uint g [[threadgroup_position_in_grid]], uint me "
                  "[[thread_position_in_threadgroup]])\n#endif\n");
     put(out, "#define AT(type, offset) ((device type *)(state + (offset)))\n"
-             "#define FLOATS(at) ((device const float *)(at))\n\n");
+             "#define FLOATS(at) ((device const float *)(at))\n%s\n",
+        target->device == DEVICE_STAYS ? "#define OWN(type, offset) ((type *)(own + (offset)))\n"
+                                       : "");
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, put_turns, &p);
     put_weights(&p);
     for (Func *f = m->funcs; f; f = f->next) {
         p.form = f->form;
-        if (stays(f, target))
-            put_decode_step(&p, f);
+        if (func_stays(f, target))
+            put_step(&p, f);
         else
             (void)all_of(&p, f);
     }
@@ -716,11 +719,11 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
     for (Func *f = m->funcs; f; f = f->next) {
         int barrier = 0;
         p.form = f->form;
-        if (stays(f, target)) {
+        if (func_stays(f, target)) {
             put(out,
-                "static const bn_dispatch %s_table[] = {\n    {BN_NAME(decode_step), 0, {0, 0, "
-                "0}, STEP_BYTES, 0},\n};\n",
-                f->name);
+                "static const bn_dispatch %s_table[] = {\n    {BN_NAME(%s_step), 0, {0, 0, "
+                "0}, %s_BYTES, 0},\n};\n",
+                f->name, f->name, step_places(f));
             continue;
         }
         const Dispatch *d = all_of(&p, f);
@@ -731,6 +734,10 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
         put(out, "};\n");
     }
     if (target->device == DEVICE_STAYS) {
+        bool screened = false;
+        for (const Func *f = m->funcs; f; f = f->next)
+            screened |= f->form == FORM_BEST;
+        put(out, "#define BN_SCREENED %d /* whether there is a best_step */\n", screened);
         p.out = out;
         put_slices(&p);
         p.out = &shaders;

@@ -4,7 +4,8 @@
 
 #include "codegen-metal/metal.h"
 
-enum { METAL_THREADS = 128, CUDA_THREADS = 512 };
+/* CUDA_SETS: of a card's blocks, at most: see best.cu. */
+enum { METAL_THREADS = 128, CUDA_THREADS = 512, CUDA_SETS = 4096 };
 
 /* Columns of kernels.def and cuda.def. */
 typedef enum Grid {
@@ -23,6 +24,7 @@ typedef enum Scratch {
     SCRATCH_ATTEND,
     SCRATCH_CHUNK,
     SCRATCH_SUMS,
+    SCRATCH_SCREEN,
     SCRATCH_TILE,
     SCRATCH_TILE32
 } Scratch;
@@ -32,10 +34,10 @@ typedef struct KernelFacts {
 } KernelFacts;
 KernelFacts facts_of(const Op *op);
 
-/* Offsets in the state on the device; met: how many blocks have come to meetings, and, from one launch
+/* Offsets in the state on the device; parts, found: see stay.cu and best.cu; met: how many blocks have come to meetings, and, from one launch
  * to the next, what that was. */
 typedef struct Places {
-    int64_t tokens, hidden, logits, scratch, cache, parts, met, end;
+    int64_t tokens, hidden, logits, scratch, cache, parts, found, met, end;
 } Places;
 
 typedef struct Printer {
@@ -72,7 +74,9 @@ Slice slice_of(const Printer *p, const Weight *w);
 void put_slices(Printer *p); /* the table by which the host copies weights to a card */
 /* Where the scales of a matrix begin. */
 void put_scales_of(Printer *p, const Weight *w, const char *layer);
-/* stay.c: a decode step as one kernel, `decode_step`, for CUDA. */
-void put_decode_step(Printer *p, const Func *f);
+/* stay.c: a function that stays as one kernel, decode_step or best_step, for CUDA. */
+void put_step(Printer *p, const Func *f);
+/* What the names of its places in shared memory begin with. */
+const char *step_places(const Func *f);
 
 #endif

@@ -432,6 +432,11 @@ Room result_room(const Func *f)
     return f->form == FORM_DECODE || f->form == FORM_PREFILL ? ROOM_HIDDEN : ROOM_LOGITS;
 }
 
+bool func_stays(const Func *f, const Target *target)
+{
+    return target->device == DEVICE_STAYS && (f->form == FORM_DECODE || f->form == FORM_BEST);
+}
+
 Dim op_units(const Op *op)
 {
     const Value *first = op->nin ? op->in[0] : NULL;

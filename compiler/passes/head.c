@@ -98,7 +98,7 @@ static void add_best(Module *m, const Target *target)
 {
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
-        if (target->device)
+        if (target->device == DEVICE_LAUNCHES)
             continue;
         if (!product || !may_copy(product, true)) {
             if (f->form == FORM_HEAD)

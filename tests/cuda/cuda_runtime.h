@@ -87,12 +87,13 @@ unsigned fake_from(unsigned bits, int lane);
 
 template <typename T> inline T __shfl_xor_sync(unsigned lanes, T v, int mask)
 {
-    static_assert(sizeof(T) == 4, "values of 32 bits");
-    unsigned bits;
+    static_assert(sizeof(T) % 4 == 0, "values of 32 bits, or of twice as many");
+    unsigned bits[sizeof(T) / 4];
     (void)lanes;
-    memcpy(&bits, &v, 4);
-    bits = fake_shuffle(bits, mask);
-    memcpy(&v, &bits, 4);
+    memcpy(bits, &v, sizeof v);
+    for (unsigned &half : bits)
+        half = fake_shuffle(half, mask);
+    memcpy(&v, bits, sizeof v);
     return v;
 }
 

@@ -36,11 +36,11 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #define BN_CARDS 1
 #endif
 
-/* What a pass is told: the position of its first token, how many tokens there are; which card this
- * is; how far the cards' states stand from its own, and what the host has of its beginning, in
+/* What a pass is told: the position of its first token, how many tokens there are, how many of the
+ * best words are wanted; which card this is; how far the cards' states stand from its own, and what the host has of its beginning, in
  * bytes; where in the host's memory hidden values and logits belong. */
 struct bn_step {
-    int pos, ntok;
+    int pos, ntok, best;
     uint card;
     long away[BN_CARDS], host;
     float *hidden, *logits;

@@ -376,21 +376,20 @@ static inline void attention_rows(const float *q, const K *kcache, const K *vcac
         y[at] = run.value / run.sum;
 }
 
-//@ linear_f16 : linear
-/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row, 8 weights of f16 a thread at once where rows
- * allow. y may be the host's memory, where a store costs as much for 64 bytes as for 4. */
-static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
-                              uint me, float *tg)
+//@ warp_row : linear_row
+/* linear_row; of f16, 8 weights a thread at once where rows allow. */
+template <typename W>
+static inline float warp_row(const uchar *w, const float *x, int k, int r, uint me)
 {
-    const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each, first = g % each * GROUPS;
-    if (k % 8) {
-        linear<F16>(w, x, y, T, n, k, g, me);
-        return;
-    }
-    const int r = min(int(first + me / LANES), n - 1); /* a row again, for warps behind the last */
+    return linear_row<W>(w, x, k, r, me);
+}
+template <> inline float warp_row<F16>(const uchar *w, const float *x, int k, int r, uint me)
+{
     const uint4 *row = (const uint4 *)(w + 2 * ulong(r) * k);
-    const float4 *in = (const float4 *)(x + ulong(t) * k);
+    const float4 *in = (const float4 *)x;
     float sum = 0;
+    if (k % 8)
+        return linear_row<F16>(w, x, k, r, me);
 #pragma unroll 10
     for (int i = int(me % LANES); i < k / 8; i += LANES) {
         const uint4 v = __ldcs(row + i);
@@ -402,7 +401,22 @@ static inline void linear_f16(const uchar *w, const float *x, float *y, int T, i
             sum = fma(float(as_type<half>(ushort(word[j] >> 16))), by[2 * j + 1], sum);
         }
     }
-    sum = simd_sum(sum);
+    return simd_sum(sum);
+}
+
+//@ linear_f16 : linear warp_row
+/* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row. y may be the host's memory, where a store costs as
+ * much for 64 bytes as for 4. */
+static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
+                              uint me, float *tg)
+{
+    const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each, first = g % each * GROUPS;
+    if (k % 8) {
+        linear<F16>(w, x, y, T, n, k, g, me);
+        return;
+    }
+    const int r = min(int(first + me / LANES), n - 1); /* a row again, for warps behind the last */
+    const float sum = warp_row<F16>(w, x + ulong(t) * k, k, r, me);
     if (me % LANES == 0)
         tg[me / LANES] = sum;
     __syncthreads();

@@ -22,13 +22,15 @@ static inline int share_from(int n, uint b)
     return int(uint(n) * b / ALL_BLOCKS);
 }
 
-/* A step's position and token, from the host's memory, for the card's blocks: by one thread, for
- * the blocks' own reads would come one behind the other, 1 us each. */
-static inline void step_given(const bn_step &step, int *pos, int *token)
+/* A step's position, token and number of best words, from the host's memory, for the card's blocks:
+ * by one thread, for the blocks' own reads would come one behind the other, 1 us each. */
+static inline void step_given(const bn_step &step, bn_step *to, int *token)
 {
-    const int from = *(const volatile int *)((const uchar *)pos + step.host);
+    const bn_step *from = (const bn_step *)((const uchar *)to + step.host);
+    const int pos = *(const volatile int *)&from->pos, best = *(const volatile int *)&from->best;
     *token = *(const volatile int *)((const uchar *)token + step.host);
-    *pos = from;
+    to->pos = pos;
+    to->best = best;
 }
 
 /* Where a matrix's part of a layer arrives, and whether there is such a place; the mark on which

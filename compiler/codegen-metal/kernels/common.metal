@@ -151,20 +151,28 @@ static inline void rmsnorm_quant(device const float *x, device const float *gain
     quant_row(x, gain, unit, q + ulong(g) * ((k + 127) / 128 * 128), s + g, k, me, tg);
 }
 
-//@ linear : formats group
-/* y[t][n] = sum_k w[n][k] x[t][k]: a simdgroup a row; w [N x K]. */
+//@ linear_row : formats group
+/* sum_k w[r][k] x[k], by a simdgroup, for all its threads; w [N x K]. */
+template <typename W>
+static inline float linear_row(device const uchar *w, device const float *x, int k, int r, uint me)
+{
+    float sum = 0;
+    for (int i = int(me % LANES); i < k; i += LANES)
+        sum += W::at(w, ulong(r) * k + i) * x[i];
+    return simd_sum(sum);
+}
+
+//@ linear : linear_row
+/* y[t][n] = sum_k w[n][k] x[t][k]: a simdgroup a row. */
 template <typename W>
 static inline void linear(device const uchar *w, device const float *x, device float *y, int T,
                           int n, int k, uint g, uint me)
 {
     const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each;
     const int r = int(g % each * GROUPS + me / LANES);
-    float sum = 0;
     if (r >= n)
         return; /* the whole simdgroup */
-    for (int i = int(me % LANES); i < k; i += LANES)
-        sum += W::at(w, ulong(r) * k + i) * x[ulong(t) * k + i];
-    sum = simd_sum(sum);
+    const float sum = linear_row<W>(w, x + ulong(t) * k, k, r, me);
     if (me % LANES == 0)
         y[ulong(t) * n + r] = sum;
 }

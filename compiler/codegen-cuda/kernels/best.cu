@@ -1,0 +1,222 @@
+/* best.cu: the largest logits by a copy of the output matrix in 6 bits, whose errors are known.
+ * compiler/ir/low.c pictures the copy; codegen-c/kernels/scalar_head.c proves the bound, and that a
+ * word below a value that `best` words reach is not among the best.
+ *
+ * One idea: how large the largest logits are is found out first. All blocks stay, and a warp reads
+ * the copy of its rows and bounds their logits; of each set of warps the row that looks largest is
+ * computed, as linear does it. When all blocks have met, these values say below what bound a row need
+ * not be; each warp computes what is left of its own.
+ *
+ *   bounds, then logits, of a block's rows   | of warp 0 [SHARE] | of warp 1 [SHARE] | .. |
+ */
+
+//@ screen : stay
+enum { SET = 4, SETS = GROUPS / SET }; /* warps of a set, sets of a block */
+/* What a block's warps share. */
+struct bn_screen {
+    double x[GROUPS], d[GROUPS]; /* sums of x^2, of (x - q / s)^2, of q, a part of each */
+    int q[GROUPS];
+    int row[GROUPS]; /* which looks largest, and what it seems to be */
+    float top[GROUPS];
+    float least; /* of the logits that are wanted */
+};
+/* scalar_head.c's A and B, 1 / s, and the sum of q. */
+struct bn_slack {
+    float a, b, unit;
+    int total;
+};
+/* As f32, rounded up; 2^-100 keeps clear of numbers that f32 rounds coarsely. */
+static inline float screen_up(double v)
+{
+    return float(v * (1.0 + 1.0 / 4194304.0) + 7.8886090522101181e-31);
+}
+static inline bn_slack screen_start(const float *x, const char *q, float s, int k, uint me,
+                                    bn_screen *tg)
+{
+    const double b = 1.0 / 16777216.0, g = (k + 8) * b / (1.0 - (k + 8) * b);
+    bn_slack slack = {0, 0, 1.0f / s, 0};
+    double xx = 0, dd = 0;
+    for (int i = int(me); i < k; i += THREADS) {
+        const double v = x[i], d = v - q[i] * double(slack.unit);
+        xx += v * v;
+        dd += d * d;
+        slack.total += q[i];
+    }
+    xx = simd_sum(xx);
+    dd = simd_sum(dd);
+    slack.total = simd_sum(slack.total);
+    if (me % LANES == 0) {
+        tg->x[me / LANES] = xx;
+        tg->d[me / LANES] = dd;
+        tg->q[me / LANES] = slack.total;
+    }
+    __syncthreads();
+    xx = dd = 0;
+    slack.total = 0;
+    for (int i = 0; i < GROUPS; i++) {
+        xx += tg->x[i];
+        dd += tg->d[i];
+        slack.total += tg->q[i];
+    }
+    xx = sqrt(xx) * (1.0 + 1.0 / 1073741824.0);
+    dd = sqrt(dd) * (1.0 + 1.0 / 1073741824.0);
+    if (!(xx <= 1152921504606846976.0))
+        xx = double(INFINITY);
+    slack.a = screen_up((1.0 + g) * xx * (1.0 + 32 * b));
+    slack.b = screen_up((dd + g * xx + 8 * b * (xx + 3 * dd)) * (1.0 + 32 * b));
+    return slack;
+}
+
+/* What stands for a row: the logit by its codes, and what it is at most. */
+struct bn_bound {
+    float about, most;
+};
+static inline bn_bound screen_bound(const bn_slack &slack, int sum, float scale, float e, float v)
+{
+    const float about = 0.5f * scale * (slack.unit * float(2 * sum - 63 * slack.total));
+    return {about, about + (e * slack.a + (v * slack.b + 7.8886091e-31f))};
+}
+
+/* A warp's sums of codes by q for SIDE rows, whose 4 bits and 2 bits begin at w4 and w2: lanes 8 j
+ * to 8 j + 7 have block j % 4 of 128 columns, lane 8 j + i columns 4 i .. 4 i + 3 of each 32. */
+enum { SIDE = 2 };
+static inline void screen_sums(const uchar *const *w4, const uchar *const *w2, const char *q,
+                               int wide, int lane, int *sum)
+{
+#pragma unroll 5
+    for (int j = lane / 8; j < wide / 128; j += LANES / 8) {
+        const uint *in = (const uint *)(q + 128 * j) + lane % 8;
+        for (int i = 0; i < SIDE; i++) {
+            const uint *four = (const uint *)(w4[i] + 64 * j) + lane % 8;
+            const uint low = __ldcs(four), high = __ldcs(four + 8),
+                       two = __ldcs((const uint *)(w2[i] + 32 * j) + lane % 8);
+            const uint code[4] = {(low << 2 & 0x3c3c3c3cu) | (two & 0x03030303u),
+                                  (low >> 2 & 0x3c3c3c3cu) | (two >> 2 & 0x03030303u),
+                                  (high << 2 & 0x3c3c3c3cu) | (two >> 4 & 0x03030303u),
+                                  (high >> 2 & 0x3c3c3c3cu) | (two >> 6 & 0x03030303u)};
+            for (int p = 0; p < 4; p++)
+                sum[i] = __dp4a(int(code[p]), int(in[8 * p]), sum[i]);
+        }
+    }
+    for (int i = 0; i < SIDE; i++)
+        sum[i] = simd_sum(sum[i]);
+}
+
+/* Floats in the order of their values, as the sampler sees them: what is no number is the smallest
+ * finite one, and so is -INFINITY; INFINITY the largest. */
+static inline uint screen_key(float v)
+{
+    const float most = 3.40282346638528859812e+38f;
+    const uint bits = as_type<uint>(v > -most ? (v < most ? v : most) : -most);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+/* The upper 16 bits of the value that `best` sets' reach and no larger one, by a warp; no number, which
+ * no bound is below, where they are fewer. */
+static inline float screen_least(const float *found, int best, int lane)
+{
+    enum { EACH_HAS = (ALL_BLOCKS * SETS + LANES - 1) / LANES };
+    uint key[EACH_HAS], least = 0;
+    for (int i = 0; i < EACH_HAS; i++) {
+        const int set = i * LANES + lane;
+        key[i] = set < ALL_BLOCKS * SETS ? screen_key(found[set]) : 0;
+    }
+#pragma unroll 1
+    for (uint bit = 1u << 31; bit > 0x8000; bit /= 2) {
+        int reach = 0;
+        for (int i = 0; i < EACH_HAS; i++)
+            reach += key[i] >= (least | bit);
+        least |= simd_sum(reach) >= best ? bit : 0;
+    }
+    return as_type<float>(least >> 31 ? least & 0x7fffffffu : ~least);
+}
+
+//@ screen_stay : screen warp_row
+/* y[r] = sum_k w[r][k] x[k], the bits of linear, where that may be among the `best` largest, else
+ * -INFINITY; a unit of the share is GROUPS rows, a warp's each. found: a float for each set of all
+ * blocks, in the state; y may be the host's memory. */
+template <typename W>
+static inline void screen_stay(const uchar *w, const uchar *low, const float *about, const float *x,
+                               const char *q, const float *s, float *y, int best, int n, int k,
+                               float *found, const bn_step &step, uint *met, uint &all, uint b,
+                               uint me, bn_screen *tg, float *bounds)
+{
+    const int units = (n + GROUPS - 1) / GROUPS, from = share_from(units, b),
+              count = share_from(units, b + 1) - from, wide = (k + 127) / 128 * 128,
+              lane = int(me % LANES), warp = int(me / LANES), mine = from * GROUPS + warp;
+    const uchar *low2 = low + ulong((n + 7) / 8 * 8) * (wide / 2);
+    float *bound = bounds + warp * SHARE(units), top = -INFINITY;
+    int largest = -1;
+    for (int i = int(me); i < count * GROUPS; i += THREADS)
+        if (from * GROUPS + i < n)
+            y[from * GROUPS + i] = -INFINITY;
+    const bn_slack slack = screen_start(x, q, *s, k, me, tg);
+#pragma unroll 1
+    for (int u = 0; u < count; u += SIDE) {
+        const uchar *w4[SIDE], *w2[SIDE];
+        int row[SIDE], sum[SIDE] = {};
+        float of[SIDE][3];
+        for (int i = 0; i < SIDE; i++) { /* a row again behind the last */
+            row[i] = min(mine + min(u + i, count - 1) * GROUPS, n - 1);
+            w4[i] = low + ulong(row[i]) * (wide / 2);
+            w2[i] = low2 + ulong(row[i]) * (wide / 4);
+            for (int j = 0; j < 3; j++)
+                of[i][j] = about[row[i] / 8 * 40 + row[i] % 8 + (j ? 8 * j + 16 : 0)];
+        }
+        screen_sums(w4, w2, q, wide, lane, sum);
+        for (int i = 0; i < SIDE; i++) {
+            const bn_bound is = screen_bound(slack, sum[i], of[i][0], of[i][1], of[i][2]);
+            if (is.about > top) {
+                top = is.about;
+                largest = row[i];
+            }
+            if (lane == 0 && u + i < count)
+                bound[u + i] = is.most;
+        }
+    }
+    if (lane == 0) {
+        tg->row[warp] = largest;
+        tg->top[warp] = top;
+    }
+    __syncthreads();
+    if (warp < SETS) {
+        for (int i = warp * SET; i < (warp + 1) * SET; i++)
+            if (i == warp * SET || tg->top[i] > top) {
+                top = tg->top[i];
+                largest = tg->row[i];
+            }
+        const float logit = largest < 0 ? -INFINITY : warp_row<W>(w, x, k, largest, me);
+        if (lane == 0)
+            give(step, found + b * SETS + warp, logit);
+    }
+    grid_arrive(step, met);
+    grid_wait(met, all += ALL_BLOCKS);
+    if (warp == 0) {
+        const float least = screen_least(found, best, lane);
+        if (lane == 0)
+            tg->least = least;
+    }
+    __syncthreads();
+    const float least = tg->least;
+#pragma unroll 1
+    for (int u = 0; u < count; u += LANES) {
+        const bool may = u + lane < count && mine + (u + lane) * GROUPS < n &&
+                         !(bound[min(u + lane, count - 1)] < least);
+        uint left = uint(simd_sum(may ? int(1u << lane) : 0));
+        if (u + lane < count && !may)
+            bound[u + lane] = -INFINITY;
+#pragma unroll 1
+        for (int i = 0; i < LANES; i++) {
+            if (!(left >> i & 1))
+                continue; /* the whole warp */
+            const float logit = warp_row<W>(w, x, k, mine + (u + i) * GROUPS, me);
+            if (lane == 0)
+                bound[u + i] = logit < least ? -INFINITY : logit;
+        }
+    }
+    __syncthreads();
+    for (int i = int(me); i < count * GROUPS; i += THREADS) {
+        const float v = bounds[i % GROUPS * SHARE(units) + i / GROUPS];
+        if (from * GROUPS + i < n && v != -INFINITY)
+            y[from * GROUPS + i] = v;
+    }
+}
