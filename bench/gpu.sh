@@ -1,10 +1,11 @@
 #!/bin/sh
 # The whole check of CUDA on a card, one command of under ten minutes: bench/gpu.sh [--peer=FOLDER] [--quick]
-# Goldens of every model, compute-sanitizer's memcheck and racecheck, the card's bandwidth, then decode and prefill of
-# a model of 2B4T's published shape with the ratio to the bandwidth bound, and how both scale over the cards that there
-# are (one: over its halves), with a tenth of the layers of 70B's shape too. --peer=FOLDER: gpu/bitnet_kernels of a
-# checkout of microsoft/BitNet, whose kernels are built and measured on the same matrices. --quick: speed alone.
-# Needs nvcc and a card; build/bnc, build/libbnrt.a and build/test_golden are made where they are missing.
+# Goldens of every model, the best words against all logits, compute-sanitizer's memcheck and racecheck, the card's
+# bandwidth, then decode, prefill and generation of a model of 2B4T's published shape with the ratio to the bandwidth
+# bound, and how decode and prefill scale over the cards that there are (one: over its halves), with a tenth of the
+# layers of 70B's shape too. --peer=FOLDER: gpu/bitnet_kernels of a checkout of microsoft/BitNet, whose kernels are
+# built and measured on the same matrices. --quick: speed alone. Needs nvcc and a card; what of build/ it uses is made
+# where it is missing.
 # BN_SHARED names the models and goldens (../shared). Prints Markdown: bench/gpu.md is its last output.
 set -e
 peer=
@@ -17,7 +18,11 @@ for arg; do
     esac
 done
 command -v nvcc >/dev/null || { echo "gpu.sh: nvcc is missing: this needs CUDA and a card" >&2 && exit 1; }
-[ -x build/bnc ] && [ -e build/libbnrt.a ] && [ -x build/test_golden ] || make -s build/bnc build/libbnrt.a build/test_golden
+needs="build/bnc build/libbnrt.a build/test_golden build/test_best"
+for file in $needs; do
+    # shellcheck disable=SC2086
+    [ -e "$file" ] || make -s $needs
+done
 shared=${BN_SHARED:-../shared}
 here=$PWD
 dir=$(mktemp -d)
@@ -55,18 +60,25 @@ wait
 
 # ---- right ----
 if [ -z "$quick" ]; then
-    echo "| model | goldens |"
-    echo "|---|---|"
+    echo "| model | goldens | best words |"
+    echo "|---|---|---|"
     for name in $goldens; do
         at=$shared/golden
         [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
         if (cd "$dir" && timeout 60 "$here/build/test_golden" "$(cd "$here" && cd "$at" && pwd)" "$dir/$name.x86-64.so") >"$dir/$name.log" 2>&1; then
-            echo "| $name | $(grep -c OK "$dir/$name.log") passed; $(grep -o 'mean NLL.*\|rms.*' "$dir/$name.log" | head -n 1) |"
+            right="$(grep -c OK "$dir/$name.log") passed; $(grep -o 'mean NLL.*\|rms.*' "$dir/$name.log" | head -n 1)"
         else
-            echo "| $name | FAILED |"
-            failed=1
-            tail -n 30 "$dir/$name.log" >&2
+            right=FAILED
         fi
+        if (cd "$dir" && timeout 60 "$here/build/test_best" 200 "$dir/$name.x86-64.so") >"$dir/$name.best" 2>&1; then
+            best=$(grep -o '[0-9]* positions, [0-9]* differences' "$dir/$name.best")
+        else
+            best=FAILED
+        fi
+        echo "| $name | $right | $best |"
+        [ "$right" = FAILED ] || [ "$best" = FAILED ] || continue
+        failed=1
+        tail -n 30 "$dir/$name.log" "$dir/$name.best" >&2
     done
     echo
     for tool in memcheck racecheck; do
@@ -89,7 +101,9 @@ fi
 # ---- fast ----
 timeout 60 "$dir/copybw" >"$dir/bw"
 build/bnc "$dir/2b4t.gguf" --target=cuda --name=m --quiet --print-after=plan -o "$dir/m" >"$dir/plan.tir"
-awk -v head=1 -f bench/traffic.awk "$dir/plan.tir" >"$dir/traffic"
+for last in head best; do
+    awk -v head=$last -f bench/traffic.awk "$dir/plan.tir"
+done >"$dir/traffic"
 $nv -Iruntime-min -c "$dir/m.cu" -o "$dir/m.o"
 cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -Iruntime-min -I"$dir" -DHEADER='"m.h"' -c bench/gpu_model.c -o "$dir/gpu_model.o"
 $nv "$dir/gpu_model.o" "$dir/m.o" build/libbnrt.a -lpthread -lm -o "$dir/gpu_model"
@@ -110,19 +124,26 @@ awk '
             for (j = i; j > 1 && v[j] + 0 < v[j - 1] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
         return v[int((n + 1) / 2)]
     }
+    BEGIN {
+        label["prompt"] = "a prompt of"
+        label["decode"] = "decode behind"
+        label["all"] = "greedy generation, of all logits, behind"
+        label["best"] = "greedy generation, of the best, behind"
+        label["best40"] = "generation, of the best 40, behind"
+    }
     FILENAME ~ /bw$/ { bw[$1] = $2; next }
-    FILENAME ~ /traffic$/ { bytes = $1; cache = $2; next }
+    FILENAME ~ /traffic$/ { bytes[what] = $1; what = "best"; cache = $2; next }
     FILENAME ~ /rows$/ {
         if (!said++) {
             printf "Memory: copies move %s GB/s (read and written), reads %s. A token reads %.1f MB of weights " \
                 "and %.1f KB of cache a position: at the speed of copies %.0f tokens/s.\n\n", bw["copy"], bw["read"], \
-                bytes / 1e6, cache / 1e3, bw["copy"] * 1e9 / bytes
+                bytes[""] / 1e6, cache / 1e3, bw["copy"] * 1e9 / bytes[""]
             print "| 2B4T\047s shape | tokens/s, median (least to most) | of the bound |"
             print "|---|---|---|"
         }
         if ($1 == "open") next
-        bound = bw["copy"] * 1e9 / (bytes + cache * $2)
-        printf "| %s %d | %.0f (%.0f to %.0f) | %s |\n", $1 == "prompt" ? "a prompt of" : "decode behind", $2, $3, $4, $5, \
+        bound = bw["copy"] * 1e9 / (bytes[$1 ~ /^best/ ? "best" : ""] + cache * $2)
+        printf "| %s %d | %.0f (%.0f to %.0f) | %s |\n", label[$1], $2, $3, $4, $5, \
             $1 == "prompt" ? "-" : sprintf("%.1f %%", 100 * $3 / bound)
         next
     }

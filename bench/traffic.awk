@@ -1,7 +1,8 @@
 # traffic.awk: what one decode step reads, from the planned text of a model
-# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes. With -v head=1 its logits too.
-# Every weight that an op of @decode takes counts whole, but for the embedding, of which a step
-# reads one row; the KV cache counts by position.
+# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes. With -v head=head, or =best,
+# that function's too. Every weight that an op takes counts whole, but for the embedding, of which a
+# step reads one row, and the matrix beside a screen's copy, of which it reads a few; the KV cache
+# counts by position.
 
 /^dim C = / { context = $4 }
 /^weight @/ || /^state @/ {
@@ -11,11 +12,16 @@
     if ($1 == "state") cache += bytes
     else size[substr($2, 2)] = bytes
 }
-/^func / { inside = /^func @decode\(/ || (head && /^func @head\(/) }
+/^func / { inside = /^func @decode\(/ || (head && index($0, "func @" head "(") == 1) }
 inside && /= [a-z_0-9]+ / && !/ = embed / {
     n = split($0, word, /[^A-Za-z_0-9@]+/)
+    copy = ""
     for (i = 1; i <= n; i++)
-        if (word[i] ~ /^@/) read[substr(word[i], 2)] = 1
+        if (word[i] ~ /^@/) {
+            copy = substr(word[i], 2)
+            if (!/ = screen /) read[copy] = 1
+        }
+    if (copy) read[copy] = 1
 }
 END {
     for (w in read) weights += size[w]

@@ -71,8 +71,8 @@ static int sample_block(const float *logits)
     return any;
 }
 
-/* The words to choose from, by id. Unknown logits are below all known ones; where fewer than `least`
- * stand above the smallest number, no logit is unknown, and all words count. */
+/* The words to choose from, by id. Unknown logits are below all known ones; where fewer than
+ * `least` stand above the smallest number, no logit is unknown, and all words count. */
 static int sample_known(bn_state *s, int least)
 {
     int n = 0, all = s->known == s->vocab;

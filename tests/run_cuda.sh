@@ -93,24 +93,24 @@ for line in $(awk -v a="$add" '$1 < a && $1 > a - 3' $dir/long-lines); do
 done
 # ---- the best words: those of all logits, to the bit ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
-best() { # best LIBRARY SETTING...: how many were computed, to $dir/out
-    name=$1
-    shift
-    env -C $dir "$@" "$root"/build/test_best 16 "$root/$dir/$name".x86-64.so >$dir/all 2>&1
+best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
+    name=$1 positions=$2
+    shift 2
+    env -C $dir "$@" "$root"/build/test_best "$positions" "$root/$dir/$name".x86-64.so >$dir/all 2>&1
     status=$?
     sed "s/^$name//; s/[0-9.]* ms//g" $dir/all >$dir/out
     return $status
 }
-check "best words" best words FAKE_CUDA_LINES=best-lines
+check "best words" best words 16 FAKE_CUDA_LINES=best-lines
 cp $dir/out $dir/best-want
 check "not all are computed" awk -F'[(%]' '/best 1 / {ok = $2 + 0 < 10 && $4 + 0 < 50} END {exit !ok}' $dir/out
 for order in 1 2; do
-    check "best words, order $order" best words FAKE_CUDA_ORDER=$order
+    check "best words, order $order" best words 16 FAKE_CUDA_ORDER=$order
     check "best words, order $order: as many computed" cmp $dir/out $dir/best-want
 done
 chosen() { # chosen LINE: without its barrier, other words, or another number of them, are computed
     for order in 2 3 0 1 4 5; do
-        best words FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/best-want || return 0
+        best words 16 FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/best-want || return 0
     done
     return 1
 }
@@ -120,6 +120,10 @@ for line in $(awk -v a="$screen" -v b="$step" '$1 > a && $1 < a + 200 || $1 > b 
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/words.cu)" chosen "$line"
 done
 check "words need barriers" test -n "$line"
+# 22 units of rows and a row: warps behind the last have none.
+"$bnc" synth --shape=tales-4m --layers=1 --vocab=353 --quiet -o $dir/ragged.gguf
+blocks=5 model $dir/ragged.gguf ragged
+check "best words of 353" best ragged 32
 
 # ---- several cards: one's bits ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
@@ -137,7 +141,7 @@ check "three cards: one's bits" cmp $dir/out $dir/want
 check "two cards: decode gives prefill's bits" run far FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf words-two --ctx=16 --batch=4 --shards=2
 for order in 0 2; do
-    check "two cards, best words, order $order" best words-two FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=$order
+    check "two cards, best words, order $order" best words-two 16 FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=$order
     check "two cards, best words, order $order: one's" cmp $dir/out $dir/best-want
 done
 give=$(grep -n '^/\* What each card has made' $dir/two.cu | cut -d: -f1)

@@ -31,7 +31,7 @@ enum { NSHAPE = sizeof shapes / sizeof *shapes };
 
 typedef struct Synth {
     Session *s;
-    Shape shape; /* with the layers and the context asked for */
+    Shape shape; /* with the layers, the context and the words asked for */
     uint64_t seed;
     int zeros; /* percent */
     Fmt fmt;
@@ -244,7 +244,14 @@ static void model_keys(Synth *y)
  *     336..vocab-3           words: a space and three syllables
  *     vocab-2, vocab-1       begin and end, control tokens
  */
-enum { BYTES = 256, VOWELS = 5, SYLLABLES = 80, WORDS_AT = BYTES + SYLLABLES };
+enum {
+    BYTES = 256,
+    VOWELS = 5,
+    SYLLABLES = 80,
+    WORDS_AT = BYTES + SYLLABLES,
+    FEWEST_WORDS = WORDS_AT + 2,
+    MOST_WORDS = FEWEST_WORDS + SYLLABLES * SYLLABLES * SYLLABLES
+};
 static const char consonants[] = "bdfghjklmnprstvz", vowels[] = "aeiou";
 
 /* GPT-2 writes printable bytes as themselves and the others as U+0100 onwards. */
@@ -306,6 +313,7 @@ void synth_help(FILE *to)
         "                        embedding and head are f16, norms f32\n"
         "  --context=N           the file's context length (the shape's)\n"
         "  --layers=N            so many layers in place of the shape's: a quick small file\n"
+        "  --vocab=N             so many words in place of the shape's, 338 at least\n"
         "  --quiet               no note on standard error\n\n"
         "  shape        graph         layers  width    ffn  heads   vocab\n",
         to);
@@ -359,7 +367,7 @@ static const char *value_of(const char *arg, const char *option)
 static void read_arguments(Synth *y, int argc, char **argv)
 {
     const char *value;
-    uint64_t layers = 0, context = 0;
+    uint64_t layers = 0, context = 0, vocab = 0;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
         if ((value = value_of(arg, "--shape")))
@@ -374,6 +382,8 @@ static void read_arguments(Synth *y, int argc, char **argv)
             context = number_of(y->s, "--context", value, 1, 1 << 24);
         else if ((value = value_of(arg, "--layers")))
             layers = number_of(y->s, "--layers", value, 1, 1024);
+        else if ((value = value_of(arg, "--vocab")))
+            vocab = number_of(y->s, "--vocab", value, FEWEST_WORDS, MOST_WORDS);
         else if (strcmp(arg, "-o") == 0 && i + 1 < argc)
             y->output = argv[++i];
         else if (strcmp(arg, "--quiet") == 0)
@@ -387,6 +397,7 @@ static void read_arguments(Synth *y, int argc, char **argv)
              y->shape.name ? "no output file" : "no shape");
     y->shape.layers = layers ? (int)layers : y->shape.layers;
     y->shape.context = context ? (int)context : y->shape.context;
+    y->shape.vocab = vocab ? (int)vocab : y->shape.vocab;
 }
 
 int cmd_synth(Session *s, int argc, char **argv)

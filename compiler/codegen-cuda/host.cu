@@ -9,8 +9,8 @@
 
 /* A card's objects, all made by device_start. A decode step is one graph: decode_step, which takes
  * its position and token from `in`, and the rows of head's table, or of best's, which leave hidden
- * values and logits in the host's memory. So nothing is copied, and the head that follows a step has
- * nothing left to do, where it asks for what was asked for behind the step before. */
+ * values and logits in the host's memory. So nothing is copied, and the head that follows a step
+ * has nothing left to do, where it asks for what was asked for behind the step before. */
 enum { ALL_WORDS, BEST_WORDS, BN_GRAPHS = ALL_WORDS + 1 + BN_SCREENED };
 typedef struct bn_card {
     int number, device;
@@ -25,7 +25,7 @@ typedef struct bn_gpu {
     unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
     int pinned;            /* it is the caller's */
     int best, answered; /* words last asked for; of out's hidden values' best ones it has so many */
-    int lost;              /* a card was not told its part of a pass: others wait for it for ever */
+    int lost;           /* a card was not told its part of a pass: others wait for it for ever */
 } bn_gpu;
 
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
@@ -103,8 +103,7 @@ static int make_graph(bn_card *c, const bn_dispatch *last, int n, cudaGraphExec_
     cudaGraph_t graph = NULL;
     if (!TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
         return 0;
-    int put = launch_table(c, decode_table, ROWS(decode_table), 1) &&
-              launch_table(c, last, n, 1);
+    int put = launch_table(c, decode_table, ROWS(decode_table), 1) && launch_table(c, last, n, 1);
     int made = TRY(cudaStreamEndCapture(c->stream, &graph)) && put &&
                TRY(cudaGraphInstantiate(to, graph, 0));
     if (graph)
@@ -234,8 +233,7 @@ static int join_card(bn_gpu *g, bn_card *c)
         step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
     }
     return TRY(cudaHostGetDevicePointer((void **)&step->logits, g->logits, 0)) &&
-           TRY(cudaMemcpy(c->state, step, sizeof *step, cudaMemcpyHostToDevice)) &&
-           make_graphs(c);
+           TRY(cudaMemcpy(c->state, step, sizeof *step, cudaMemcpyHostToDevice)) && make_graphs(c);
 }
 
 static bn_status device_start(bn_call *call, const bn_weights *w)

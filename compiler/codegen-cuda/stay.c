@@ -1,6 +1,6 @@
 /* stay.c: prints a decode step, or @best, as one kernel whose blocks stay: the ops of the planned
- * function in order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are to
- * it what threads are to C.
+ * function in order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are
+ * to it what threads are to C.
  *
  * What an op's blocks do follows from its kernel's grid and from where its results stand: a result
  * of each block's own all make; one that is shared, of a token, block 0; heads, rows and others are
@@ -507,8 +507,7 @@ static void put_op(Step *s, const Op *op, const char *margin)
     if (op->code == OP_SCREEN) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64
-            "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
+        put(o, "AT(float, %" PRId64 "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
             s->p->at.found);
         return;
     }

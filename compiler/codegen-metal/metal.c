@@ -656,8 +656,9 @@ void emit_shaders(const Module *m, const EmitOptions *o, const Target *target, O
                  "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
                  "                     uint g [[threadgroup_position_in_grid]], uint me "
                  "[[thread_position_in_threadgroup]])\n#endif\n");
-    put(out, "#define AT(type, offset) ((device type *)(state + (offset)))\n"
-             "#define FLOATS(at) ((device const float *)(at))\n%s\n",
+    put(out,
+        "#define AT(type, offset) ((device type *)(state + (offset)))\n"
+        "#define FLOATS(at) ((device const float *)(at))\n%s\n",
         target->device == DEVICE_STAYS ? "#define OWN(type, offset) ((type *)(own + (offset)))\n"
                                        : "");
     for (Func *f = m->funcs; f; f = f->next)

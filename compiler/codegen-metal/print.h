@@ -34,8 +34,8 @@ typedef struct KernelFacts {
 } KernelFacts;
 KernelFacts facts_of(const Op *op);
 
-/* Offsets in the state on the device; parts, found: see stay.cu and best.cu; met: how many blocks have come to meetings, and, from one launch
- * to the next, what that was. */
+/* Offsets in the state on the device; parts, found: see stay.cu and best.cu; met: how many blocks
+ * have come to meetings, and, from one launch to the next, what that was. */
 typedef struct Places {
     int64_t tokens, hidden, logits, scratch, cache, parts, found, met, end;
 } Places;
@@ -65,8 +65,8 @@ void put_ir_line(Printer *p, const Op *op, const char *margin);
 /* How many values of a result one of an op's units makes, where cards share it: its groups for a
  * token, or a tile's rows. 0: each card does it for itself. */
 int unit_wide(const Printer *p, const Op *op);
-/* shards.c: where a weight stands on a card; NULL: where the last one ends. `fine` > 0: a card has some
- * rows, by units of so many, or of `coarse`; `scales` is from a layer's beginning. */
+/* shards.c: where a weight stands on a card; NULL: where the last one ends. `fine` > 0: a card has
+ * some rows, by units of so many, or of `coarse`; `scales` is from a layer's beginning. */
 typedef struct Slice {
     int64_t at, stride, fine, coarse, row, rows, scales;
 } Slice;

@@ -138,6 +138,11 @@ void pass_head(Module *m, const Target *target)
             return;
         if (choices[i].exact)
             add_best(m, target);
+        else if (target->device)
+            err(m->s, (Loc){0},
+                "--head=%s is for processors: a GPU reads the matrix itself, so --head is auto or "
+                "f16 with --target=%s",
+                wanted, target->name);
         else
             read_copies(m, choices[i].copy);
         return;

@@ -101,8 +101,9 @@ static void walk(Lib *l, Tally *t, long positions)
     float *full = malloc(2 * sizeof *full * (size_t)l->s->vocab);
     bn_sampling how = {.temperature = 1.1f, .top_k = CHOSEN, .seed = 20};
     int32_t token = 1;
+    const int end = l->s->context < 200 ? l->s->context : 200;
     while (full && t->positions < positions) {
-        if (l->bn_position(l->s) >= 200) {
+        if (l->bn_position(l->s) >= end) {
             l->bn_rewind(l->s, 0);
             token = (int32_t)(how.seed % (uint64_t)l->s->vocab);
         }

@@ -4,14 +4,15 @@
  *
  * One idea: how large the largest logits are is found out first. All blocks stay, and a warp reads
  * the copy of its rows and bounds their logits; of each set of warps the row that looks largest is
- * computed, as linear does it. When all blocks have met, these values say below what bound a row need
- * not be; each warp computes what is left of its own.
+ * computed, as linear does it. When all blocks have met, these values say below what bound a row
+ * need not be; each warp computes what is left of its own.
  *
  *   bounds, then logits, of a block's rows   | of warp 0 [SHARE] | of warp 1 [SHARE] | .. |
  */
 
 //@ screen : stay
 enum { SET = 4, SETS = GROUPS / SET }; /* warps of a set, sets of a block */
+static_assert(BN_BLOCKS * SETS <= 4096, "CUDA_SETS in print.h");
 /* What a block's warps share. */
 struct bn_screen {
     double x[GROUPS], d[GROUPS]; /* sums of x^2, of (x - q / s)^2, of q, a part of each */
@@ -110,8 +111,8 @@ static inline uint screen_key(float v)
     const uint bits = as_type<uint>(v > -most ? (v < most ? v : most) : -most);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
-/* The upper 16 bits of the value that `best` sets' reach and no larger one, by a warp; no number, which
- * no bound is below, where they are fewer. */
+/* The upper 16 bits of the value that `best` sets' reach and no larger one, by a warp; no number,
+ * which no bound is below, where they are fewer. */
 static inline float screen_least(const float *found, int best, int lane)
 {
     enum { EACH_HAS = (ALL_BLOCKS * SETS + LANES - 1) / LANES };
@@ -155,7 +156,7 @@ static inline void screen_stay(const uchar *w, const uchar *low, const float *ab
         const uchar *w4[SIDE], *w2[SIDE];
         int row[SIDE], sum[SIDE] = {};
         float of[SIDE][3];
-        for (int i = 0; i < SIDE; i++) { /* a row again behind the last */
+        for (int i = 0; i < SIDE; i++) { /* another again behind the last */
             row[i] = min(mine + min(u + i, count - 1) * GROUPS, n - 1);
             w4[i] = low + ulong(row[i]) * (wide / 2);
             w2[i] = low2 + ulong(row[i]) * (wide / 4);
@@ -165,7 +166,7 @@ static inline void screen_stay(const uchar *w, const uchar *low, const float *ab
         screen_sums(w4, w2, q, wide, lane, sum);
         for (int i = 0; i < SIDE; i++) {
             const bn_bound is = screen_bound(slack, sum[i], of[i][0], of[i][1], of[i][2]);
-            if (is.about > top) {
+            if (is.about > top && mine + (u + i) * GROUPS < n) { /* a row is found once */
                 top = is.about;
                 largest = row[i];
             }

@@ -37,8 +37,9 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #endif
 
 /* What a pass is told: the position of its first token, how many tokens there are, how many of the
- * best words are wanted; which card this is; how far the cards' states stand from its own, and what the host has of its beginning, in
- * bytes; where in the host's memory hidden values and logits belong. */
+ * best words are wanted; which card this is; how far the cards' states stand from its own, and what
+ * the host has of its beginning, in bytes; where in the host's memory hidden values and logits
+ * belong. */
 struct bn_step {
     int pos, ntok, best;
     uint card;

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --target=cuda --head=q8 -o out
