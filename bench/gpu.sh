@@ -81,20 +81,23 @@ if [ -z "$quick" ]; then
         tail -n 30 "$dir/$name.log" "$dir/$name.best" >&2
     done
     echo
+    name=synth-odd-llama-i2_s
+    [ -e "$dir/$name.x86-64.so" ] || name=qwen3-i2_s
+    at=$shared/golden
+    [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
+    at=$(cd "$here" && cd "$at" && pwd)
     for tool in memcheck racecheck; do
-        name=synth-odd-bitnet-b1.58-i2_s
-        [ -e "$dir/$name.x86-64.so" ] || name=qwen3-i2_s
-        at=$shared/golden
-        [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
-        at=$(cd "$here" && cd "$at" && pwd)
-        if (cd "$dir" && timeout 120 compute-sanitizer --tool $tool --error-exitcode 9 "$here/build/test_golden" "$at" "$dir/$name.x86-64.so") >"$dir/$tool.log" 2>&1; then
-            echo "compute-sanitizer $tool, goldens of $name: $(grep -o 'ERROR SUMMARY.*\|RACECHECK SUMMARY.*' "$dir/$tool.log" | tail -n 1)"
-        else
-            echo "compute-sanitizer $tool: FAILED"
-            failed=1
-            tail -n 30 "$dir/$tool.log" >&2
-        fi
-        echo
+        for run in "golden $at" "best 8"; do
+            # shellcheck disable=SC2086
+            if (cd "$dir" && timeout 120 compute-sanitizer --tool $tool --error-exitcode 9 "$here"/build/test_$run "$dir/$name.x86-64.so") >"$dir/$tool.log" 2>&1; then
+                echo "compute-sanitizer $tool, test_${run%% *} of $name: $(grep -o 'ERROR SUMMARY.*\|RACECHECK SUMMARY.*' "$dir/$tool.log" | tail -n 1)"
+            else
+                echo "compute-sanitizer $tool, test_${run%% *}: FAILED"
+                failed=1
+                tail -n 30 "$dir/$tool.log" >&2
+            fi
+            echo
+        done
     done
 fi
 
