@@ -114,9 +114,11 @@ chosen() { # chosen LINE: without its barrier, other words, or another number of
     done
     return 1
 }
-screen=$(grep -n '^struct bn_screen' $dir/words.cu | cut -d: -f1)
-step=$(grep -n ' best_step(' $dir/words.cu | cut -d: -f1)
-for line in $(awk -v a="$screen" -v b="$step" '$1 > a && $1 < a + 200 || $1 > b && $1 < b + 20' $dir/best-lines); do
+within() { # within FROM TO: which of best-lines stand between a line like FROM and the next like TO
+    awk -v from="$1" -v to="$2" 'NR == FNR {inside = inside ? $0 !~ to : $0 ~ from; in_range[FNR] = inside; next}
+        in_range[$1] {print $1}' $dir/words.cu $dir/best-lines
+}
+for line in $(within '^struct bn_screen' '^#define AT' && within ' best_step[(]' '^}'); do
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/words.cu)" chosen "$line"
 done
 check "words need barriers" test -n "$line"
