@@ -59,13 +59,17 @@ fi
 wait
 
 # ---- right ----
+goldens_of() { # goldens_of NAME: the folder that has a model's, from anywhere
+    at=$shared/golden
+    [ -e "$at/${1%-*}.json" ] || at=$here/tests/arch-models
+    (cd "$at" && pwd)
+}
 if [ -z "$quick" ]; then
     echo "| model | goldens | best words |"
     echo "|---|---|---|"
     for name in $goldens; do
-        at=$shared/golden
-        [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
-        if (cd "$dir" && timeout 60 "$here/build/test_golden" "$(cd "$here" && cd "$at" && pwd)" "$dir/$name.x86-64.so") >"$dir/$name.log" 2>&1; then
+        at=$(goldens_of "$name")
+        if (cd "$dir" && timeout 60 "$here/build/test_golden" "$at" "$dir/$name.x86-64.so") >"$dir/$name.log" 2>&1; then
             right="$(grep -c OK "$dir/$name.log") passed; $(grep -o 'mean NLL.*\|rms.*' "$dir/$name.log" | head -n 1)"
         else
             right=FAILED
@@ -83,9 +87,7 @@ if [ -z "$quick" ]; then
     echo
     name=synth-odd-llama-i2_s
     [ -e "$dir/$name.x86-64.so" ] || name=qwen3-i2_s
-    at=$shared/golden
-    [ -e "$at/${name%-*}.json" ] || at=$here/tests/arch-models
-    at=$(cd "$here" && cd "$at" && pwd)
+    at=$(goldens_of "$name")
     for tool in memcheck racecheck; do
         for run in "golden $at" "best 8"; do
             # shellcheck disable=SC2086

@@ -13,15 +13,11 @@
     else size[substr($2, 2)] = bytes
 }
 /^func / { inside = /^func @decode\(/ || (head && index($0, "func @" head "(") == 1) }
+/ = screen / { sub(/@[A-Za-z_0-9]+, /, "") }
 inside && /= [a-z_0-9]+ / && !/ = embed / {
     n = split($0, word, /[^A-Za-z_0-9@]+/)
-    copy = ""
     for (i = 1; i <= n; i++)
-        if (word[i] ~ /^@/) {
-            copy = substr(word[i], 2)
-            if (!/ = screen /) read[copy] = 1
-        }
-    if (copy) read[copy] = 1
+        if (word[i] ~ /^@/) read[substr(word[i], 2)] = 1
 }
 END {
     for (w in read) weights += size[w]
