@@ -191,7 +191,7 @@ static void put_sums(Step *s, const Block *b)
             before = format(s->p->s, "%s_ROWS_%d", s->places, s->nrun - 1);
         put(s->p->out, "    %s_ROWS_%d = %s > %s ? %s : %s,\n", s->places, s->nrun++, here, before,
             here, before);
-        for (int n = is_product(op) ? run_of(op) : 1; n > 1; n--)
+        for (int n = run_of(op); n > 1; n--)
             op = op->next;
     }
 }
@@ -206,13 +206,20 @@ static void put_layout(Step *s, const Func *f)
     const char *at = s->places;
     put(o, "/* Shared memory of a block of %s_step: see stay.cu. */\nenum {\n", f->name);
     if (s->npart)
-        put(o, "    %s_MOST = 227 << 10,\n", at);
+        put(o, "    STEP_MOST = 227 << 10,\n");
     put_sums(s, f->body);
     put(o, "    %s_SCRATCH = %" PRId64 ",\n    %s_SUMS = %s_SCRATCH + %" PRId64 ",\n", at,
         (s->p->m->own_bytes + 127) / 128 * 128, at, at, scratch);
-    put(o, "    %s_MARKS = %s_SUMS + 16 * (%s),\n    %s_SCALES = %s_MARKS + %d,\n", at, at,
-        s->nrun ? format(s->p->s, "%s_ROWS_%d", at, s->nrun - 1) : "0", at, at, 8 * s->npart);
-    put(o, "    %s_PARTS = (%s_SCALES + %" PRId64 ") / 128 * 128,\n", at, at, 4 * s->scales + 127);
+    put(o, "    %s_MARKS = %s_SUMS + 16 * (%s),\n", at, at,
+        s->nrun ? format(s->p->s, "%s_ROWS_%d", at, s->nrun - 1) : "0");
+    if (!s->npart) {
+        put(o, "    %s_BYTES = %s_MARKS\n};\n", at, at);
+        return;
+    }
+    put(o,
+        "    STEP_SCALES = STEP_MARKS + %d,\n    STEP_PARTS = (STEP_SCALES + %" PRId64
+        ") / 128 * 128,\n",
+        8 * s->npart, 4 * s->scales + 127);
     for (int i = 0; i < s->npart; i++) {
         const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
         const Type *t = matrix_type(s->part[i].op);
@@ -221,8 +228,7 @@ static void put_layout(Step *s, const Func *f)
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
             i, (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
-    put(o, "    %s_BYTES = %s_", at, at);
-    put(o, s->npart ? "END_%d\n};\n" : "PARTS\n};\n", s->npart - 1);
+    put(o, "    STEP_BYTES = STEP_END_%d\n};\n", s->npart - 1);
 }
 
 static const Weight *weight_of(const Part *part)
@@ -504,18 +510,18 @@ static void put_op(Step *s, const Op *op, const char *margin)
     }
     put_sync(s, uses_of(op), margin);
     put_ir_line(s->p, op, margin);
-    if (op->code == OP_SCREEN) {
-        put(o, "%s%s(", margin, op->kernel->symbol);
-        put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64 "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
-            s->p->at.found);
-        return;
-    }
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
-        put(o, "AT(float, %" PRId64 "), chunk_%" PRId64 ", ahead_%d, step, met, all, b, me, tg);\n",
-            s->p->at.parts, attr_int(op, "heads", 0), ahead_of(s, op));
+        if (op->code == OP_SCREEN)
+            put(o,
+                "AT(float, %" PRId64 "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
+                s->p->at.found);
+        else
+            put(o,
+                "AT(float, %" PRId64 "), chunk_%" PRId64
+                ", ahead_%d, step, met, all, b, me, tg);\n",
+                s->p->at.parts, attr_int(op, "heads", 0), ahead_of(s, op));
         return;
     }
     if (own_result(op)) {

@@ -735,10 +735,8 @@ void emit_tables(const Module *m, const EmitOptions *o, const Target *target, Ou
         put(out, "};\n");
     }
     if (target->device == DEVICE_STAYS) {
-        bool screened = false;
-        for (const Func *f = m->funcs; f; f = f->next)
-            screened |= f->form == FORM_BEST;
-        put(out, "#define BN_SCREENED %d /* whether there is a best_step */\n", screened);
+        put(out, "#define BN_SCREENED %d /* whether there is a best_step */\n",
+            func_find(m, name(m->s, form_name[FORM_BEST])) != NULL);
         p.out = out;
         put_slices(&p);
         p.out = &shaders;

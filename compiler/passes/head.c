@@ -96,10 +96,10 @@ static Op *last_product(const Func *f)
 /* @best beside each @head. Functions of a part stand together, @head last. */
 static void add_best(Module *m, const Target *target)
 {
+    if (target->device == DEVICE_LAUNCHES)
+        return;
     for (Func *f = m->funcs; f; f = f->next) {
         Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
-        if (target->device == DEVICE_LAUNCHES)
-            continue;
         if (!product || !may_copy(product, true)) {
             if (f->form == FORM_HEAD)
                 remark(m, f->body->last->loc, "no screened head: the logits are no product with a "

@@ -21,6 +21,7 @@ struct bn_screen {
     float top[GROUPS];
     float least; /* of the logits that are wanted */
 };
+static_assert(sizeof(bn_screen) == 4 * (7 * GROUPS + 2), "SCRATCH_SCREEN in metal.c");
 /* scalar_head.c's A and B, 1 / s, and the sum of q. */
 struct bn_slack {
     float a, b, unit;

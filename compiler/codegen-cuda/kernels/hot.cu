@@ -404,17 +404,13 @@ template <> inline float warp_row<F16>(const uchar *w, const float *x, int k, in
     return simd_sum(sum);
 }
 
-//@ linear_f16 : linear warp_row
+//@ linear_f16 : warp_row
 /* y[t][n] = sum_k w[n][k] x[t][k]: a warp a row. y may be the host's memory, where a store costs as
  * much for 64 bytes as for 4. */
 static inline void linear_f16(const uchar *w, const float *x, float *y, int T, int n, int k, uint g,
                               uint me, float *tg)
 {
     const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each, first = g % each * GROUPS;
-    if (k % 8) {
-        linear<F16>(w, x, y, T, n, k, g, me);
-        return;
-    }
     const int r = min(int(first + me / LANES), n - 1); /* a row again, for warps behind the last */
     const float sum = warp_row<F16>(w, x + ulong(t) * k, k, r, me);
     if (me % LANES == 0)
