@@ -22,14 +22,17 @@ CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
 MT_SRC  := metal.c
 CU_SRC  := cuda.c shards.c stay.c
 SHADERS := common ternary tile attention
-CMD_SRC := options.c compile.c build.c cache.c jit.c gpu.c run.c live.c quality.c embed.c report.c inspect.c tune.c gguf_out.c synth.c diff.c inspect_check.c inspect_words.c hf_config.c hf_tokenizer.c hf_spm.c convert.c quantize.c requantize.c quantize_auto.c template.c chat.c machine.c profile.c profile_cmd.c bench.c
+CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
+DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
+CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
+           inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
-# What generated code calls, for models that bnc loads into itself (compiler/cmd/live.c):
+# What generated code calls, for models that bnc loads into itself (compiler/driver/inproc.c):
 EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_take
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
@@ -37,7 +40,7 @@ LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/ti
            $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(MT_SRC:%.c=$(B)/codegen-metal/%.o) $(CU_SRC:%.c=$(B)/codegen-cuda/%.o) $(B)/gen/embedded.o \
            $(CH_SRC:%.c=$(B)/chat/%.o) $(B)/gen/jinja.tab.o $(B)/gen/jinja.lex.o
 RP_SRC  := tables.c graph.c figures.c page.c
-CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
+CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(DR_SRC:%.c=$(B)/driver/%.o) $(CK_SRC:%.c=$(B)/checkpoint/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
            $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
@@ -114,6 +117,10 @@ $(B)/codegen-metal/%.o: compiler/codegen-metal/%.c | $(B)/.tools
 $(B)/chat/%.o: compiler/chat/%.c | $(B)/gen/jinja.lex.c
 	$(compile)
 $(B)/report/%.o: compiler/report/%.c | $(B)/.tools
+	$(compile)
+$(B)/checkpoint/%.o: compiler/checkpoint/%.c | $(B)/.tools
+	$(compile)
+$(B)/driver/%.o: compiler/driver/%.c | $(B)/.tools
 	$(compile)
 $(B)/cmd/%.o: compiler/cmd/%.c | $(B)/.tools
 	$(compile)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The floor rule: every compiler folder sees ir/ and the generated-code contract of runtime-min, and
-# never another folder; jit/ and codegen-metal/ also see codegen-c, whose lists they print; only main.c and cmd/ see all;
+# never another folder; jit/ and codegen-metal/ also see codegen-c, whose lists they print; checkpoint/ sees frontend/, driver/ all below it, report/ the driver; only main.c and cmd/ see all;
 # the runtime sees nothing of the compiler.
 # Also: no file over 800 lines.
 bad=0
@@ -22,6 +22,9 @@ check compiler/codegen-c "ir/|codegen-c/|[a-z0-9_]+\.c\"|$contract"
 check compiler/codegen-metal "ir/|codegen-metal/|codegen-c/codegen\.h\"|$contract"
 check compiler/codegen-cuda "ir/|codegen-cuda/|codegen-metal/(metal|print)\.h\"|codegen-c/codegen\.h\"|$contract"
 check compiler/jit "ir/|jit/|codegen-c/codegen\.h\"|jit_rows\.def\"|\.\./chat/(text|lists)\.c\"|$contract"
+check compiler/checkpoint "ir/|checkpoint/|frontend/|$contract"
+check compiler/driver "ir/|driver/|checkpoint/|frontend/|passes/|chat/|codegen-[a-z]+/|jit/|$contract"
+check compiler/report "ir/|report/|driver/|passes/|codegen-c/|$contract"
 check runtime-min 'bn\.h"|bn_model\.h"|bn_cpu\.h"|bn_vocab\.h"|bn_profile\.h"|internal\.h"|cli\.h"|unicode_tables\.h"|tokenize[a-z_]*\.h"|pre[a-z_]*\.h"'
 for f in $(git ls-files '*.c' '*.h' '*.def' '*.l' '*.y' 2>/dev/null); do
     n=$(wc -l <"$f")

@@ -11,7 +11,7 @@ S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(MT_SRC:%.c=$S/codegen-metal/%.o) $(CU_SRC:%.c=$S/codegen-cuda/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
-S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
+S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
@@ -91,7 +91,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
 # Makes the files of tests/run_formats.sh.
-$(B)/retype: tests/e2e/retype.c $(B)/cmd/gguf_out.o $(LIB_OBJ)
+$(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ)
 	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.

@@ -15,8 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cmd/live.h"
-#include "cmd/machine.h"
+#include "cmd/cmd.h"
+#include "driver/inproc.h"
+#include "driver/machine.h"
 #include "frontend/json.h"
 
 extern char **environ;
@@ -42,8 +43,8 @@ typedef struct Row {
 
 typedef struct Team { /* what all rows of a number of threads have in common */
     int threads;
-    Series open, first; /* milliseconds */
-    double rss;         /* bytes */
+    Series open, first;     /* milliseconds */
+    double rss;             /* bytes */
     double joules, seconds; /* of all rounds; joules < 0: not known */
 } Team;
 
@@ -291,10 +292,9 @@ static void run_team(Bench *b, int team)
 {
     Session *s = b->s;
     Team *t = &b->team[team];
-    const char *asked[] = {format(s, "--bench=%lld", (long long)b->tokens),
-                           commas(s, "--bench-prefill=", &b->prompt),
-                           commas(s, "--bench-context=", &b->at),
-                           format(s, "--threads=%d", t->threads), NULL};
+    const char *asked[] = {
+        format(s, "--bench=%lld", (long long)b->tokens), commas(s, "--bench-prefill=", &b->prompt),
+        commas(s, "--bench-context=", &b->at), format(s, "--threads=%d", t->threads), NULL};
     Energy before = energy_read(s);
     double start = machine_seconds();
     const json_t *said = ask(s, words(b, asked));
@@ -365,10 +365,9 @@ static const json_t *baseline_rows(Bench *b)
     json_t *x;
     if (!json_is_array(rows))
         fail(b->s, loc_file(b->s, b->baseline), "is no result that `bnc bench --save` wrote");
-    json_array_foreach(rows, i, x)
-        if (!(key(x, "tokens_per_s") > 0 && key(x, "noise") >= 0))
-            fail(b->s, loc_file(b->s, b->baseline),
-                 "row %zu of it has no tokens_per_s or no noise; write it anew with --save", i);
+    json_array_foreach(rows, i, x) if (!(key(x, "tokens_per_s") > 0 && key(x, "noise") >= 0))
+        fail(b->s, loc_file(b->s, b->baseline),
+             "row %zu of it has no tokens_per_s or no noise; write it anew with --save", i);
     return rows;
 }
 
@@ -380,7 +379,8 @@ static int compare(Bench *b, const json_t *rows)
         Row *r = &b->row[i];
         size_t k;
         json_t *x;
-        json_array_foreach(rows, k, x) {
+        json_array_foreach(rows, k, x)
+        {
             if (!is_row(r, x))
                 continue;
             r->base = key(x, "tokens_per_s");

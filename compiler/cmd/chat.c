@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cmd/live.h"
+#include "cmd/cmd.h"
+#include "driver/inproc.h"
 
 #define CHAT_COMMANDS(C)                                                                           \
     C("/reset", "", "forget the conversation, keep the system text", chat_reset)                   \
@@ -36,7 +37,7 @@ typedef struct Chat {
     int threads, most; /* tokens of an answer; 0: as many as fit */
     bn_sampling how;
     const char *system, *load;
-    Live *l;
+    InProc *l;
     Turn *turn; /* of malloc */
     int nturn;
     int32_t *seen, *next; /* tokens in the KV cache; those of the prompt, [room] */
@@ -219,7 +220,7 @@ static bool eval(Chat *c, const int32_t *token, int n)
     int batch = c->l->info->batch;
     for (int at = 0, part; at < n && !interrupted; at += part) {
         part = n - at < batch ? n - at : batch;
-        live_eval(c->l, token + at, part);
+        inproc_eval(c->l, token + at, part);
         memmove(c->seen + c->nseen, token + at, (size_t)part * sizeof *token);
         c->nseen += part;
     }
@@ -232,7 +233,7 @@ static bool read_prompt(Chat *c, int n)
     int same = 0;
     while (same < n - 1 && same < c->nseen && c->seen[same] == c->next[same])
         same++;
-    live_rewind(c->l, same);
+    inproc_rewind(c->l, same);
     c->nseen = c->reused = same;
     c->prompt = n;
     return eval(c, c->next + same, n - same);
@@ -509,7 +510,7 @@ static void read_own(Chat *c)
             fail(s, (Loc){0},
                  "%s: unknown, or without its value; `bnc help chat` lists the options", name);
         if (!strcmp(name, "-t"))
-            c->threads = live_threads(s, value);
+            c->threads = inproc_threads(s, value);
         else if (!strcmp(name, "-n"))
             c->most = (int)number(s, name, value, INT32_MAX);
         else if (!strcmp(name, "--temp"))
@@ -536,7 +537,8 @@ static void read_own(Chat *c)
 static _Noreturn void no_template(Session *s, const char *input)
 {
     fail(s, loc_file(s, input),
-         "there is no chat template in this model; name one: --chat-template=FILE, or a built-in one "
+         "there is no chat template in this model; name one: --chat-template=FILE, or a built-in "
+         "one "
          "(bnc help chat)");
 }
 
@@ -560,7 +562,7 @@ int cmd_chat(Session *s, int argc, char **argv)
         fail(s, (Loc){0}, "no model given: bnc chat model.gguf");
     read_own(c);
     check_template(s, &c->o);
-    c->l = live_open(s, &c->o, c->o.input, c->threads);
+    c->l = inproc_open(s, &c->o, c->o.input, c->threads);
     if (!bn_chat_known(c->l->model))
         no_template(s, c->o.input);
     session_defer(s, chat_end, c);

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/live.h"
+#include "cmd/cmd.h"
+#include "driver/inproc.h"
 
 typedef struct Embed {
     Session *s;
     Options o;
-    Live *l;
+    InProc *l;
     bn_pooling how;
     int threads;
     bool json;
@@ -47,7 +48,7 @@ static void read_own(Embed *e)
         if (!strcmp(arg, "--json"))
             e->json = true;
         else if (!strcmp(arg, "-t") && i + 1 < e->o.nrest)
-            e->threads = live_threads(e->s, e->o.rest[++i]);
+            e->threads = inproc_threads(e->s, e->o.rest[++i]);
         else if (!strncmp(arg, "--pooling=", 10) && pooling_by_name(arg + 10) > 0)
             e->how = (bn_pooling)pooling_by_name(arg + 10);
         else if (!strncmp(arg, "--pooling=", 10))
@@ -121,7 +122,7 @@ int cmd_embed(Session *s, int argc, char **argv)
     e->s = s;
     options_read(s, &e->o, argc, argv, true);
     read_own(e);
-    e->l = live_open(s, &e->o, e->o.input, e->threads);
+    e->l = inproc_open(s, &e->o, e->o.input, e->threads);
     e->vector = NEW_ARRAY(s, float, e->l->info->embedding);
     if (e->how == BN_POOL_MODEL)
         e->how = (bn_pooling)e->l->info->pooling;

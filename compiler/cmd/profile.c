@@ -1,186 +1,362 @@
-/* profile.c: a profiled run, its cells, and tables made of them. */
+/* profile.c: `bnc profile`: tables, JSON, a trace and folded stacks of a profiled run. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/profile.h"
+#include "cmd/cmd.h"
+#include "driver/profile.h"
 
-Live *profile_open(Session *s, const Options *given, const char *input, int threads)
+typedef struct Ask {
+    Session *s;
+    Options o;
+    const char *prompt, *trace, *folded;
+    int64_t steps;
+    int threads;
+    ProfileBy by;
+    bool json;
+} Ask;
+
+static const char *const by_name[] = {"op", "layer", "kernel", "thread"};
+
+/* ---- arguments ---- */
+
+static const char *after(const char *arg, const char *option)
 {
-    Options o = *given;
-    if (!o.profile)
-        o.text = !strcmp(o.text, "none") ? name(s, "--profile") : format(s, "%s --profile", o.text);
-    o.profile = true;
-    Live *l = live_open(s, &o, input, threads);
-    if (!l->profile)
-        fail(s, loc_file(s, input), "its compiled code keeps no times: empty the cache of bnc");
-    return l;
+    size_t n = strlen(option);
+    return strncmp(arg, option, n) ? NULL : arg + n;
 }
 
-/* ---- measuring ---- */
-
-typedef struct Clock {
-    double seconds;
-    uint64_t ticks;
-} Clock;
-
-static Clock clock_now(void)
+static ProfileBy by_of(Session *s, const char *text)
 {
-    return (Clock){machine_seconds(), bn_ticks()};
+    for (ProfileBy by = BY_OP; by <= BY_THREAD; by++)
+        if (!strcmp(text, by_name[by]))
+            return by;
+    fail(s, (Loc){0}, "--by is op, layer, kernel or thread, not '%s'", text);
 }
 
-/* What a site did in the passes of its function, as this thread's share. */
-static void weigh(ProfileCell *x, const bn_pass *pass, int threads)
+static int64_t steps_of(Session *s, const char *text)
 {
-    const bn_site *is = x->site;
-    bool near = is->window > 0 && !(is->every > 0 && (x->layer + 1) % is->every == 0);
-    double span = (double)(near ? pass->near_span : pass->span);
-    double reach = (double)(near ? pass->near_reach : pass->reach);
-    double share = is->repeated ? 1 : 1.0 / threads;
-    x->bytes = share * ((double)is->call_bytes * (double)pass->calls +
-                        (double)is->token_bytes * (double)pass->tokens +
-                        (double)is->span_bytes * span);
-    x->madds = share * ((double)is->token_madds * (double)pass->tokens +
-                        (double)is->reach_madds * reach);
+    char *end;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || n < 0 || n > INT32_MAX)
+        fail(s, (Loc){0}, "-n wants a number of tokens, not '%s'", text);
+    return n;
 }
 
-static ProfileCell *add_cell(Session *s, ProfilePhase *p)
+static void read_arguments(Ask *a, int argc, char **argv)
 {
-    p->cell = grow(s, p->cell, p->ncell, sizeof *p->cell);
-    memset(&p->cell[p->ncell], 0, sizeof *p->cell);
-    return &p->cell[p->ncell++];
+    options_read(a->s, &a->o, argc, argv, true);
+    for (int i = 0; i < a->o.nrest; i++) {
+        const char *arg = a->o.rest[i], *value;
+        const char *next = i + 1 < a->o.nrest ? a->o.rest[i + 1] : NULL;
+        if (!strcmp(arg, "--json"))
+            a->json = true;
+        else if ((value = after(arg, "--by=")))
+            a->by = by_of(a->s, value);
+        else if ((value = after(arg, "--trace=")))
+            a->trace = value;
+        else if ((value = after(arg, "--folded=")))
+            a->folded = value;
+        else if (!strcmp(arg, "-p") && next)
+            a->prompt = next, i++;
+        else if (!strcmp(arg, "-n") && next)
+            a->steps = steps_of(a->s, next), i++;
+        else if (!strcmp(arg, "-t") && next)
+            a->threads = inproc_threads(a->s, next), i++;
+        else
+            fail(a->s, (Loc){0}, "'%s' is unknown here or lacks its value; see `bnc help profile`",
+                 arg);
+    }
+    if (!a->o.input)
+        fail(a->s, (Loc){0}, "no model given: bnc profile model.gguf -p \"Once upon a time\"");
 }
 
-static void read_thread(Session *s, const Live *l, ProfilePhase *p, int thread)
+/* ---- the table ---- */
+
+static void put_number(Out *o, const char *how, double x)
 {
-    const bn_profile *code = l->profile;
-    const bn_log *log = bn_profile_log(l->state, code, thread);
-    const uint64_t *ticks = bn_profile_ticks(log);
-    double inside = 0;
-    for (int i = 0; i < code->nsite; i++) {
-        const bn_site *is = &code->site[i];
-        const bn_pass *pass = &log->pass[is->pass];
-        if (is->kind == BN_SITE_START || pass->calls == 0)
+    if (x > 0)
+        put(o, how, x);
+    else
+        put(o, " %8s", "");
+}
+
+/* GB/s that stand for 100 %: what all threads read together, or one of them. */
+static double full_rate(const Profile *p, ProfileBy by)
+{
+    return by == BY_THREAD ? p->read_rate / p->live->threads : p->read_rate;
+}
+
+static void put_row(Out *o, const ProfileRow *r, double rate)
+{
+    double gbs = r->ms > 0 ? r->bytes / r->ms * 1e-6 : 0;
+    put(o, " %9.3f %6.2f %%", r->ms, 100 * r->share);
+    if (r->calls)
+        put(o, " %8" PRIu64, r->calls);
+    else
+        put(o, " %8s", "");
+    put_number(o, " %8.2f", r->bytes * 1e-6);
+    put_number(o, " %8.2f", gbs);
+    if (rate > 0 && gbs > 0)
+        put(o, " %5.0f %%", 100 * gbs / rate);
+    else
+        put(o, " %7s", "");
+    put_number(o, " %8.2f", r->ms > 0 ? r->madds / r->ms * 1e-6 : 0);
+    put(o, "  %s\n", r->name);
+}
+
+static void put_counters(const ProfilePhase *p, Out *o)
+{
+    if (p->counters.why) {
+        put(o, "hardware counters: not read (%s)\n", p->counters.why);
+        return;
+    }
+    double cycles = (double)p->counters.count[COUNTER_CYCLES];
+    for (int c = 0; c < COUNTER_COUNT; c++)
+        put(o, "%s%.4g %s a token", c ? ", " : "", (double)p->counters.count[c] / p->tokens,
+            counter_name[c]);
+    put(o, "; %.2f instructions a cycle\n",
+        cycles > 0 ? (double)p->counters.count[COUNTER_INSTRUCTIONS] / cycles : 0);
+}
+
+static void put_table(const Ask *a, const Profile *p, const ProfilePhase *x, Out *o)
+{
+    size_t n;
+    const ProfileRow *row = profile_rows(a->s, x, a->by, &n);
+    ProfileRow sum = {.name = a->by == BY_THREAD ? "all threads" : "all"};
+    put(o, "%s: %d token%s in %.2f ms, %.1f tokens/s, %d thread%s\n", x->name, x->tokens,
+        x->tokens == 1 ? "" : "s", x->ms, x->tokens * 1e3 / x->ms, x->threads,
+        x->threads == 1 ? "" : "s");
+    put(o, "        ms    share    calls       MB     GB/s of read  Gmadd/s  %s\n", by_name[a->by]);
+    for (size_t i = 0; i < n; i++) {
+        put_row(o, &row[i], full_rate(p, a->by));
+        sum.ms += row[i].ms;
+        sum.share += row[i].share;
+        sum.bytes += row[i].bytes;
+        sum.madds += row[i].madds;
+    }
+    put_row(o, &sum, full_rate(p, a->by));
+}
+
+/* ---- JSON ---- */
+
+static void json_pair(Out *o, const char *key, const char *text)
+{
+    put(o, "\"%s\":", key);
+    put_json_text(o, text, strlen(text));
+}
+
+static void json_row(const ProfileRow *r, double rate, Out *o)
+{
+    double gbs = r->ms > 0 ? r->bytes / r->ms * 1e-6 : 0;
+    put(o, "{");
+    json_pair(o, "name", r->name);
+    if (r->site && *r->site->kernel) {
+        put(o, ",");
+        json_pair(o, "kernel", r->site->kernel);
+    }
+    put(o,
+        ",\"ms\":%.9g,\"share\":%.9g,\"calls\":%" PRIu64
+        ",\"bytes\":%.0f,\"gb_per_s\":%.6g,\"gmadds_per_s\":%.6g",
+        r->ms, r->share, r->calls, r->bytes, gbs, r->ms > 0 ? r->madds / r->ms * 1e-6 : 0);
+    if (rate > 0)
+        put(o, ",\"share_of_read\":%.6g", gbs / rate);
+    put(o, "}");
+}
+
+static void json_phase(const Ask *a, const Profile *p, const ProfilePhase *x, Out *o)
+{
+    size_t n;
+    const ProfileRow *row = profile_rows(a->s, x, a->by, &n);
+    put(o, "{\"name\":\"%s\",\"tokens\":%d,\"ms\":%.9g,\"tokens_per_s\":%.6g,", x->name, x->tokens,
+        x->ms, x->tokens * 1e3 / x->ms);
+    put(o, "\"counters\":");
+    if (x->counters.why) {
+        put(o, "null,");
+        json_pair(o, "counters_missing", x->counters.why);
+    }
+    for (int c = 0; !x->counters.why && c < COUNTER_COUNT; c++)
+        put(o, "%s\"%s\":%" PRIu64, c ? "," : "{", counter_name[c], x->counters.count[c]);
+    put(o, "%s,\"rows\":[", x->counters.why ? "" : "}");
+    for (size_t i = 0; i < n; i++) {
+        put(o, i ? "," : "");
+        json_row(&row[i], full_rate(p, a->by), o);
+    }
+    put(o, "]}");
+}
+
+static void put_json(const Ask *a, const Profile *p, Out *o)
+{
+    put(o, "{");
+    json_pair(o, "model", p->live->path);
+    put(o, ",\"threads\":%d,\"by\":\"%s\",\"read_gb_per_s\":%.6g,\"phases\":[", p->live->threads,
+        by_name[a->by], p->read_rate);
+    for (int i = 0; i < p->nphase; i++) {
+        put(o, i ? "," : "");
+        json_phase(a, p, &p->phase[i], o);
+    }
+    put(o, "]}\n");
+}
+
+/* ---- folded stacks: "frame;frame;frame nanoseconds" a line, as flame graphs take them ---- */
+
+static void put_folded(Session *s, const Profile *p, Out *o)
+{
+    for (int i = 0; i < p->nphase; i++)
+        for (size_t k = 0; k < p->phase[i].ncell; k++) {
+            const ProfileCell *c = &p->phase[i].cell[k];
+            long long ns = (long long)(c->ms * 1e6 + 0.5);
+            put(o, "thread %d;%s", c->thread, p->phase[i].name);
+            if (c->site)
+                put(o, ";@%s;%s", c->site->func, profile_layer_name(s, c->layer));
+            put(o, ";%s", profile_site_name(s, c->site));
+            if (c->site && *c->site->kernel)
+                put(o, ";%s", c->site->kernel);
+            put(o, " %lld\n", ns > 0 ? ns : 0);
+        }
+}
+
+/* ---- the last decode step as trace events, which Perfetto and chrome://tracing draw ---- */
+
+typedef struct Trace {
+    const Profile *p;
+    const bn_site **site; /* by slot */
+    uint64_t from;        /* the earliest stamp: 0 of the drawing */
+    double tick_us;
+    Out *o;
+    int n;
+} Trace;
+
+/* How far back from the last stamp of a thread its last decode step begins: where @decode does, or
+ * the head before it; -1: it is not all there. */
+static int64_t step_begin(const Trace *t, const bn_log *log)
+{
+    enum { DECODE, HEAD = 3 };
+    const bn_stamp *stamp;
+    int64_t decode = -1;
+    for (int64_t back = 0; (stamp = bn_profile_stamp(log, t->p->code, (uint64_t)back)); back++) {
+        const bn_site *is = t->site[stamp->slot];
+        if (is->kind != BN_SITE_START)
             continue;
-        for (int k = 0; k < (is->layers ? is->layers : 1); k++) {
-            ProfileCell *x = add_cell(s, p);
-            x->site = is;
-            x->layer = is->layers ? is->first + k : -1;
-            x->thread = thread;
-            x->calls = pass->calls;
-            x->ms = (double)ticks[is->slot + k] * p->tick_ms;
-            inside += x->ms;
-            weigh(x, pass, p->threads);
+        if (decode < 0 && is->pass != DECODE)
+            return -1;
+        if (decode >= 0)
+            return is->pass >= HEAD ? back : decode;
+        decode = back;
+    }
+    return decode;
+}
+
+static void put_event(Trace *t, const char *what, int thread, uint64_t from, uint64_t to)
+{
+    put(t->o, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,\"name\":",
+        t->n++ ? "," : "", thread, (double)(from - t->from) * t->tick_us,
+        (double)(to - from) * t->tick_us);
+    put_json_text(t->o, what, strlen(what));
+}
+
+/* A slice for each function, and in it one for each lap. */
+static void trace_thread(Session *s, Trace *t, int thread)
+{
+    const bn_profile *code = t->p->code;
+    const bn_log *log = bn_profile_log(t->p->live->state, code, thread);
+    for (int64_t back = step_begin(t, log); back >= 0; back--) {
+        const bn_stamp *at = bn_profile_stamp(log, code, (uint64_t)back), *last = at;
+        const bn_site *is = t->site[at->slot];
+        if (is->kind == BN_SITE_START) {
+            for (int64_t k = back - 1; k >= 0; k--) {
+                const bn_stamp *next = bn_profile_stamp(log, code, (uint64_t)k);
+                if (t->site[next->slot]->kind == BN_SITE_START)
+                    break;
+                last = next;
+            }
+            put_event(t, format(s, "@%s", is->func), thread, at->at, last->at);
+            put(t->o, "}");
+            continue;
+        }
+        const bn_stamp *before = bn_profile_stamp(log, code, (uint64_t)back + 1);
+        put_event(t, profile_site_name(s, is), thread, before->at, at->at);
+        int layer = is->layers ? (int)(at->slot - is->slot) + is->first : -1;
+        put(t->o, ",\"args\":{\"layer\":%d", layer);
+        if (*is->kernel)
+            put(t->o, ",\"kernel\":\"%s\"", is->kernel);
+        put(t->o, "}}");
+    }
+}
+
+static void put_trace(Session *s, const Profile *p, Out *o)
+{
+    const bn_profile *code = p->code;
+    Trace t = {p,          NEW_ARRAY(s, const bn_site *, code->nslot),
+               UINT64_MAX, p->phase[p->nphase - 1].tick_ms * 1e3,
+               o,          0};
+    for (int i = 0; i < code->nsite; i++)
+        for (int k = 0; k == 0 || k < code->site[i].layers; k++)
+            t.site[code->site[i].slot + k] = &code->site[i];
+    for (int i = 0; i < p->live->threads; i++) {
+        const bn_log *log = bn_profile_log(p->live->state, code, i);
+        int64_t begin = step_begin(&t, log);
+        if (begin >= 0 && bn_profile_stamp(log, code, (uint64_t)begin)->at < t.from)
+            t.from = bn_profile_stamp(log, code, (uint64_t)begin)->at;
+    }
+    put(o, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
+    for (int i = 0; i < p->live->threads; i++) {
+        put(o,
+            "%s\n{\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"name\":\"thread_name\","
+            "\"args\":{\"name\":\"thread %d\"}}",
+            t.n++ ? "," : "", i, i);
+        trace_thread(s, &t, i);
+    }
+    put(o, "\n]}\n");
+}
+
+/* ---- the command ---- */
+
+static void save(Session *s, const char *path, const Profile *p,
+                 void (*put_it)(Session *s, const Profile *p, Out *o))
+{
+    Out text = {.s = s};
+    put_it(s, p, &text);
+    file_save(s, path, &text);
+    out_free(&text);
+    note(s, "wrote %s", path);
+}
+
+int cmd_profile(Session *s, int argc, char **argv)
+{
+    Ask a = {.s = s, .prompt = "Once upon a time", .steps = 64};
+    int32_t *ids;
+    size_t n;
+    read_arguments(&a, argc, argv);
+    if (a.trace && a.steps == 0)
+        fail(s, (Loc){0}, "--trace draws a decode step, but -n 0 asks for none");
+    InProc *l = profile_open(s, &a.o, a.o.input, a.threads);
+    inproc_tokens(l, a.prompt, strlen(a.prompt), BN_ADD_SPECIAL, &ids, &n);
+    if (n == 0)
+        fail(s, (Loc){0}, "the prompt has no tokens: give some text with -p");
+    if ((int64_t)n + a.steps > l->info->context)
+        fail(s, (Loc){0},
+             "the prompt's %zu tokens and -n %lld do not fit into a context of %d; make -n smaller "
+             "or --ctx larger",
+             n, (long long)a.steps, (int)l->info->context);
+    Profile *p = profile_run(s, l, ids, n, (int)a.steps);
+    Out out = {.s = s};
+    if (a.json) {
+        put_json(&a, p, &out);
+    } else {
+        put(&out, "memory reads %.2f GB/s with %d thread%s\n", p->read_rate, l->threads,
+            l->threads == 1 ? "" : "s");
+        for (int i = 0; i < p->nphase; i++) {
+            put(&out, "\n");
+            put_table(&a, p, &p->phase[i], &out);
+            put_counters(&p->phase[i], &out);
         }
     }
-    ProfileCell *rest = add_cell(s, p);
-    rest->layer = -1;
-    rest->thread = thread;
-    rest->ms = p->ms - inside;
-}
-
-/* One phase: the prompt (steps 0) or greedy steps behind it. */
-static void run_phase(Session *s, Live *l, ProfilePhase *p, const int32_t *ids, size_t n, int steps)
-{
-    bn_sampling greedy = {0};
-    bn_profile_clear(l->state, l->profile);
-    CounterRun *counters = counters_start(s);
-    Clock from = clock_now();
-    if (steps == 0)
-        live_eval(l, ids, (int)n);
-    for (int i = 0; i < steps; i++) {
-        int32_t id = bn_sample(l->state, &greedy);
-        live_eval(l, &id, 1);
-    }
-    Clock to = clock_now();
-    p->counters = counters_stop(counters);
-    p->name = steps ? "decode" : "prefill";
-    p->tokens = steps ? steps : (int)n;
-    p->threads = l->threads;
-    p->ms = (to.seconds - from.seconds) * 1e3;
-    p->tick_ms = p->ms / (double)(to.ticks - from.ticks);
-    for (int i = 0; i < l->threads; i++)
-        read_thread(s, l, p, i);
-}
-
-Profile *profile_run(Session *s, Live *l, const int32_t *ids, size_t n, int steps)
-{
-    enum { WARM = 4 };
-    Profile *p = NEW(s, Profile);
-    bn_sampling greedy = {0};
-    p->live = l;
-    p->code = l->profile;
-    p->read_rate = machine_read_rate(s, l->threads);
-    live_rewind(l, 0);
-    live_eval(l, ids, (int)n);
-    for (int i = 0; i < steps && i < WARM; i++) {
-        int32_t id = bn_sample(l->state, &greedy);
-        live_eval(l, &id, 1);
-    }
-    live_rewind(l, 0);
-    run_phase(s, l, &p->phase[0], ids, n, 0);
-    if (steps)
-        run_phase(s, l, &p->phase[1], ids, n, steps);
-    p->nphase = steps ? 2 : 1;
-    return p;
-}
-
-/* ---- tables ---- */
-
-const char *profile_site_name(Session *s, const bn_site *is)
-{
-    if (!is)
-        return name(s, "outside");
-    if (is->kind == BN_SITE_BARRIER)
-        return name(s, "barrier wait");
-    return format(s, "%s %s", is->op, *is->weight ? is->weight : is->value);
-}
-
-const char *profile_layer_name(Session *s, int layer)
-{
-    return layer < 0 ? name(s, "no layer") : format(s, "layer %d", layer);
-}
-
-static const char *key_of(Session *s, const ProfileCell *x, ProfileBy by)
-{
-    bool call = x->site && x->site->kind == BN_SITE_CALL;
-    if (by == BY_THREAD)
-        return format(s, "thread %d: %s", x->thread,
-                      call ? "kernels" : profile_site_name(s, x->site));
-    if (!x->site)
-        return profile_site_name(s, NULL);
-    if (by == BY_LAYER)
-        return profile_layer_name(s, x->layer);
-    return by == BY_KERNEL && call ? name(s, x->site->kernel) : profile_site_name(s, x->site);
-}
-
-static int longer_first(const void *a, const void *b)
-{
-    const ProfileRow *x = a, *y = b;
-    return x->ms != y->ms ? (x->ms < y->ms ? 1 : -1) : strcmp(x->name, y->name);
-}
-
-ProfileRow *profile_rows(Session *s, const ProfilePhase *p, ProfileBy by, size_t *n)
-{
-    ProfileRow *row = NULL;
-    double ways = by == BY_THREAD ? 1 : p->threads;
-    *n = 0;
-    for (size_t i = 0; i < p->ncell; i++) {
-        const ProfileCell *x = &p->cell[i];
-        const char *key = key_of(s, x, by);
-        size_t at = 0;
-        while (at < *n && row[at].name != key)
-            at++;
-        if (at == *n) {
-            row = grow(s, row, *n, sizeof *row);
-            row[(*n)++] = (ProfileRow){.name = key, .site = x->site};
-        }
-        row[at].calls += by == BY_THREAD || x->thread == 0 ? x->calls : 0;
-        row[at].ms += x->ms / ways;
-        row[at].share += x->ms / p->ms / p->threads;
-        row[at].bytes += x->bytes;
-        row[at].madds += x->madds;
-    }
-    if (*n)
-        qsort(row, *n, sizeof *row, longer_first);
-    return row;
+    fwrite(out.text, 1, out.len, stdout);
+    out_free(&out);
+    if (a.trace)
+        save(s, a.trace, p, put_trace);
+    if (a.folded)
+        save(s, a.folded, p, put_folded);
+    return 0;
 }

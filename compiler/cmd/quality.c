@@ -21,7 +21,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "cmd/live.h"
+#include "cmd/cmd.h"
+#include "driver/inproc.h"
 #include "ir/escape.h"
 
 enum { ABOVE = 2 }; /* exit status of compare above --max-kl */
@@ -39,16 +40,16 @@ typedef struct Quality {
     int threads;
     double max_kl; /* < 0: not given */
     bool json;
-    Live *a, *b;
+    InProc *a, *b;
     char *text;
     size_t bytes, n;
     int32_t *ids;
-    int ctx, bos; /* tokens of a window; 1 where it begins with BOS */
+    int ctx, bos;      /* tokens of a window; 1 where it begins with BOS */
     Mean nll[2], gain; /* of a and b; gain: that of b less that of a */
     Mean kl;
     int64_t agree;
     double worst_kl;
-    size_t worst;      /* index into ids */
+    size_t worst; /* index into ids */
     int32_t worst_best[2];
     double worst_p[2];
     int64_t evaluated;
@@ -111,9 +112,9 @@ static int best_word(const float *x, int n)
     return best;
 }
 
-static double see_nll(Quality *q, int which, Live *l, const float *row, size_t at)
+static double see_nll(Quality *q, int which, InProc *l, const float *row, size_t at)
 {
-    double norm = live_norm(row, l->info->vocab), nll = norm - (double)row[q->ids[at]];
+    double norm = inproc_norm(row, l->info->vocab), nll = norm - (double)row[q->ids[at]];
     if (!isfinite(nll))
         fail(q->s, loc_file(q->s, l->path),
              "the logits of token %zu of the text are not finite; bnc inspect --check looks for "
@@ -151,17 +152,17 @@ static void read_window(Quality *q, int32_t *window, size_t from, size_t first, 
 {
     int n = (int)(to - from) + q->bos - 1, at = (int)(first - from) + q->bos - 1;
     int vocab = q->a->info->vocab, batch = q->a->info->batch;
-    Live *live[2] = {q->a, q->b};
+    InProc *live[2] = {q->a, q->b};
     memcpy(window + q->bos, q->ids + from, (to - from) * sizeof *window);
     for (int i = 0; i < 2 && live[i]; i++) {
-        live_rewind(live[i], 0);
+        inproc_rewind(live[i], 0);
         if (at > 0)
-            live_eval(live[i], window, at);
+            inproc_eval(live[i], window, at);
     }
     for (int k; at < n; at += k) {
         k = n - at < batch ? n - at : batch;
         for (int i = 0; i < 2 && live[i]; i++)
-            live_score(live[i], window + at, k, live_logits(live[i]));
+            inproc_score(live[i], window + at, k, inproc_logits(live[i]));
         for (int i = 0; i < k; i++) {
             size_t row = (size_t)i * (size_t)vocab;
             size_t token = from + (size_t)(at + i + 1 - q->bos);
@@ -226,9 +227,9 @@ static void read_arguments(Quality *q, int argc, char **argv)
         if (!strcmp(arg, "--json"))
             q->json = true;
         else if (!strcmp(arg, "-t") && i + 1 < q->o.nrest)
-            q->threads = live_threads(q->s, q->o.rest[++i]);
+            q->threads = inproc_threads(q->s, q->o.rest[++i]);
         else if (!strncmp(arg, "-t", 2) && arg[2])
-            q->threads = live_threads(q->s, arg + 2);
+            q->threads = inproc_threads(q->s, arg + 2);
         else if ((value = value_of(arg, "--stride")))
             q->stride = whole(q->s, "--stride", value);
         else if (both && (value = value_of(arg, "--text")))
@@ -241,8 +242,9 @@ static void read_arguments(Quality *q, int argc, char **argv)
             fail(q->s, (Loc){0}, "'%s' is unknown here; `bnc help %s` lists what is", arg, argv[0]);
     }
     if (both && (!q->o.input || !q->other || !q->file))
-        fail(q->s, (Loc){0}, "two models and a text are needed: bnc compare a.gguf b.gguf "
-                             "--text=book.txt");
+        fail(q->s, (Loc){0},
+             "two models and a text are needed: bnc compare a.gguf b.gguf "
+             "--text=book.txt");
     if (!both && (!q->o.input || !q->file))
         fail(q->s, (Loc){0}, "a model and a text are needed: bnc ppl model.gguf book.txt");
 }
@@ -252,7 +254,7 @@ static void open_text(Quality *q)
 {
     const bn_info *info = q->a->info;
     q->text = file_read(q->s, q->file, &q->bytes);
-    live_tokens(q->a, q->text, q->bytes, 0, &q->ids, &q->n);
+    inproc_tokens(q->a, q->text, q->bytes, 0, &q->ids, &q->n);
     q->bos = info->add_bos && info->bos >= 0;
     q->ctx = q->b && q->b->info->context < info->context ? q->b->info->context : info->context;
     if (q->n < (size_t)(2 - q->bos))
@@ -273,7 +275,7 @@ static Quality *quality_new(Session *s, int argc, char **argv)
     q->s = s;
     q->max_kl = -1;
     read_arguments(q, argc, argv);
-    q->a = live_open(s, &q->o, q->o.input, q->threads);
+    q->a = inproc_open(s, &q->o, q->o.input, q->threads);
     return q;
 }
 
@@ -342,7 +344,7 @@ int cmd_ppl(Session *s, int argc, char **argv)
 /* KL says nothing of models whose words differ. */
 static void same_words(const Quality *q)
 {
-    const Live *a = q->a, *b = q->b;
+    const InProc *a = q->a, *b = q->b;
     if (a->info->vocab != b->info->vocab)
         fail(q->s, loc_file(q->s, b->path),
              "has %d words, %s has %d: only models of one vocabulary can be compared",
@@ -361,7 +363,7 @@ static void same_tokens(Quality *q)
 {
     int32_t *ids;
     size_t n;
-    live_tokens(q->b, q->text, q->bytes, 0, &ids, &n);
+    inproc_tokens(q->b, q->text, q->bytes, 0, &ids, &n);
     if (n != q->n || memcmp(ids, q->ids, n * sizeof *ids))
         warn(q->s, loc_file(q->s, q->b->path),
              "its tokenizer cuts the text otherwise than that of %s, whose tokens are used",
@@ -407,7 +409,7 @@ int cmd_compare(Session *s, int argc, char **argv)
 {
     Out out = {.s = s};
     Quality *q = quality_new(s, argc, argv);
-    q->b = live_open(s, &q->o, q->other, q->threads);
+    q->b = inproc_open(s, &q->o, q->other, q->threads);
     same_words(q);
     open_text(q);
     same_tokens(q);

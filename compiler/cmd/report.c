@@ -2,6 +2,7 @@
  * decode step on this machine, and writes all of it as one page or as JSON. */
 #include <string.h>
 
+#include "cmd/cmd.h"
 #include "report/report.h"
 
 typedef struct Ask {
@@ -21,7 +22,7 @@ static void read_own(Ask *a, int argc, char **argv)
         else if (!strcmp(arg, "--no-measure"))
             a->measure = false;
         else if (!strcmp(arg, "-t") && i + 1 < a->o.nrest)
-            a->threads = live_threads(a->s, a->o.rest[++i]);
+            a->threads = inproc_threads(a->s, a->o.rest[++i]);
         else
             fail(a->s, (Loc){0}, "'%s' is unknown here; `bnc help report` lists what is", arg);
     }
@@ -59,7 +60,7 @@ static const Profile *measure(const Ask *a, int *at)
     enum { PROMPT = 16, STEPS = 64 };
     Options o = a->o;
     o.output = NULL;
-    Live *l = profile_open(a->s, &o, o.input, a->threads);
+    InProc *l = profile_open(a->s, &o, o.input, a->threads);
     int room = l->info->context, n = room > 2 * PROMPT ? PROMPT : 1;
     int steps = room - n < STEPS ? room - n : STEPS;
     int32_t ids[PROMPT];

@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #include "cmd/cmd.h"
-#include "cmd/gguf_out.h"
+#include "checkpoint/gguf_out.h"
 
 enum Head { TIED, OWN };
 typedef struct Shape {

@@ -46,7 +46,8 @@ static bool worth_measuring(const Cases *x, const Kernel *k, const Op *op, Fmt l
 {
     bool better = false;
     for (int i = 0; i < x->target->nkernel; i++)
-        better |= x->target->kernel[i].isa && kernel_fits(&x->target->kernel[i], op, layout, x->target);
+        better |=
+            x->target->kernel[i].isa && kernel_fits(&x->target->kernel[i], op, layout, x->target);
     return kernel_fits(k, op, layout, x->target) && (k->isa || !better);
 }
 
@@ -68,8 +69,9 @@ static void add_cases(Op *op, void *arg)
             if (x->target->layout[l].from == FMT_TERN &&
                 worth_measuring(x, &x->target->kernel[i], op, layout)) {
                 x->c = grow(x->m->s, x->c, (size_t)x->n, sizeof *x->c);
-                x->c[x->n++] = (Case){op->code, form, n, k, w->count ? w->count : 1, 1, layout,
-                                      &x->target->kernel[i], group, 0};
+                x->c[x->n++] = (Case){
+                    op->code, form, n, k, w->count ? w->count : 1, 1, layout, &x->target->kernel[i],
+                    group,    0};
             }
     }
 }
@@ -176,8 +178,7 @@ static const Case *best_of(const Cases *x, int group, Fmt layout)
 {
     const Case *best = NULL;
     for (int i = 0; i < x->n; i++)
-        if (x->c[i].group == group && x->c[i].layout == layout &&
-            (!best || x->c[i].ns < best->ns))
+        if (x->c[i].group == group && x->c[i].layout == layout && (!best || x->c[i].ns < best->ns))
             best = &x->c[i];
     return best;
 }
@@ -246,8 +247,8 @@ static int threads_of(Session *s, const Options *o)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     for (int i = 0; i < o->nrest; i++) {
         const char *value = !strcmp(o->rest[i], "-t") && i + 1 < o->nrest ? o->rest[++i]
-                            : !strncmp(o->rest[i], "-t", 2)              ? o->rest[i] + 2
-                                                                         : "";
+                            : !strncmp(o->rest[i], "-t", 2)               ? o->rest[i] + 2
+                                                                          : "";
         cores = atoi(value);
         if (cores < 1 || cores > BN_MAX_THREADS)
             fail(s, (Loc){0}, "tune takes -t N, with 1 to %d threads, not '%s'", BN_MAX_THREADS,

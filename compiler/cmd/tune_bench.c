@@ -12,9 +12,9 @@
 enum { TUNE_ROUNDS = 9, TUNE_TOKENS = 64 };
 
 typedef struct tune_data {
-    int8_t *q, *tables;  /* [tokens x K], what lut3 makes of the first row */
-    float *s, *y;        /* [tokens], [tokens x N] */
-    uint8_t *work;       /* of this thread */
+    int8_t *q, *tables; /* [tokens x K], what lut3 makes of the first row */
+    float *s, *y;       /* [tokens], [tokens x N] */
+    uint8_t *work;      /* of this thread */
 } tune_data;
 typedef struct tune_case {
     int group, layers, tokens, units, rows, k;

@@ -505,12 +505,7 @@ static void open_file(Bind *b, const char *path, const char *i2s_layout)
     b->path = path;
     b->file = loc_file(b->s, path);
     b->g = gguf_open(b->s, path);
-    Fmt layout = !i2s_layout || !strcmp(i2s_layout, "x128") ? FMT_I2_S
-                 : !strcmp(i2s_layout, "arm64")             ? FMT_I2_S_ARM64
-                 : !strcmp(i2s_layout, "row4")              ? FMT_I2_S_ROW4
-                                                            : FMT_COUNT;
-    if (layout == FMT_COUNT)
-        fail(b->s, (Loc){0}, "--i2s-layout is x128, arm64 or row4, not '%s'", i2s_layout);
+    Fmt layout = i2s_layout_by_name(b->s, i2s_layout);
     gguf_i2s_layout(b->g, layout);
     b->arch = string_or(b, "general.architecture", NULL);
     if (!b->arch)

@@ -398,3 +398,29 @@ void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out)
     else
         die("no floats in format %s", fmt_info[t->fmt].name);
 }
+
+/* ---- I2_S, of which no file says how it was packed ---- */
+
+static const struct {
+    const char *name;
+    Fmt fmt;
+} i2s_layouts[] = {{"x128", FMT_I2_S}, {"arm64", FMT_I2_S_ARM64}, {"row4", FMT_I2_S_ROW4}};
+enum { NI2S = sizeof i2s_layouts / sizeof *i2s_layouts };
+
+const char *i2s_layout_name(Fmt fmt)
+{
+    for (int i = 0; i < NI2S; i++)
+        if (i2s_layouts[i].fmt == fmt)
+            return i2s_layouts[i].name;
+    return NULL;
+}
+
+Fmt i2s_layout_by_name(Session *s, const char *name)
+{
+    if (!name)
+        return FMT_I2_S;
+    for (int i = 0; i < NI2S; i++)
+        if (!strcmp(i2s_layouts[i].name, name))
+            return i2s_layouts[i].fmt;
+    fail(s, (Loc){0}, "--i2s-layout is x128, arm64 or row4, not '%s'", name);
+}

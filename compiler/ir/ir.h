@@ -124,6 +124,11 @@ const char *file_name(const char *path); /* without its folders */
 char *file_read(Session *s, const char *path, size_t *size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
+void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
+const char *without_extension(Session *s, const char *path);
+bool ends_with(const char *text, const char *end);
+/* A new folder under $TMPDIR or /tmp, removed, with the files in it, when the session ends. */
+const char *temp_dir(Session *s);
 
 /* Files that the build put inside the compiler (architectures, kernels, the runtime), by the path
  * that the Makefile gives them; NULL: none. NUL after the end. */
@@ -154,6 +159,9 @@ typedef struct FmtInfo {
 extern const FmtInfo fmt_info[FMT_COUNT];
 Fmt fmt_by_name(const char *name); /* FMT_COUNT: none */
 Fmt fmt_by_gguf(int64_t id);       /* FMT_COUNT: unknown */
+/* The layouts of I2_S (--i2s-layout): x128 (also NULL), arm64, row4; fail()s for another name. */
+Fmt i2s_layout_by_name(Session *s, const char *name);
+const char *i2s_layout_name(Fmt fmt); /* NULL: no layout of I2_S */
 
 /* One tensor of a file: `rows` x `cols` values, cols contiguous (a vector has rows 1). */
 typedef struct Tensor {

@@ -5,6 +5,7 @@
  */
 #include "ir/ir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -387,6 +388,18 @@ const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && !strcmp(text + n - k, end);
+}
+
+const char *without_extension(Session *s, const char *path)
+{
+    const char *dot = strrchr(file_name(path), '.');
+    return dot && dot != file_name(path) ? intern(s, path, (size_t)(dot - path)) : path;
+}
+
 /* ---- files mapped to be read ---- */
 
 typedef struct View {
@@ -426,4 +439,49 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
     close(v->fd); /* the mapping stays; models have hundreds of parts */
     v->fd = -1;
     return bytes;
+}
+
+/* ---- copies and temporary folders ---- */
+
+void file_copy(Session *s, const char *from, const char *to)
+{
+    enum { PART = 1 << 20 };
+    struct stat st;
+    char *part = alloc(s, PART);
+    OutFile *out = file_create(s, to);
+    FILE *in = fopen(from, "rb");
+    if (!in)
+        fail(s, loc_file(s, from), "cannot open it: %s", strerror(errno));
+    for (size_t n; (n = fread(part, 1, PART, in)) > 0;)
+        file_write(out, part, n);
+    bool whole = !ferror(in);
+    fclose(in);
+    if (!whole)
+        fail(s, loc_file(s, from), "cannot read it: %s", strerror(errno));
+    file_commit(out);
+    if (stat(from, &st) == 0)
+        (void)chmod(to, st.st_mode & 0777);
+}
+
+static void remove_dir(void *arg)
+{
+    const char *dir = arg;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    rmdir(dir);
+}
+
+const char *temp_dir(Session *s)
+{
+    const char *base = getenv("TMPDIR");
+    const char *pattern = format(s, "%s/bnc-XXXXXX", base && *base ? base : "/tmp");
+    char *dir = scratch_copy(s, pattern);
+    if (!mkdtemp(dir))
+        fail(s, (Loc){0}, "cannot make a temporary folder %s: %s", dir, strerror(errno));
+    session_defer(s, remove_dir, dir);
+    return dir;
 }

@@ -6,7 +6,7 @@
 #ifndef BNC_REPORT_H
 #define BNC_REPORT_H
 
-#include "cmd/profile.h"
+#include "driver/profile.h"
 #include "ir/ir.h"
 #include "passes/passes.h"
 

@@ -11,7 +11,7 @@
  * are a valid block of every type once its scales are sane, and tensor_floats, which tests/unit
  * compares with an independent decoder, says what they mean.
  */
-#include "cmd/gguf_out.h"
+#include "checkpoint/gguf_out.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * One idea: small masters are written here, so every expected code, scale and figure is known; and
  * what was trained elsewhere (../shared) must come out as its makers published it.
  */
-#include "cmd/gguf_out.h" /* before cmocka.h, which makes fail a macro */
-#include "cmd/quantize.h"
+#include "checkpoint/gguf_out.h" /* before cmocka.h, which makes fail a macro */
+#include "cmd/quantize/quantize.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/gguf_out.h"
-#include "cmd/quantize.h"
+#include "checkpoint/gguf_out.h"
+#include "cmd/quantize/quantize.h"
 
 enum { SLICE = 1 << 16, PART = 2048, BLOCK = 256, AT_ONCE = 64, ROWS = 16 };
 static const float most_half = 65504;

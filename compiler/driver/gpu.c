@@ -1,7 +1,7 @@
 /* gpu.c: what is written for a GPU: sources, header and weights, all of them or none. */
 #include <string.h>
 
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 #include "codegen-cuda/cuda.h"
 #include "codegen-metal/metal.h"
 

@@ -3,7 +3,7 @@
  *
  *     $XDG_CACHE_HOME/bnc or ~/.cache/bnc
  *         KEY       a program (bnc run)
- *         KEY.so    a library (live.c)
+ *         KEY.so    a library (inproc.c)
  *         KEY.bnw   the weights of these, which are the same bytes
  *         KEY.tir   with --jit, the planned module, for debuggers (jit.c)
  *         KEY.o     an object of the JIT, under a key of its own (jit/load.c)
@@ -17,7 +17,7 @@
 #include <xxhash.h>
 
 #include "bn.h"
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 #include "frontend/gguf.h"
 
 static uint64_t hash_file(Session *s, const char *path, uint64_t seed, bool must)

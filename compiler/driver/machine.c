@@ -18,7 +18,7 @@
 #endif
 
 #include "bn.h"
-#include "cmd/machine.h"
+#include "driver/machine.h"
 
 /* ---- bandwidth: every thread sums its part of a buffer that no cache holds ---- */
 
@@ -28,7 +28,7 @@ typedef struct Part {
     uint64_t *from;
     size_t n; /* a multiple of LANES */
     pthread_barrier_t *meet;
-    atomic_int *go; /* 0: wait, 1: read, -1: leave */
+    atomic_int *go;        /* 0: wait, 1: read, -1: leave */
     volatile uint64_t sum; /* so that the reads are not dropped */
     double seconds;
 } Part;
@@ -48,7 +48,7 @@ static void *read_part(void *arg)
     while (atomic_load(p->go) == 0)
         sched_yield();
     p->seconds = 1e9;
-    for (int round = 0; round < RATE_ROUNDS && *p->go > 0; round++) {
+    for (int round = 0; round<RATE_ROUNDS && * p->go> 0; round++) {
         uint64_t lane[LANES] = {0};
         pthread_barrier_wait(p->meet);
         double start = machine_seconds();
@@ -79,8 +79,7 @@ double machine_read_rate(Session *s, int threads)
     }
     for (int t = 0; t < threads; t++)
         part[t] = (Part){.from = words + share * (size_t)t, .n = share, .meet = &meet, .go = &go};
-    while (started < threads &&
-           pthread_create(&id[started], NULL, read_part, &part[started]) == 0)
+    while (started < threads && pthread_create(&id[started], NULL, read_part, &part[started]) == 0)
         started++;
     atomic_store(&go, started < threads ? -1 : 1);
     if (started == threads)

@@ -1,4 +1,4 @@
-/* quantize_auto.c: `bnc quantize --auto`: formats chosen by measured loss.
+/* auto.c: `bnc quantize --auto`: formats chosen by measured loss.
  *
  * One idea: nothing is guessed from weights. Each group of tensors (ffn_down of all layers, say) is
  * quantized alone to each format, the model compiled and a text read with it; what the text loses
@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/live.h"
-#include "cmd/quantize.h"
+#include "driver/inproc.h"
+#include "cmd/quantize/quantize.h"
 
 /* ---- the loss of a model ---- */
 
@@ -24,19 +24,19 @@ typedef struct Measure {
 } Measure;
 
 /* Tokens [from, from + n) after BOS, as one window. */
-static void read_window(Measure *m, Live *l, const int32_t *ids, int n, bool bos)
+static void read_window(Measure *m, InProc *l, const int32_t *ids, int n, bool bos)
 {
     int batch = l->info->batch, vocab = l->info->vocab, more = bos ? 1 : 0;
     int32_t *window = NEW_ARRAY(&m->session, int32_t, n + 1);
     window[0] = l->info->bos;
     memcpy(window + more, ids, (size_t)n * sizeof *ids);
-    live_rewind(l, 0);
+    inproc_rewind(l, 0);
     for (int at = 0, k; at + 1 < n + more; at += k) {
         k = n + more - 1 - at < batch ? n + more - 1 - at : batch;
-        live_score(l, window + at, k, live_logits(l));
+        inproc_score(l, window + at, k, inproc_logits(l));
         for (int i = 0; i < k; i++) {
             const float *row = l->logits + (size_t)i * (size_t)vocab;
-            m->nll[m->n++] = (float)(live_norm(row, vocab) - (double)row[window[at + i + 1]]);
+            m->nll[m->n++] = (float)(inproc_norm(row, vocab) - (double)row[window[at + i + 1]]);
         }
     }
 }
@@ -52,8 +52,8 @@ static void read_text(void *arg)
     options_read(s, &o, 1, none, false);
     s->quiet = true;
     o.cache = m->trial ? temp_dir(s) : NULL;
-    Live *l = live_open(s, &o, m->model, m->text->threads);
-    live_tokens(l, m->text->text, m->text->size, 0, &ids, &n);
+    InProc *l = inproc_open(s, &o, m->model, m->text->threads);
+    inproc_tokens(l, m->text->text, m->text->size, 0, &ids, &n);
     bool bos = l->info->add_bos && l->info->bos >= 0;
     size_t room = (size_t)l->info->context - bos;
     if (n < 2)

@@ -1,4 +1,4 @@
-/* hf_tokenizer.c: tokenizer.json and its companions to the tokenizer keys of a GGUF file.
+/* tokenizer.c: tokenizer.json and its companions to the tokenizer keys of a GGUF file.
  *
  * One idea: two kinds are known by what they are made of. A byte-level BPE (ByteLevel in its
  * pre-tokenizer) becomes "gpt2" with its merges; a BPE with byte fallback is SentencePiece in JSON
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/hf.h"
+#include "checkpoint/checkpoint.h"
 #include "ir/escape.h"
 #include "ir/vocab_build.h"
 

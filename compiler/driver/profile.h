@@ -9,8 +9,8 @@
 #define BNC_PROFILE_H
 
 #include "bn_profile.h"
-#include "cmd/live.h"
-#include "cmd/machine.h"
+#include "driver/inproc.h"
+#include "driver/machine.h"
 
 typedef struct ProfileCell {
     const bn_site *site; /* NULL: outside: sampling, and waiting for a pass to begin or end */
@@ -30,18 +30,18 @@ typedef struct ProfilePhase {
 } ProfilePhase;
 
 typedef struct Profile {
-    Live *live;
+    InProc *live;
     const bn_profile *code;
-    double read_rate; /* GB/s that this machine reads with as many threads; 0: not measured */
+    double read_rate;      /* GB/s that this machine reads with as many threads; 0: not measured */
     ProfilePhase phase[2]; /* prefill and, where there were steps, decode */
     int nphase;
 } Profile;
 
-/* live_open with --profile among the options. */
-Live *profile_open(Session *s, const Options *o, const char *input, int threads);
+/* inproc_open with --profile among the options. */
+InProc *profile_open(Session *s, const Options *o, const char *input, int threads);
 /* Runs ids[0..n) as a prompt, then `steps` greedy tokens whatever these are (no end stops it); some
  * of both before, to warm up. n >= 1, n + steps <= context. */
-Profile *profile_run(Session *s, Live *l, const int32_t *ids, size_t n, int steps);
+Profile *profile_run(Session *s, InProc *l, const int32_t *ids, size_t n, int steps);
 
 /* Tables. */
 typedef enum ProfileBy { BY_OP, BY_LAYER, BY_KERNEL, BY_THREAD } ProfileBy;

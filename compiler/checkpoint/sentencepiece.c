@@ -1,4 +1,4 @@
-/* hf_spm.c: SentencePiece's tokenizer.model.
+/* sentencepiece.c: SentencePiece's tokenizer.model.
  *
  * One idea: a protobuf message is a list of fields, and only five of them matter here. Numbers are
  * those of sentencepiece_model.proto (google/sentencepiece); token types are GGUF's, which took
@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/hf.h"
+#include "checkpoint/checkpoint.h"
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 enum { BPE = 2, LONGEST_PIECE = 1 << 16 };

@@ -1,5 +1,5 @@
 /* inspect.h: what `bnc inspect` collects about a model file (inspect.c) and what it thinks of it
- * (inspect_check.c). */
+ * (check.c). */
 #ifndef BNC_INSPECT_H
 #define BNC_INSPECT_H
 
@@ -47,8 +47,7 @@ typedef struct Inspect {
     Out out;
 } Inspect;
 
-const char *layout_name(Fmt fmt);            /* of an I2_S format: x128, arm64, row4 */
-const char *commas(Session *s, int64_t n);   /* 1234567 as 1,234,567 */
+const char *commas(Session *s, int64_t n); /* 1234567 as 1,234,567 */
 
 /* Runs every check over p->g and p->facts and fills p->finding: one line or more of each. */
 void inspect_check(Inspect *p);

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/quantize.h"
+#include "checkpoint/checkpoint.h"
+#include "cmd/cmd.h"
+#include "cmd/quantize/quantize.h"
 #include "ir/escape.h"
 
 typedef struct Keep {
@@ -396,7 +398,8 @@ static void show(Quantize *q, int64_t file_bytes)
     }
     show_tensors(q);
     put(&q->out, "  vectors and the rest keep their bytes\n\n");
-    put(&q->out, "  file        %zu bytes before, %lld after\n", q->g->total, (long long)file_bytes);
+    put(&q->out, "  file        %zu bytes before, %lld after\n", q->g->total,
+        (long long)file_bytes);
     put(&q->out, "  tensors     %.2f bits a parameter before, %.2f after\n",
         8 * (double)before / (double)n, 8 * (double)after / (double)n);
     show_loss(q);
@@ -483,7 +486,7 @@ static Quantize *quantize_new(Session *s, int argc, char **argv)
         q->sample.text = file_read(s, q->sample.path, &q->sample.size);
     q->input = model_file(s, q->input, FMT_F16); /* of a folder, the masters */
     q->g = gguf_open(s, q->input);
-    gguf_i2s_layout(q->g, layout_by_name(s, q->layout));
+    gguf_i2s_layout(q->g, i2s_layout_by_name(s, q->layout));
     return q;
 }
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 
 enum Kind { TEXT, NUMBER, FLAG };
 enum { MORE, FRONT, QUIET, TELL };
@@ -14,7 +14,7 @@ static const struct {
 } table[] = {
 #define OPTION(field, kind, where, name, argument, help)                                           \
     {name, argument, help, kind, where, offsetof(Options, field)},
-#include "cmd/options.def"
+#include "driver/options.def"
 #undef OPTION
 };
 enum { NOPTION = sizeof table / sizeof *table };
@@ -34,8 +34,8 @@ static void set(Session *s, Options *o, int i, const char *value)
     }
 }
 
-/* Which option argv[*at] is, with its value (the next word where it stands apart); -1: none. `run`: it
- * may be the program's. */
+/* Which option argv[*at] is, with its value (the next word where it stands apart); -1: none. `run`:
+ * it may be the program's. */
 static int match(Session *s, int argc, char **argv, bool run, int *at, const char **value)
 {
     const char *arg = argv[*at];

@@ -9,7 +9,9 @@
 
 #include <xxhash.h>
 
-#include "cmd/inspect.h"
+#include "checkpoint/checkpoint.h"
+#include "cmd/cmd.h"
+#include "cmd/inspect/inspect.h"
 #include "ir/escape.h"
 
 enum {
@@ -144,28 +146,6 @@ static void collect(Inspect *p)
     }
 }
 
-static const struct {
-    const char *name;
-    Fmt fmt;
-} layouts[] = {{"x128", FMT_I2_S}, {"arm64", FMT_I2_S_ARM64}, {"row4", FMT_I2_S_ROW4}};
-enum { NLAYOUT = sizeof layouts / sizeof *layouts };
-
-const char *layout_name(Fmt fmt)
-{
-    int i = 0;
-    while (layouts[i].fmt != fmt)
-        i++;
-    return layouts[i].name;
-}
-
-Fmt layout_by_name(Session *s, const char *text)
-{
-    for (int i = 0; i < NLAYOUT; i++)
-        if (strcmp(layouts[i].name, text) == 0)
-            return layouts[i].fmt;
-    fail(s, (Loc){0}, "--i2s-layout is x128, arm64 or row4, not '%s'", text);
-}
-
 /* ---- reading keys ---- */
 
 /* An integer of "{arch}.suffix"; -1 where absent. */
@@ -289,7 +269,7 @@ static void show_summary(Inspect *p)
     if (p->i2s)
         row(p, "I2_S layout",
             format(s, "%s; no flag in the file tells (--i2s-layout=x128, arm64 or row4)",
-                   layout_name(p->layout)));
+                   i2s_layout_name(p->layout)));
 }
 
 /* "0.0213", or "0.02 to 0.03" where blocks or tensors differ. */
@@ -489,7 +469,7 @@ static void put_json_float(Out *o, double x)
 }
 
 /* "label": the text of the key, or null where it is absent. */
-static void json_text(Inspect *p, const char *label, const char *key)
+static void json_metadata_text(Inspect *p, const char *label, const char *key)
 {
     const char *text;
     size_t len;
@@ -512,17 +492,17 @@ static void json_summary(Inspect *p)
     Out *o = &p->out;
     put(o, "  \"file\": ");
     put_json_text(o, p->path, strlen(p->path));
-    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n", p->g->total,
-        (unsigned long long)gguf_hash(p->g), p->g->version);
+    put(o, ",\n  \"bytes\": %zu,\n  \"xxh64\": \"%016llx\",\n  \"gguf_version\": %u,\n",
+        p->g->total, (unsigned long long)gguf_hash(p->g), p->g->version);
     put(o, "  \"alignment\": %llu,\n  ", (unsigned long long)p->g->alignment);
-    json_text(p, "name", "general.name");
+    json_metadata_text(p, "name", "general.name");
     put(o, ",\n  ");
-    json_text(p, "architecture", "general.architecture");
+    json_metadata_text(p, "architecture", "general.architecture");
     put(o, ",\n  \"parameters\": %lld,\n", (long long)p->parameters);
     put(o, "  \"ternary_parameters\": %lld,\n", (long long)p->ternary);
     put(o, "  \"invalid_codes\": %lld,\n", (long long)p->invalid);
     put(o, "  \"i2s_layout\": ");
-    put(o, p->i2s ? "\"%s\"" : "null", layout_name(p->layout));
+    put(o, p->i2s ? "\"%s\"" : "null", i2s_layout_name(p->layout));
     put(o, ",\n  \"shape\": {");
     json_count(p, "layers", arch_int(p, "block_count"));
     json_count(p, "width", arch_int(p, "embedding_length"));
@@ -531,9 +511,9 @@ static void json_summary(Inspect *p)
     json_count(p, "ffn", arch_int(p, "feed_forward_length"));
     json_count(p, "context", arch_int(p, "context_length"));
     put(o, "},\n  \"tokenizer\": {");
-    json_text(p, "model", "tokenizer.ggml.model");
+    json_metadata_text(p, "model", "tokenizer.ggml.model");
     put(o, ", ");
-    json_text(p, "pre", "tokenizer.ggml.pre");
+    json_metadata_text(p, "pre", "tokenizer.ggml.pre");
     json_count(p, "tokens", array_count(p, "tokenizer.ggml.tokens"));
     json_count(p, "merges", array_count(p, "tokenizer.ggml.merges"));
     put(o, "},\n");
@@ -658,7 +638,7 @@ static void read_arguments(Inspect *p, int argc, char **argv)
     }
     if (!p->path)
         fail(p->s, (Loc){0}, "no model given: bnc inspect model.gguf");
-    p->layout = layout_by_name(p->s, layout);
+    p->layout = i2s_layout_by_name(p->s, layout);
 }
 
 static void free_text(void *arg)

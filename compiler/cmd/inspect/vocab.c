@@ -1,10 +1,10 @@
-/* inspect_words.c: the checks of `bnc inspect --check` that look at the tokenizer and at the chat
+/* vocab.c: the checks of `bnc inspect --check` that look at the tokenizer and at the chat
  * template: nothing there makes a model crash, all of it makes one talk nonsense. */
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "cmd/inspect_check.h"
+#include "cmd/inspect/check.h"
 #include "ir/escape.h"
 
 /* ---- the words, found by their text ---- */
@@ -134,7 +134,7 @@ void check_merges(Check *c)
 
 static void check_special_ids(Check *c, const Words *w)
 {
-    static const char *const keys[] = {"bos",     "eos",       "eot", "eom",    "unknown",
+    static const char *const keys[] = {"bos",     "eos",       "eot", "eom", "unknown",
                                        "padding", "seperator", "cls", "mask"};
     Inspect *p = c->p;
     int64_t id;
@@ -207,8 +207,8 @@ static void check_marks(Check *c, const Words *w, const char *text, size_t len)
     while ((at = find(at, (size_t)(end - at), "<|")) != NULL) {
         close = find(at, (size_t)(end - at), "|>");
         size_t n = close ? (size_t)(close + 2 - at) : 0;
-        if (n > 4 && n < 48 && !memchr(at, ' ', n) && !memchr(at, '\'', n) &&
-            !memchr(at, '"', n) && word_id(w, at, n) < 0)
+        if (n > 4 && n < 48 && !memchr(at, ' ', n) && !memchr(at, '\'', n) && !memchr(at, '"', n) &&
+            word_id(w, at, n) < 0)
             found(c, WARNING,
                   format(c->p->s, "the chat template writes %s, which is no token of this model",
                          quote(c->p->s, at, n)));

@@ -7,35 +7,11 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <dirent.h>
 #include <unistd.h>
 
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 
 extern char **environ;
-
-static void remove_dir(void *arg)
-{
-    const char *dir = arg;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
-    rmdir(dir);
-}
-
-const char *temp_dir(Session *s)
-{
-    const char *base = getenv("TMPDIR");
-    const char *pattern = format(s, "%s/bnc-XXXXXX", base && *base ? base : "/tmp");
-    char *dir = scratch_copy(s, pattern);
-    if (!mkdtemp(dir))
-        fail(s, (Loc){0}, "cannot make a temporary folder %s: %s", dir, strerror(errno));
-    session_defer(s, remove_dir, dir);
-    return dir;
-}
 
 typedef struct Words {
     Session *s;
@@ -157,26 +133,6 @@ void build_metallib(Session *s, const char *shaders, const char *library)
     add(&link, "-o");
     add(&link, library);
     run_tool(&link);
-}
-
-void file_copy(Session *s, const char *from, const char *to)
-{
-    enum { PART = 1 << 20 };
-    struct stat st;
-    char *part = alloc(s, PART);
-    OutFile *out = file_create(s, to);
-    FILE *in = fopen(from, "rb");
-    if (!in)
-        fail(s, loc_file(s, from), "cannot open it: %s", strerror(errno));
-    for (size_t n; (n = fread(part, 1, PART, in)) > 0;)
-        file_write(out, part, n);
-    bool whole = !ferror(in);
-    fclose(in);
-    if (!whole)
-        fail(s, loc_file(s, from), "cannot read it: %s", strerror(errno));
-    file_commit(out);
-    if (stat(from, &st) == 0)
-        (void)chmod(to, st.st_mode & 0777);
 }
 
 void build_output(Session *s, const Build *b, const char *kind)

@@ -1,4 +1,4 @@
-/* hf_config.c: config.json to the keys of a GGUF file.
+/* config.c: config.json to the keys of a GGUF file.
  *
  * One idea: what is not understood is refused. A graph is known by its class and its activation; a
  * setting that changes its numbers, and that bnc's graphs do not have, is an error, not a default.
@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd/hf.h"
+#include "checkpoint/checkpoint.h"
 #include "ir/escape.h"
 
 /* Classes of config.json, the activation that tells graphs apart, and GGUF's name. 1bitLLM's files

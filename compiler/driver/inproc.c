@@ -1,11 +1,11 @@
-/* live.c: a model compiled, loaded and run inside bnc. */
+/* inproc.c: a model compiled, loaded and run inside bnc. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd/live.h"
+#include "driver/inproc.h"
 #include "jit/jit.h"
 
 /* ---- the model's code in this process ---- */
@@ -31,7 +31,7 @@ static const bn_model *load_code(Session *s, const char *path, const bn_profile 
 }
 
 /* Answers the path of the weights. */
-static const char *load_model(Session *s, const Options *o, Live *l)
+static const char *load_model(Session *s, const Options *o, InProc *l)
 {
     const char *weights;
     if (o->jit) {
@@ -47,7 +47,7 @@ static const char *load_model(Session *s, const Options *o, Live *l)
 
 /* ---- opening ---- */
 
-int live_threads(Session *s, const char *value)
+int inproc_threads(Session *s, const char *value)
 {
     char *end;
     long n = strtol(value, &end, 10);
@@ -58,22 +58,22 @@ int live_threads(Session *s, const char *value)
 
 static void close_live(void *arg)
 {
-    Live *l = arg;
+    InProc *l = arg;
     bn_done(l->state);
     bn_close(&l->weights);
 }
 
-static void must(const Live *l, bn_status status)
+static void must(const InProc *l, bn_status status)
 {
     const char *why = l->state ? bn_message(l->state) : l->weights.message;
     if (status != BN_OK)
         fail(l->s, loc_file(l->s, l->path), "%s", *why ? why : bn_status_text(status));
 }
 
-Live *live_open(Session *s, const Options *given, const char *input, int threads)
+InProc *inproc_open(Session *s, const Options *given, const char *input, int threads)
 {
     Options o = *given;
-    Live *l = NEW(s, Live);
+    InProc *l = NEW(s, InProc);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
     o.input = l->path = input;
@@ -90,7 +90,8 @@ Live *live_open(Session *s, const Options *given, const char *input, int threads
 
 /* ---- running ---- */
 
-void live_tokens(Live *l, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n)
+void inproc_tokens(InProc *l, const char *text, size_t len, unsigned flags, int32_t **ids,
+                   size_t *n)
 {
     size_t room = BN_TOKEN_ROOM(len);
     *ids = NEW_ARRAY(l->s, int32_t, room);
@@ -99,22 +100,22 @@ void live_tokens(Live *l, const char *text, size_t len, unsigned flags, int32_t 
         fail(l->s, loc_file(l->s, l->path), "its tokenizer: %s", bn_status_text(status));
 }
 
-void live_rewind(Live *l, int position)
+void inproc_rewind(InProc *l, int position)
 {
     must(l, bn_rewind(l->state, position));
 }
 
-void live_eval(Live *l, const int32_t *ids, int n)
+void inproc_eval(InProc *l, const int32_t *ids, int n)
 {
     must(l, bn_eval(l->state, ids, n, NULL));
 }
 
-void live_score(Live *l, const int32_t *ids, int n, float *logits)
+void inproc_score(InProc *l, const int32_t *ids, int n, float *logits)
 {
     must(l, bn_score(l->state, ids, n, logits));
 }
 
-double live_norm(const float *x, int n)
+double inproc_norm(const float *x, int n)
 {
     float most = x[0];
     double sum = 0;
@@ -125,26 +126,26 @@ double live_norm(const float *x, int n)
     return (double)most + log(sum);
 }
 
-float *live_logits(Live *l)
+float *inproc_logits(InProc *l)
 {
     if (!l->logits)
-        l->logits = NEW_ARRAY(l->s, float, (size_t)l->info->batch * (size_t)l->info->vocab);
+        l->logits = NEW_ARRAY(l->s, float, (size_t)l->info->batch *(size_t)l->info->vocab);
     return l->logits;
 }
 
-double live_nll(Live *l, const int32_t *ids, int n)
+double inproc_nll(InProc *l, const int32_t *ids, int n)
 {
     int batch = l->info->batch, vocab = l->info->vocab;
-    float *logits = live_logits(l);
+    float *logits = inproc_logits(l);
     double sum = 0;
     CHECK(n <= l->info->context);
-    live_rewind(l, 0);
+    inproc_rewind(l, 0);
     for (int at = 0; at + 1 < n; at += batch) {
         int k = n - 1 - at < batch ? n - 1 - at : batch;
-        live_score(l, ids + at, k, logits);
+        inproc_score(l, ids + at, k, logits);
         for (int i = 0; i < k; i++) {
             const float *row = logits + (size_t)i * (size_t)vocab;
-            sum += live_norm(row, vocab) - (double)row[ids[at + i + 1]];
+            sum += inproc_norm(row, vocab) - (double)row[ids[at + i + 1]];
         }
     }
     return sum;

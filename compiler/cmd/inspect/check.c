@@ -1,16 +1,16 @@
-/* inspect_check.c: `bnc inspect --check`: is this file what it says, and will it talk sense?
+/* check.c: `bnc inspect --check`: is this file what it says, and will it talk sense?
  *
  * One idea: a check looks at one way in which model files go wrong, adds a finding for each fault,
  * and is one row of the table at the end. An error is a file that runs wrong or not at all; a
  * warning is what a person should look at. The graph's rules are not written a second time:
  * bind_model is run, and what it says are findings. The tokenizer's checks stand in
- * inspect_words.c.
+ * vocab.c.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/inspect_check.h"
+#include "cmd/inspect/check.h"
 #include "ir/escape.h"
 
 enum { LISTED = 4 }; /* findings of one kind that are told singly */
@@ -30,8 +30,7 @@ void found(Check *c, Grade grade, const char *text)
 static void found_in(Check *c, Grade grade, const char *tensor, const char *what)
 {
     if (c->listed++ < LISTED)
-        found(c, grade,
-              format(c->p->s, "%s %s", quote(c->p->s, tensor, strlen(tensor)), what));
+        found(c, grade, format(c->p->s, "%s %s", quote(c->p->s, tensor, strlen(tensor)), what));
     c->grade = grade;
 }
 
@@ -75,7 +74,7 @@ typedef struct Bound {
 static void bind_apart(void *arg)
 {
     Bound *b = arg;
-    BindOptions o = {.arch_path = b->p->arch_path, .i2s_layout = layout_name(b->p->layout)};
+    BindOptions o = {.arch_path = b->p->arch_path, .i2s_layout = i2s_layout_name(b->p->layout)};
     b->m = bind_model(&b->session, b->p->file, &o);
 }
 
@@ -164,8 +163,8 @@ static void check_file_type(Check *c)
     static const struct {
         int64_t id;
         const char *name;
-    } types[] = {{0, "f32"},     {1, "f16"},     {2, "q4_0"}, {7, "q8_0"}, {32, "bf16"},
-                 {36, "tq1_0"}, {37, "tq2_0"}, {38, "tl1"},  {39, "tl2"}, {40, "i2_s"}};
+    } types[] = {{0, "f32"},    {1, "f16"},    {2, "q4_0"}, {7, "q8_0"}, {32, "bf16"},
+                 {36, "tq1_0"}, {37, "tq2_0"}, {38, "tl1"}, {39, "tl2"}, {40, "i2_s"}};
     Inspect *p = c->p;
     const char *says = NULL, *most = NULL;
     int64_t id, sum = 0;
@@ -198,8 +197,7 @@ static void check_codes(Check *c)
     for (int64_t i = 0; i < p->g->ntensor; i++)
         if (p->facts[i].invalid)
             found_in(c, ERROR, p->g->tensor[i].t.name,
-                     format(p->s,
-                            "has %s codes of %s that mean nothing: it is damaged or not %s",
+                     format(p->s, "has %s codes of %s that mean nothing: it is damaged or not %s",
                             commas(p->s, p->facts[i].invalid), commas(p->s, p->facts[i].n),
                             gguf_type_name(p->g, &p->g->tensor[i].t)));
     end_list(c);
@@ -263,8 +261,7 @@ static void check_scales(Check *c)
         if (!is_ternary_format(t))
             continue;
         for (int64_t at = 0; at < f->n && !fault; at += scale_step(t))
-            fault = scale_fault(p->s, tensor_scale(t, at),
-                                scale_step(t) == f->n && f->zero < f->n);
+            fault = scale_fault(p->s, tensor_scale(t, at), scale_step(t) == f->n && f->zero < f->n);
         if (fault)
             found_in(c, strstr(fault, "finite") ? ERROR : WARNING, t->name, fault);
         else if (scale_step(t) < f->n && f->scale_low * 1.01f < f->scale_high &&
@@ -308,9 +305,9 @@ static void check_norm(Check *c, const Tensor *t)
     if (most == 0)
         found_in(c, ERROR, t->name, "is all zeros: it would silence its layer");
     else if (mean < 1e-3)
-        found_in(c, WARNING, t->name,
-                 format(c->p->s, "has gains of %.2g on average: stored less one, or divided?",
-                        mean));
+        found_in(
+            c, WARNING, t->name,
+            format(c->p->s, "has gains of %.2g on average: stored less one, or divided?", mean));
     else if (most > 1e4)
         found_in(c, WARNING, t->name,
                  format(c->p->s, "has gains up to %.3g: not plausible for an RMSNorm", most));
@@ -352,8 +349,8 @@ static void check_ternary(Check *c)
  * many weights of a column are not 0 and how large its gain is depend on each other. r^2 (n - 1) of
  * their correlation is 1 on average where they do not, and 10 to 200 in trained models. */
 static const char *const fed_by[][2] = {
-    {"attn_q", "attn_norm"},   {"attn_k", "attn_norm"},      {"attn_v", "attn_norm"},
-    {"ffn_gate", "ffn_norm"},  {"ffn_up", "ffn_norm"},       {"attn_output", "attn_sub_norm"},
+    {"attn_q", "attn_norm"},     {"attn_k", "attn_norm"}, {"attn_v", "attn_norm"},
+    {"ffn_gate", "ffn_norm"},    {"ffn_up", "ffn_norm"},  {"attn_output", "attn_sub_norm"},
     {"ffn_down", "ffn_sub_norm"}};
 enum { PAIRS = sizeof fed_by / sizeof *fed_by, LOOKED_AT = 8 /* layers */ };
 
@@ -423,13 +420,15 @@ static void check_layout(Check *c)
               format(p->s,
                      "read as %s, zeros and norms have little to do with each other (%.1f; chance "
                      "alone gives 1), read as %s they do (%.1f): use --i2s-layout=%s",
-                     layout_name(p->layout), own, layout_name(fits), best, layout_name(fits)));
+                     i2s_layout_name(p->layout), own, i2s_layout_name(fits), best,
+                     i2s_layout_name(fits)));
     else if (p->i2s)
-        c->fine = best > 10 ? format(p->s, "I2_S read as %s: its zeros go with the norms (%.1f; "
-                                           "chance alone gives 1)",
-                                     layout_name(p->layout), own)
+        c->fine = best > 10 ? format(p->s,
+                                     "I2_S read as %s: its zeros go with the norms (%.1f; "
+                                     "chance alone gives 1)",
+                                     i2s_layout_name(p->layout), own)
                             : format(p->s, "I2_S read as %s; nothing in these weights tells",
-                                     layout_name(p->layout));
+                                     i2s_layout_name(p->layout));
 }
 
 /* ---- the embedding and the head ---- */

@@ -1,8 +1,8 @@
-/* inspect_check.h: what the checks of `bnc inspect --check` share. */
+/* check.h: what the checks of `bnc inspect --check` share. */
 #ifndef BNC_INSPECT_CHECK_H
 #define BNC_INSPECT_CHECK_H
 
-#include "cmd/inspect.h"
+#include "cmd/inspect/inspect.h"
 #include "ir/vocab.h"
 
 typedef struct Check {
@@ -15,7 +15,7 @@ typedef struct Check {
 void found(Check *c, Grade grade, const char *text);
 bool ends_in(const char *text, const char *end);
 
-/* inspect_words.c */
+/* vocab.c */
 void check_vocabulary(Check *c, const VocabSource *v); /* what vocab_build says of it */
 void check_merges(Check *c);
 void check_specials(Check *c);

@@ -3,7 +3,7 @@
  * One idea: the head of the file is built in memory, where it is small, and extents are computed
  * from formats and shapes, so that data can follow without going back.
  */
-#include "cmd/gguf_out.h"
+#include "checkpoint/gguf_out.h"
 
 #include <string.h>
 

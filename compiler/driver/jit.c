@@ -5,30 +5,9 @@
 #include <string.h>
 
 #include "bn_model.h"
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 #include "codegen-metal/metal.h"
 #include "jit/jit.h"
-
-const Target *find_target(Session *s, const Options *o)
-{
-    const char *name = o->target ? o->target : "native";
-    const JitMachine *machine = jit_machine(name);
-    bool alone = jit_emits(o);
-    if (machine && !alone)
-        fail(s, (Loc){0},
-             "%s is a target of --emit=llvm and --emit=obj, by LLVM; for C take --target=%s", name,
-             machine->target);
-    if (!machine && (o->jit || alone))
-        return jit_target(s, o->target);
-    if (!strcmp(name, metal_target()->name))
-        return metal_target();
-    if (!strcmp(name, cuda_target()->name))
-        return cuda_target();
-    const Target *target = target_find(s, machine ? machine->target : name);
-    if (!target)
-        fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);
-    return target;
-}
 
 /* ---- in this process ---- */
 
@@ -103,12 +82,6 @@ bool jit_emits(const Options *o)
     bool object = o->emit && !strcmp(o->emit, "obj");
     return (o->emit && !strcmp(o->emit, "llvm")) ||
            (object && (o->jit || (o->target && jit_machine(o->target))));
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && !strcmp(text + n - k, end);
 }
 
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)

@@ -1,17 +1,17 @@
-/* live.h: a compiled model inside bnc: what ppl, compare and others call instead of a program.
+/* inproc.h: a compiled model inside bnc: what ppl, compare and others call instead of a program.
  *
  * One idea: the model is compiled for this machine as `bnc run` does it, kept in the same cache and
  * taken into the process; the runtime is the one that bnc is linked with, so every function of bn.h
  * works on `weights` and `state`. How the code gets in (by the dynamic linker, or by LLVM with
- * --jit) is known to live.c alone.
+ * --jit) is known to inproc.c alone.
  */
 #ifndef BNC_LIVE_H
 #define BNC_LIVE_H
 
 #include "bn_profile.h"
-#include "cmd/cmd.h"
+#include "driver/driver.h"
 
-typedef struct Live {
+typedef struct InProc {
     Session *s;
     const char *path; /* as the user gave it, for messages */
     const bn_model *model;
@@ -19,31 +19,32 @@ typedef struct Live {
     const bn_profile *profile; /* NULL: compiled without --profile */
     bn_weights weights;
     bn_state *state;
-    float *logits; /* [info->batch x vocab], see live_logits */
+    float *logits; /* [info->batch x vocab], see inproc_logits */
     int threads;
-} Live;
+} InProc;
 
 /* Compiles `input`, a model file or a .tir, with the options of o (its output, emit, weights and
  * name aside), or finds it in the cache, and opens it with that many threads (0: one a core). Ends
  * with the session. Any fault is fail()ed, the compiler's with the compiler's message. */
-Live *live_open(Session *s, const Options *o, const char *input, int threads);
+InProc *inproc_open(Session *s, const Options *o, const char *input, int threads);
 
 /* The ids of a text, in the session's memory; flags: BN_ADD_SPECIAL, BN_PARSE_SPECIAL. */
-void live_tokens(Live *l, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n);
+void inproc_tokens(InProc *l, const char *text, size_t len, unsigned flags, int32_t **ids,
+                   size_t *n);
 /* bn_rewind, bn_eval without logits, and bn_score: all n rows of logits, [n x vocab]. */
-void live_rewind(Live *l, int position);
-void live_eval(Live *l, const int32_t *ids, int n);
-void live_score(Live *l, const int32_t *ids, int n, float *logits);
+void inproc_rewind(InProc *l, int position);
+void inproc_eval(InProc *l, const int32_t *ids, int n);
+void inproc_score(InProc *l, const int32_t *ids, int n, float *logits);
 
-/* log sum exp of n logits, in double: -log p of word i is live_norm(x, n) - x[i]. Not finite where
- * a logit is no number. */
-double live_norm(const float *logits, int n);
+/* log sum exp of n logits, in double: -log p of word i is inproc_norm(x, n) - x[i]. Not finite
+ * where a logit is no number. */
+double inproc_norm(const float *logits, int n);
 /* Room for the logits of a batch: l->logits, made at the first call. */
-float *live_logits(Live *l);
+float *inproc_logits(InProc *l);
 /* Sum of -log p of ids[1..n) in nats, read from position 0 on; n <= context. */
-double live_nll(Live *l, const int32_t *ids, int n);
+double inproc_nll(InProc *l, const int32_t *ids, int n);
 
 /* A number of threads from the command line; fail()s where there cannot be so many. */
-int live_threads(Session *s, const char *value);
+int inproc_threads(Session *s, const char *value);
 
 #endif

@@ -1,0 +1,82 @@
+/* driver.h: what stands between the command line and a compiled model: options, input, compilation,
+ * the C compiler, the cache, models inside this process. The commands (cmd/) call it. */
+#ifndef BNC_DRIVER_H
+#define BNC_DRIVER_H
+
+#include "codegen-c/codegen.h"
+#include "frontend/frontend.h"
+#include "passes/passes.h"
+
+#define TEXT(field) const char *field;
+#define NUMBER(field) int64_t field;
+#define FLAG(field) bool field;
+typedef struct Options {
+#define OPTION(field, kind, where, name, argument, help) kind(field)
+#include "driver/options.def"
+#undef OPTION
+    const char *input;
+    const char **rest; /* options of others, in order */
+    int nrest;
+    const char **given; /* the words of ours */
+    int ngiven;
+    const char *text;  /* those that were given, for the comment in generated files */
+    const char *cache; /* the folder of cache.c; NULL: the user's */
+} Options;
+#undef TEXT
+#undef NUMBER
+#undef FLAG
+
+/* options.c. Unknown options are errors, or go to `rest` with keep_rest; so does every second
+ * plain argument. */
+void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest);
+void options_help(FILE *to, bool all); /* else those of the front screen */
+
+/* input.c. */
+const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
+/* Reads a model file or a .tir and makes the target; the passes have not run. */
+Module *load_input(Session *s, const Options *o, const Target **target);
+void bind_source(Module *m); /* the weights of a module read from text */
+void run_passes(Module *m, const Target *target, const Options *o, Report *r);
+/* For the options that ask to be told; texts go to `to`. */
+Report *start_report(Session *s, const Options *o, FILE *to);
+/* compile.c. */
+/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
+const char *compile_chat(Session *s, const Module *m, const char *given);
+void emit_text(Session *s, const Module *m,
+               const char *path); /* the module as text; "-": standard output */
+/* Compiles to o->output by o->emit. */
+void compile_to(Session *s, const Options *o);
+
+/* build.c: C to objects, with $CC or cc. */
+typedef struct Build {
+    const Module *m;
+    const Target *target;
+    const char *dir, *source; /* a temporary folder and the model's C in it */
+    const char *output;       /* in that folder too */
+    bool profile;             /* the runtime reads profiles */
+} Build;
+void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
+/* Shaders to a library by Xcode's tools, which only a Mac has. */
+void build_metallib(Session *s, const char *shaders, const char *library);
+bool on_mac(void);
+void build_output(Session *s, const Build *b, const char *kind);
+
+/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
+ * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
+const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
+/* Sets output (the path, without an extension, and its folder in o->cache), weights and name. */
+void cache_place(Session *s, Options *o);
+/* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
+const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
+/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
+bool jit_emits(const Options *o);
+void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
+/* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says
+ * STEM or the name of the main source. */
+/* --shards goes with CUDA alone. */
+void check_shards(Session *s, const Options *o);
+void gpu_check(Session *s, const Options *o, const Target *target, const char *kind);
+void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,
+              const char *kind);
+
+#endif
