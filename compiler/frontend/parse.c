@@ -179,13 +179,13 @@ void tir_symbol(Parse *p, TirPlace at, bool is_dim, const char *name, Choice *ch
     *end = y;
 }
 
-void tir_expect(Parse *p, TirPlace at, const char *key, const char *text, double number)
+void tir_expect(Parse *p, TirPlace at, Expect e)
 {
-    Expect *e = NEW(p->s, Expect), **end = &p->m->expects;
-    *e = (Expect){.key = key, .text = text, .number = number, .loc = tir_loc(p, at)};
-    while (*end)
-        end = &(*end)->next;
-    *end = e;
+    Expect *x = NEW(p->s, Expect);
+    *x = e;
+    x->loc = tir_loc(p, at);
+    *p->last_expect = x;
+    p->last_expect = &x->next;
 }
 
 Weight *tir_weight(Parse *p, TirPlace at, bool state, const char *name, const Type *type)
@@ -521,6 +521,7 @@ Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t s
     *text = (Text){name(s, path), bytes, size};
     Parse p = {.s = s, .text = text, .line = 1, .col = 1};
     p.m = module_new(s, text);
+    p.last_expect = &p.m->expects;
     p.m->batch = 64; /* as bind_model's; the model line may give another */
     if (size > INT32_MAX / 2)
         fail(s, loc_file(s, path), "a text of %zu bytes is no module", size);
