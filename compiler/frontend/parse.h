@@ -23,6 +23,7 @@ typedef struct Parse {
     const Text *text;
     Module *m;
     int line, col;
+    int nsymbol, nexpect, nweight, nop;
     Func *func;
     Block *block;
     Expect **last_expect; /* where the next one is linked */
