@@ -14,7 +14,7 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
@@ -24,7 +24,7 @@ CU_SRC  := cuda.c shards.c stay.c
 SHADERS := common ternary tile attention
 CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
-CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
+CMD_SRC := compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
@@ -141,7 +141,7 @@ $(B)/bnc: $(B)/jit/bnc $(B)/.jit-$(JIT)
 	cp $< $@
 else
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o $(B)/.jit-$(JIT)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 endif
 
 # ---- for people ----
