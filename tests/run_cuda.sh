@@ -18,6 +18,19 @@ fi
 check "the card compiles" clang++ -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -Itests/cuda -Itests/metal -c tests/cuda/fake.cc -o $dir/fake.o
 check "the grid compiles" cc -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -c tests/metal/grid.c -o $dir/grid.o
 
+# ---- who calls whom: dialects use codegen-gpu; it knows them by their records alone, and they do not know each other ----
+edges() { # edges FOLDER: what its objects need of the other GPU folders' objects, one "FOLDER SYMBOL" a line
+    for other in gpu metal cuda; do
+        [ $other = "$1" ] || nm build/codegen-$other/*.o | sed -n "s/.* [BDRT] \\(.*\\)/\\1 $other/p"
+    done | sort >$dir/others
+    nm -u build/codegen-"$1"/*.o | sed -n 's/^ *U //p' | sort -u | join - $dir/others | awk '{print $2, $1}'
+}
+for of in gpu metal cuda; do
+    edges $of >$dir/edges-$of
+    check "codegen-$of needs no dialect" sh -c "! grep -v '^gpu ' $dir/edges-$of"
+done
+check "dialects need codegen-gpu" test "$(cat $dir/edges-metal $dir/edges-cuda | wc -l)" -gt 10
+
 # model FILE NAME OPTION...: build/cuda/NAME.x86-64.so, a library with the runtime inside.
 model() {
     file=$1

@@ -593,7 +593,7 @@ typedef struct Tuning {
 /* Whether a target is a GPU: ops run one after another, each by threads of its own, but for a decode
  * step, and @best, that STAY: one launch, whose blocks are to its ops what threads are on a
  * processor. */
-typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_STAYS } Device;
+typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {
     const char *name, *what;
     uint32_t isa;
@@ -606,6 +606,6 @@ struct Target {
     int npart;
     Device device;
 };
-bool func_stays(const Func *f, const Target *target);
+bool func_persistent(const Func *f, const Target *target);
 
 #endif

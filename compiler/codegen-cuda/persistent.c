@@ -8,301 +8,11 @@
  * the rest, and the picture of the shared memory.
  */
 #include <inttypes.h>
-#include <string.h>
 
-#include "codegen-metal/print.h"
-
-typedef struct Part { /* of a product's matrix, its share of which comes ahead */
-    const Op *op, *layers;
-    int matrix;     /* of the op's, 0 or 1 */
-    int64_t scales; /* where this part's begin behind the marks, in floats: one a layer */
-    const Op *when; /* asked for as this product's run multiplies, or behind this attention */
-    bool late;      /* of that layer; else of the next one */
-} Part;
-
-typedef struct Step {
-    Printer *p;
-    const char *places;
-    Part *part;
-    int npart, others;    /* others: products that have no part */
-    int64_t scales;       /* of all parts */
-    int nrun, nproduct;   /* of runs whose sums, products whose calls are printed */
-    const Op *layers;     /* whose body is printed; NULL: none */
-    const Op *carried;    /* the body's first op, which needs something ahead; NULL: it does not */
-    const Block *to_come; /* of whose next pass nothing was brought yet */
-    bool idle;            /* it has an attention, behind which most blocks wait */
-    const Op **ahead; /* what needs something in registers: printed ahead of it, in this order */
-    int nahead;
-    int64_t *heads; /* of attentions, each number once: of one, chunk_HEADS is printed */
-    int nheads;
-    unsigned used; /* what the block's threads share that was used since they met: USES_* */
-} Step;
+#include "codegen-cuda/internal.h"
 
 /* Two ops that use the same, one behind the other, have the block's threads meet in between. */
 enum { USES_OWN = 1, USES_SCRATCH = 2, USES_SUMS = 4 };
-
-static bool is_product(const Op *op)
-{
-    return op->kernel && facts_of(op).scratch == SCRATCH_SUMS;
-}
-
-/* How many of a product's operands are matrices: their places, first and second. */
-static int matrices(const Op *op, int at[2])
-{
-    int n = 0;
-    for (int i = 0; i < op->nin; i++)
-        if (op->in[i]->weight) {
-            CHECK(n < 2);
-            at[n++] = i;
-        }
-    return n;
-}
-
-/* The first product of the run behind op's, or before it; NULL: there is none. */
-static const Op *other_run(const Op *op, bool before)
-{
-    const Op *o = op;
-    while (o && (!is_product(o) || o->in[0] == op->in[0]))
-        o = before ? o->prev : o->next;
-    while (o && before && o->prev && is_product(o->prev) && o->prev->in[0] == o->in[0])
-        o = o->prev;
-    return o;
-}
-
-/* When a part is asked for: while the block multiplies, it needs the card's memory for nothing
- * else, and what comes then is in nobody's way. The next run of products will do, but not behind
- * the layer's last: the attention there would wait. That is asked for as the run before it
- * multiplies. Two matrices at once are too many, so the second comes behind the attention. */
-static bool set_when(Part *part)
-{
-    const Op *attention = part->op, *next = other_run(part->op, false);
-    while (attention && attention->code != OP_ROPE_ATTENTION)
-        attention = attention->prev;
-    bool second = part->matrix && attention;
-    part->late = second || !next;
-    part->when = second ? attention : next ? next : other_run(part->op, true);
-    return part->when;
-}
-
-/* Parts of the products in layers whose matrices change from layer to layer. */
-static void find_parts(Step *s, const Block *b, const Op *layers)
-{
-    for (const Op *op = b->first; op; op = op->next) {
-        int at[2];
-        if (op->body)
-            find_parts(s, op->body, op);
-        if (!is_product(op))
-            continue;
-        int n = matrices(op, at);
-        Part part = {.op = op, .layers = layers};
-        bool changes = layers && set_when(&part);
-        for (int i = 0; i < n; i++)
-            changes &= op->in[at[i]]->weight->count > 0;
-        s->others += !changes;
-        for (; changes && part.matrix < n; part.matrix++) {
-            CHECK(set_when(&part));
-            part.scales = s->scales;
-            s->part = grow(s->p->s, s->part, (size_t)s->npart, sizeof *s->part);
-            s->part[s->npart++] = part;
-            s->scales += attr_int(layers, "count", 1);
-        }
-    }
-}
-
-/* The place of its first matrix's; its second's is the next one. */
-static int part_of(const Step *s, const Op *op)
-{
-    for (int i = 0; i < s->npart; i++)
-        if (s->part[i].op == op)
-            return i;
-    return -1;
-}
-
-static const Type *matrix_type(const Op *op)
-{
-    int at[2];
-    CHECK(matrices(op, at));
-    return op->in[at[0]]->type;
-}
-
-/* ---- shared memory ---- */
-
-/* Blocks of rows in a product's share of BN_BLOCKS, of all its matrices: text. */
-static const char *share_text(const Step *s, const Op *op)
-{
-    int at[2], n = matrices(op, at);
-    return format(s->p->s, "%d * SHARE(%" PRId64 ")", n, (op->in[at[0]]->type->dim[0].n + 3) / 4);
-}
-
-/* How many products from op on, one behind the other, are of one row of activations. */
-static int run_of(const Op *op)
-{
-    int n = 0;
-    for (const Op *o = op; o && is_product(o) && o->in[0] == op->in[0]; o = o->next)
-        n++;
-    return n;
-}
-
-static const char *run_text(const Step *s, const Op *op, int n)
-{
-    const char *text = "0";
-    for (int i = 0; i < n; i++, op = op->next)
-        text = i ? format(s->p->s, "%s + %s", text, share_text(s, op)) : share_text(s, op);
-    return text;
-}
-
-/* What a screen's rows are shared by: a row a warp. */
-static int64_t screen_units(const Printer *p, const Op *op)
-{
-    const int64_t warps = p->threads / 32;
-    return (op->out[0]->type->dim[1].n + warps - 1) / warps;
-}
-
-static void most_scratch(const Step *s, const Block *b, int64_t *scratch)
-{
-    for (const Op *op = b->first; op; op = op->next) {
-        if (op->body)
-            most_scratch(s, op->body, scratch);
-        if (!op->kernel)
-            continue;
-        int64_t bytes = scratch_bytes(s->p, op);
-        *scratch = bytes > *scratch ? bytes : *scratch;
-    }
-}
-
-/* Blocks of 4 rows, of which an op keeps a sum each, or a bound: text. NULL: none. */
-static const char *rows_text(const Step *s, const Op *op)
-{
-    if (op->code == OP_SCREEN)
-        return format(s->p->s, "4 * SHARE(%" PRId64 ")", screen_units(s->p, op));
-    return is_product(op) ? run_text(s, op, run_of(op)) : NULL;
-}
-
-/* The rows of the hungriest run of products, or other op, as a constant of its own for each. */
-static void put_sums(Step *s, const Block *b)
-{
-    for (const Op *op = b->first; op; op = op->next) {
-        const char *here = rows_text(s, op), *before = "0";
-        if (op->body)
-            put_sums(s, op->body);
-        if (!here)
-            continue;
-        if (s->nrun)
-            before = format(s->p->s, "%s_ROWS_%d", s->places, s->nrun - 1);
-        put(s->p->out, "    %s_ROWS_%d = %s > %s ? %s : %s,\n", s->places, s->nrun++, here, before,
-            here, before);
-        for (int n = run_of(op); n > 1; n--)
-            op = op->next;
-    }
-}
-
-/* Places as constants that depend on BN_BLOCKS alone; a part that does not fit has none, and ends
- * where it begins. */
-static void put_layout(Step *s, const Func *f)
-{
-    Out *o = s->p->out;
-    int64_t scratch = 0;
-    most_scratch(s, f->body, &scratch);
-    const char *at = s->places;
-    put(o, "/* Shared memory of a block of %s_step: see stay.cu. */\nenum {\n", f->name);
-    if (s->npart)
-        put(o, "    STEP_MOST = 227 << 10,\n");
-    put_sums(s, f->body);
-    put(o, "    %s_SCRATCH = %" PRId64 ",\n    %s_SUMS = %s_SCRATCH + %" PRId64 ",\n", at,
-        (s->p->m->own_bytes + 127) / 128 * 128, at, at, scratch);
-    put(o, "    %s_MARKS = %s_SUMS + 16 * (%s),\n", at, at,
-        s->nrun ? format(s->p->s, "%s_ROWS_%d", at, s->nrun - 1) : "0");
-    if (!s->npart) {
-        put(o, "    %s_BYTES = %s_MARKS\n};\n", at, at);
-        return;
-    }
-    put(o,
-        "    STEP_SCALES = STEP_MARKS + %d,\n    STEP_PARTS = (STEP_SCALES + %" PRId64
-        ") / 128 * 128,\n",
-        8 * s->npart, 4 * s->scales + 127);
-    for (int i = 0; i < s->npart; i++) {
-        const char *before = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
-        const Type *t = matrix_type(s->part[i].op);
-        put(o,
-            "    STEP_BYTES_%d = SHARE(%" PRId64 ") * %" PRId64 ",\n"
-            "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
-            i, (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
-    }
-    put(o, "    STEP_BYTES = STEP_END_%d\n};\n", s->npart - 1);
-}
-
-static const Weight *weight_of(const Part *part)
-{
-    int at[2];
-    CHECK(matrices(part->op, at) > part->matrix);
-    return part->op->in[at[part->matrix]]->weight;
-}
-
-static void put_part(Step *s, int i, const char *layer)
-{
-    Out *o = s->p->out;
-    const Type *t = matrix_type(s->part[i].op);
-    put(o, "part_next(part_%d, ", i);
-    put_bytes_of(s->p, weight_of(&s->part[i]), layer);
-    put(o, ", %" PRId64 ", %" PRId64 ", b);\n", t->dim[0].n, t->dim[1].n);
-}
-
-/* Behind the last layer of the body that is printed. */
-static const char *layers_end(const Step *s)
-{
-    return format(s->p->s, "%" PRId64,
-                  attr_int(s->layers, "first", 0) + attr_int(s->layers, "count", 1));
-}
-
-/* One thread, `who`, asks for what is asked for at `when`. */
-static void put_asks(Step *s, const Op *when, const char *who, const char *margin)
-{
-    Out *o = s->p->out;
-    for (int late = 0; late < 2; late++) {
-        bool any = false;
-        for (int i = 0; i < s->npart; i++) {
-            if (s->part[i].when != when || s->part[i].late != late)
-                continue;
-            if (!any && late)
-                put(o, "%sif (me == %s && layer > %" PRId64 ") {\n", margin, who,
-                    attr_int(s->layers, "first", 0));
-            else if (!any)
-                put(o, "%sif (me == %s && layer + 1 < %s) {\n", margin, who, layers_end(s));
-            any = true;
-            put(o, "%s    ", margin);
-            put_part(s, i, late ? "layer" : "layer + 1");
-        }
-        if (any)
-            put(o, "%s}\n", margin);
-    }
-}
-
-/* Marks, all scales, and the parts of the first layers, when all threads have met. */
-static void put_first_parts(Step *s)
-{
-    Out *o = s->p->out;
-    if (!s->npart)
-        return;
-    put(o,
-        "    if (me == 0) {\n        for (int i = 0; i < %d; i++)\n            "
-        "part_mark(mark + i);\n",
-        s->npart);
-    for (int i = 0; i < s->npart; i++) {
-        put(o, "        ");
-        put_part(s, i, format(s->p->s, "%" PRId64, attr_int(s->part[i].layers, "first", 0)));
-    }
-    put(o, "    }\n");
-    for (int i = 0; i < s->npart; i++) {
-        const Part *part = &s->part[i];
-        int64_t first = attr_int(part->layers, "first", 0);
-        put(o, "#pragma unroll 1\n    for (int i = int(me); i < %" PRId64 "; i += THREADS)\n",
-            attr_int(part->layers, "count", 1));
-        put(o, "        scales[%" PRId64 " + i] = *", part->scales);
-        put_scales_of(s->p, weight_of(part),
-                      first ? format(s->p->s, "%" PRId64 " + i", first) : "i");
-        put(o, ";\n");
-    }
-}
 
 /* ---- ops ---- */
 
@@ -311,9 +21,9 @@ static bool own_result(const Op *op)
     return op->nout && op->out[0]->room == ROOM_OWN;
 }
 
-static unsigned uses_of(const Op *op)
+static unsigned uses_of(const Printer *p, const Op *op)
 {
-    unsigned uses = is_product(op) ? USES_SUMS : facts_of(op).scratch ? USES_SCRATCH : 0;
+    unsigned uses = is_product(p, op) ? USES_SUMS : facts_of(p, op).scratch ? USES_SCRATCH : 0;
     for (int i = 0; i < op->nin; i++)
         uses |= !op->in[i]->weight && op->in[i]->room == ROOM_OWN ? USES_OWN : 0;
     return uses | (own_result(op) ? USES_OWN : 0);
@@ -343,7 +53,7 @@ static void put_sums_of(Step *s, const Op *op, int n, const char *margin)
         int at[2], many = matrices(product, at), part = part_of(s, product);
         for (int j = 0; j < many; j++) {
             put(o, "%s\n%s    matrix_of(", count++ ? "," : "", margin);
-            put_bytes_of(s->p, product->in[at[j]]->weight, "layer");
+            put_place_of(s->p, product->in[at[j]]->weight, "layer");
             put(o, ", %" PRId64 ", %" PRId64 ", ", t->dim[0].n, t->dim[1].n);
             put_part_name(s, part < 0 ? part : part + j);
             put(o, "b, sums + 4 * (%s", run_text(s, op, i));
@@ -362,13 +72,13 @@ static void put_sums_of(Step *s, const Op *op, int n, const char *margin)
 static void put_products(Step *s, const Op *op, int n, const char *margin)
 {
     Out *o = s->p->out;
-    put_sync(s, uses_of(op), margin);
+    put_sync(s, uses_of(s->p, op), margin);
     for (int end = 0; end < 2; end++) {
         const Op *product = op;
         for (int i = 0; i < n; i++, product = product->next) {
             int part = part_of(s, product);
             if (!end)
-                put_ir_line(s->p, product, margin);
+                put_ir_comment(s->p, product, margin);
             if (end)
                 put(o, "%s%s_end(", margin, product->kernel->symbol);
             else
@@ -420,7 +130,7 @@ static void put_cache(Step *s, const Op *op, const char *layer)
 {
     const Type *t = op->in[4]->type;
     for (int i = 4; i < 6; i++) {
-        put_bytes_of(s->p, op->in[i]->weight, layer);
+        put_place_of(s->p, op->in[i]->weight, layer);
         put(s->p->out, ", ");
     }
     int64_t heads = attr_int(op, "heads", 0);
@@ -433,7 +143,7 @@ static void put_ahead(Step *s, const Op *op, const char *layer, const char *marg
     Out *o = s->p->out;
     if (op->code == OP_RMSNORM_QUANT) {
         put(o, "%sgain_ahead(FLOATS(", margin);
-        put_bytes_of(s->p, op->in[1]->weight, layer);
+        put_place_of(s->p, op->in[1]->weight, layer);
         put(o, "), %" PRId64 ", me, ahead_%d);\n", op->in[1]->type->dim[0].n, ahead_of(s, op));
     } else {
         put(o, "%sattention_ahead(ahead_%d, ", margin, ahead_of(s, op));
@@ -450,7 +160,7 @@ static void put_bring(Step *s, const Block *b, const char *margin)
     for (const Op *op = b->first; op; op = op->next) {
         if (op->code == OP_RMSNORM_QUANT && op->in[1]->weight->count) {
             put(o, "%s    bring(", margin);
-            put_bytes_of(s->p, op->in[1]->weight, "layer + 1");
+            put_place_of(s->p, op->in[1]->weight, "layer + 1");
             put(o, ", %" PRId64 ", here, me);\n", 4 * op->in[1]->type->dim[0].n);
         }
         if (op->code == OP_ROPE_ATTENTION) {
@@ -497,31 +207,31 @@ static void put_group_call(Step *s, const Op *op, const char *group)
     put_arguments(s->p, op);
     if (has_ahead(op))
         put(s->p->out, "ahead_%d, ", ahead_of(s, op));
-    put(s->p->out, "%s, me%s);\n", group, facts_of(op).scratch ? ", tg" : "");
+    put(s->p->out, "%s, me%s);\n", group, facts_of(s->p, op).scratch ? ", tg" : "");
 }
 
 static void put_op(Step *s, const Op *op, const char *margin)
 {
     Out *o = s->p->out;
-    Grid grid = facts_of(op).grid;
+    int grid = facts_of(s->p, op).grid;
     if (has_ahead(op) && ahead_of(s, op) < 0) {
         put_registers(s, op, margin);
         put_ahead(s, op, "layer", margin);
     }
-    put_sync(s, uses_of(op), margin);
-    put_ir_line(s->p, op, margin);
+    put_sync(s, uses_of(s->p, op), margin);
+    put_ir_comment(s->p, op, margin);
     if (grid == GRID_SHARE) {
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
         if (op->code == OP_SCREEN)
             put(o,
                 "AT(float, %" PRId64 "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
-                s->p->at.found);
+                s->p->at.own[AT_FOUND]);
         else
             put(o,
                 "AT(float, %" PRId64 "), chunk_%" PRId64
                 ", ahead_%d, step, met, all, b, me, tg);\n",
-                s->p->at.parts, attr_int(op, "heads", 0), ahead_of(s, op));
+                s->p->at.own[AT_CHUNKS], attr_int(op, "heads", 0), ahead_of(s, op));
         return;
     }
     if (own_result(op)) {
@@ -531,9 +241,10 @@ static void put_op(Step *s, const Op *op, const char *margin)
         put(o, "%sif (here == 0)\n%s    ", margin, margin);
         put_group_call(s, op, "0");
     } else {
+        Times times;
         put(o, "%sfor (uint g = here; g < %" PRId64 "; g += BN_BLOCKS) {\n", margin,
-            groups_of(s->p, op));
-        if (facts_of(op).scratch)
+            groups_of(s->p, op, &times));
+        if (facts_of(s->p, op).scratch)
             put(o, "%s    if (g != here)\n%s        __syncthreads();\n", margin, margin);
         put(o, "%s    ", margin);
         put_group_call(s, op, "g");
@@ -566,8 +277,8 @@ static void put_block(Step *s, const Block *b, const char *margin)
             put_block(s, op->body, format(s->p->s, "%s    ", margin));
             s->layers = NULL;
             put(o, "%s}\n", margin);
-        } else if (is_product(op)) {
-            int n = run_of(op);
+        } else if (is_product(s->p, op)) {
+            int n = run_of(s->p, op);
             put_products(s, op, n, margin);
             while (--n)
                 op = op->next;
@@ -595,7 +306,7 @@ static void put_chunks(Step *s, const Block *b)
     }
 }
 
-const char *step_places(const Func *f)
+static const char *step_places(const Func *f)
 {
     return f->form == FORM_DECODE ? "STEP" : "BEST";
 }
@@ -627,7 +338,12 @@ static void put_given(Step *s)
            "    step.pos = ((const bn_step *)state)->pos;\n");
 }
 
-void put_step(Printer *p, const Func *f)
+const char *persistent_bytes(Printer *p, const Func *f)
+{
+    return format(p->s, "%s_BYTES", step_places(f));
+}
+
+void put_persistent(Printer *p, const Func *f)
 {
     Step s = {.p = p, .places = step_places(f)};
     Out *o = p->out;
@@ -642,7 +358,7 @@ void put_step(Printer *p, const Func *f)
         "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + %s_SCRATCH);\n"
         "    int *sums = (int *)(own + %s_SUMS);\n    uint *met = AT(uint, %" PRId64
         "), all = met[1];\n",
-        f->name, s.places, s.places, p->at.met);
+        f->name, s.places, s.places, p->at.own[AT_BARRIER]);
     if (f->form == FORM_DECODE)
         put_given(&s);
     else
