@@ -23,7 +23,8 @@ CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
 GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
            codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
 SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.metal \
-           cuda/dialect.cuh cuda/best.cu cuda/cards.cu cuda/hot.cu cuda/stay.cu cuda/tile.cu
+           cuda/dialect.cuh cuda/tensor_parallel.cu cuda/norm.cu cuda/attention.cu cuda/mma_tile.cu \
+           cuda/persistent.cu cuda/topk.cu
 CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \

@@ -1,5 +1,6 @@
-/* cuda.c: CUDA as a dialect of codegen-gpu. One idea: the shared kernels are translated, word by word, so that
- * a GPU proves their logic too; a file of CUDA is the dialect, the shaders, their tables, the host.
+/* cuda.c: CUDA as a dialect of codegen-gpu. One idea: the shared kernels are translated, keyword by
+ * keyword, so that a GPU proves their logic too; a file of CUDA is the dialect, the shaders, their
+ * tables, the host.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -10,7 +11,8 @@
 
 /* ---- the table of kernels ---- */
 
-/* Columns for which sums are exact: share_sums' int leaves weights where they stand in a byte, 2^14 for a column. */
+/* Columns for which sums are exact: share_sums' int leaves weights where they stand in a byte, 2^14
+ * for a column. */
 #define MOST_COLS(scratch) ((int)(scratch) == (int)SCRATCH_SUMS ? 1 << 16 : 0)
 
 static const Kernel kernels[] = {
@@ -28,18 +30,22 @@ static const KernelFacts facts[] = {
 };
 
 static const KernelFile files[] = {
-    {"gpu/common.metal", 0, ""}, {"gpu/ternary.metal", 0, ""}, {"gpu/attention.metal", 0, ""},
-    {"cuda/cards.cu", 0, ""},    {"cuda/hot.cu", 0, ""},       {"cuda/tile.cu", 0, ""},
-    {"cuda/stay.cu", 0, ""},     {"cuda/best.cu", 0, ""}};
+    {"gpu/common.metal", 0, ""},    {"gpu/ternary.metal", 0, ""},
+    {"gpu/attention.metal", 0, ""}, {"cuda/tensor_parallel.cu", 0, ""},
+    {"cuda/norm.cu", 0, ""},        {"cuda/attention.cu", 0, ""},
+    {"cuda/mma_tile.cu", 0, ""},    {"cuda/persistent.cu", 0, ""},
+    {"cuda/topk.cu", 0, ""}};
 
 static const char *const *chunks(const Printer *p)
 {
     static const char *const one[] = {"held_from", "hidden_out", NULL};
-    static const char *const several[] = {"held_from", "hidden_out", "has_unit", "give_part", NULL};
+    static const char *const several[] = {"held_from", "hidden_out", "has_unit", "all_gather",
+                                          NULL};
     return p->gpus > 1 ? several : one;
 }
 
-/* Their values have a thread each, and where a head is no power of two it comes alone, as in a decode step. */
+/* Their values have a thread each; a head whose size is no power of two is alone, as in a decode
+ * step. */
 int64_t heads_together(const Op *op)
 {
     if (op->code == OP_ROPE_ATTENTION)
@@ -157,24 +163,24 @@ static void put_file(const char *path, Out *out)
     put(out, "\n");
 }
 
-/* Metal's words, outside of comments, in CUDA's. Macros would not do: CUDA's own headers use
+/* Metal's keywords, outside of comments, in CUDA's. Macros would not do: CUDA's own headers use
  * `device`. */
 static void translate(const char *c, Out *out)
 {
-    static const char *const words[][2] = {{"device ", ""},
-                                           {"threadgroup ", ""},
-                                           {"constant ", "const "},
-                                           {"inline ", "inline __device__ "}};
+    static const char *const keywords[][2] = {{"device ", ""},
+                                              {"threadgroup ", ""},
+                                              {"constant ", "const "},
+                                              {"inline ", "inline __device__ "}};
     char before = ' ';
     while (*c) {
         const char *to = NULL, *end = c[0] == '/' && c[1] == '*' ? strstr(c, "*/") : NULL;
         size_t len = end ? (size_t)(end + 2 - c) : 1;
-        for (size_t i = 0;
-             i < sizeof words / sizeof *words && !isalnum((unsigned char)before) && before != '_';
+        for (size_t i = 0; i < sizeof keywords / sizeof *keywords &&
+                           !isalnum((unsigned char)before) && before != '_';
              i++)
-            if (!strncmp(c, words[i][0], strlen(words[i][0]))) {
-                to = words[i][1];
-                len = strlen(words[i][0]);
+            if (!strncmp(c, keywords[i][0], strlen(keywords[i][0]))) {
+                to = keywords[i][1];
+                len = strlen(keywords[i][0]);
             }
         put_bytes(out, to ? to : c, to ? strlen(to) : len);
         c += len;
@@ -184,8 +190,8 @@ static void translate(const char *c, Out *out)
 
 static void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
 {
-    Out shaders = {.s = m->s};
-    put(out,
+    Out shaders = {.s = m->s}, head = {.s = m->s};
+    put(&head,
         "/* A model compiled by bnc " BN_VERSION " for CUDA: %s, from %s (XXH64 %016" PRIx64
         "), flags: %s.\n"
         " * Generated: change the model or the compiler, not this. Compile it with\n"
@@ -193,14 +199,17 @@ static void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
         " * Every call stands below the IR line that it computes. */\n"
         "#include \"bn_model.h\"\n\n",
         c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, o->prefix);
+    put_bytes(&head, "", 1);
+    put_wrapped(head.text, out);
+    out_free(&head);
     if (o->gpus > 1)
-        put(out, "#define BN_CARDS %d /* that share a pass */\n", o->gpus);
+        put(out, "#define BN_GPUS %d /* that share a pass */\n", o->gpus);
     put_file("cuda/dialect.cuh", out);
     emit_shaders(m, o, &cuda_dialect, &shaders);
     put_bytes(&shaders, "", 1);
     translate(shaders.text, out);
     out_free(&shaders);
-    put(out, "/* ---- end of what runs on the card ---- */\n#undef threadgroup_barrier\n#undef "
+    put(out, "/* ---- end of device code ---- */\n#undef threadgroup_barrier\n#undef "
              "AT\n#undef FLOATS\n#undef OWN\n\n"
              "typedef void (*bn_entry)(uchar *state, const uchar *weights, uint layer);\n"
              "#define BN_NAME(entry) entry\n\n");

@@ -1,17 +1,18 @@
-/* stay.c: prints a decode step, or @best, as one kernel whose blocks stay: the ops of the planned
- * function in order, a meeting of all blocks for each of the plan's barriers. One idea: blocks are
- * to it what threads are to C.
+/* persistent.c: prints a decode step, or @best, as one persistent kernel: the ops of the planned
+ * function in order, a grid barrier for each of the plan's barriers. One idea: blocks are to it
+ * what threads are to C.
  *
- * What an op's blocks do follows from its kernel's grid and from where its results stand: a result
- * of each block's own all make; one that is shared, of a token, block 0; heads, rows and others are
- * dealt out; a share's kernel does that itself, over the blocks of all cards. kernels/stay.cu has
- * the rest, and the picture of the shared memory.
+ * Which blocks run an op follows from its kernel's grid and from where its results are: every block
+ * computes a result in its own shared memory for itself; block 0 computes one that all share, of
+ * one token; heads, rows and others are distributed; the kernel of a GRID_SHARE distributes itself
+ * over the blocks of all GPUs. kernels/persistent.cu has the rest, and the picture of the shared
+ * memory.
  */
 #include <inttypes.h>
 
 #include "codegen-cuda/internal.h"
 
-/* Two ops that use the same, one behind the other, have the block's threads meet in between. */
+/* What an op uses of the block: between two that use the same stands a block barrier. */
 enum { USES_OWN = 1, USES_SCRATCH = 2, USES_SUMS = 4 };
 
 /* ---- ops ---- */
@@ -36,9 +37,22 @@ static void put_sync(Step *s, unsigned uses, const char *margin)
     s->used = s->used & uses ? uses : s->used | uses;
 }
 
-static void put_part_name(Step *s, int part)
+static void put_tile_name(Step *s, int tile)
 {
-    put(s->p->out, part < 0 ? "no_part, " : "part_%d, ", part);
+    put(s->p->out, tile < 0 ? "no_tile, " : "tile_%d, ", tile);
+}
+
+/* Where the sums of matrix j of product i of the run from op on begin: text. */
+static const char *sums_text(const Step *s, const Op *op, int i, int j)
+{
+    const Op *product = op;
+    for (int k = 0; k < i; k++)
+        product = product->next;
+    const char *before = i ? run_text(s, op, i) : "";
+    if (j)
+        before = format(s->p->s, "%s%sSHARE(%" PRId64 ")", before, i ? " + " : "",
+                        (matrix_type(product)->dim[0].n + 3) / 4);
+    return *before ? format(s->p->s, "sums + 4 * (%s)", before) : "sums";
 }
 
 /* The sums of the share's rows of the n products from op on. */
@@ -50,81 +64,118 @@ static void put_sums_of(Step *s, const Op *op, int n, const char *margin)
     put(o, "%sconst bn_matrix run_%d[] = {", margin, s->nproduct);
     for (int i = 0; i < n; i++, product = product->next) {
         const Type *t = matrix_type(product);
-        int at[2], many = matrices(product, at), part = part_of(s, product);
+        int at[2], many = matrices(product, at), tile = tile_of(s, product);
         for (int j = 0; j < many; j++) {
             put(o, "%s\n%s    matrix_of(", count++ ? "," : "", margin);
             put_place_of(s->p, product->in[at[j]]->weight, "layer");
             put(o, ", %" PRId64 ", %" PRId64 ", ", t->dim[0].n, t->dim[1].n);
-            put_part_name(s, part < 0 ? part : part + j);
-            put(o, "b, sums + 4 * (%s", run_text(s, op, i));
-            put(o, j ? " + SHARE(%" PRId64 ")))" : "))", (t->dim[0].n + 3) / 4);
+            put_tile_name(s, tile < 0 ? tile : tile + j);
+            put(o, "b, %s)", sums_text(s, op, i, j));
         }
     }
     put(o, "};\n");
-    put_asks(s, op, "ASKS", margin);
+    put_prefetches(s, op, "PRODUCER", margin);
     put(o, "%sshare_sums(run_%d, %d, ", margin, s->nproduct, count);
     put_operand(s->p, op->in[0]);
     put(o, ", %" PRId64 ", me);\n", op->in[0]->type->dim[1].n);
 }
 
-/* The n products from op on: what is ready before their sums, these, and, when the block's threads
- * have met, their rows. */
-static void put_products(Step *s, const Op *op, int n, const char *margin)
+/* The scales of a product's matrices, each with a comma behind it. */
+static void put_scales(Step *s, const Op *product)
+{
+    for (int j = 0, at[2]; j < matrices(product, at); j++) {
+        put_scales_of(s->p, product->in[at[j]]->weight, "layer");
+        put(s->p->out, ", ");
+    }
+}
+
+/* The residual, which a product of its own adds nothing to. */
+static void put_residual(Step *s, const Op *product)
+{
+    if (product->code == OP_TMATMUL_ADD)
+        put_operand(s->p, product->in[3]);
+    else
+        put(s->p->out, "nullptr");
+    put(s->p->out, ", ");
+}
+
+/* Of product i of a run: what its rows' epilogue needs, loaded before the sums. */
+static void put_product_preload(Step *s, const Op *product, int i, const char *margin)
 {
     Out *o = s->p->out;
+    int tile = tile_of(s, product);
+    put_ir_comment(s->p, product, margin);
+    put(o, "%sconst bn_epilogue epilogue_%d = %s_preload(", margin, s->nproduct + i,
+        product->kernel->symbol);
+    put_scales(s, product);
+    put_operand(s->p, product->in[1]);
+    put(o, ", ");
+    if (product->code != OP_TGLU)
+        put_residual(s, product);
+    for (int j = 0, at[2]; j < matrices(product, at); j++)
+        put_tile_name(s, tile < 0 ? tile : tile + j);
+    put(o, "share_of(%" PRId64 ", b, me, %d));\n", matrix_type(product)->dim[0].n, 2 * i);
+}
+
+/* The epilogue of product i of the run from op on. */
+static void put_product_epilogue(Step *s, const Op *op, const Op *product, int i,
+                                 const char *margin)
+{
+    Out *o = s->p->out;
+    int tile = tile_of(s, product);
+    put(o, "%s%s_epilogue(epilogue_%d, ", margin, product->kernel->symbol, s->nproduct + i);
+    if (product->code != OP_TGLU)
+        put_residual(s, product);
+    put_operand(s->p, product->out[0]);
+    put(o, ", ");
+    if (product->code == OP_TGLU)
+        put_activation(s->p, product);
+    for (int j = 0, at[2]; j < matrices(product, at); j++)
+        put_tile_name(s, tile < 0 ? tile : tile + j);
+    put(o, "share_of(%" PRId64 ", b, me, %d), step, %s);\n", matrix_type(product)->dim[0].n, 2 * i,
+        sums_text(s, op, i, 0));
+}
+
+/* The n products from op on. */
+static void put_products(Step *s, const Op *op, int n, const char *margin)
+{
+    const Op *product = op;
     put_sync(s, uses_of(s->p, op), margin);
-    for (int end = 0; end < 2; end++) {
-        const Op *product = op;
-        for (int i = 0; i < n; i++, product = product->next) {
-            int part = part_of(s, product);
-            if (!end)
-                put_ir_comment(s->p, product, margin);
-            if (end)
-                put(o, "%s%s_end(", margin, product->kernel->symbol);
-            else
-                put(o, "%sconst bn_ready ready_%d = %s(", margin, s->nproduct + i,
-                    product->kernel->symbol);
-            put_arguments(s->p, product);
-            for (int j = 0, at[2]; j < matrices(product, at); j++)
-                put_part_name(s, part < 0 ? part : part + j);
-            if (end)
-                put(o, "ready_%d, step, b, row_of(me, %d), sums + 4 * (%s));\n", s->nproduct + i,
-                    2 * i, run_text(s, op, i));
-            else
-                put(o, "b, row_of(me, %d));\n", 2 * i);
-        }
-        if (end)
-            continue;
-        put_sums_of(s, op, n, margin);
-        put(o, "%s__syncthreads();\n", margin);
-    }
+    for (int i = 0; i < n; i++, product = product->next)
+        put_product_preload(s, product, i, margin);
+    put_sums_of(s, op, n, margin);
+    put(s->p->out, "%s__syncthreads();\n", margin);
+    product = op;
+    for (int i = 0; i < n; i++, product = product->next)
+        put_product_epilogue(s, op, product, i, margin);
     s->used = USES_SUMS;
     s->nproduct += n;
 }
 
-/* What an op reads that is there before others have come: gains, the cache of earlier positions. */
-static bool has_ahead(const Op *op)
+/* Whether an op reads what does not depend on the ops before it: gains, the cache of earlier
+ * positions. */
+static bool has_preload(const Op *op)
 {
     return op && op->kernel && (op->code == OP_RMSNORM_QUANT || op->code == OP_ROPE_ATTENTION);
 }
-static int ahead_of(const Step *s, const Op *op)
+static int preload_of(const Step *s, const Op *op)
 {
-    for (int i = 0; i < s->nahead; i++)
-        if (s->ahead[i] == op)
+    for (int i = 0; i < s->npreload; i++)
+        if (s->preload[i] == op)
             return i;
     return -1;
 }
 
-/* Registers for it, and what fills them in a layer; `declared`: they are there. */
+/* Registers for that, and the call that loads them for a layer. */
 static void put_registers(Step *s, const Op *op, const char *margin)
 {
-    s->ahead = grow(s->p->s, s->ahead, (size_t)s->nahead, sizeof *s->ahead);
-    s->ahead[s->nahead++] = op;
+    s->preload = grow(s->p->s, s->preload, (size_t)s->npreload, sizeof *s->preload);
+    s->preload[s->npreload++] = op;
     if (op->code == OP_RMSNORM_QUANT)
-        put(s->p->out, "%sbn_gains ahead_%d;\n", margin, s->nahead - 1);
+        put(s->p->out, "%sbn_gains preload_%d;\n", margin, s->npreload - 1);
     else
-        put(s->p->out, "%sbn_cached<%s> ahead_%d;\n", margin,
-            op->in[4]->type->fmt == FMT_F16 ? "half" : "float", s->nahead - 1);
+        put(s->p->out, "%sbn_cached<%s> preload_%d;\n", margin,
+            op->in[4]->type->fmt == FMT_F16 ? "half" : "float", s->npreload - 1);
 }
 static void put_cache(Step *s, const Op *op, const char *layer)
 {
@@ -135,36 +186,37 @@ static void put_cache(Step *s, const Op *op, const char *layer)
     }
     int64_t heads = attr_int(op, "heads", 0);
     put(s->p->out,
-        "step.pos, %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", chunk_%" PRId64 ", b, me",
+        "step.pos, bn_attention_shape{%" PRId64 ", {%" PRId64 ", %" PRId64 ", %" PRId64
+        "}}, chunk_%" PRId64 ", b, me",
         heads, t->dim[0].n, t->dim[1].n, t->dim[2].n, heads);
 }
-static void put_ahead(Step *s, const Op *op, const char *layer, const char *margin)
+static void put_preload(Step *s, const Op *op, const char *layer, const char *margin)
 {
     Out *o = s->p->out;
     if (op->code == OP_RMSNORM_QUANT) {
-        put(o, "%sgain_ahead(FLOATS(", margin);
+        put(o, "%sgains_preload(FLOATS(", margin);
         put_place_of(s->p, op->in[1]->weight, layer);
-        put(o, "), %" PRId64 ", me, ahead_%d);\n", op->in[1]->type->dim[0].n, ahead_of(s, op));
+        put(o, "), %" PRId64 ", me, preload_%d);\n", op->in[1]->type->dim[0].n, preload_of(s, op));
     } else {
-        put(o, "%sattention_ahead(ahead_%d, ", margin, ahead_of(s, op));
+        put(o, "%sattention_preload(preload_%d, ", margin, preload_of(s, op));
         put_cache(s, op, layer);
         put(o, ");\n");
     }
 }
 
-/* On its way to the cache: what the next layer's attention and norms read. */
-static void put_bring(Step *s, const Block *b, const char *margin)
+/* Prefetches to L2 what the next layer's attention and norms read. */
+static void put_prefetch_l2(Step *s, const Block *b, const char *margin)
 {
     Out *o = s->p->out;
     put(o, "%sif (layer + 1 < %s) {\n", margin, layers_end(s));
     for (const Op *op = b->first; op; op = op->next) {
         if (op->code == OP_RMSNORM_QUANT && op->in[1]->weight->count) {
-            put(o, "%s    bring(", margin);
+            put(o, "%s    prefetch_l2(", margin);
             put_place_of(s->p, op->in[1]->weight, "layer + 1");
             put(o, ", %" PRId64 ", here, me);\n", 4 * op->in[1]->type->dim[0].n);
         }
         if (op->code == OP_ROPE_ATTENTION) {
-            put(o, "%s    attention_bring(", margin);
+            put(o, "%s    attention_prefetch_l2(", margin);
             put_cache(s, op, "layer + 1");
             put(o, ");\n");
         }
@@ -172,32 +224,32 @@ static void put_bring(Step *s, const Block *b, const char *margin)
     put(o, "%s}\n", margin);
 }
 
-/* All blocks meet. Between a block's coming and its going on it asks for what comes in the place
- * of the parts that it has done with (before, the weights on their way would hold its word up), and
- * for what the ops behind need. */
-static void put_meet(Step *s, const Op *barrier, const char *margin)
+/* A grid barrier. Between a block's arrival and its wait it starts the copies of the weight tiles
+ * that replace those it has used (earlier ones would delay its own arrival), and preloads for the
+ * ops behind the barrier. */
+static void put_grid_barrier(Step *s, const Op *barrier, const char *margin)
 {
     Out *o = s->p->out;
     const char *deeper = format(s->p->s, "%s    ", margin);
     bool attended = barrier->prev && barrier->prev->code == OP_ROPE_ATTENTION;
-    put(o, "%sgrid_arrive(step, met);\n", margin);
+    put(o, "%sgrid_arrive(step, grid);\n", margin);
     if (attended && s->layers)
-        put_asks(s, barrier->prev, "0", margin);
-    if (s->to_come && (!s->idle || attended)) {
-        put_bring(s, s->to_come, margin);
-        s->to_come = NULL;
+        put_prefetches(s, barrier->prev, "0", margin);
+    if (s->next_layer && (!s->idle || attended)) {
+        put_prefetch_l2(s, s->next_layer, margin);
+        s->next_layer = NULL;
     }
     const Op *next = barrier->next;
     while (next && !next->kernel && !next->body)
         next = next->next;
-    if (has_ahead(next)) {
+    if (has_preload(next)) {
         put_registers(s, next, margin);
-        put_ahead(s, next, "layer", margin);
+        put_preload(s, next, "layer", margin);
     } else if (!next && s->carried) {
         put(o, "%sif (layer + 1 < %s)\n", margin, layers_end(s));
-        put_ahead(s, s->carried, "layer + 1", deeper);
+        put_preload(s, s->carried, "layer + 1", deeper);
     }
-    put(o, "%sgrid_wait(met, all += ALL_BLOCKS);\n", margin);
+    put(o, "%sgrid_wait(grid);\n", margin);
     s->used = 0;
 }
 
@@ -205,8 +257,8 @@ static void put_group_call(Step *s, const Op *op, const char *group)
 {
     put(s->p->out, "%s(", op->kernel->symbol);
     put_arguments(s->p, op);
-    if (has_ahead(op))
-        put(s->p->out, "ahead_%d, ", ahead_of(s, op));
+    if (has_preload(op))
+        put(s->p->out, "preload_%d, ", preload_of(s, op));
     put(s->p->out, "%s, me%s);\n", group, facts_of(s->p, op).scratch ? ", tg" : "");
 }
 
@@ -214,9 +266,9 @@ static void put_op(Step *s, const Op *op, const char *margin)
 {
     Out *o = s->p->out;
     int grid = facts_of(s->p, op).grid;
-    if (has_ahead(op) && ahead_of(s, op) < 0) {
+    if (has_preload(op) && preload_of(s, op) < 0) {
         put_registers(s, op, margin);
-        put_ahead(s, op, "layer", margin);
+        put_preload(s, op, "layer", margin);
     }
     put_sync(s, uses_of(s->p, op), margin);
     put_ir_comment(s->p, op, margin);
@@ -224,14 +276,13 @@ static void put_op(Step *s, const Op *op, const char *margin)
         put(o, "%s%s(", margin, op->kernel->symbol);
         put_arguments(s->p, op);
         if (op->code == OP_SCREEN)
-            put(o,
-                "AT(float, %" PRId64 "), step, met, all, b, me, (bn_screen *)tg, (float *)sums);\n",
+            put(o, "AT(float, %" PRId64 "), step, grid, b, me, (bn_screen *)tg, (float *)sums);\n",
                 s->p->at.own[AT_FOUND]);
         else
             put(o,
-                "AT(float, %" PRId64 "), chunk_%" PRId64
-                ", ahead_%d, step, met, all, b, me, tg);\n",
-                s->p->at.own[AT_CHUNKS], attr_int(op, "heads", 0), ahead_of(s, op));
+                "bn_chunks{AT(float, %" PRId64 "), chunk_%" PRId64
+                "}, preload_%d, step, grid, b, me, tg);\n",
+                s->p->at.own[AT_CHUNKS], attr_int(op, "heads", 0), preload_of(s, op));
         return;
     }
     if (own_result(op)) {
@@ -257,17 +308,17 @@ static void put_block(Step *s, const Block *b, const char *margin)
     Out *o = s->p->out;
     for (const Op *op = b->first; op; op = op->next) {
         if (op->code == OP_BARRIER) {
-            put_meet(s, op, margin);
+            put_grid_barrier(s, op, margin);
         } else if (op->body) {
             int64_t first = attr_int(op, "first", 0);
-            s->carried = has_ahead(op->body->first) ? op->body->first : NULL;
-            s->to_come = op->body;
+            s->carried = has_preload(op->body->first) ? op->body->first : NULL;
+            s->next_layer = op->body;
             s->idle = false;
             for (const Op *in = op->body->first; in; in = in->next)
                 s->idle |= in->code == OP_ROPE_ATTENTION;
             if (s->carried) {
                 put_registers(s, s->carried, margin);
-                put_ahead(s, s->carried, format(s->p->s, "%" PRId64, first), margin);
+                put_preload(s, s->carried, format(s->p->s, "%" PRId64, first), margin);
             }
             put(o,
                 "#pragma unroll 1\n%sfor (uint layer = %" PRId64 "; layer < %" PRId64
@@ -311,30 +362,31 @@ static const char *step_places(const Func *f)
     return f->form == FORM_DECODE ? "STEP" : "BEST";
 }
 
-/* What a decode step begins with: it is told what to do, and has the first layers' parts come. */
-static void put_given(Step *s)
+/* What a decode step begins with: it reads its parameters, and starts the copies of the first
+ * layers' tiles. */
+static void put_step_start(Step *s)
 {
     Out *o = s->p->out;
-    if (s->npart)
-        put(o, "    ulong *mark = (ulong *)(own + STEP_MARKS);\n"
+    if (s->ntile)
+        put(o, "    ulong *mbar = (ulong *)(own + STEP_MBARS);\n"
                "    float *scales = (float *)(own + STEP_SCALES);\n");
-    for (int i = 0; i < s->npart; i++) {
-        const char *from = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_PARTS";
+    for (int i = 0; i < s->ntile; i++) {
+        const char *from = i ? format(s->p->s, "STEP_END_%d", i - 1) : "STEP_TILES";
         put(o,
-            "    bn_part part_%d = {own + %s, STEP_END_%d > %s, mark + %d, 0, scales + %" PRId64
-            "};\n",
-            i, from, i, from, i, s->part[i].scales);
+            "    bn_weight_tile tile_%d = {own + %s, STEP_END_%d > %s, mbar + %d, 0, scales + "
+            "%" PRId64 "};\n",
+            i, from, i, from, i, s->tile[i].scales);
     }
     if (s->others)
-        put(o, "    bn_part no_part = {nullptr, false, nullptr, 0, nullptr};\n");
+        put(o, "    bn_weight_tile no_tile = {nullptr, false, nullptr, 0, nullptr};\n");
     put(o,
-        "    if (here == 0 && me == 0)\n        step_given(step, (bn_step *)state, AT(int, %" PRId64
-        "));\n    grid_come(step, met);\n",
+        "    if (here == 0 && me == 0)\n        step_from_host(step, (bn_step *)state, AT(int, "
+        "%" PRId64 "));\n    grid_signal(step, grid);\n",
         s->p->at.tokens);
-    put_first_parts(s);
-    put(o, "#pragma unroll 1\n    for (int i = int(me); i < (STEP_MARKS - STEP_SUMS) / 4; i += "
+    put_first_tiles(s);
+    put(o, "#pragma unroll 1\n    for (int i = int(me); i < (STEP_MBARS - STEP_SUMS) / 4; i += "
            "THREADS)\n        "
-           "sums[i] = 0;\n    grid_wait(met, all += ALL_BLOCKS);\n"
+           "sums[i] = 0;\n    grid_wait(grid);\n"
            "    step.pos = ((const bn_step *)state)->pos;\n");
 }
 
@@ -347,20 +399,20 @@ void put_persistent(Printer *p, const Func *f)
 {
     Step s = {.p = p, .places = step_places(f)};
     Out *o = p->out;
-    find_parts(&s, f->body, NULL);
+    find_tiles(&s, f->body, NULL);
     put_layout(&s, f);
     put(o,
         "extern \"C\" __global__ void __launch_bounds__(THREADS, 1) %s_step(uchar *state, "
         "const uchar *weights, uint)\n"
         "{\n    BN_SHARED(shared);\n    bn_step step = *(const bn_step *)state;\n"
-        "    const uint here = blockIdx.x, b = card_of(step) * BN_BLOCKS + here, me = "
+        "    const uint here = blockIdx.x, b = gpu_of(step) * BN_BLOCKS + here, me = "
         "threadIdx.x;\n"
         "    uchar *own = (uchar *)shared;\n    float *tg = (float *)(own + %s_SCRATCH);\n"
-        "    int *sums = (int *)(own + %s_SUMS);\n    uint *met = AT(uint, %" PRId64
-        "), all = met[1];\n",
+        "    int *sums = (int *)(own + %s_SUMS);\n    uint *arrived = AT(uint, %" PRId64
+        ");\n    bn_grid grid = {arrived, arrived[1]};\n",
         f->name, s.places, s.places, p->at.own[AT_BARRIER]);
     if (f->form == FORM_DECODE)
-        put_given(&s);
+        put_step_start(&s);
     else
         put(o,
             "    if (here == 0)\n        hidden_out(step, AT(float, %" PRId64 "), %" PRId64
@@ -368,5 +420,5 @@ void put_persistent(Printer *p, const Func *f)
             p->at.hidden, hidden_bytes(p->m) / 4);
     put_chunks(&s, f->body);
     put_block(&s, f->body, "    ");
-    put(o, "    if (here == 0 && me == 0)\n        met[1] = all;\n}\n\n");
+    put(o, "    if (here == 0 && me == 0)\n        arrived[1] = grid.expected;\n}\n\n");
 }

@@ -1,8 +1,8 @@
 /* dispatch.c: the printer of shaders.
  *
- * One idea: a dispatch is what stands between two barriers of the plan. The threadgroups of its ops stand one
- * after another in one grid, so q, k and v, or a rotation and both stores, are one dispatch without being a
- * special case, and a barrier has one meaning: the next dispatch.
+ * One idea: a dispatch is what stands between two barriers of the plan. The threadgroups of its ops
+ * stand one after another in one grid, so q, k and v, or a rotation and both stores, are one
+ * dispatch without being a special case, and a barrier has one meaning: the next dispatch.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -106,7 +106,7 @@ static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
             *end = dispatch_of(p, op, to, format(p->s, "%s_%d", stem, ++n));
             end = &(*end)->next;
             if (p->dialect->exchange)
-                *end = p->dialect->exchange(p, op, to, format(p->s, "%s_%d_give", stem, n));
+                *end = p->dialect->exchange(p, op, to, format(p->s, "%s_%d_all_gather", stem, n));
             end = *end ? &(*end)->next : end;
         }
         if (to && to->code == OP_LAYERS) {
@@ -154,9 +154,12 @@ static void put_kernels(Printer *p)
 
 void emit_shaders(const Module *m, const EmitOptions *o, const GpuDialect *d, Out *out)
 {
-    Printer p = gpu_printer(m, o, d, out);
+    Out text = {.s = m->s};
+    Printer p = gpu_printer(m, o, d, &text);
     put_threads(d, out);
+    p.out = out;
     put_kernels(&p);
+    p.out = &text;
     put(out, "/* ---- entry points: `group` of the grid works with THREADS threads ---- */\n\n");
     put(out,
         "%s#define AT(type, offset) ((device type *)(state + (offset)))\n"
@@ -171,5 +174,8 @@ void emit_shaders(const Module *m, const EmitOptions *o, const GpuDialect *d, Ou
         else
             (void)dispatches_of(&p, f);
     }
+    put_bytes(&text, "", 1);
+    put_wrapped(text.text, out);
+    out_free(&text);
     out_free(&p.seen);
 }

@@ -1,9 +1,10 @@
-/* gpu.h: what the GPU backends share: a planned module as shaders with an entry point for each dispatch,
- * and the table by which a host launches these.
+/* gpu.h: what the GPU backends share: a planned module as shaders with an entry point for each
+ * dispatch, and the table by which a host launches these.
  *
- * One idea: a GPU language is a dialect. The shared kernels (kernels/) are written in Metal; a dialect is one
- * folder that fills in one GpuDialect record: its target, the facts of its kernels, and hooks for what only
- * it has. This folder knows a dialect by its record alone, and dialects do not know each other.
+ * One idea: a GPU language is a dialect. The shared kernels (kernels/) are written in Metal; a
+ * dialect is one folder that fills in one GpuDialect record: its target, the facts of its kernels,
+ * and hooks for what only it has. This folder knows a dialect by its record alone, and dialects do
+ * not know each other.
  */
 #ifndef BNC_CODEGEN_GPU_H
 #define BNC_CODEGEN_GPU_H
@@ -12,17 +13,21 @@
 
 /* ---- the table of kernels ---- */
 
-/* How many threadgroups (CUDA: blocks) a kernel's op takes, and what their threads share: columns of kernels.def,
- * which explains them. Values from GRID_OWN and SCRATCH_OWN on are the dialect's own: its hooks count those. */
+/* How many threadgroups (CUDA: blocks) a kernel's op takes, and what their threads share: columns
+ * of kernels.def, which explains them. Values from GRID_OWN and SCRATCH_OWN on are the dialect's
+ * own: its hooks count those. */
 enum { GRID_TOKEN, GRID_ROWS, GRID_ROWS4, GRID_HEADS, GRID_OWN };
 enum { SCRATCH_NONE, SCRATCH_REDUCE, SCRATCH_ATTEND, SCRATCH_OWN };
 typedef struct KernelFacts {
     int grid, scratch;
 } KernelFacts;
 
-/* A row of a .def file as a Kernel; `cols`: the most columns for which its sums are exact, 0: any number. */
+/* A row of a .def file as a Kernel; `cols`: the most columns for which its sums are exact, 0: any
+ * number. */
 #define GPU_KERNEL(op, weight, forms, call, cols)                                                  \
-    {OP_##op, FMT_##weight, 0, FORMS_##forms, 4, false, NULL, #call, cols}
+    {                                                                                              \
+        OP_##op, FMT_##weight, 0, FORMS_##forms, 4, false, NULL, #call, cols                       \
+    }
 #define GPU_FACTS(op, weight, forms, grid, scratch, call) {GRID_##grid, SCRATCH_##scratch},
 
 /* Weight layouts of the shared kernels, for Target.layout. */
@@ -60,9 +65,10 @@ typedef struct Dispatch { /* an entry point, or the dispatches of a layers op */
     struct Dispatch *body, *next;
 } Dispatch;
 
-/* Where a weight stands on a device: its first layer, from one to the next; where its scales are from a layer's
- * beginning. fine > 0: the device holds a slice of the rows, by units of so many, or of `coarse`; `row` bytes
- * each, `rows` in the file. `less`: text to be added to a place, for rows are counted from the whole matrix's first. */
+/* Where a weight stands on a device: its first layer, from one to the next; where its scales are
+ * from a layer's beginning. fine > 0: the device holds a slice of the rows, by units of so many, or
+ * of `coarse`; `row` bytes each, `rows` in the file. `less`: text to be added to a place, for rows
+ * are counted from the whole matrix's first. */
 typedef struct Slice {
     int64_t at, stride, fine, coarse, row, rows, scales;
     const char *less;
@@ -73,13 +79,15 @@ struct GpuDialect {
     const KernelFacts *facts; /* of target.kernel, row by row */
     const KernelFile *file;   /* of chunks; a later one may need an earlier one's */
     int nfile;
-    int threads;              /* of a threadgroup */
-    int batch;                /* tokens of a prefill pass unless --batch says; 0: every target's default */
-    int most_gpus;            /* that can share a pass (tensor parallelism), 1: --shards is refused */
-    const char *source;       /* extension of the shaders */
-    const char *host;         /* what the host's file name ends in; NULL: emit prints both as one file */
-    const char *library;      /* extension of shaders that --emit=lib compiles, on a Mac; NULL: it cannot */
-    const char *prelude;      /* printed before the entry points: BN_ENTRY and the step, unless a chunk has them */
+    int threads;   /* of a threadgroup */
+    int batch;     /* tokens of a prefill pass unless --batch says; 0: every target's default */
+    int most_gpus; /* that can share a pass (tensor parallelism), 1: --shards is refused */
+    const char *source; /* extension of the shaders */
+    const char *host;   /* what the host's file name ends in; NULL: emit prints both as one file */
+    const char
+        *library; /* extension of shaders that --emit=lib compiles, on a Mac; NULL: it cannot */
+    const char *prelude; /* printed before the entry points: BN_ENTRY and the step, unless a chunk
+                            has them */
 
     /* The shaders; and the host, which loads the file `source` (NULL: with .host). */
     void (*emit)(const Module *m, const EmitOptions *o, Out *out);
@@ -103,16 +111,16 @@ struct GpuDialect {
     /* The macro that begins the entry point of from..to; NULL: BN_ENTRY. */
     const char *(*entry_macro)(const Op *from, const Op *to);
 
-    /* Tensor parallelism. Values of a result that one of an op's units makes, where GPUs share them; 0: each GPU
-     * makes all. */
+    /* Tensor parallelism. Values of a result that one of an op's units makes, where GPUs share
+     * them; 0: each GPU makes all. */
     int (*unit_width)(const Printer *p, const Op *op);
     Slice (*slice)(const Printer *p, const Weight *w);
-    /* The entry point, named `wanted` if it is a new one, that gives what each GPU has of from..to's results to
-     * the others; NULL: they need nothing. */
+    /* The entry point, named `wanted` if it is a new one, that gives what each GPU has of
+     * from..to's results to the others; NULL: they need nothing. */
     Dispatch *(*exchange)(Printer *p, const Op *from, const Op *to, const char *wanted);
 
-    /* DEVICE_PERSISTENT: a function (func_persistent) as one kernel, the constant that has its bytes of shared
-     * memory, and what else the host's tables hold. */
+    /* DEVICE_PERSISTENT: a function (func_persistent) as one kernel, the constant that has its
+     * bytes of shared memory, and what else the host's tables hold. */
     void (*put_persistent)(Printer *p, const Func *f);
     const char *(*persistent_bytes)(Printer *p, const Func *f);
     void (*put_tables)(Printer *p);
@@ -143,16 +151,21 @@ void put_operand(Printer *p, const Value *v);
 /* Where a weight of `layer`, or a state, begins; where a matrix's scales do. */
 void put_place_of(Printer *p, const Weight *w, const char *layer);
 void put_scales_of(Printer *p, const Weight *w, const char *layer);
-void put_arguments(Printer *p, const Op *op); /* each with a comma behind it */
-void put_call(Printer *p, const Op *op);      /* by threadgroup g of the op */
+/* Each with a comma behind it; what kernels take as records as these. */
+void put_arguments(Printer *p, const Op *op);
+void put_activation(Printer *p, const Op *op); /* of a tglu, likewise */
+void put_call(Printer *p, const Op *op);       /* by threadgroup g of the op */
 void put_ir_comment(Printer *p, const Op *op, const char *margin);
+/* Generated text with its long lines broken, macros and comments too. */
+void put_wrapped(const char *text, Out *out);
 /* Macros W_NAME (and C_NAME for scales that stand apart), tables of rotary positions. */
 void put_weight_macros(Printer *p);
 void put_rope_tables(Printer *p);
 
 /* ---- dispatch.c ---- */
 
-/* The entry point that has this body already; NULL, and the next one with it is `wanted`: it is new. */
+/* The entry point that has this body already; NULL, and the next one with it is `wanted`: it is
+ * new. */
 const char *entry_of(Printer *p, const char *wanted, const char *body);
 /* The dispatches of a function; prints those of their entry points that are new. */
 Dispatch *dispatches_of(Printer *p, Func *f);

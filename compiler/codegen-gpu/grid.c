@@ -1,7 +1,8 @@
-/* grid.c: how large an op's grid and its scratch are, and where things stand on the device. Places in the state
- * follow from the plan:
+/* grid.c: how large an op's grid and its scratch are, and where things stand on the device. Places
+ * in the state follow from the plan:
  *
- *   state   | step | tokens | hidden | logits | scratch | KV cache | the dialect's |      each at a multiple of 256
+ *   state   | step | tokens | hidden | logits | scratch | KV cache | the dialect's |      each at a
+ * multiple of 256
  */
 #include "codegen-gpu/gpu.h"
 

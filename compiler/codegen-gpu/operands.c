@@ -1,5 +1,6 @@
-/* operands.c: the text of a call: its operands as places in the state and in the weights, its IR line above
- * it; and the macros and tables that this text names. What an op is called with comes from codegen-c/call.c. */
+/* operands.c: the text of a call: its operands as places in the state and in the weights, its IR
+ * line above it; and the macros and tables that this text names. What an op is called with comes
+ * from codegen-c/call.c. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
@@ -73,7 +74,7 @@ static const char *rope_table_name(Session *s, const Op *op)
 {
     Out base = {.s = s};
     put_float(&base, attr_float(op, "base", 0));
-    return format(s, "turns_%lld_%s", (long long)attr_int(op, "dim", 0), c_name(s, base.text));
+    return format(s, "rope_table_%lld_%s", (long long)attr_int(op, "dim", 0), c_name(s, base.text));
 }
 
 /* ---- calls ---- */
@@ -109,16 +110,55 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
     }
 }
 
+/* Arguments that kernels take as records: from the op's argument `from` on, one for each `#`. */
+static const struct {
+    OpCode op;
+    int from;
+    const char *record;
+} records[] = {
+    {OP_STORE, 4, "bn_cache_shape{#, #, #}"},
+    {OP_ROPE_STORE, 5, "bn_cache_shape{#, #, #}"},
+    {OP_ATTENTION, 6, "bn_attention_shape{#, {#, #, #}}"},
+    {OP_ATTENTION_WINDOW, 6, "bn_attention_shape{#, {#, #, #}}"},
+    {OP_ROPE_ATTENTION, 0, "bn_qkv{#, #, #, #}"},
+    {OP_ROPE_ATTENTION, 8, "bn_attention_shape{#, {#, #, #}}"},
+    {OP_ROPE_ATTENTION, 12, "bn_rope{#, #}"},
+    {OP_SCREEN, 1, "bn_lowbit{#, #}"},
+    {OP_SCREEN, 3, "bn_activations{#, #, #}"},
+};
+
+/* The record that begins with argument i; "#": it is no record. */
+static const char *record_at(const Op *op, int i)
+{
+    for (size_t r = 0; r < sizeof records / sizeof *records; r++)
+        if (records[r].op == op->code && records[r].from == i)
+            return records[r].record;
+    return "#";
+}
+
 void put_arguments(Printer *p, const Op *op)
 {
     Arg args[CALL_ARGS];
-    for (int i = 0, n = call_args(op, args); i < n; i++)
-        if (args[i].kind != ARG_SHARE && args[i].kind != ARG_FIRST) {
-            put_arg(p, op, &args[i]);
-            put(p->out, ", ");
-        }
+    int n = 0;
+    for (int i = 0, all = call_args(op, args); i < all; i++)
+        if (args[i].kind != ARG_SHARE && args[i].kind != ARG_FIRST)
+            args[n++] = args[i];
+    for (int i = 0; i < n;) {
+        for (const char *c = record_at(op, i); *c; c++)
+            if (*c == '#')
+                put_arg(p, op, &args[i++]);
+            else
+                put(p->out, "%c", *c);
+        put(p->out, ", ");
+    }
     if (p->dialect->put_more_arguments)
         p->dialect->put_more_arguments(p, op);
+}
+
+void put_activation(Printer *p, const Op *op)
+{
+    put_macro_name(p->out, "BN_", attr_word(op, "act", NULL));
+    put(p->out, ", ");
 }
 
 void put_call(Printer *p, const Op *op)
@@ -197,12 +237,53 @@ static void put_weight_macro(Printer *p, const Weight *w, const char *prefix, co
 void put_weight_macros(Printer *p)
 {
     for (const Weight *w = p->m->weights; w; w = w->next) {
-        Slice s = w->is_state
-                      ? (Slice){.at = p->at.cache + w->at, .stride = w->stride, .less = ""}
-                      : slice_of(p, w);
+        Slice s = w->is_state ? (Slice){.at = p->at.cache + w->at, .stride = w->stride, .less = ""}
+                              : slice_of(p, w);
         put_weight_macro(p, w, "W_", &s, s.at, s.less);
         if (s.fine && w->scales)
             put_weight_macro(p, w, "C_", &s, s.at + s.scales, "");
     }
     put(p->out, "\n");
+}
+
+/* ---- long lines ---- */
+
+enum { COLUMNS = 110 };
+
+/* Where a line of n characters is to be broken, in its second half: behind the comma that fewest
+ * brackets enclose, else behind a space; 0: nowhere. */
+static size_t break_at(const char *line, size_t n, size_t margin, size_t columns)
+{
+    size_t space = 0, comma = 0;
+    int depth = 0, least = 1 << 20;
+    for (size_t i = margin + 1; i + 4 < n && i < columns; i++) {
+        depth += strchr("({[", line[i]) ? 1 : strchr(")}]", line[i]) ? -1 : 0;
+        if (line[i] != ' ' || i < columns / 2)
+            continue;
+        space = i + 1;
+        if (line[i - 1] == ',' && depth <= least) {
+            least = depth;
+            comma = i + 1;
+        }
+    }
+    return comma ? comma : space;
+}
+
+void put_wrapped(const char *text, Out *out)
+{
+    for (const char *line = text; *line;) {
+        size_t n = strcspn(line, "\n"), margin = strspn(line, " "), indent = 0, at;
+        bool opens = !strncmp(line + margin, "/*", 2), comment = opens || line[margin] == '*';
+        const char *next = comment ? "*  " : "", *end = line[0] == '#' ? " \\" : "";
+        while (indent + n > COLUMNS &&
+               (at = break_at(line, n, indent ? 0 : margin, COLUMNS - indent))) {
+            put_bytes(out, line, at - 1); /* without the space */
+            indent = comment ? margin + opens : margin + 4;
+            put(out, "%s\n%*s%s", end, (int)indent, "", next);
+            line += at;
+            n -= at;
+        }
+        put_bytes(out, line, n + (line[n] == '\n'));
+        line += n + (line[n] == '\n');
+    }
 }

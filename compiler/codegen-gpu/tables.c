@@ -1,5 +1,5 @@
-/* tables.c: what a host file holds of a model: which entry points are launched in which order, with which grids,
- * and where things stand on the device. */
+/* tables.c: what a host file holds of a model: which entry points are launched in which order, with
+ * which grids, and where things stand on the device. */
 #include <inttypes.h>
 
 #include "codegen-gpu/gpu.h"
@@ -62,14 +62,14 @@ void emit_tables(const Module *m, const EmitOptions *o, const GpuDialect *d, Out
     put(out,
         "/* An entry point; the layer that it is called for; threadgroups: at all events, for "
         "each token and\n"
-        " * for each 32 tokens%s; bytes of threadgroup memory; the number of the barrier before "
-        "it, 0: none. */\n"
+        " * for each 32 tokens%s; bytes of threadgroup memory;\n"
+        " * the number of the barrier before it, 0: none. */\n"
         "typedef struct bn_dispatch {\n    bn_entry entry;\n    int layer, groups[3], bytes, "
         "barrier;\n} bn_dispatch;\n\n"
         "static inline unsigned bn_groups(const bn_dispatch *d, int ntok)\n{\n"
         "    return (unsigned)(d->groups[0] + d->groups[1] * ntok + d->groups[2] * ((ntok + "
         "31) / 32));\n}\n\n",
-        d->put_persistent ? " (none: BN_BLOCKS, all at once)" : "");
+        d->put_persistent ? " (none: BN_BLOCKS, a cooperative launch)" : "");
     for (Func *f = m->funcs; f; f = f->next)
         put_table(&p, f, out);
     if (d->put_tables)
@@ -79,7 +79,7 @@ void emit_tables(const Module *m, const EmitOptions *o, const GpuDialect *d, Out
         "there are. */\n"
         "enum {\n    BN_LAYERS = %" PRId64 ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
         "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
-        ", hidden_bytes = %" PRId64 ",\n    state_bytes = %" PRId64 ";\n",
+        ",\n                    hidden_bytes = %" PRId64 ", state_bytes = %" PRId64 ";\n",
         layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden, p.at.logits,
         hidden_bytes(m), p.at.end);
     out_free(&p.seen);

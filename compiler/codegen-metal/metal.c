@@ -1,5 +1,6 @@
-/* metal.c: Metal as a dialect of codegen-gpu, whose kernels are Metal as they are: what it adds are tiles
- * by simdgroup matrices, and a host in Objective-C, which dispatches threadgroups between barriers. */
+/* metal.c: Metal as a dialect of codegen-gpu, whose kernels are Metal as they are: what it adds are
+ * tiles by simdgroup matrices, and a host in Objective-C, which dispatches threadgroups between
+ * barriers. */
 #include <inttypes.h>
 
 #include "bn_model.h"
@@ -7,8 +8,8 @@
 
 /* ---- the table of kernels ---- */
 
-/* Rows and tokens of a tile of tile.metal; columns for which its sums are exact: a float has 2^24, 128 for a
- * column. */
+/* Rows and tokens of a tile of tile.metal; columns for which its sums are exact: a float has 2^24,
+ * 128 for a column. */
 enum { TILE = 32, TILE_COLS = 1 << 17 };
 enum { GRID_TILE32 = GRID_OWN };
 enum { SCRATCH_TILE32 = SCRATCH_OWN };
@@ -49,16 +50,20 @@ static int64_t tile_bytes(const Printer *p, const Op *op)
 
 static void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 {
-    put(out,
+    Out head = {.s = m->s};
+    put(&head,
         "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64
         "), flags: %s.\n"
         " * Generated: change the model or the compiler, not this. Every call stands below the IR "
         "line that it\n"
         " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan "
         "chose.\n"
-        " * %s dispatches the entry points. */\n"
+        " * The host file dispatches the entry points. */\n"
         "#include <metal_stdlib>\nusing namespace metal;\n\n",
-        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, "The host file");
+        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags);
+    put_bytes(&head, "", 1);
+    put_wrapped(head.text, out);
+    out_free(&head);
     put(out, "/* Words of the IR. */\nenum {");
 #define PUT_WORD(name, value) put(out, " BN_" #name " = %d,", value);
     BN_WORDS(PUT_WORD)
@@ -108,18 +113,20 @@ const GpuDialect metal_dialect = {
     .source = ".metal",
     .host = "_metal.m",
     .library = ".metallib",
-    .prelude =
-        "struct bn_step {\n"
-        "    int pos, ntok; /* position of the first token, how many there are */\n"
-        "};\n"
-        "#ifndef BN_ENTRY\n"
-        "#define BN_TABLE constant\n"
-        "#define BN_ENTRY(name) \\\n"
-        "    kernel void name(device uchar *state [[buffer(0)]], device const uchar *weights [[buffer(1)]], \\\n"
-        "                     constant bn_step &step [[buffer(2)]], constant uint &layer [[buffer(3)]], \\\n"
-        "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
-        "                     uint g [[threadgroup_position_in_grid]], uint me [[thread_position_in_threadgroup]])\n"
-        "#endif\n",
+    .prelude = "struct bn_step {\n"
+               "    int pos, ntok; /* position of the first token, how many there are */\n"
+               "};\n"
+               "#ifndef BN_ENTRY\n"
+               "#define BN_TABLE constant\n"
+               "#define BN_ENTRY(name) \\\n"
+               "    kernel void name(device uchar *state [[buffer(0)]], device const uchar "
+               "*weights [[buffer(1)]], \\\n"
+               "                     constant bn_step &step [[buffer(2)]], constant uint &layer "
+               "[[buffer(3)]], \\\n"
+               "                     threadgroup float *tg [[threadgroup(0)]], \\\n"
+               "                     uint g [[threadgroup_position_in_grid]], uint me "
+               "[[thread_position_in_threadgroup]])\n"
+               "#endif\n",
     .emit = emit_metal,
     .emit_host = emit_metal_host,
     .groups = tiles,

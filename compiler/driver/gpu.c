@@ -1,4 +1,5 @@
-/* gpu.c: the GPU backends, and what is written for a GPU: sources, header and weights, all of them or none. */
+/* gpu.c: the GPU backends, and what is written for a GPU: sources, header and weights, all of them
+ * or none. */
 #include <string.h>
 
 #include "driver/driver.h"

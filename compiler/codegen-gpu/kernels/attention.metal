@@ -1,14 +1,14 @@
-/* attention.metal: rotary positions, the KV cache, attention over it.
+/* attention.metal: rotary positions, the KV cache, grouped-query attention (GQA) over it.
  *
- *   cache   | group 0: position 0: head_dim values | position 1 | ... | group 1: ... |
+ *   cache   | KV head 0: position 0: head_dim values | position 1 | ... | KV head 1: ... |
  */
 #include <metal_stdlib>
 using namespace metal;
 
 //@ rope_table : group
-/* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) turns of pair j. A pair's turn is a 64-bit
- * fraction of a full one, so the product with a position, which drops whole turns, is exact: an f32
- * angle would be off by 0.004 at position 100,000. */
+/* y[t][2j], y[t][2j + 1] = cos, sin of the angle of pair j at position pos + t. turn[j], the angle
+ * of one position, is a 64-bit fraction of a full turn, so its product with a position, which drops
+ * whole turns, is exact: an f32 angle would be off by 0.004 at position 100,000. */
 static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn, uint g,
                               uint me)
 {
@@ -21,8 +21,8 @@ static inline void rope_table(int pos, device float *y, int dim, constant ulong 
 }
 
 //@ rope_head : group
-/* One head's values, the first `rot` of them rotated: pairs (j, j + rot/2), or (2j, 2j + 1). A
- * thread has both values of its pair before it writes: y may be x. */
+/* One head's values, the first `rot` of them rotated: pairs (j, j + rot/2) (BN_NEOX), or
+ * (2j, 2j + 1). A thread reads both values of its pair before it writes: y may be x. */
 template <typename Y>
 static inline void rope_head(device const float *x, device const float *table, device Y *y,
                              int head_dim, int rot, int mode, uint me)
@@ -47,44 +47,58 @@ static inline void rope(device const float *x, device const float *table, device
                      y + ulong(g) * head_dim, head_dim, rot, mode, me);
 }
 
-//@ cache_row
-/* Where group h at a position begins. */
-static inline ulong cache_row(int h, int context, int position, int head_dim)
+//@ shapes
+/* Of a layer's keys, or values: [kv_heads][context][dim]; of attention over them: heads / kv_heads
+ * queries share a KV head. */
+struct bn_cache_shape {
+    int kv_heads, context, dim;
+};
+struct bn_attention_shape {
+    int heads;
+    bn_cache_shape cache;
+};
+/* Which KV head belongs to a query's head. */
+static inline int kv_head(bn_attention_shape shape, int head)
 {
-    return (ulong(h) * context + position) * head_dim;
+    return head / (shape.heads / shape.cache.kv_heads);
+}
+/* Where KV head h at a position begins. */
+static inline ulong cache_row(bn_cache_shape shape, int h, int position)
+{
+    return (ulong(h) * shape.context + position) * shape.dim;
 }
 
-//@ store : cache_row group
-/* cache[h][pos + t] = x[t][h]; g = t groups + h. */
+//@ store : shapes group
+/* cache[h][pos + t] = x[t][h]; g = t kv_heads + h. */
 template <typename K>
-static inline void store(device const float *x, device K *cache, int pos, int T, int groups,
-                         int context, int head_dim, uint g, uint me)
+static inline void store(device const float *x, device K *cache, int pos, int T,
+                         bn_cache_shape shape, uint g, uint me)
 {
-    const int t = int(g) / groups, h = int(g) % groups;
-    device K *out = cache + cache_row(h, context, pos + t, head_dim);
-    for (int i = int(me); i < head_dim; i += THREADS)
-        out[i] = K(x[ulong(g) * head_dim + i]);
+    const int t = int(g) / shape.kv_heads, h = int(g) % shape.kv_heads;
+    device K *out = cache + cache_row(shape, h, pos + t);
+    for (int i = int(me); i < shape.dim; i += THREADS)
+        out[i] = K(x[ulong(g) * shape.dim + i]);
 }
 
-//@ rope_store : rope_head cache_row
+//@ rope_store : rope_head shapes
 template <typename K>
 static inline void rope_store(device const float *x, device const float *table, device K *cache,
-                              int pos, int T, int groups, int context, int head_dim, int rot,
-                              int mode, uint g, uint me)
+                              int pos, int T, bn_cache_shape shape, int rot, int mode, uint g,
+                              uint me)
 {
-    const int t = int(g) / groups, h = int(g) % groups;
-    rope_head<K>(x + ulong(g) * head_dim, table + ulong(t) * rot,
-                 cache + cache_row(h, context, pos + t, head_dim), head_dim, rot, mode, me);
+    const int t = int(g) / shape.kv_heads, h = int(g) % shape.kv_heads;
+    rope_head<K>(x + ulong(g) * shape.dim, table + ulong(t) * rot,
+                 cache + cache_row(shape, h, pos + t), shape.dim, rot, mode, me);
 }
 
-//@ attend : cache_row group
-/* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head: each simdgroup
- * takes every GROUPS-th position and keeps the largest score, the sum of weights and the weighted
- * values so far; these meet in tg:
+//@ attend : shapes group
+/* y = softmax(q k^T / sqrt(head_dim)) v over positions [from, to] for one head, by online softmax:
+ * each simdgroup takes every WARPS-th position and keeps the largest score, the sum of weights and
+ * the weighted values so far, which are combined through tg:
  *
- *   tg   | most [GROUPS] | sum [GROUPS] | values [GROUPS][head_dim] |    head_dim at most 512
+ *   tg   | largest [WARPS] | sum [WARPS] | values [WARPS][head_dim] |    head_dim at most 512
  */
-enum { PARTS = 16 };
+enum { LANE_VALUES = 16 };
 template <typename K>
 static inline void attend(device const float *q, device const K *k, device const K *v,
                           device float *y, int from, int to, int head_dim, uint me,
@@ -92,66 +106,67 @@ static inline void attend(device const float *q, device const K *k, device const
 {
     const uint lane = me % LANES, sub = me / LANES;
     const float unit = 1.0f / sqrt(float(head_dim));
-    float most = -INFINITY, sum = 0, value[PARTS];
-    for (int i = 0; i < PARTS; i++)
+    float largest = -INFINITY, sum = 0, value[LANE_VALUES];
+    for (int i = 0; i < LANE_VALUES; i++)
         value[i] = 0;
-    for (int p = from + int(sub); p <= to; p += GROUPS) {
+    for (int p = from + int(sub); p <= to; p += WARPS) {
         float score = 0;
         for (int i = 0; i * LANES + int(lane) < head_dim; i++)
             score += q[i * LANES + lane] * float(k[ulong(p) * head_dim + i * LANES + lane]);
         score = simd_sum(score) * unit;
-        const float now = max(most, score), shrink = exp(most - now), w = exp(score - now);
+        const float now = max(largest, score), shrink = exp(largest - now), w = exp(score - now);
         for (int i = 0; i * LANES + int(lane) < head_dim; i++)
             value[i] = value[i] * shrink + w * float(v[ulong(p) * head_dim + i * LANES + lane]);
         sum = sum * shrink + w;
-        most = now;
+        largest = now;
     }
     if (lane == 0) {
-        tg[sub] = most;
-        tg[GROUPS + sub] = sum;
+        tg[sub] = largest;
+        tg[WARPS + sub] = sum;
     }
     for (int i = 0; i * LANES + int(lane) < head_dim; i++)
-        tg[2 * GROUPS + sub * head_dim + i * LANES + lane] = value[i];
+        tg[2 * WARPS + sub * head_dim + i * LANES + lane] = value[i];
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    float top = tg[0], all = 0, share[GROUPS];
-    for (int s = 1; s < GROUPS; s++)
+    float top = tg[0], all = 0, share[WARPS];
+    for (int s = 1; s < WARPS; s++)
         top = max(top, tg[s]);
-    for (int s = 0; s < GROUPS; s++) {
+    for (int s = 0; s < WARPS; s++) {
         share[s] = exp(tg[s] - top); /* 0 where a simdgroup had no position */
-        all += share[s] * tg[GROUPS + s];
+        all += share[s] * tg[WARPS + s];
     }
     for (int i = int(me); i < head_dim; i += THREADS) {
         float out = 0;
-        for (int s = 0; s < GROUPS; s++)
-            out += share[s] * tg[2 * GROUPS + s * head_dim + i];
+        for (int s = 0; s < WARPS; s++)
+            out += share[s] * tg[2 * WARPS + s * head_dim + i];
         y[i] = out / all;
     }
 }
 
 //@ attention : attend
-/* g = t heads + h; heads / groups queries share a KV head. */
+/* g = t heads + h. */
 template <typename K>
 static inline void attention(device const float *q, device const K *kcache, device const K *vcache,
-                             device float *y, int pos, int T, int heads, int groups, int context,
-                             int head_dim, uint g, uint me, threadgroup float *tg)
+                             device float *y, int pos, int T, bn_attention_shape shape, uint g,
+                             uint me, threadgroup float *tg)
 {
-    const int t = int(g) / heads, h = int(g) % heads / (heads / groups);
-    const ulong at = cache_row(h, context, 0, head_dim);
-    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, 0,
-              pos + t, head_dim, me, tg);
+    const int t = int(g) / shape.heads, h = int(g) % shape.heads, dim = shape.cache.dim;
+    const ulong at = cache_row(shape.cache, kv_head(shape, h), 0);
+    attend<K>(q + ulong(g) * dim, kcache + at, vcache + at, y + ulong(g) * dim, 0, pos + t, dim, me,
+              tg);
 }
 
 //@ window_attention : attend
-/* The last `window` positions alone, but for layers whose number, from 1, `every` divides. */
+/* Over the last `window` positions, but over all in layers whose number, from 1, `every` divides.
+ */
 template <typename K>
 static inline void window_attention(device const float *q, device const K *kcache,
                                     device const K *vcache, device float *y, int pos, int T,
-                                    int heads, int groups, int context, int head_dim, int window,
-                                    int every, int layer, uint g, uint me, threadgroup float *tg)
+                                    bn_attention_shape shape, int window, int every, int layer,
+                                    uint g, uint me, threadgroup float *tg)
 {
-    const int t = int(g) / heads, h = int(g) % heads / (heads / groups), to = pos + t;
-    const int from = (layer + 1) % every == 0 || to < window ? 0 : to - window + 1;
-    const ulong at = cache_row(h, context, 0, head_dim);
-    attend<K>(q + ulong(g) * head_dim, kcache + at, vcache + at, y + ulong(g) * head_dim, from, to,
-              head_dim, me, tg);
+    const int t = int(g) / shape.heads, h = int(g) % shape.heads, dim = shape.cache.dim;
+    const int to = pos + t, from = (layer + 1) % every == 0 || to < window ? 0 : to - window + 1;
+    const ulong at = cache_row(shape.cache, kv_head(shape, h), 0);
+    attend<K>(q + ulong(g) * dim, kcache + at, vcache + at, y + ulong(g) * dim, from, to, dim, me,
+              tg);
 }
