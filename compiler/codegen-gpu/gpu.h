@@ -82,12 +82,11 @@ struct GpuDialect {
     int threads;   /* of a threadgroup */
     int batch;     /* tokens of a prefill pass unless --batch says; 0: every target's default */
     int most_gpus; /* that can share a pass (tensor parallelism), 1: --shards is refused */
-    const char *source; /* extension of the shaders */
-    const char *host;   /* what the host's file name ends in; NULL: emit prints both as one file */
-    const char
-        *library; /* extension of shaders that --emit=lib compiles, on a Mac; NULL: it cannot */
-    const char *prelude; /* printed before the entry points: BN_ENTRY and the step, unless a chunk
-                            has them */
+    /* Extensions: of the shaders; of the host's file, NULL: emit prints both as one file; of the
+     * library that --emit=lib compiles of them on a Mac, NULL: it cannot. */
+    const char *source, *host, *library;
+    /* Printed before the entry points: BN_ENTRY and the step, unless a file of chunks has them. */
+    const char *prelude;
 
     /* The shaders; and the host, which loads the file `source` (NULL: with .host). */
     void (*emit)(const Module *m, const EmitOptions *o, Out *out);
@@ -112,7 +111,7 @@ struct GpuDialect {
     const char *(*entry_macro)(const Op *from, const Op *to);
 
     /* Tensor parallelism. Values of a result that one of an op's units makes, where GPUs share
-     * them; 0: each GPU makes all. */
+     * them: calls stand behind has_unit(step, unit, units), a chunk; 0: each GPU makes all. */
     int (*unit_width)(const Printer *p, const Op *op);
     Slice (*slice)(const Printer *p, const Weight *w);
     /* The entry point, named `wanted` if it is a new one, that gives what each GPU has of
@@ -136,7 +135,7 @@ int64_t take_place(int64_t *end, int64_t bytes);
 int64_t groups_of(const Printer *p, const Op *op, Times *times);
 /* Bytes of threadgroup memory, never none: Metal has no binding of 0 bytes. */
 int64_t scratch_bytes(const Printer *p, const Op *op);
-/* Values of a head of an attention's; fails where they are too many for its kernel. */
+/* Values of a head of an attention's; fails where there are too many for its kernel. */
 int64_t head_dim(const Op *op);
 /* Of the dialect; 0: each GPU makes all. */
 int unit_width(const Printer *p, const Op *op);
