@@ -56,7 +56,8 @@ void put_scales_of(Printer *p, const Weight *w, const char *layer)
     bool apart = slice_of(p, w).fine > 0;
     put(p->out, "FLOATS(");
     put_macro_name(p->out, apart ? "C_" : "W_", w->name);
-    put(p->out, w->count ? "(%s)" : "", layer);
+    if (w->count)
+        put(p->out, "(%s)", layer);
     if (!apart)
         put(p->out, " + %" PRId64, w->scales);
     put(p->out, ")");
