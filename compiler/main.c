@@ -3,7 +3,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
-#include "codegen-metal/metal.h"
+#include "driver/driver.h"
 #include "jit/jit.h"
 
 static const char help_compile[] =
@@ -189,8 +189,8 @@ static void help_targets(void)
     printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
         printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
-    printf("  %-14s %s\n", metal_target()->name, metal_target()->what);
-    printf("  %-14s %s\n", cuda_target()->name, cuda_target()->what);
+    for (int i = 0; gpu_target_at(i); i++)
+        printf("  %-14s %s\n", gpu_target_at(i)->name, gpu_target_at(i)->what);
     if (jit_machine_at(0))
         printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
     for (int i = 0; jit_machine_at(i); i++)

@@ -9,7 +9,7 @@ S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
 S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
-S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(MT_SRC:%.c=$S/codegen-metal/%.o) $(CU_SRC:%.c=$S/codegen-cuda/%.o)
+S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
 S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o

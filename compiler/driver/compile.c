@@ -203,7 +203,7 @@ void compile_to(Session *s, const Options *given)
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
-                        .cards = o.shards ? (int)o.shards : 1,
+                        .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)

@@ -97,9 +97,13 @@ const struct Jit *jit_compile(Session *s, const Options *o, const char **weights
 /* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
 bool jit_emits(const Options *o);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
-/* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says
- * STEM or the name of the main source. */
-/* --shards goes with CUDA alone. */
+/* gpu.c: the targets that are GPUs (NULL: there is none of that name, or no more), and how many tokens a prefill
+ * pass of one takes where --batch does not say (0: as of any target). */
+const Target *gpu_target_at(int i);
+const Target *gpu_target_find(const char *name);
+int gpu_batch(const Target *target);
+/* Refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says STEM or the name of
+ * the main source. */
 void check_shards(Session *s, const Options *o);
 void gpu_check(Session *s, const Options *o, const Target *target, const char *kind);
 void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,

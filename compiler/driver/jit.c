@@ -7,7 +7,6 @@
 
 #include "bn_model.h"
 #include "driver/driver.h"
-#include "codegen-metal/metal.h"
 #include "jit/jit.h"
 
 /* ---- in this process ---- */

@@ -620,10 +620,10 @@ typedef struct Tuning {
     const char *choice;
     struct Tuning *next;
 } Tuning;
-/* Whether a target is a GPU: ops run one after another, each by threads of its own, but for a decode
- * step, and @best, that STAY: one launch, whose blocks are to its ops what threads are on a
- * processor. */
-typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_STAYS } Device;
+/* Whether a target is a GPU: ops run one after another, each by threads of its own. With
+ * DEVICE_PERSISTENT a decode step, and @best, are one launch each (func_persistent), whose blocks are
+ * to their ops what threads are on a processor. */
+typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {
     const char *name, *what;
     uint32_t isa;
@@ -636,6 +636,6 @@ struct Target {
     int npart;
     Device device;
 };
-bool func_stays(const Func *f, const Target *target);
+bool func_persistent(const Func *f, const Target *target);
 
 #endif
