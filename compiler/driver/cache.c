@@ -391,8 +391,10 @@ bool cache_begin(Session *s, const CacheEntry *e)
 
 void cache_end(Session *s, const CacheEntry *e, const Options *o)
 {
+    mode_t mask = umask(077);
     share_weights(s, e->cache, e->dir);
     write_entry(s, o, e->dir, e->emit);
+    umask(mask);
     lock_entry(s, e, LOCK_SH);
     if (!o->cache && !o->no_cache)
         cache_trim(s, e->cache);
