@@ -23,7 +23,7 @@ MT_SRC  := metal.c
 CU_SRC  := cuda.c shards.c stay.c
 SHADERS := common ternary tile attention
 CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
-DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
+DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir

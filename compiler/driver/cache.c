@@ -115,10 +115,11 @@ static void compile_apart(Session *s, const Options *o)
 
 void cache_place(Session *s, Options *o)
 {
-    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
+    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights ||
+        o->depfile || o->depfile_path)
         fail(s, (Loc){0},
-             "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
-             "compile with --emit=exe");
+             "this command chooses -o, -MD, --emit, --weights and --amalgamate itself; to "
+             "choose, compile with --emit=exe");
     const char *part;
     uint64_t key = hash_input(s, o->input);
     for (int64_t i = 0; (part = gguf_part_path(s, o->input, i)); i++)
