@@ -142,6 +142,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	ar rcsD $@ $^
 # Whoever goes from JIT=1 to none, or back, gets another bnc.
 $(B)/.jit-$(JIT):
+	@mkdir -p $(B)
 	@rm -f $(B)/.jit-*
 	@touch $@
 ifeq ($(JIT),1)

@@ -108,6 +108,7 @@ outside() { # what the compiler wrote
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
+    step "install: files, consumers, bytes" env $run_env sh tests/run_install.sh build/bnc
     step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
 }
 inside &

@@ -10,7 +10,7 @@
 # `need`, `make deps` and `make check` call `install`.
 set -e
 
-# PACKAGE PURPOSE FILE...: the package is there if one of the files is.
+# PACKAGE PURPOSE FILE...: the package is there if one of the files is (below PACKAGES_ROOT, for tests).
 table='
 gcc                       build   /usr/bin/gcc
 libc6-dev                 build   /usr/include/stdio.h
@@ -57,8 +57,8 @@ purposes=" $* "
 missing=$(echo "$table" | while read -r package purpose files; do
     case $purposes in *" $purpose "*) ;; *) continue ;; esac
     found=
-    for file in $files; do # patterns are matched here
-        [ -e "$file" ] && found=1 && break
+    for file in $files; do # a pattern is matched where it stands, so below PACKAGES_ROOT only plain names
+        [ -e "$PACKAGES_ROOT$file" ] && found=1 && break
     done
     [ -n "$found" ] || echo "$package"
 done | sort -u | tr '\n' ' ')
