@@ -174,4 +174,5 @@ floors:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+# Whole trees and examples stand in these, with depfiles of their own.
+-include $(shell find $(B) \( -path $(B)/deb -o -path $(B)/install -o -path $(B)/doc \) -prune -o -type f -name '*.d' -print 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installation on clean machines, by hand: `make check-install-chroot`, as root, with debootstrap and a mirror of
-# Debian; about ten minutes on two cores. Each machine is a fresh Debian 12 in build/chroot:
+# Debian; about ten minutes on two cores. Each machine is a fresh Debian 12:
 #
 #   bare     make names what is missing and installs nothing; make deps, make, make install; consumers by cc,
 #            pkg-config and CMake below /usr/local; make uninstall leaves nothing; make demo by itself
@@ -8,8 +8,8 @@
 #   user     the packages installed; consumers by cc, pkg-config and CMake; removed again
 #   image    the Containerfile, its two stages as chroots
 #
-# MIRROR=URL names a mirror, KEEP=1 leaves the machines. The last line counts as in tests/check.sh.
-dir=build/chroot
+# MIRROR=URL names a mirror, CHROOT=FOLDER where the machines are, KEEP=1 keeps what debootstrap made. The last line counts as in tests/check.sh.
+dir=${CHROOT:-/var/tmp/bnc-chroot} # not below build/: make looks into all that is there
 here=$PWD
 mirror=${MIRROR:-http://deb.debian.org/debian}
 . tests/lib.sh
