@@ -68,7 +68,7 @@ consumers() { # consumers NAME INCLUDE: a program by each road, and that all of 
         check "$name: $program tells the same" cmp $dir/said.a $dir/said
     done
     check "$name: CMake's program" inside $name \
-        "test \"\$(echo 'The old man' | continue)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 12 --temp 0)\""
+        "test \"\$(echo 'The old man' | sequel)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 12 --temp 0)\""
     check "$name: the manual" inside $name 'test -s $(ls /usr/share/man/man1/bnc.1.gz /usr/local/share/man/man1/bnc.1 2>/dev/null)'
 }
 
@@ -89,7 +89,7 @@ check "bare: make install" inside bare 'cd /home/u && make install && ldconfig'
 check "bare: root built nothing" sh -c "test -z \"\$(find $dir/bare/home/u/build -user root)\""
 inside bare 'apt-get install -y -qq --no-install-recommends cmake pkgconf' >/dev/null 2>&1
 consumers bare /usr/local/include/bnrt
-check "bare: make uninstall" inside bare 'cd /home/u && make uninstall && rm -f /usr/local/bin/continue'
+check "bare: make uninstall" inside bare 'cd /home/u && make uninstall && rm -f /usr/local/bin/sequel'
 check "bare: nothing is left" sh -c "find $dir/bare/usr/local ! -type d | sort | cmp - $dir/before"
 leave bare
 machine bare
@@ -122,7 +122,7 @@ packages user >$dir/before
 check "user: installed" inside user "apt-get install -y -qq --no-install-recommends /bnc_*.deb /libbnrt${abi}_*.deb /libbnrt-dev_*.deb \
     gcc libc6-dev cmake pkgconf"
 consumers user /usr/include/bnrt
-check "user: removed" inside user "apt-get purge -y -qq bnc libbnrt$abi libbnrt-dev && rm -f /usr/local/bin/continue"
+check "user: removed" inside user "apt-get purge -y -qq bnc libbnrt$abi libbnrt-dev && rm -f /usr/local/bin/sequel"
 check "user: nothing is left" sh -c "test -z \"\$(find $dir/user/usr -name '*bnrt*' -o -name 'bnc*')\""
 leave user
 

@@ -4,8 +4,9 @@
  *       my\ template.jinja
  *
  * One idea: the session keeps every path that it opens for reading (file_read, file_view), so a new
- * kind of input is listed without anybody's doing. Names are written as cc -MD writes them, which make,
- * Ninja and CMake read: a backslash before a space, a tab or #, two for one before those, $$ for $.
+ * kind of input is listed without anybody's doing. Names are written as cc -MD writes them, which
+ * make, Ninja and CMake read: a backslash before a space, a tab or #, two for one before those, $$
+ * for $.
  */
 #include <string.h>
 

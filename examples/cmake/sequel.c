@@ -1,5 +1,5 @@
-/* continue.c: goes on with each line of standard input, in a few words. The weights are inside the program, so that
- * there is no file beside it. */
+/* sequel.c: goes on with each line of standard input, in a few words. The weights are inside the
+ * program, so that there is no file beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static int go_on(bn_state *state)
         bn_status status = bn_generate(state, line, WORDS, &greedy, print_text, NULL);
         printf("\n");
         if (status != BN_OK) {
-            fprintf(stderr, "continue: %s\n", bn_message(state));
+            fprintf(stderr, "sequel: %s\n", bn_message(state));
             return 1;
         }
     }
@@ -43,9 +43,9 @@ int main(void)
     int result = 1;
 
     if (bn_open(&weights, &tales_model, NULL) != BN_OK) {
-        fprintf(stderr, "continue: %s\n", weights.message);
+        fprintf(stderr, "sequel: %s\n", weights.message);
     } else if (!block || bn_init(&state, &weights, THREADS, block, size) != BN_OK) {
-        fprintf(stderr, "continue: no memory or no thread for the model\n");
+        fprintf(stderr, "sequel: no memory or no thread for the model\n");
     } else {
         result = go_on(state);
         bn_done(state);
