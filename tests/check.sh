@@ -57,7 +57,7 @@ quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
 jit=
 [ "$CI" = true ] && jit=jit
 step "tools" sh tools/packages.sh install build check $jit
-step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
+step "build" $make -s -j"$jobs" all
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 

@@ -18,8 +18,12 @@ quiet() { # quiet COMMAND...: with nothing of this environment, nor of the make 
     env -i PATH="/usr/bin:/bin" LC_ALL=C "$@"
 }
 
+installed() { # installed ARGUMENT...: make of the same bnc (JIT=1 makes another)
+    quiet env ${JIT:+"JIT=$JIT"} make -s "$@"
+}
+
 # ---- install, uninstall ----
-check "install" quiet make -s install PREFIX=/usr DESTDIR=$root
+check "install" installed install PREFIX=/usr DESTDIR=$root
 share="share/man/man1/bnc.1 share/bash-completion/completions/bnc share/zsh/site-functions/_bnc
     share/fish/vendor_completions.d/bnc.fish"
 "$bnc" help --man >/dev/null 2>&1 || { share=; skip "manual and completions: bnc cannot print them yet"; }
@@ -33,10 +37,10 @@ check "the name in the .so" sh -c "readelf -d $lib/libbnrt.so | grep -q 'SONAME.
 check "Debian's names follow" sh -c "grep -qx 'Package: libbnrt$abi' debian/control && \
     grep -q '^Depends: libbnrt$abi (= ' debian/control && sed -n 1p debian/changelog | grep -qF 'bnc ($version)'"
 spaced="$dir/a  b"
-check "install below spaces" quiet make -s install "DESTDIR=$here/$spaced" LIBDIR=/usr/local/lib/x/y
+check "install below spaces" installed install "DESTDIR=$here/$spaced" LIBDIR=/usr/local/lib/x/y
 check "other places" test -s "$spaced/usr/local/lib/x/y/libbnrt.so" -a -x "$spaced/usr/local/bin/bnc"
 touch "$spaced/usr/local/lib/x/y/other"
-check "uninstall" quiet make -s uninstall "DESTDIR=$here/$spaced" LIBDIR=/usr/local/lib/x/y
+check "uninstall" installed uninstall "DESTDIR=$here/$spaced" LIBDIR=/usr/local/lib/x/y
 check "nothing is left but what is another's" test "$(find "$spaced" ! -type d)" = "$spaced/usr/local/lib/x/y/other"
 check "nor a folder of its own" test -z "$(find "$spaced" -name '*bn*')"
 
