@@ -10,7 +10,6 @@
 #
 # MIRROR=URL names a mirror, CHROOT=FOLDER where the machines are, KEEP=1 keeps what debootstrap made. The last line counts as in tests/check.sh.
 dir=${CHROOT:-/var/tmp/bnc-chroot} # not below build/: make looks into all that is there
-here=$PWD
 mirror=${MIRROR:-http://deb.debian.org/debian}
 . tests/lib.sh
 version=$(sed -n 's/^#define BN_VERSION "\(.*\)"/\1/p' runtime-min/bn.h)
