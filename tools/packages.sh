@@ -43,6 +43,7 @@ clang                     jit     /usr/bin/clang
 gcc-riscv64-linux-gnu     jit     /usr/bin/riscv64-linux-gnu-gcc
 libc6-dev-riscv64-cross   jit     /usr/riscv64-linux-gnu/include/stdio.h
 gdb                       jit     /usr/bin/gdb
+build-essential           package /usr/share/build-essential/essential-packages-list
 dpkg-dev                  package /usr/bin/dpkg-buildpackage
 debhelper                 package /usr/bin/dh
 fakeroot                  package /usr/bin/fakeroot
