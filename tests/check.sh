@@ -54,8 +54,10 @@ finish() { # the sum of all steps; fails where one did
 
 run_env="ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED=$shared"
 quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
-step "tools" sh tools/install.sh
-step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
+jit=
+[ "$CI" = true ] && jit=jit
+step "tools" sh tools/packages.sh install build check $jit
+step "build" $make -s -j"$jobs" all
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
@@ -107,6 +109,7 @@ outside() { # what the compiler wrote
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
+    step "install: files, consumers, bytes" env $run_env sh tests/run_install.sh build/bnc
     step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
 }
 inside &

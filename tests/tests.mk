@@ -144,5 +144,9 @@ fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 jit-build:
 	$(MAKE) -s JIT=1 $(if $(filter x86_64,$(shell uname -m)),JIT_ROWS="x86-64 x86-64-v3") $(B)/jit/bnc
 
+.PHONY: check-install-chroot
+check-install-chroot:
+	@sh tests/run_chroot.sh
+
 check:
 	@sh tests/check.sh "$(MAKE)" "$(SHARED)"

@@ -361,10 +361,11 @@ static void compile_apart(Session *s, const Options *o)
 
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
-    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
+    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights ||
+        o->depfile || o->depfile_path)
         fail(s, (Loc){0},
-             "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
-             "compile with --emit=exe");
+             "this command chooses -o, -MD, --emit, --weights and --amalgamate itself; to "
+             "choose, compile with --emit=exe");
     CacheEntry e = {.emit = emit};
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);
     e.dir = format(s, "%s/%s", e.cache, key_of(s, o, emit));

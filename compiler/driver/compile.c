@@ -194,7 +194,10 @@ void compile_to(Session *s, const Options *given)
         if (!o.passes && !o.stop_after)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
+        OutFile *depfile = depfile_create(s, &o);
         emit_text(s, m, o.output);
+        if (depfile)
+            file_commit(depfile);
         report_print(s, r);
         return;
     }
@@ -213,6 +216,7 @@ void compile_to(Session *s, const Options *given)
              "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
+    OutFile *depfile = depfile_create(s, &o);
     stage_begin(s, r, "write");
     if (target->device)
         gpu_emit(s, m, target, &o, &emit, kind);
@@ -222,6 +226,8 @@ void compile_to(Session *s, const Options *given)
         emit_source(s, m, target, &o, &emit);
     else
         emit_built(s, m, target, &o, &emit, kind);
+    if (depfile)
+        file_commit(depfile);
     stage_end(s, r);
     report_print(s, r);
 }

@@ -49,6 +49,10 @@ void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 
+/* depfile.c: the file of -MD or -MF, to be committed behind the outputs; NULL where neither is given.
+ * Lists what the session has read up to now: call it before outputs are read back. */
+OutFile *depfile_create(Session *s, const Options *o);
+
 /* build.c: C to objects, with $CC or cc. */
 typedef struct Build {
     const Module *m;

@@ -48,6 +48,8 @@ typedef struct Session {
     struct Alias *aliases; /* of session_alias */
     double progress_at;    /* when its line was last written; 0: there is none */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
+    const char **inputs; /* [ninput] interned paths that file_read and file_view opened, each once */
+    size_t ninput;
 } Session;
 
 void session_start(Session *s, FILE *log);

@@ -342,6 +342,16 @@ void file_save(Session *s, const char *path, const Out *text)
 
 /* ---- files read whole ---- */
 
+static void input_add(Session *s, const char *path)
+{
+    path = name(s, path);
+    for (size_t i = 0; i < s->ninput; i++)
+        if (s->inputs[i] == path)
+            return;
+    s->inputs = grow(s, s->inputs, s->ninput, sizeof *s->inputs);
+    s->inputs[s->ninput++] = path;
+}
+
 static void close_stream(void *arg)
 {
     FILE **f = arg;
@@ -365,6 +375,7 @@ char *file_read(Session *s, const char *path, size_t *size)
     *f = fopen(path, "rb");
     if (!*f)
         fail(s, loc_file(s, path), "cannot open it: %s", strerror(errno));
+    input_add(s, path);
     size_t cap = first_room(*f), n = 0;
     char *p = alloc(s, cap);
     for (size_t got; (got = fread(p + n, 1, cap - 1 - n, *f)) > 0;) {
@@ -434,6 +445,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
     session_defer(s, view_end, v);
     if (v->fd < 0 || fstat(v->fd, &st) != 0)
         fail(s, loc, "%s: %s", lost, strerror(errno));
+    input_add(s, path);
     if (!S_ISREG(st.st_mode))
         fail(s, loc, "is %s; a model is a regular file",
              S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");
