@@ -160,7 +160,7 @@ endif
 
 # ---- for people ----
 
-MODEL := examples/models/tales-27m-i2_s.gguf
+MODEL := examples/models/fables-27m-i2_s.gguf
 demo: deps
 	$(MAKE) --no-print-directory all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story

@@ -95,6 +95,8 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
+    step "build of the committed model" $make -s trained-build
+    step "committed model: NLL, chat" $make -s trained-run
     step "build of other graphs" $make -s arch-build
     step "other graphs: logits, vectors" $make -s arch-run
     step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
