@@ -89,30 +89,6 @@ static const char *cache_dir(Session *s)
     return dir;
 }
 
-struct Apart {
-    Session session;
-    const Options *options;
-};
-
-static void compile_options(void *arg)
-{
-    struct Apart *a = arg;
-    compile_to(&a->session, a->options);
-}
-
-/* In a session of its own: its memory and temporary files are gone before the model runs. */
-static void compile_apart(Session *s, const Options *o)
-{
-    struct Apart a = {.options = o};
-    note(s, "compiling %s", o->input);
-    session_start(&a.session, s->log);
-    a.session.quiet = true;
-    bool done = session_try(&a.session, compile_options, &a);
-    session_end(&a.session);
-    if (!done)
-        give_up(s);
-}
-
 void cache_place(Session *s, Options *o)
 {
     if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
@@ -136,16 +112,4 @@ void cache_place(Session *s, Options *o)
     o->output = format(s, "%s/%016" PRIx64, o->cache, key);
     o->weights = "file";
     o->name = "model";
-}
-
-const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
-{
-    Options o = *given;
-    cache_place(s, &o);
-    const char *stem = o.output;
-    o.output = format(s, "%s%s", stem, extension);
-    o.emit = emit;
-    if (!file_exists(o.output) || !file_exists(format(s, "%s.bnw", stem)))
-        compile_apart(s, &o);
-    return o.output;
 }

@@ -39,13 +39,19 @@ void bind_source(Module *m); /* the weights of a module read from text */
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
-/* compile.c. */
 /* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
 const char *compile_chat(Session *s, const Module *m, const char *given);
+/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
+bool jit_emits(const Options *o);
+
+/* compile.c. */
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
+/* The path of o->input compiled with the options of o to `emit`, in the cache folder under a name
+ * that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
+const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
 
 /* build.c: C to objects, with $CC or cc. */
 typedef struct Build {
@@ -61,15 +67,11 @@ void build_metallib(Session *s, const char *shaders, const char *library);
 bool on_mac(void);
 void build_output(Session *s, const Build *b, const char *kind);
 
-/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
- * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
-const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
-/* Sets output (the path, without an extension, and its folder in o->cache), weights and name. */
+/* cache.c: sets output (the path in the cache folder, without an extension, and that folder in
+ * o->cache), weights and name. */
 void cache_place(Session *s, Options *o);
 /* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
 const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
-/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
-bool jit_emits(const Options *o);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
 /* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says
  * STEM or the name of the main source. */

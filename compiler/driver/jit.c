@@ -77,13 +77,6 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
 
 /* ---- into a file ---- */
 
-bool jit_emits(const Options *o)
-{
-    bool object = o->emit && !strcmp(o->emit, "obj");
-    return (o->emit && !strcmp(o->emit, "llvm")) ||
-           (object && (o->jit || (o->target && jit_machine(o->target))));
-}
-
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)
 {
     const JitMachine *named = o->target ? jit_machine(o->target) : NULL;
