@@ -57,7 +57,7 @@ quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
 step "tools" sh tools/install.sh
 step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
-step "floor rule" sh tests/floors.sh
+step "floor rule" $make -s floors
 
 units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects

@@ -9,6 +9,7 @@ dir=build/cuda
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 if ! command -v clang++ >/dev/null 2>&1; then
     skip "CUDA" "clang++ is missing"
@@ -36,7 +37,7 @@ golden() { # golden GOLDENS NAME [SETTING...]
     env -C $dir "$@" "$root"/build/test_golden "$goldens" "$root/$dir/$name".x86-64.so
 }
 
-# ---- goldens: a model of each graph in the card's orders of execution ----
+# ---- goldens: goldens: a model of each graph in the card's orders of execution ----
 m=synth-tiny-bitnet-b1.58-i2_s
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
@@ -47,7 +48,7 @@ else
     skip "goldens" "no $shared/golden"
 fi
 
-# ---- to the context's end, beyond a chunk of attention; barriers; calls that fail ----
+# ---- steps: to the context's end, beyond a chunk of attention; barriers; calls that fail ----
 blocks=5 model tests/arch-models/qwen3-i2_s.gguf small --ctx=8 --batch=4 --kv=f32
 model tests/arch-models/qwen3-i2_s.gguf long --ctx=272 --batch=64 --kv=f16
 program_of() { # program_of NAME SOURCE
@@ -91,7 +92,7 @@ differs() { # differs LINE: decode without its barrier is noticed
 for line in $(awk -v a="$add" '$1 < a && $1 > a - 3' $dir/long-lines); do
     check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" differs "$line"
 done
-# ---- the best words: those of all logits, to the bit ----
+# ---- best after steps: the best words: those of all logits, to the bit ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
 best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
     name=$1 positions=$2
@@ -127,7 +128,7 @@ check "words need barriers" test -n "$line"
 blocks=5 model $dir/ragged.gguf ragged
 check "best words of 353" best ragged 32
 
-# ---- several cards: one's bits ----
+# ---- cards after steps best: several cards: one's bits ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf three --ctx=8 --batch=4 --kv=f32 --shards=3
 model tests/arch-models/qwen3-i2_s.gguf far --ctx=272 --batch=64 --kv=f16 --shards=2
@@ -167,7 +168,7 @@ done
 run two FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=220
 check "a pass that a card is not told leaves no numbers" grep -q nan $dir/out
 
-# ---- a head that is no power of two, against C ----
+# ---- large after steps: a head that is no power of two, against C ----
 "$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf
 model $dir/large.gguf large --ctx=6 --batch=4
 "$bnc" $dir/large.gguf --ctx=6 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
@@ -186,11 +187,13 @@ done
 run small FAKE_CUDA_FAIL=60
 check "a pass that fails leaves no numbers" grep -q nan $dir/out
 
-# ---- nvcc ----
+# ---- nvcc after goldens: nvcc ----
 if command -v nvcc >/dev/null 2>&1 && [ -e $dir/$m.cu ]; then
     check "nvcc compiles it for sm_90" nvcc -O1 -arch=sm_90 -Iruntime-min -c $dir/$m.cu -o $dir/card.o
 else
     skip "nvcc" "not installed, or no models"
 fi
+
+# ---- end ----
 skip "the card" "docs/cuda.md says what waits for one"
 finish

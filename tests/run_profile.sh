@@ -10,6 +10,7 @@ mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 
 holds() { # holds NAME FILE JQ: the filter's last output is true
     check "$1" jq -e "$3" "$2"
@@ -29,7 +30,7 @@ aarch64) target=native ticks=cntvct_el0 ;;
 *) target=native ticks= ;;
 esac
 
-# ---- what a build holds ----
+# ---- build: what a build holds ----
 "$bnc" $model --quiet --emit=c -o $dir/plain.c
 "$bnc" $model --quiet --emit=c --profile -o $dir/timed.c
 lacks "C without --profile" $dir/plain.c 'profile\|bn_lap\|bn_start\|bn_site'
@@ -61,7 +62,7 @@ fi
 logits() { "$1" -p "Once upon a time there was a king" --logits -t 2 | cksum; }
 check "times change no logit" test "$(logits $dir/plain)" = "$(logits $dir/timed)"
 
-# ---- bnc profile ----
+# ---- profile: bnc profile ----
 profile() { # profile OUT OPTION...
     out=$1
     shift
@@ -123,7 +124,7 @@ refused "trace of nothing" "-n 0 asks for none" "$bnc" profile $model -n 0 --tra
 refused "too long" "do not fit into a context of" "$bnc" profile $model -n 999999
 check "no trace half written" test ! -e $dir/x.json
 
-# ---- bnc bench ----
+# ---- bench: bnc bench ----
 bench() { # bench STATUS OPTION...
     want=$1
     shift
@@ -151,5 +152,6 @@ refused "another baseline" "none of its rows" "$bnc" bench $model --prompt=1 --a
 refused "no baseline" "no tokens_per_s" "$bnc" bench $model --baseline=$dir/wrong.json
 refused "sizes" "--prompt= wants numbers" "$bnc" bench $model --prompt=0
 
+# ---- end ----
 rm -f $dir/*.asm $dir/*.nm
 finish
