@@ -47,6 +47,8 @@ bool jit_emits(const Options *o);
 /* compile.c. */
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
+/* All of a compilation to C but the writing: fails where that would. */
+void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 /* The path of o->input compiled with the options of o to `emit`, in the cache folder under a name
