@@ -3,7 +3,7 @@
 # or regular expressions), with --list their names; `tables` stands for all tables.
 #
 #   tables   what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made from the .def files:
-#            ops, formats (docs/ir.md), rooms (docs/house.md), passes (docs/house.md, docs/passes.md), statuses
+#            ops, formats (docs/ir.md), rooms, steps (docs/house.md), passes (docs/house.md, docs/passes.md), statuses
 #            (docs/embedding.md). The
 #            shapes table of docs/ir.md, written by hand, must have one row an op, in their order.
 #   blocks   a fenced block after the line `<!-- run -->` is run from the root of the project: lines
@@ -54,33 +54,7 @@ same() {
 
 # ---- tables ----
 
-# rows MACRO FILE: each MACRO(...) of a .def on one line, fields apart by tabs, strings unquoted,
-# comments and the line breaks inside a row gone. Rows of a #define have a backslash at the end.
-rows() {
-    awk -v macro="$1" '
-        function fields(row,    out, c, i, quoted) {
-            out = ""; quoted = 0
-            for (i = 1; i <= length(row); i++) {
-                c = substr(row, i, 1)
-                if (c == "\"") quoted = !quoted
-                else if (c == "," && !quoted) { sub(/ *$/, "", out); out = out "\t" }
-                else if (c == ")" && !quoted) break
-                else if (c != " " || (out != "" && out !~ /\t$/)) out = out c
-            }
-            return out
-        }
-        function whole(row,    c, i, quoted, depth) {
-            for (i = 1; i <= length(row); i++) {
-                c = substr(row, i, 1)
-                if (c == "\"") quoted = !quoted
-                if (c == ")" && !quoted) return 1
-            }
-            return 0
-        }
-        row == "" && index($0, macro "(") != 1 { next }
-        { sub(/^ */, ""); row = row (row == "" ? "" : " ") $0 }
-        whole(row) { print fields(substr(row, length(macro) + 2)); row = "" }' "$2"
-}
+. tests/rows.sh
 
 cell='function cell(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " " t " " }
       function code(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " `" t "` " }'
@@ -128,6 +102,13 @@ table_rooms() {
           printf "|%s|%s|%s|\n", code($2), cell($5), cell(line) }'
 }
 
+table_steps() {
+    echo "| step | runs | tests |"
+    echo "|---|---|---|"
+    rows STEP tests/steps.def | awk -F '\t' "$cell"'
+        { sub(/^([A-Z]+=[^ ]* )+/, "", $5); printf "|%s|%s|%s|\n", cell($1), code($5), cell($6) }'
+}
+
 line_of_pass() { # NAME
     rows PASS compiler/passes/passes.def | awk -F '\t' -v name="$1" '
         function facts(what, t) {
@@ -156,6 +137,7 @@ check_tables() {
     check_table formats docs/ir.md
     check_table passes docs/house.md
     check_table rooms docs/house.md
+    check_table steps docs/house.md
     check_table statuses docs/embedding.md
     check_table machines docs/jit.md
     rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
