@@ -10,7 +10,7 @@ cases 0 "$@"
 make=${MAKE:-make}
 git ls-files -co --exclude-standard 2>/dev/null | while read -r f; do [ ! -f "$f" ] || echo "$f"; done >$dir/files
 [ -s $dir/files ] || find . -path ./build -prune -o -path ./.git -prune -o -type f -print >$dir/files
-grep -v '\.gguf$' $dir/files | cpio -pdm --quiet $dir/tree 2>/dev/null || tar cf - -T $dir/files | tar xf - -C $dir/tree
+grep -v '\.gguf$' $dir/files | tar cf - -T - | tar xf - -C $dir/tree
 mkdir -p $dir/tree/build
 (cd build && tar cf - .tools .jit-* gen rt main.* ir frontend passes chat checkpoint codegen-* driver report cmd jit/absent.*) |
     tar xf - -C $dir/tree/build

@@ -151,3 +151,18 @@ check:
 .PHONY: check check-public format format-check
 check-public:
 	@sh tests/public.sh
+
+# ---- the form of sources: .clang-format over all C and what looks like it, but for tables (.def) ----
+
+FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cc' '*.cu' '*.cuh' '*.m' '*.metal')
+# Those that were never formatted, until they are: with this list goes its use here.
+UNFORMATTED = $(shell cat tests/unformatted)
+format:
+	@clang-format -i $(FORMATTED)
+format-check:
+	@clang-format --dry-run -Werror $(filter-out $(UNFORMATTED),$(FORMATTED)) && echo "format: clean"
+
+# For editors and clang-tidy: how each object of bnc and its unit tests is compiled.
+.PHONY: compile_commands.json
+compile_commands.json: all
+	@$(MAKE) -nB $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(UNITS:%=$S/test/test_%.o) | python3 tools/compile_commands.py >$@

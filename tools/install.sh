@@ -17,6 +17,7 @@ want gcc /usr/bin/gcc
 want libc6-dev /usr/include/stdio.h
 want g++ /usr/bin/g++
 want clang /usr/bin/clang
+want clang-format /usr/bin/clang-format
 want flex /usr/bin/flex
 want bison /usr/bin/bison
 want binutils /usr/bin/nm
