@@ -24,7 +24,7 @@ int cmd_opt(Session *s, int argc, char **argv)
         bind_source(m);
     stage_end(s, r);
     run_passes(m, target, &o, r);
-    emit_text(s, m, o.output ? o.output : "-");
+    module_save(m, o.output ? o.output : "-");
     report_print(s, r);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "driver/driver.h"
 
@@ -120,14 +121,6 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
          beside ? ", " : "", beside ? bnw : "");
 }
 
-void emit_text(Session *s, const Module *m, const char *path)
-{
-    Out text = {.s = s};
-    module_print(m, &text);
-    file_save(s, path, &text);
-    out_free(&text);
-}
-
 void compile_check(Session *s, const Options *o)
 {
     const Target *target;
@@ -170,7 +163,7 @@ void compile_to(Session *s, const Options *given)
         if (!o.passes && !o.stop_after)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
-        emit_text(s, m, o.output);
+        module_save(m, o.output);
         report_print(s, r);
         return;
     }
@@ -179,7 +172,7 @@ void compile_to(Session *s, const Options *given)
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
-                        .cards = o.shards ? (int)o.shards : 1,
+                        .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)
@@ -222,7 +215,9 @@ static void compile_apart(Session *s, const Options *o)
     note(s, "compiling %s", o->input);
     session_start(&a.session, s->log);
     a.session.quiet = true;
+    mode_t mask = umask(077);
     bool done = session_try(&a.session, compile_options, &a);
+    umask(mask);
     session_end(&a.session);
     if (!done)
         give_up(s);
@@ -231,11 +226,12 @@ static void compile_apart(Session *s, const Options *o)
 const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
 {
     Options o = *given;
-    cache_place(s, &o);
-    const char *stem = o.output;
-    o.output = format(s, "%s%s", stem, extension);
+    CacheEntry e = cache_place(s, &o, emit);
+    o.output = format(s, "%s%s", o.output, extension);
     o.emit = emit;
-    if (!file_exists(o.output) || !file_exists(format(s, "%s.bnw", stem)))
+    if (cache_begin(s, &e)) {
         compile_apart(s, &o);
+        cache_end(s, &e, &o);
+    }
     return o.output;
 }
