@@ -103,7 +103,9 @@ $(B)/gen/jinja.lex.c: compiler/chat/jinja.l $(B)/gen/jinja.tab.c
 # ---- objects ----
 
 $(B)/gen/tir.lex.o $(B)/gen/jinja.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
-$(B)/frontend/parse.o: $(B)/gen/tir.lex.c
+# A grammar ends with the function that calls lexer and parser, and includes the lexer's header.
+$(B)/gen/tir.tab.o $(B)/san/gen/tir.tab.o: $(B)/gen/tir.lex.c
+$(B)/gen/jinja.tab.o $(B)/san/gen/jinja.tab.o: $(B)/gen/jinja.lex.c
 $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
 
 define compile
@@ -173,8 +175,9 @@ bench: all
 bench-peers: all
 	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
-floors:
-	@sh tests/floors.sh
+FLOOR_OBJ := $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o
+floors: $(FLOOR_OBJ)
+	@python3 tests/floors.py $(FLOOR_OBJ) $(wildcard $(JIT_SRC:%.c=$(B)/jit/%.o))
 
 clean:
 	rm -rf $(B)

@@ -7,6 +7,7 @@ dir=build/generated
 rm -rf $dir
 mkdir -p $dir/a $dir/b
 . tests/lib.sh
+cases 1 "$@"
 prompt="Once upon a time there was"
 
 equal() { # equal NAME A B: the texts must be equal and not empty
@@ -18,7 +19,7 @@ tell() { # tell PROGRAM...: a greedy continuation
 
 export CC=$PWD/tests/quick-cc.sh
 
-# ---- languages and compilers; the last target holds the code of all x86 ones ----
+# ---- languages: languages and compilers; the last target holds the code of all x86 ones ----
 for target in generic x86-64-v3 x86-64-multi; do
     for level in 0 2; do
         c=$dir/m_${target}_O$level.c
@@ -36,7 +37,7 @@ for target in generic x86-64-v3 x86-64-multi; do
 done
 check "gcc, nothing fused" gcc -std=c11 -O1 -Wall -Wextra -Werror -Iruntime-min -c $dir/m_generic_O0.c -o $dir/x.o
 
-# ---- same input, same flags, same bytes ----
+# ---- bytes: same input, same flags, same bytes ----
 check "emit a" "$bnc" $model --quiet -o $dir/a/m.c
 check "emit b" "$bnc" $model --quiet -o $dir/b/m.c
 for ext in c h bnw; do
@@ -47,7 +48,7 @@ text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o 
 check "runtime under 64 KiB of text ($text)" test "$text" -lt 65536
 check "no file left of a failed run" test -z "$(ls $dir/a | grep tmp)"
 
-# ---- weights in a file, in the object, as literals; the runtime linked or inside ----
+# ---- weights: weights in a file, in the object, as literals; the runtime linked or inside ----
 check "exe" env CC=cc "$bnc" $model --emit=exe --quiet -o $dir/story
 want=$(tell $dir/story)
 check "exe with a file beside it" "$bnc" $model --emit=exe --weights=file --quiet -o $dir/a/apart
@@ -101,20 +102,20 @@ check "link one again" cc -O1 -I$dir $dir/one.o $dir/app_one.c -lm -lpthread -o 
 equal "lib tells the same" "$($dir/app_lib x "$prompt")" "$want"
 equal "product with amalgamation tells the same" "$($dir/app_one x "$prompt")" "$want"
 
-# ---- bnc run: compiled once, started twice ----
+# ---- run after weights: bnc run: compiled once, started twice ----
 export XDG_CACHE_HOME=$PWD/$dir/cache
 equal "run" "$(tell "$bnc" run $model --quiet)" "$want"
 n=$(ls $dir/cache/bnc | wc -l)
 equal "run again" "$(tell "$bnc" run $model --quiet)" "$want"
 check "the second run compiles nothing" test "$(ls $dir/cache/bnc | wc -l)" = "$n"
 
-# ---- JSON for scripts ----
+# ---- json after weights: JSON for scripts ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o $dir/json_get
 equal "inspect --json: architecture" "$("$bnc" inspect $model --json --tensors --metadata | $dir/json_get architecture)" "bitnet-b1.58"
 equal "program --info" "$($dir/story --info | $dir/json_get name)" "fables-27m"
 check "program --bench" sh -c "$dir/story --bench 4 -t 1 | $dir/json_get decode_tps"
 
-# ---- sanitizers over generated code and runtime ----
+# ---- sanitizers after weights: sanitizers over generated code and runtime ----
 check "emit for sanitizers" "$bnc" $model --amalgamate --weights=incbin --ctx=64 --quiet -o $dir/san.c
 check "build with ASan, UBSan" clang -O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all $dir/san.c -lm -lpthread -o $dir/asan
 check "build with TSan" clang -O1 -g -fsanitize=thread $dir/san.c -lm -lpthread -o $dir/tsan
@@ -124,7 +125,7 @@ check "emit -O0 for TSan" "$bnc" $model --amalgamate --weights=incbin --ctx=64 -
 check "build -O0 with TSan" clang -O1 -g -fsanitize=thread $dir/tsan0.c -lm -lpthread -o $dir/tsan0
 check "TSan run of -O0" sh -c "$dir/tsan0 -t 3 -p 'Once upon a time' -n 4 --temp 0"
 
-# ---- an architecture by text alone, as docs/adding.md says ----
+# ---- arch after weights: an architecture by text alone, as docs/adding.md says ----
 check "build own_head" cc -std=c11 -D_POSIX_C_SOURCE=200809L -Icompiler -Iruntime-min tests/e2e/own_head.c compiler/frontend/gguf.c \
     compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/session.c compiler/ir/out.c \
     compiler/ir/formats.c compiler/ir/blocks.c -lxxhash -lm -o $dir/own_head
@@ -133,7 +134,7 @@ check "unknown architecture is refused" sh -c "! $bnc $dir/own.gguf --quiet -o $
 check "compile with --arch" "$bnc" $dir/own.gguf --arch=tests/arch/relu2-own-head.tir --emit=exe --quiet -o $dir/own
 equal "it tells the same" "$(tell $dir/own)" "$want"
 
-# ---- a tensor whose block scales disagree: kept, and the layers cut around it ----
+# ---- mixed after json: a tensor whose block scales disagree: kept, and the layers cut around it ----
 tq2=../shared/models/tales-27m-tq2_0.gguf
 if [ -f $tq2 ]; then
     cp $tq2 $dir/mixed.gguf
@@ -150,7 +151,7 @@ else
     echo "skipped: mixed formats (no ../shared)"
 fi
 
-# ---- literals, on a small model where there is one ----
+# ---- literals after weights: literals, on a small model where there is one ----
 small=../shared/models/synth-tiny-llama-i2_s.gguf
 if [ -f $small ]; then
     check "literals" "$bnc" $small --weights=c --amalgamate --quiet -o $dir/lit.c
@@ -173,4 +174,6 @@ C
 else
     skip "literals and two models" "no ../shared"
 fi
+
+# ---- end ----
 finish

@@ -45,19 +45,6 @@ static void put_body(Printer *p, const Op *from, const Op *to)
     }
 }
 
-const char *entry_of(Printer *p, const char *wanted, const char *body)
-{
-    for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
-        const char *entry = at, *text = at + strlen(at) + 1;
-        if (!strcmp(text, body))
-            return name(p->s, entry);
-        at = text + strlen(text) + 1;
-    }
-    put_bytes(&p->seen, wanted, strlen(wanted) + 1);
-    put_bytes(&p->seen, body, strlen(body) + 1);
-    return NULL;
-}
-
 static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const char *wanted)
 {
     const GpuDialect *dialect = p->dialect;
@@ -128,6 +115,11 @@ Dispatch *dispatches_of(Printer *p, Func *f)
 }
 
 /* ---- the file of shaders ---- */
+
+void put_threads(const GpuDialect *d, Out *out)
+{
+    put(out, "#define BN_THREADS %d /* of a group */\n\n", d->threads);
+}
 
 static void note_kernel(Op *op, void *arg)
 {

@@ -288,3 +288,18 @@ void put_wrapped(const char *text, Out *out)
         line += n + (line[n] == '\n');
     }
 }
+
+/* ---- entry points that are there already ---- */
+
+const char *entry_of(Printer *p, const char *wanted, const char *body)
+{
+    for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
+        const char *entry = at, *text = at + strlen(at) + 1;
+        if (!strcmp(text, body))
+            return name(p->s, entry);
+        at = text + strlen(text) + 1;
+    }
+    put_bytes(&p->seen, wanted, strlen(wanted) + 1);
+    put_bytes(&p->seen, body, strlen(body) + 1);
+    return NULL;
+}

@@ -1,34 +1,11 @@
-/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out. */
+/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
+ * the user says or into the cache. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "chat/chat.h"
 #include "driver/driver.h"
-#include "ir/vocab.h"
-
-/* ---- the chat template ---- */
-
-static const char *token_text(const Module *m, int64_t id)
-{
-    const VocabSource *v = m->vocab;
-    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
-}
-
-const char *compile_chat(Session *s, const Module *m, const char *given)
-{
-    ChatTemplate t;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
-        return NULL;
-    const VocabSource *v = m->vocab;
-    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                         token_text(m, v->pad)};
-    Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    const char *text = name(s, c.text);
-    out_free(&c);
-    return text;
-}
 
 /* ---- output ---- */
 
@@ -144,14 +121,6 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
          beside ? ", " : "", beside ? bnw : "");
 }
 
-void emit_text(Session *s, const Module *m, const char *path)
-{
-    Out text = {.s = s};
-    module_print(m, &text);
-    file_save(s, path, &text);
-    out_free(&text);
-}
-
 void compile_check(Session *s, const Options *o)
 {
     const Target *target;
@@ -195,7 +164,7 @@ void compile_to(Session *s, const Options *given)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
         OutFile *depfile = depfile_create(s, &o);
-        emit_text(s, m, o.output);
+        module_save(m, o.output);
         if (depfile)
             file_commit(depfile);
         report_print(s, r);
@@ -230,4 +199,45 @@ void compile_to(Session *s, const Options *given)
         file_commit(depfile);
     stage_end(s, r);
     report_print(s, r);
+}
+
+/* ---- into the cache ---- */
+
+struct Apart {
+    Session session;
+    const Options *options;
+};
+
+static void compile_options(void *arg)
+{
+    struct Apart *a = arg;
+    compile_to(&a->session, a->options);
+}
+
+/* In a session of its own: its memory and temporary files are gone before the model runs. */
+static void compile_apart(Session *s, const Options *o)
+{
+    struct Apart a = {.options = o};
+    note(s, "compiling %s", o->input);
+    session_start(&a.session, s->log);
+    a.session.quiet = true;
+    mode_t mask = umask(077);
+    bool done = session_try(&a.session, compile_options, &a);
+    umask(mask);
+    session_end(&a.session);
+    if (!done)
+        give_up(s);
+}
+
+const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
+{
+    Options o = *given;
+    CacheEntry e = cache_place(s, &o, emit);
+    o.output = format(s, "%s%s", o.output, extension);
+    o.emit = emit;
+    if (cache_begin(s, &e)) {
+        compile_apart(s, &o);
+        cache_end(s, &e, &o);
+    }
+    return o.output;
 }

@@ -8,24 +8,6 @@
 #include "ir/escape.h"
 #include "ir/vocab.h"
 
-const char *bind_key(const Bind *b, const char *pattern, int layer)
-{
-    Out o = {.s = b->s};
-    for (const char *c = pattern; *c; c++)
-        if (!strncmp(c, "{arch}", 6) && b->arch) {
-            put(&o, "%s", b->arch);
-            c += 5;
-        } else if (!strncmp(c, "{i}", 3)) {
-            put(&o, "%d", layer);
-            c += 2;
-        } else {
-            put(&o, "%c", *c);
-        }
-    const char *text = name(b->s, o.len ? o.text : "");
-    out_free(&o);
-    return text;
-}
-
 /* ---- dimensions and constants ---- */
 
 static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *out)

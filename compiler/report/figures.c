@@ -4,6 +4,27 @@
 
 #include "report/report.h"
 
+void put_html(Out *o, const char *text)
+{
+    for (const char *c = text ? text : ""; *c; c++)
+        switch (*c) {
+        case '<':
+            put(o, "&lt;");
+            break;
+        case '>':
+            put(o, "&gt;");
+            break;
+        case '&':
+            put(o, "&amp;");
+            break;
+        case '"':
+            put(o, "&quot;");
+            break;
+        default:
+            put_bytes(o, c, 1);
+        }
+}
+
 static double most_of(const Table *t, const char *key)
 {
     double most = 0;
