@@ -14,11 +14,11 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c escape.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
-CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
+CG_SRC  := targets.c chunks.c call.c fields.c record.c sites.c function.c emit.c
 MT_SRC  := metal.c
 CU_SRC  := cuda.c shards.c stay.c
 SHADERS := common ternary tile attention

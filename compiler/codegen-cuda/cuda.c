@@ -46,14 +46,18 @@ static void translate(const char *c, Out *out)
 void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
 {
     Out shaders = {.s = m->s};
+    put(out, "/* A model compiled by bnc " BN_VERSION " for CUDA: ");
+    put_comment_line(out,
+                     format(m->s, "%s, from %s (XXH64 %016" PRIx64 "), flags: %s.", m->title,
+                            file_name(m->source), m->hash, o->flags),
+                     " * ");
     put(out,
-        "/* A model compiled by bnc " BN_VERSION " for CUDA: %s, from %s (XXH64 %016" PRIx64
-        "), flags: %s.\n"
-        " * Generated: change the model or the compiler, not this. Compile it with\n"
+        "\n * Generated: change the model or the compiler, not this. Compile it with\n"
         " *     nvcc -O3 -arch=native -c %s.cu\n"
         " * Every call stands below the IR line that it computes. */\n"
-        "#include \"bn_model.h\"\n\n",
-        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, o->prefix);
+        "#include \"bn_model.h\"\n",
+        o->prefix);
+    emit_abi_check(out);
     if (o->cards > 1)
         put(out, "#define BN_CARDS %d /* that share a pass */\n", o->cards);
     put_file("cuda/dialect.cuh", out);

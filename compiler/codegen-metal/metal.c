@@ -7,13 +7,13 @@
  *
  *   state   | step | tokens | hidden | logits | scratch | KV cache |      each at a multiple of 256
  */
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "bn_model.h"
 #include "codegen-metal/print.h"
+#include "ir/escape.h"
 
 /* ---- the table of kernels ---- */
 
@@ -229,13 +229,6 @@ int64_t scratch_bytes(const Printer *p, const Op *op)
 
 /* ---- printing ---- */
 
-static void put_upper(Out *o, const char *prefix, const char *text)
-{
-    put(o, "%s", prefix);
-    for (; *text; text++)
-        put(o, "%c", isalnum((unsigned char)*text) ? toupper((unsigned char)*text) : '_');
-}
-
 static const char *msl_type(const Type *t)
 {
     return t->fmt == FMT_I8    ? "char"
@@ -263,7 +256,7 @@ void put_operand(Printer *p, const Value *v)
 
 void put_bytes_of(Printer *p, const Weight *w, const char *layer)
 {
-    put_upper(p->out, "W_", w->name);
+    put_weight_name(p->out, "W_", p->m, w);
     if (w->count || w->is_state)
         put(p->out, "(%s)", layer);
 }
@@ -272,7 +265,7 @@ void put_scales_of(Printer *p, const Weight *w, const char *layer)
 {
     bool apart = slice_of(p, w).fine > 0;
     put(p->out, "FLOATS(");
-    put_upper(p->out, apart ? "C_" : "W_", w->name);
+    put_weight_name(p->out, apart ? "C_" : "W_", p->m, w);
     put(p->out, w->count ? "(%s)" : "", layer);
     if (!apart)
         put(p->out, " + %" PRId64, w->scales);
@@ -307,7 +300,7 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         put(o, "%s%sf", text.text, strpbrk(text.text, ".e") ? "" : ".0");
         out_free(&text);
     } else if (a->kind == ARG_WORD) {
-        put_upper(o, "BN_", a->word);
+        put_word_name(o, a->word);
     } else if (a->kind == ARG_VALUE) {
         put_operand(p, a->value);
     } else if (a->kind == ARG_WEIGHT) {
@@ -347,13 +340,7 @@ static void put_call(Printer *p, const Op *op)
 
 void put_ir_line(Printer *p, const Op *op, const char *margin)
 {
-    Out line = {.s = p->s};
-    op_print(op, &line);
-    put(p->out, "%s/* ", margin);
-    for (const char *c = line.text; *c; c++)
-        put(p->out, "%c", (*c == '*' && c[1] == '/') || (unsigned char)*c < 32 ? '.' : *c);
-    put(p->out, " */\n");
-    out_free(&line);
+    put_op_comment(p->out, op, margin);
 }
 
 /* The ops from..to (not included) as the body of an entry point. */
@@ -535,7 +522,8 @@ static void put_place(Printer *p, const Weight *w, const char *prefix, int64_t a
         put(&type, "its scales");
     else
         type_print(w->type, &type);
-    put_upper(o, format(p->s, "#define %s", prefix), w->name);
+    put(o, "#define ");
+    put_weight_name(o, prefix, p->m, w);
     put(o, w->count || w->is_state ? "(i) " : " ");
     if (w->is_state)
         put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), at);
@@ -569,7 +557,7 @@ static void note_kernel(Op *op, void *arg)
 {
     Record *r = arg; /* a list of symbols */
     if (op->kernel)
-        record_symbol(r, op->kernel->symbol);
+        record_symbol(r, NULL, op->kernel->symbol);
 }
 
 /* The chunks of kernels/ that the model calls; a call's name ends where its template's words begin.
@@ -621,16 +609,18 @@ static Dispatch *all_of(Printer *p, Func *f)
 
 void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 {
+    put(out, "/* Shaders of a model compiled by bnc " BN_VERSION ": ");
+    put_comment_line(out,
+                     format(m->s, "%s, from %s (XXH64 %016" PRIx64 "), flags: %s.", m->title,
+                            file_name(m->source), m->hash, o->flags),
+                     " * ");
     put(out,
-        "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64
-        "), flags: %s.\n"
-        " * Generated: change the model or the compiler, not this. Every call stands below the IR "
+        "\n * Generated: change the model or the compiler, not this. Every call stands below the IR "
         "line that it\n"
         " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan "
         "chose.\n"
-        " * %s dispatches the entry points. */\n"
-        "#include <metal_stdlib>\nusing namespace metal;\n\n",
-        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, "The host file");
+        " * The host file dispatches the entry points. */\n"
+        "#include <metal_stdlib>\nusing namespace metal;\n\n");
     put(out, "/* Words of the IR. */\nenum {");
 #define PUT_WORD(name, value) put(out, " BN_" #name " = %d,", value);
     BN_WORDS(PUT_WORD)
@@ -758,17 +748,20 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
     size_t size;
     const char *host = embedded_file("metal/host.m", &size);
     CHECK(host);
+    put(out, "/* The host of a model compiled by bnc " BN_VERSION " for Metal: ");
+    put_comment_line(out, format(m->s, "%s. Generated. Compile it with", m->title), " * ");
     put(out,
-        "/* The host of a model compiled by bnc " BN_VERSION
-        " for Metal: %s. Generated. Compile it with\n"
-        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
+        "\n *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
         "Foundation\n"
-        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n"
-        "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n",
-        c_name(m->s, m->title), o->prefix);
+        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n",
+        o->prefix);
+    emit_abi_check(out);
+    put(out, "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n");
     put_threads(metal_target(), out);
     emit_tables(m, o, metal_target(), out);
-    put(out, "static const char library_name[] = \"%s\";\n\n", library);
+    put(out, "static const char library_name[] = ");
+    put_c_string(out, library, strlen(library));
+    put(out, ";\n\n");
     put_bytes(out, host, size);
     put(out, "\n");
     if (o->chat)

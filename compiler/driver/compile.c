@@ -104,7 +104,6 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
 {
     const char *stem = without_extension(s, o->output);
     Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
-    emit->header = file_name(at.header);
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -126,8 +125,8 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
                 beside ? bnw : format(s, "%s/model.bnw", dir)};
+    emit->program = program;
     emit->amalgamate = program || !strcmp(kind, "so");
-    emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -191,6 +190,7 @@ void compile_to(Session *s, const Options *given)
                         .flags = o.text,
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
+                        .program = o.amalgamate,
                         .profile = o.profile,
                         .cards = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};

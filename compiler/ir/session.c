@@ -5,7 +5,6 @@
  */
 #include "ir/ir.h"
 
-#include <ctype.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -215,7 +214,7 @@ const char *c_name(Session *s, const char *text)
 {
     char *copy = scratch_copy(s, text);
     for (char *c = copy; *c; c++)
-        *c = isalnum((unsigned char)*c) ? *c : '_';
+        *c = identifier_char((unsigned char)*c) ? *c : '_';
     return name(s, copy);
 }
 
