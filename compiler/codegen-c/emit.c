@@ -1,5 +1,5 @@
-/* emit.c: the C file of a model and its header: what stands before, between and behind the functions
- * (function.c), and the runtime inside. */
+/* emit.c: the C file of a model and its header: what stands before, between and behind the
+ * functions (function.c), and the runtime inside. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -52,8 +52,9 @@ static void put_head(Emit *e)
     put(o, "/* ");
     put_comment_line(o, format(m->s, "%s, compiled by bnc " BN_VERSION ".", m->title), " * ");
     put(o, "\n * Generated: change the model or the compiler, not this.\n *\n * model    ");
-    put_head_line(o, format(m->s, "%s, %.1f M parameters, from %s (XXH64 %016" PRIx64 ")", m->arch[0],
-                            (double)parameters(m) / 1e6, file_name(m->source), m->hash));
+    put_head_line(o,
+                  format(m->s, "%s, %.1f M parameters, from %s (XXH64 %016" PRIx64 ")", m->arch[0],
+                         (double)parameters(m) / 1e6, file_name(m->source), m->hash));
     put(o, " * flags    ");
     put_head_line(o, e->o->flags);
     put(&text, "%s: %s", e->target->name, e->target->what);
@@ -76,7 +77,8 @@ static void put_head(Emit *e)
 void emit_abi_check(Out *o)
 {
     put(o,
-        "#if BN_ABI != %d\n#error \"this model is for runtimes of ABI %d: compile it again with the "
+        "#if BN_ABI != %d\n#error \"this model is for runtimes of ABI %d: compile it again with "
+        "the "
         "bnc that bn_model.h is from\"\n#endif\n\n",
         BN_ABI, BN_ABI);
 }
@@ -99,17 +101,19 @@ static void put_incbin_weights(Emit *e)
     Out *o = e->out, elf = {.s = e->m->s}, apple = {.s = e->m->s};
     const char *p = e->o->prefix;
     put_incbin(&elf, format(e->m->s, "%s_bnw", p), e->o->bnw_path);
-    put(&apple, ".const\n.p2align 12\n.globl _%s_bnw\n.private_extern _%s_bnw\n_%s_bnw:\n.incbin ", p, p,
-        p);
+    put(&apple, ".const\n.p2align 12\n.globl _%s_bnw\n.private_extern _%s_bnw\n_%s_bnw:\n.incbin ",
+        p, p, p);
     put_asm_string(&apple, e->o->bnw_path);
     put(&apple, "\n.text\n");
-    put(o, "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the model "
-           "with --weights=file\"\n#endif\n#if defined(__APPLE__)\n");
+    put(o,
+        "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the model "
+        "with --weights=file\"\n#endif\n#if defined(__APPLE__)\n");
     put_asm(o, apple.text);
     put(o, "#else\n");
     put_asm(o, elf.text);
     put(o,
-        "#endif\nextern __attribute__((visibility(\"hidden\"))) const unsigned char %s_bnw[];\n\n", p);
+        "#endif\nextern __attribute__((visibility(\"hidden\"))) const unsigned char %s_bnw[];\n\n",
+        p);
     out_free(&elf);
     out_free(&apple);
 }
@@ -175,8 +179,8 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
-        "bn.h",   "bn_model.h", "bn_cpu.h",   "bn_vocab.h",    "internal.h", "unicode_tables.h",
-        "load.c", "team.c",     "state.c",    "pretokenize.c", "tokenize.c", "detokenize.c",
+        "bn.h",   "bn_model.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h",
+        "load.c", "team.c",     "state.c",   "pretokenize.c", "tokenize.c", "detokenize.c",
         "chat.c", "sample.c",   "generate.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -293,9 +297,15 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
     for (char *c = big; *c; c++)
         *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
     put(out, "/* ");
-    put_comment_line(out, format(m->s, "%s, compiled by bnc " BN_VERSION ": see bn.h for how to run it.", m->title), " * ");
+    put_comment_line(
+        out,
+        format(m->s, "%s, compiled by bnc " BN_VERSION ": see bn.h for how to run it.", m->title),
+        " * ");
     put(out, " */\n#ifndef BN_HEADER_%s\n#define BN_HEADER_%s\n\n", o->prefix, o->prefix);
-    put(out, "#ifdef %s_CONTEXT\n#error \"two models whose names differ in case alone: give %s another by --name\"\n#endif\n\n", big, o->prefix);
+    put(out,
+        "#ifdef %s_CONTEXT\n#error \"two models whose names differ in case alone: give %s another "
+        "by --name\"\n#endif\n\n",
+        big, o->prefix);
     if (o->amalgamate)
         put_runtime(out, "bn.h");
     else
@@ -305,7 +315,8 @@ void emit_header(const Module *m, const EmitOptions *o, Out *out)
         "%s_model;\n",
         o->prefix);
     if (o->profile)
-        put(out, "extern BN_EXPORT const struct bn_profile %s_profile; /* see bn_profile.h */\n", o->prefix);
+        put(out, "extern BN_EXPORT const struct bn_profile %s_profile; /* see bn_profile.h */\n",
+            o->prefix);
     put(out, "\n#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
         m->context);
     put(out,

@@ -1,6 +1,6 @@
 /* fields.c: what the printers of generated C are made of: lines that end, names that nothing else
- * has, the IR line above a call, and constants as lists of fields, which the C printer writes here and
- * the JIT (compiler/jit) makes in memory.
+ * has, the IR line above a call, and constants as lists of fields, which the C printer writes here
+ * and the JIT (compiler/jit) makes in memory.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -93,8 +93,8 @@ void put_word_name(Out *o, const char *word)
 }
 
 /* Of a name in lower case, digits and _ the capitals are the name again. Any other name folds onto
- * one of those or onto another like it; the number of its weight keeps it apart from both, because no
- * capitals hold the w before it. */
+ * one of those or onto another like it; the number of its weight keeps it apart from both, because
+ * no capitals hold the w before it. */
 void put_weight_name(Out *o, const char *prefix, const Module *m, const Weight *w)
 {
     bool plain = true;
@@ -197,7 +197,7 @@ static void put_text(const char *text, const char *margin, Out *o)
 static void put_scalar(const Field *f, const char *margin, Out *o)
 {
     if (f->kind == FIELD_INT && f->text)
-        put(o, "%s", f->text);
+        put_wrapped(o, f->text, format(o->s, "%s       ", margin));
     else if (f->kind == FIELD_INT || f->kind == FIELD_LONG)
         put(o, "%" PRId64 "%s", f->i, f->kind == FIELD_LONG ? "u" : "");
     else if (f->kind == FIELD_HASH)
@@ -253,9 +253,8 @@ void put_fields(const Record *r, Out *o)
 
 void put_incbin(Out *o, const char *symbol, const char *path)
 {
-    put(o,
-        ".pushsection .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n.hidden %s\n%s:\n.incbin ", symbol,
-        symbol, symbol, symbol);
+    put(o, ".pushsection .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n.hidden %s\n%s:\n.incbin ",
+        symbol, symbol, symbol, symbol);
     put_asm_string(o, path);
     put(o, "\n.popsection\n");
 }

@@ -1,7 +1,7 @@
 /* function.c: the printer of functions. It decides nothing: kernels, layouts, places and barriers
- * stand in the module, and the `args` words of ops.def say how each call is written. A function of the
- * module is a C function, and each body of its layers another, which all functions share whose bodies
- * come out the same.
+ * stand in the module, and the `args` words of ops.def say how each call is written. A function of
+ * the module is a C function, and each body of its layers another, which all functions share whose
+ * bodies come out the same.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -58,9 +58,9 @@ static void put_scales_macro(const Module *m, const Weight *w, Out *o)
 
 void put_weight_macros(const Module *m, Out *o)
 {
-    put(o,
-        "/* ---- weights, at their offsets in the .bnw, and their scales; the KV cache, in the state "
-        "---- */\n\n");
+    put(o, "/* ---- weights, at their offsets in the .bnw, and their scales; the KV cache, in the "
+           "state "
+           "---- */\n\n");
     for (const Weight *w = m->weights; w; w = w->next) {
         Out type = {.s = m->s};
         bool floats = !w->is_state && w->type->rank == 1;
@@ -174,8 +174,8 @@ static void put_result(Out *o, const Value *v)
     if (v->room == ROOM_LOGITS || v->room == ROOM_HIDDEN)
         put(o, " = c->%s;\n", v->room == ROOM_LOGITS ? "logits" : "hidden");
     else
-        put(o, " = (%s *)(c->%s + %" PRId64 ");\n", type,
-            v->room == ROOM_OWN ? "own" : "shared", v->slot);
+        put(o, " = (%s *)(c->%s + %" PRId64 ");\n", type, v->room == ROOM_OWN ? "own" : "shared",
+            v->slot);
 }
 
 static void put_share(Out *o, const Op *op)
@@ -220,8 +220,8 @@ static void put_layers(Printer *p, const Op *op, const char *function)
     int64_t first = attr_int(op, "first", 0), count = attr_int(op, "count", 1);
     put_op_comment(p->out, op, MARGIN);
     put(p->out,
-        MARGIN "for (int i = %" PRId64 "; i < %" PRId64 "; i++)\n" MARGIN MARGIN "%s(c, i);\n", first,
-        first + count, function);
+        MARGIN "for (int i = %" PRId64 "; i < %" PRId64 "; i++)\n" MARGIN MARGIN "%s(c, i);\n",
+        first, first + count, function);
     p->paragraph = true;
 }
 
@@ -331,12 +331,12 @@ static const char *layer_function(Printer *p, const Op *op, int n)
         (*end)->users = format(p->s, "%s and @%s", (*end)->users, p->f->name);
     } else {
         *end = NEW(p->s, Layer);
-        **end = (Layer){.name = format(p->s, "%s_layer%s", p->f->name,
-                                       n ? format(p->s, "_%d", n + 1) : ""),
-                        .body = name(p->s, body.text),
-                        .first = attr_int(op, "first", 0),
-                        .users = format(p->s, "@%s", p->f->name),
-                        .func = p->f};
+        **end = (Layer){
+            .name = format(p->s, "%s_layer%s", p->f->name, n ? format(p->s, "_%d", n + 1) : ""),
+            .body = name(p->s, body.text),
+            .first = attr_int(op, "first", 0),
+            .users = format(p->s, "@%s", p->f->name),
+            .func = p->f};
         (*end)->last = (*end)->first + attr_int(op, "count", 1) - 1;
     }
     out_free(&body);

@@ -38,10 +38,9 @@ static int64_t layer_count(const Module *m)
 
 static const char *pooling_word(bn_pooling how)
 {
-    static const char *const words[] = {
-        [BN_POOL_MODEL] = "BN_POOL_MODEL",
+    static const char *const words[] = {[BN_POOL_MODEL] = "BN_POOL_MODEL",
 #define POOLING_WORD(name, text) [BN_POOL_##name] = "BN_POOL_" #name,
-        BN_POOLINGS(POOLING_WORD)
+                                        BN_POOLINGS(POOLING_WORD)
 #undef POOLING_WORD
     };
     return words[how];

@@ -464,7 +464,7 @@ static bool works(const Op *from, const Op *to)
 static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
 {
     Dispatch *first = NULL, **end = &first;
-    int n = 0;
+    int n = 0, layers = 0;
     for (const Op *op = b->first; op;) {
         const Op *to = op;
         while (to && to->code != OP_BARRIER && to->code != OP_LAYERS)
@@ -478,7 +478,8 @@ static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
         if (to && to->code == OP_LAYERS) {
             Dispatch *d = NEW(p->s, Dispatch);
             d->layers = to;
-            d->body = dispatches(p, to->body, format(p->s, "%s_layer", stem));
+            const char *number = layers++ ? format(p->s, "%d", layers) : "";
+            d->body = dispatches(p, to->body, format(p->s, "%s_layer%s", stem, number));
             *end = d;
             end = &d->next;
         }

@@ -1,10 +1,11 @@
 /* compile.c: the compiler's main road: a model file or a module's text in, passes, C out. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "chat/chat.h"
 #include "driver/driver.h"
+#include "ir/escape.h"
 #include "ir/vocab.h"
 
 /* ---- the chat template ---- */
@@ -32,18 +33,23 @@ const char *compile_chat(Session *s, const Module *m, const char *given)
 
 /* ---- output ---- */
 
+/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by bn.h. */
+static bool prefix_taken(const char *prefix)
+{
+    return !strcasecmp(prefix, "bn");
+}
+
 static const char *c_prefix(Session *s, const Options *o)
 {
     if (o->name) {
-        bool good = isalpha((unsigned char)*o->name) || *o->name == '_';
-        for (const char *c = o->name; *c; c++)
-            good &= isalnum((unsigned char)*c) || *c == '_';
-        if (!good)
+        if (!identifier_good(o->name))
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
+        if (prefix_taken(o->name))
+            fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another", o->name);
         return o->name;
     }
     const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
-    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
+    return identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
