@@ -80,7 +80,9 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     if sh tools/llvm.sh >/dev/null; then
         step "build with LLVM" $make -s jit-build
         step "JIT: the bits of the C" env $quick_env sh tests/run_jit.sh build/jit/bnc build/bnc
+        step "text of others, names that fold" env $quick_env sh tests/run_outside.sh build/bnc build/jit/bnc
     else
+        step "text of others, names that fold" env $quick_env sh tests/run_outside.sh build/bnc
         skip "JIT" "no llvm-config of LLVM 14 to 19 with its clang (apt-get install llvm-dev clang)"
     fi
 }
