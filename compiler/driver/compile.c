@@ -157,6 +157,17 @@ void emit_text(Session *s, const Module *m, const char *path)
     out_free(&text);
 }
 
+void compile_check(Session *s, const Options *o)
+{
+    const Target *target;
+    Module *m = load_input(s, o, &target);
+    if (!m->vocab)
+        bind_source(m);
+    compile_chat(s, m, o->chat);
+    run_passes(m, target, o, start_report(s, o, stderr));
+    weights_check(m);
+}
+
 void compile_to(Session *s, const Options *given)
 {
     /* module: what inproc.c loads, an so without the runtime */
