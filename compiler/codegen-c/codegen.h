@@ -21,16 +21,15 @@ typedef struct EmitOptions {
     bool amalgamate;       /* runtime inside, nothing to include or link */
     bool program;          /* and the command line and a main */
     bool profile;          /* laps inside, and PREFIX_profile to read them by */
-    int cards;             /* CUDA: that share a pass, 1 or more */
+    int gpus;              /* that share a pass (tensor parallelism), 1 or more */
     bool device;           /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
 
 /* fields.c: what printers are made of. */
 enum { LINE_LENGTH = 116 }; /* of generated text */
 size_t out_column(const Out *o); /* bytes behind the last newline */
-/* Text, cut at spaces into lines of at most LINE_LENGTH; `margin` begins each but the first. */
-void put_wrapped(Out *o, const char *text, const char *margin);
-/* The same of anybody's text inside of a comment. */
+/* Anybody's text inside of a comment, cut at spaces into lines of at most LINE_LENGTH; `margin` begins
+ * each but the first. */
 void put_comment_line(Out *o, const char *text, const char *margin);
 /* The IR line of op as a comment on lines of its own. */
 void put_op_comment(Out *o, const Op *op, const char *margin);
@@ -98,7 +97,7 @@ void emit_runtime(Out *out, bool profile, bool cli);
 void emit_abi_check(Out *out);
 
 /* function.c: the functions of a module, and the macros by which they name weights and states. */
-void put_weight_macros(const Module *m, Out *out);
+void put_macros(const Module *m, Out *out);
 void put_functions(const Module *m, const Target *target, const Sites *sites, Out *out);
 
 /* call.c: what op's kernel is called with, in order. */

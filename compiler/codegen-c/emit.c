@@ -277,7 +277,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
-    put_weight_macros(m, out);
+    put_macros(m, out);
     if (sites)
         put_sites(sites, o->prefix, out);
     put_functions(m, target, sites, out);

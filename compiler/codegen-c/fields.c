@@ -35,7 +35,8 @@ static size_t piece_length(const char *text, size_t n, size_t room)
     return cut;
 }
 
-void put_wrapped(Out *o, const char *text, const char *margin)
+/* Text, cut at spaces into lines of at most LINE_LENGTH; `margin` begins each but the first. */
+static void put_cut(Out *o, const char *text, const char *margin)
 {
     size_t n = strlen(text), least = 20;
     for (;;) {
@@ -56,7 +57,7 @@ void put_comment_line(Out *o, const char *text, const char *margin)
 {
     Out safe = {.s = o->s};
     put_comment(&safe, text);
-    put_wrapped(o, safe.len ? safe.text : "", margin);
+    put_cut(o, safe.len ? safe.text : "", margin);
     out_free(&safe);
 }
 
@@ -197,7 +198,7 @@ static void put_text(const char *text, const char *margin, Out *o)
 static void put_scalar(const Field *f, const char *margin, Out *o)
 {
     if (f->kind == FIELD_INT && f->text)
-        put_wrapped(o, f->text, format(o->s, "%s       ", margin));
+        put_cut(o, f->text, format(o->s, "%s       ", margin));
     else if (f->kind == FIELD_INT || f->kind == FIELD_LONG)
         put(o, "%" PRId64 "%s", f->i, f->kind == FIELD_LONG ? "u" : "");
     else if (f->kind == FIELD_HASH)

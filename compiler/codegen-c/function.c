@@ -56,7 +56,7 @@ static void put_scales_macro(const Module *m, const Weight *w, Out *o)
     put(o, "%s + %" PRId64 "))\n", w->count ? "(i)" : "", w->scales);
 }
 
-void put_weight_macros(const Module *m, Out *o)
+void put_macros(const Module *m, Out *o)
 {
     put(o, "/* ---- weights, at their offsets in the .bnw, and their scales; the KV cache, in the "
            "state "

@@ -209,7 +209,7 @@ void compile_to(Session *s, const Options *given)
                         .amalgamate = o.amalgamate,
                         .program = o.amalgamate,
                         .profile = o.profile,
-                        .cards = o.shards ? (int)o.shards : 1,
+                        .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)
