@@ -114,7 +114,7 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
-void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
+void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD (escape.c) */
 void out_free(Out *o); /* or the session frees it */
 
 /* A file written beside its target and renamed by file_commit; removed when the session ends

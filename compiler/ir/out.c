@@ -1,4 +1,4 @@
-/* out.c: text and files being written, files read whole or mapped, bytes made printable.
+/* out.c: text and files being written, files read whole or mapped.
  *
  * One idea: an output appears at its path complete or not at all. It is written beside its target
  * and renamed over it; whatever was not committed is removed when the session ends.
@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "ir/escape.h"
 
 /* ---- a growing buffer ---- */
 
@@ -90,55 +88,6 @@ void out_free(Out *o)
     buffer_free(o->s, o->text);
     o->text = NULL;
     o->len = o->cap = 0;
-}
-
-/* ---- bytes made printable ---- */
-
-void put_escaped(Out *o, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        int len = utf8_printable(bytes + i, n - i);
-        char c = bytes[i];
-        if (c == '\\' || c == '\n' || c == '\t')
-            put(o, c == '\\' ? "\\\\" : c == '\n' ? "\\n" : "\\t");
-        else if (len)
-            put_bytes(o, bytes + i, (size_t)len);
-        else
-            put(o, "\\x%02x", (unsigned char)c);
-        i += len ? (size_t)len : 1;
-    }
-}
-
-const char *quote(Session *s, const char *bytes, size_t n)
-{
-    Out o = {.s = s};
-    size_t cut = n > 80 ? 77 : n;
-    while (cut < n && cut && ((unsigned char)bytes[cut] & 0xc0) == 0x80)
-        cut--;
-    put(&o, "'");
-    put_escaped(&o, bytes, cut);
-    put(&o, cut < n ? "...'" : "'");
-    const char *text = format(s, "%s", o.text);
-    out_free(&o);
-    return text;
-}
-
-void put_json_text(Out *o, const char *text, size_t len)
-{
-    put(o, "\"");
-    for (size_t i = 0; i < len;) {
-        int n = utf8_char(text + i, len - i);
-        if (n == 0)
-            put(o, "\\ufffd");
-        else if (text[i] == '"' || text[i] == '\\')
-            put(o, "\\%c", text[i]);
-        else if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            put(o, "\\u%04x", text[i]);
-        else
-            put_bytes(o, text + i, (size_t)n);
-        i += n ? (size_t)n : 1;
-    }
-    put(o, "\"");
 }
 
 /* ---- files being written ---- */
