@@ -12,9 +12,9 @@ DEPS     = -MMD -MP
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
@@ -71,7 +71,8 @@ $(B)/gen/unicode: tools/unicode.c | $(B)/.tools
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
 UNICODE := /usr/share/unicode
 $(B)/gen/unicode_tables.h: $(B)/gen/unicode
-	$< $(UNICODE)/UnicodeData.txt $(UNICODE)/PropList.txt $@
+	$< $(UNICODE) $@ $(B)/gen/unicode_normal.h
+$(B)/gen/unicode_normal.h: $(B)/gen/unicode_tables.h ;
 $(B)/gen/embed: tools/embed.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
@@ -94,6 +95,7 @@ $(B)/gen/jinja.lex.c: compiler/chat/jinja.l $(B)/gen/jinja.tab.c
 $(B)/gen/tir.lex.o $(B)/gen/jinja.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
 $(B)/frontend/parse.o: $(B)/gen/tir.lex.c
 $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
+$(B)/ir/vocab_normal.o: | $(B)/gen/unicode_normal.h
 
 define compile
 @mkdir -p $(@D)

@@ -56,6 +56,9 @@ void record_text(Record *r, const char *text);
 void record_symbol(Record *r, const char *symbol);
 void record_line(Record *r, const char *comment); /* behind the last field */
 /* bn_model, and bn_code of the functions from f on that are for one part, whose successor it answers. */
+/* The tokens that end a text, [*n]; NULL where there are none. The descriptor points to an array
+ * `end_tokens` of them, which the printer writes before it. */
+const int32_t *end_tokens(const Module *m, int64_t *n);
 void record_model(Record *r, const Module *m, const Target *target, const EmitOptions *o);
 const Func *record_code(Record *r, const Func *f, const Target *target);
 int64_t own_bytes(const Module *m, bool profile); /* of a thread's scratch */

@@ -92,6 +92,13 @@ static int64_t layer_count(const Module *m)
     return n;
 }
 
+const int32_t *end_tokens(const Module *m, int64_t *n)
+{
+    const bn_vocab *v = (const bn_vocab *)(const void *)m->vocab_tables;
+    *n = v ? v->table[BN_VOCAB_ENDS].count : 0;
+    return *n ? bn_vocab_table(v, BN_VOCAB_ENDS) : NULL;
+}
+
 /* bn_info */
 static void record_info(Record *r, const Module *m, const Target *target)
 {
@@ -120,8 +127,12 @@ static void record_info(Record *r, const Module *m, const Target *target)
     record_int(r, result_of(m, FORM_DECODE)->dim[1].n);
     record_int(r, m->pooling ? pooling_by_name(m->pooling) : BN_POOL_LAST);
     record_long(r, m->weight_bytes);
-    record_close(r);
     record_line(r, "floats of an embedding, pooling, bytes");
+    int64_t nends;
+    record_symbol(r, end_tokens(m, &nends) ? "end_tokens" : NULL);
+    record_int(r, nends);
+    record_close(r);
+    record_line(r, "tokens that end a text");
 }
 
 void record_model(Record *r, const Module *m, const Target *target, const EmitOptions *o)

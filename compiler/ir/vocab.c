@@ -94,7 +94,7 @@ static int check_kind(VocabBuild *b)
                           "the file names no tokenizer (tokenizer.ggml.model); known: gpt2, llama");
     if (strcmp(s->model, "llama") == 0) {
         b->head.kind = BN_VOCAB_SPM;
-        b->head.flags = BN_VOCAB_ADD_BOS | BN_VOCAB_SPACE_PREFIX;
+        b->head.flags = BN_VOCAB_ADD_BOS | BN_VOCAB_SPACE_PREFIX | BN_VOCAB_PREFIX_EACH;
         return 1;
     }
     if (strcmp(s->model, "gpt2") != 0)
@@ -191,14 +191,74 @@ static void set_flag(VocabBuild *b, uint32_t flag, int wanted)
         b->head.flags = wanted ? b->head.flags | flag : b->head.flags & ~flag;
 }
 
+/* Where SentencePiece's space goes. */
+static int settle_spaces(VocabBuild *b)
+{
+    static const struct {
+        const char *name;
+        uint32_t flags;
+    } row[] = {{"none", 0},
+               {"each", BN_VOCAB_PREFIX_EACH},
+               {"lacking", BN_VOCAB_PREFIX_EACH | BN_VOCAB_PREFIX_LACKING},
+               {"first", BN_VOCAB_PREFIX_FIRST | BN_VOCAB_PREFIX_LACKING}};
+    const VocabSource *s = b->src;
+    const char *prefix = s->prefix ? s->prefix : "each";
+    uint32_t *flags = &b->head.flags;
+    size_t i = 0, rows = sizeof row / sizeof *row;
+    int asked = s->charsmap_bytes || s->remove_extra_spaces || s->space_suffix;
+    if (b->head.kind != BN_VOCAB_SPM)
+        return asked || s->split_spaces || s->prefix
+                   ? vocab_fail(b, "a byte-level BPE does not treat spaces as SentencePiece does")
+                   : vocab_normalizer(b);
+    while (i < rows && strcmp(prefix, row[i].name))
+        i++;
+    if (i == rows)
+        return vocab_fail(
+            b, "the space before a text goes '%.40s'; known: none, each, lacking, first", prefix);
+    set_flag(b, BN_VOCAB_SPACE_PREFIX, s->add_space_prefix);
+    *flags &= ~(uint32_t)BN_VOCAB_PREFIX_EACH;
+    for (int64_t k = 0; k < s->nsteps; k++)
+        asked |= s->steps[k].len == 13 && !memcmp(s->steps[k].ptr, "sentencepiece", 13);
+    if (*flags & BN_VOCAB_SPACE_PREFIX && (s->prefix || !asked))
+        *flags |= row[i].flags;
+    if (s->split_spaces)
+        *flags |= BN_VOCAB_SPLIT_SPACES;
+    if (!vocab_normalizer(b))
+        return 0;
+    if (s->space_suffix)
+        *flags &= ~(uint32_t)BN_VOCAB_SPACE_PREFIX; /* nothing to drop at the start */
+    return 1;
+}
+
+static int add_end(VocabBuild *b, int64_t id)
+{
+    int32_t end;
+    if (!check_id(b, "a token that ends texts", id, &end))
+        return 0;
+    for (uint32_t i = 0; i < b->nends; i++)
+        if (b->ends[i] == end)
+            return 1;
+    if (end >= 0 && b->nends == VOCAB_MAX_ENDS)
+        return vocab_fail(b, "more than %d tokens end a text", VOCAB_MAX_ENDS);
+    if (end >= 0)
+        b->ends[b->nends++] = end;
+    return 1;
+}
+
+static int settle_ends(VocabBuild *b)
+{
+    int good = add_end(b, b->head.eos) && add_end(b, b->head.eot);
+    for (int64_t i = 0; good && i < b->src->nends; i++)
+        good = add_end(b, b->src->ends[i]);
+    return good;
+}
+
 /* What bn_tokenize adds, and where a turn ends when the file does not say. */
-static void settle(VocabBuild *b)
+static int settle(VocabBuild *b)
 {
     static const char *const turn[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"};
     set_flag(b, BN_VOCAB_ADD_BOS, b->head.bos < 0 ? 0 : b->src->add_bos);
     set_flag(b, BN_VOCAB_ADD_EOS, b->head.eos < 0 ? 0 : b->src->add_eos);
-    if (b->head.kind == BN_VOCAB_SPM)
-        set_flag(b, BN_VOCAB_SPACE_PREFIX, b->src->add_space_prefix);
     for (int k = 0; k < 4 && b->head.eot < 0; k++)
         for (int64_t i = 0; i < b->n && b->head.eot < 0; i++) {
             const VocabText *t = b->src->tokens + i;
@@ -206,6 +266,7 @@ static void settle(VocabBuild *b)
                 memcmp(t->ptr, turn[k], t->len) == 0)
                 b->head.eot = (int32_t)i;
         }
+    return settle_spaces(b) && settle_ends(b);
 }
 
 /* ---- symbols: text -> number ---- */
@@ -519,8 +580,7 @@ uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
     *size = 0;
     if (check_kind(&b) && check_tokens(&b) &&
         (copy.types || (copy.types = types = guess_types(&b)) != NULL)) {
-        settle(&b);
-        if ((b.head.kind == BN_VOCAB_BPE ? build_bpe(&b) : build_spm(&b)) && vocab_specials(&b))
+        if (settle(&b) && (b.head.kind == BN_VOCAB_BPE ? build_bpe(&b) : build_spm(&b)))
             out = vocab_write(&b, size);
     }
     free(types);
@@ -531,5 +591,11 @@ uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
     free(b.chars);
     free(b.rank);
     free(b.special);
+    free(b.special_text);
+    free(b.extra);
+    free(b.map);
+    free(b.class);
+    free(b.compose);
+    free(b.trie);
     return out;
 }

@@ -4,6 +4,8 @@
 
 #include "vocab.h"
 
+#define VOCAB_MAX_STEPS 32
+#define VOCAB_MAX_ENDS 256
 #define VOCAB_MAX_TEXT 4096 /* bytes of a token; bounds the time that hostile texts cost */
 
 typedef struct VocabSlot {
@@ -26,8 +28,21 @@ typedef struct VocabBuild {
     bn_vocab_char *chars; /* SPM, by code point */
     uint32_t nchars;
     uint32_t *rank;            /* SPM: of each token */
-    bn_vocab_special *special; /* sorted texts of user-defined, control, unknown tokens */
-    uint32_t nspecial, nuser, nwords;
+    bn_vocab_special *special; /* sorted texts of user-defined, control, unknown tokens: the tables
+                                  USER, SPECIAL, LATE */
+    VocabText *special_text;
+    uint32_t nspecial, nuser, nlate, nwords;
+    int32_t ends[VOCAB_MAX_ENDS];
+    uint32_t nends;
+    bn_vocab_step step[VOCAB_MAX_STEPS]; /* `at`, `with` of texts: in extra */
+    uint32_t nsteps;
+    unsigned char *extra; /* texts of steps and of map, the last part of the pool */
+    size_t extra_used, extra_room;
+    bn_vocab_map *map; /* [nmap] slots, as the next three */
+    bn_vocab_char *class;
+    bn_vocab_pair *compose;
+    uint32_t *trie;
+    uint32_t nmap, nclass, ncompose, ntrie;
     uint16_t alphabet[512]; /* GPT-2 alphabet: code point -> byte, or 256 */
 } VocabBuild;
 
@@ -41,8 +56,10 @@ int vocab_is_special(const VocabBuild *b, int64_t token);
 int vocab_is_first(const VocabBuild *b, int64_t token);
 int vocab_byte(const VocabText *t); /* the value of "<0x41>", or -1 */
 
-/* ---- vocab_tables.c */
-int vocab_specials(VocabBuild *b);                 /* gathers b->special; 0 without memory */
-uint8_t *vocab_write(VocabBuild *b, size_t *size); /* the section, or NULL and message */
+/* ---- vocab_normal.c: the steps and their tables; 0 and message */
+int vocab_normalizer(VocabBuild *b);
+
+/* ---- vocab_tables.c: the section, or NULL and message */
+uint8_t *vocab_write(VocabBuild *b, size_t *size);
 
 #endif
