@@ -22,7 +22,7 @@ CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
 MT_SRC  := metal.c
 CU_SRC  := cuda.c shards.c stay.c
 SHADERS := common ternary tile attention
-CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
+CK_SRC  := config.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
