@@ -190,6 +190,8 @@ static void take_metaspace(Tokenizer *z, const json_t *v)
         fail(z->s, z->at, "prepend_scheme of Metaspace is %s; known: always, first, never",
              quote(z->s, scheme, strlen(scheme)));
     z->split_spaces = !json_is_false(hf_member(v, "split"));
+    if (z->split_spaces)
+        note(z->s, "Metaspace splits: every space begins a word, and no token holds two of them");
     z->marks = true;
 }
 

@@ -2,9 +2,9 @@
  *
  * One idea: two kinds are known by what they are made of. A byte-level BPE (ByteLevel in its
  * pre-tokenizer) becomes "gpt2" with its merges; a BPE with byte fallback is SentencePiece in JSON
- * and becomes "llama", where a token's score is minus the rank of the first merge that makes it, or
- * its own score where tokenizer.model is there. Anything else is refused: a near miss gives a model
- * that talks nonsense.
+ * and becomes "llama", with its own scores where tokenizer.model is there, else with its merges
+ * and, for readers who know scores only, minus the rank of the first merge that makes a token.
+ * Anything else is refused: a near miss gives a model that talks nonsense.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -293,43 +293,20 @@ static void scores_of_ranks(Tokenizer *z)
     }
 }
 
-/* Pre-tokenizers like llama-bpe's take a word that is a token whole; tokenizer.json may say that
- * only merges count. That differs where no merge makes a token. */
-static void check_whole_words(Tokenizer *z, const bool *made)
-{
-    int64_t odd = 0, last = 0;
-    for (int64_t i = 0; i < z->t.n; i++) {
-        const VocabText *x = &z->t.text[i];
-        if (!x->ptr || !x->len || z->t.type[i] != VOCAB_NORMAL || made[i] ||
-            (size_t)utf8_char(x->ptr, x->len) == x->len)
-            continue;
-        odd++;
-        last = i;
-    }
-    if (odd)
-        warn(z->s, z->at,
-             "%lld tokens are made by no merge (%s for one), and ignore_merges is false: GGUF's "
-             "pre-tokenizer finds them in a text, the original tokenizer does not",
-             (long long)odd, quote(z->s, z->t.text[last].ptr, z->t.text[last].len));
-}
-
 static void read_merges(Tokenizer *z, VocabSource *v)
 {
     const json_t *merges = merges_of(z);
     size_t n = json_array_size(merges), left;
-    bool *made = NEW_ARRAY(z->s, bool, z->t.n);
     VocabText *out = NEW_ARRAY(z->s, VocabText, n);
     for (size_t i = 0; i < n; i++) {
         const char *both = merge_at(z, merges, i, &left);
-        int64_t id = merged(z, both, left);
-        if (id >= 0)
-            made[id] = true;
         out[i] = (VocabText){both, strlen(both)};
     }
     v->merges = out;
     v->nmerges = (int64_t)n;
-    if (!json_is_true(hf_member(z->model, "ignore_merges")))
-        check_whole_words(z, made);
+    /* llama-bpe's pre-tokens that are tokens need no merges, where the file does not say else. */
+    v->only_merges = !v->scores && !json_is_true(hf_member(z->model, "ignore_merges"));
+    v->by_merges = v->scores != NULL;
 }
 
 /* ---- special tokens ---- */
@@ -558,7 +535,7 @@ VocabSource *hf_tokenizer_read(Session *s, const HfTokenizerFiles *f, const char
                        .space_suffix = t->suffix,
                        .prefix = z->prefix,
                        .split_spaces = z->split_spaces};
-    if (!spm)
+    if (!spm || !f->spm)
         read_merges(z, v);
     read_ends(z, v);
     read_flags(z, v, spm);
@@ -601,6 +578,10 @@ static void put_normalizer(GgufOut *g, const VocabSource *v)
         gguf_put_text(g, "tokenizer.bnc.space_prefix", v->prefix);
     if (v->split_spaces)
         gguf_put_bool(g, "tokenizer.bnc.split_spaces", true);
+    if (v->only_merges)
+        gguf_put_bool(g, "tokenizer.bnc.only_merges", true);
+    if (v->by_merges)
+        gguf_put_bool(g, "tokenizer.bnc.by_merges", true);
     if (flags)
         gguf_put_u8s(g, "tokenizer.bnc.token_flags", v->flags, v->n);
 }
@@ -626,7 +607,7 @@ static void put_source(GgufOut *g, const VocabSource *v)
     if (v->scores)
         gguf_put_f32s(g, "tokenizer.ggml.scores", v->scores, v->n);
     gguf_put_i32s(g, "tokenizer.ggml.token_type", v->types, v->n);
-    if (!v->scores)
+    if (v->merges)
         put_texts(g, "tokenizer.ggml.merges", v->merges, v->nmerges);
     put_id(g, specials[BOS].key, v->bos);
     put_id(g, specials[EOS].key, v->eos);

@@ -485,6 +485,8 @@ static void bind_normalizer(Bind *b, VocabSource *v)
     v->steps = texts(b, "tokenizer.bnc.normalizer", &v->nsteps);
     v->prefix = string_or(b, "tokenizer.bnc.space_prefix", NULL);
     v->split_spaces = flag_or(b, "tokenizer.bnc.split_spaces") == 1;
+    v->only_merges = flag_or(b, "tokenizer.bnc.only_merges") == 1;
+    v->by_merges = flag_or(b, "tokenizer.bnc.by_merges") == 1;
     v->flags = bytes_of(b, "tokenizer.bnc.token_flags", &n);
     if (v->flags && n != v->n)
         fail(b->s, b->file, "tokenizer.bnc.token_flags has %lld entries for %lld tokens",

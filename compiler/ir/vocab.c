@@ -206,6 +206,8 @@ static int settle_spaces(VocabBuild *b)
     uint32_t *flags = &b->head.flags;
     size_t i = 0, rows = sizeof row / sizeof *row;
     int asked = s->charsmap_bytes || s->remove_extra_spaces || s->space_suffix;
+    if (s->only_merges)
+        *flags &= ~(uint32_t)BN_VOCAB_WHOLE_WORDS;
     if (b->head.kind != BN_VOCAB_SPM)
         return asked || s->split_spaces || s->prefix
                    ? vocab_fail(b, "a byte-level BPE does not treat spaces as SentencePiece does")
@@ -556,6 +558,24 @@ static int number_spm_bytes(VocabBuild *b)
     return 1;
 }
 
+/* Merge i of a SentencePiece in JSON, between tokens that text can become. */
+static int list_pair(VocabBuild *b, int64_t i)
+{
+    const VocabText *m = b->src->merges + i;
+    const char *space = m->ptr && m->len > 2 ? memchr(m->ptr + 1, ' ', m->len - 2) : NULL;
+    char both[2 * VOCAB_MAX_TEXT];
+    if (!space || m->len > sizeof both)
+        return vocab_fail(b, "merge %lld is not two symbols with a space between", (long long)i);
+    VocabText left = {m->ptr, (size_t)(space - m->ptr)}, right = {space + 1, m->len - left.len - 1};
+    memcpy(both, left.ptr, left.len);
+    memcpy(both + left.len, right.ptr, right.len);
+    uint32_t l = seek_text(b, &left)->symbol, r = seek_text(b, &right)->symbol,
+             merged = seek_text(b, &(VocabText){both, left.len + right.len})->symbol;
+    if (l == BN_VOCAB_NONE || r == BN_VOCAB_NONE || merged == BN_VOCAB_NONE)
+        return 1;
+    return add_pair(b, l, r, (uint32_t)i, merged);
+}
+
 static int build_spm(VocabBuild *b)
 {
     uint64_t power[VOCAB_MAX_TEXT + 1] = {1};
@@ -564,7 +584,10 @@ static int build_spm(VocabBuild *b)
     if (!number_chars(b) || !rank_tokens(b) || !number_spm_bytes(b))
         return 0;
     start_chars(b);
-    for (int64_t i = 0; i < b->n; i++)
+    for (int64_t i = 0; b->src->by_merges && i < b->src->nmerges; i++)
+        if (!list_pair(b, i))
+            return 0;
+    for (int64_t i = 0; !b->src->by_merges && i < b->n; i++)
         if (vocab_is_first(b, i) && !cut_token(b, i, power))
             return 0;
     return 1;

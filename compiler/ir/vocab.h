@@ -62,7 +62,7 @@ typedef struct VocabSource {
     const float *scores;     /* [n]; llama needs them */
     const int32_t *types;    /* [n] VOCAB_*, 0 means normal; NULL: guessed from the ids below */
     int64_t nmerges;
-    const VocabText *merges;                /* [nmerges] "left right", best first; gpt2 only */
+    const VocabText *merges;                /* [nmerges] "left right", best first */
     int64_t bos, eos, eot, unk, pad;        /* -1: none; eot is then looked for by its text */
     int add_bos, add_eos, add_space_prefix; /* 0, 1; -1: the file does not say */
     /* What follows may be left 0 or NULL, and then asks for nothing. */
@@ -76,6 +76,8 @@ typedef struct VocabSource {
     int remove_extra_spaces,
         space_suffix; /* SentencePiece's; suffix: the space goes behind the text */
     int split_spaces; /* every space begins a word */
+    int only_merges; /* gpt2: a pre-token that is a token is not taken whole */
+    int by_merges;   /* llama: the merges, not the scores, say what merges, and when */
     const char
         *prefix; /* where the space before a text goes: "each" part, "lacking": each that does
                     not begin with one; "first": the same of that which begins the text; "none":
