@@ -69,12 +69,13 @@ inside() { # unit tests, text and fuzzers: what is linked with the compiler's ow
     step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
     step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
     step "build of fuzzers" $make -s fuzz-build
-    for f in gguf safetensors tir tokenizer jinja chat; do
+    for f in gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat; do
         step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-4}"
     done
     step "kernels: other machines" sh tests/kernels/run.sh build/bnc
     step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
     step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
+    step "tokenizers: ids of others" env $quick_env sh tests/run_tokenizers.sh build/bnc
     step "reference: against its goldens" env $run_env sh tests/run_reference.sh
     step "docs" env $quick_env sh tests/docs.sh
     if sh tools/llvm.sh >/dev/null; then

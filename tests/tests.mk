@@ -103,7 +103,7 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf safetensors tir tokenizer jinja chat
+FUZZERS := gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
@@ -116,6 +116,11 @@ $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetenso
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
     compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@
+$(B)/fuzz_tokenizer_json $(B)/fuzz_tokenizer_model: $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(TOK_C) compiler/checkpoint/tokenizer.c \
+    compiler/checkpoint/normalizer.c compiler/checkpoint/sentencepiece.c compiler/checkpoint/gguf_out.c compiler/frontend/json.c \
+    compiler/frontend/gguf.c compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/formats.c compiler/ir/blocks.c \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $^ -ljansson -lxxhash -lm -o $@
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@

@@ -21,7 +21,7 @@
 enum {
     MAX_MERGES = 1 << 25,
     MAX_PAIRS = 1 << 27,
-    CODES = BN_VOCAB_BAD + 256 /* code points, bad bytes among them */
+    CODES = BN_VOCAB_BAD + 256 /* code points, bad bytes among them; a multiple of 64 */
 };
 
 static const char names[] =
@@ -423,10 +423,10 @@ static int build_bpe(VocabBuild *b)
 /* ---- SentencePiece ---- */
 
 /* Marks the characters of all tokens; learns whether spaces only ever lead. */
-static void mark_chars(VocabBuild *b, uint8_t *used)
+static void mark_chars(VocabBuild *b, uint64_t *used)
 {
     b->head.flags |= BN_VOCAB_CUT_SPACES;
-    used[BN_VOCAB_SPACE] = 1;
+    used[BN_VOCAB_SPACE / 64] |= (uint64_t)1 << BN_VOCAB_SPACE % 64;
     for (int64_t i = 0; i < b->n; i++) {
         const unsigned char *s = (const unsigned char *)b->src->tokens[i].ptr;
         uint32_t code, before = BN_VOCAB_SPACE;
@@ -434,31 +434,38 @@ static void mark_chars(VocabBuild *b, uint8_t *used)
             continue;
         for (size_t at = 0; at < b->src->tokens[i].len; before = code) {
             at += bn_vocab_decode(s + at, b->src->tokens[i].len - at, &code);
-            used[code] = 1;
+            used[code / 64] |= (uint64_t)1 << code % 64;
             if (code == BN_VOCAB_SPACE && before != BN_VOCAB_SPACE)
                 b->head.flags &= ~(uint32_t)BN_VOCAB_CUT_SPACES;
         }
     }
 }
 
+/* The first code point from c on that is marked, or CODES. */
+static uint32_t next_char(const uint64_t *used, uint32_t c)
+{
+    while (c < CODES && !(used[c / 64] >> c % 64 & 1))
+        c = used[c / 64] >> c % 64 ? c + 1 : (c | 63) + 1;
+    return c;
+}
+
 static int number_chars(VocabBuild *b)
 {
-    uint8_t *used = vocab_reserve(b, CODES, 1);
+    uint64_t *used = vocab_reserve(b, CODES / 64, sizeof *used); /* a bit a code point */
+    uint32_t count = 0;
     if (!used)
         return 0;
     mark_chars(b, used);
-    uint32_t count = 0;
-    for (uint32_t c = 0; c < CODES; c++)
-        count += used[c];
+    for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1))
+        count++;
     if (number_tokens(b, count, 4 * (uint64_t)count) &&
         (b->chars = vocab_reserve(b, count, sizeof *b->chars)) != NULL)
-        for (uint32_t c = 0; c < CODES; c++)
-            if (used[c]) {
-                char *s = b->text + b->text_used;
-                size_t n = bn_vocab_encode(c, (unsigned char *)s);
-                b->text_used += n;
-                b->chars[b->nchars++] = (bn_vocab_char){c, intern(b, s, n)};
-            }
+        for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1)) {
+            char *s = b->text + b->text_used;
+            size_t n = bn_vocab_encode(c, (unsigned char *)s);
+            b->text_used += n;
+            b->chars[b->nchars++] = (bn_vocab_char){c, intern(b, s, n)};
+        }
     free(used);
     return b->chars != NULL;
 }
@@ -515,8 +522,9 @@ static int cut_token(VocabBuild *b, int64_t i, const uint64_t *power)
 {
     const VocabText *t = b->src->tokens + i;
     const unsigned char *s = (const unsigned char *)t->ptr;
-    uint64_t prefix[VOCAB_MAX_TEXT + 1] = {0};
+    uint64_t prefix[VOCAB_MAX_TEXT + 1];
     uint32_t code;
+    prefix[0] = 0;
     for (size_t k = 0; k < t->len; k++)
         prefix[k + 1] = prefix[k] * BN_VOCAB_BASE + s[k] + 1;
     for (size_t k = bn_vocab_decode(s, t->len, &code); k < t->len;

@@ -157,10 +157,15 @@ static int add_lower(VocabBuild *b)
 
 static int excluded(uint32_t code)
 {
-    for (size_t i = 0; i < ROWS(uni_excluded); i++)
-        if (uni_excluded[i][0] == code)
-            return 1;
-    return 0;
+    size_t lo = 0, hi = ROWS(uni_excluded);
+    while (hi - lo > 1) {
+        size_t mid = (lo + hi) / 2;
+        if (uni_excluded[mid][0] <= code)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return uni_excluded[lo][0] == code;
 }
 
 /* CLASS and COMPOSE, once for all steps. */

@@ -2,8 +2,9 @@
  *
  *     ids MODEL.bnw FLAGS < texts        flags of bn_tokenize; texts: "BYTES\n" and the bytes, each
  *
- * A line a text: [1, 2, 3]. Only the tokenizer is looked at: its tables are found by their first word. Every
- * text is cut in a buffer of just bn_token_room, and must come out the same in a larger one.
+ * A line a text: [1, 2, 3]. Only the tokenizer is looked at: its tables are found by their first
+ * word. Every text is cut in a buffer of just bn_token_room, and must come out the same in a larger
+ * one.
  */
 #include <stdio.h>
 #include <stdlib.h>

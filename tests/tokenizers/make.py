@@ -235,6 +235,17 @@ def model(rules=None, prefix=True, squeeze=False, suffix=False, user=(), escape=
     return out + field(2, trainer) + field(3, spec), len(pieces)
 
 
+def model_of(t):
+    """A tokenizer.model of the same vocabulary, with a character map that tokenizer.json does not have."""
+    rank = {"".join(m): i for i, m in reversed(list(enumerate(t["model"]["merges"])))}
+    out = b""
+    for text, i in t["model"]["vocab"].items():
+        kind = UNKNOWN if i == 0 else CONTROL if i < 3 else BYTE if i < 259 else NORMAL
+        score = -float(rank.get(text, len(rank)))
+        out += field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + flag(3, kind))
+    return out + field(2, flag(3, 2)) + field(3, field(2, charsmap(nmt_nfkc())) + flag(4, True))
+
+
 MODEL = {  # name: tokenizer.model and its pieces
     "model-plain": model(),
     "model-noprefix": model(prefix=False),
