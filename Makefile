@@ -14,17 +14,20 @@ DEPS     = -MMD -MP
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
-FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
+IR_SRC  := session.c out.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
+FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
 CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
-MT_SRC  := metal.c
-CU_SRC  := cuda.c shards.c stay.c
-SHADERS := common ternary tile attention
+# The GPU backends: what they share, then a folder a dialect.
+GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
+           codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
+SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.metal \
+           cuda/dialect.cuh cuda/tensor_parallel.cu cuda/norm.cu cuda/attention.cu cuda/mma_tile.cu \
+           cuda/persistent.cu cuda/topk.cu
 CK_SRC  := config.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
-CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
+CMD_SRC := compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
@@ -37,14 +40,14 @@ EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
-           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(MT_SRC:%.c=$(B)/codegen-metal/%.o) $(CU_SRC:%.c=$(B)/codegen-cuda/%.o) $(B)/gen/embedded.o \
+           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(GPU_SRC:%.c=$(B)/%.o) $(B)/gen/embedded.o \
            $(CH_SRC:%.c=$(B)/chat/%.o) $(B)/gen/jinja.tab.o $(B)/gen/jinja.lex.o
 RP_SRC  := tables.c graph.c figures.c page.c
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(DR_SRC:%.c=$(B)/driver/%.o) $(CK_SRC:%.c=$(B)/checkpoint/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
-           $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
-           $(foreach k,dialect.cuh best.cu cards.cu hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
+           $(foreach k,$(SHADERS),$k=compiler/codegen-$(dir $k)kernels/$(notdir $k)) \
+           metal/host.m=compiler/codegen-metal/host.m cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
            report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
@@ -112,6 +115,8 @@ $(B)/passes/%.o: compiler/passes/%.c | $(B)/.tools
 	$(compile)
 $(B)/codegen-c/%.o: compiler/codegen-c/%.c | $(B)/.tools
 	$(compile)
+$(B)/codegen-gpu/%.o: compiler/codegen-gpu/%.c | $(B)/.tools
+	$(compile)
 $(B)/codegen-cuda/%.o: compiler/codegen-cuda/%.c | $(B)/.tools
 	$(compile)
 $(B)/codegen-metal/%.o: compiler/codegen-metal/%.c | $(B)/.tools
@@ -143,7 +148,7 @@ $(B)/bnc: $(B)/jit/bnc $(B)/.jit-$(JIT)
 	cp $< $@
 else
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o $(B)/.jit-$(JIT)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 endif
 
 # ---- for people ----

@@ -9,10 +9,10 @@ S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
 S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/normalize.o $S/rt/detokenize.o
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
-S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(MT_SRC:%.c=$S/codegen-metal/%.o) $(CU_SRC:%.c=$S/codegen-cuda/%.o)
+S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
-S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/formats.o $S/ir/blocks.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -49,9 +49,9 @@ $S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 $(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
-	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 $S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 
 # ---- end to end: each model of ../shared by each target, against the goldens ----
 
@@ -108,10 +108,10 @@ FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitiz
            -Wno-sign-compare -Wno-unused-function $(INC)
 TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/formats.c compiler/ir/blocks.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
-    compiler/ir/session.c compiler/ir/out.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
     compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
@@ -119,14 +119,14 @@ $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
 $(B)/fuzz_tokenizer_json $(B)/fuzz_tokenizer_model: $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(TOK_C) compiler/checkpoint/tokenizer.c \
     compiler/checkpoint/normalizer.c compiler/checkpoint/sentencepiece.c compiler/checkpoint/gguf_out.c compiler/frontend/json.c \
     compiler/frontend/gguf.c compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/formats.c compiler/ir/blocks.c \
-    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c | $(B)/gen/unicode_tables.h
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -ljansson -lxxhash -lm -o $@
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
 $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
-    compiler/ir/session.c compiler/ir/out.c $(B)/gen/embedded.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lm -o $@
 # Compiled templates for tests, whose special tokens are <s> and </s>:
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc

@@ -21,6 +21,7 @@ want flex /usr/bin/flex
 want bison /usr/bin/bison
 want binutils /usr/bin/nm
 want libxxhash-dev /usr/include/xxhash.h
+want libb2-dev /usr/include/blake2.h
 want libcmocka-dev /usr/include/cmocka.h
 want libjansson-dev /usr/include/jansson.h
 want libedit-dev /usr/include/histedit.h

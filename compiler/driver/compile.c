@@ -152,6 +152,17 @@ void emit_text(Session *s, const Module *m, const char *path)
     out_free(&text);
 }
 
+void compile_check(Session *s, const Options *o)
+{
+    const Target *target;
+    Module *m = load_input(s, o, &target);
+    if (!m->vocab)
+        bind_source(m);
+    compile_chat(s, m, o->chat);
+    run_passes(m, target, o, start_report(s, o, stderr));
+    weights_check(m);
+}
+
 void compile_to(Session *s, const Options *given)
 {
     /* module: what inproc.c loads, an so without the runtime */
@@ -192,7 +203,7 @@ void compile_to(Session *s, const Options *given)
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
-                        .cards = o.shards ? (int)o.shards : 1,
+                        .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
     run_passes(m, target, &o, r);
     if (target->device)

@@ -58,7 +58,7 @@ $(foreach r,$(JIT_OTHER),$(eval $(call chat,$(firstword $(subst :, ,$r)),$(call 
 $(foreach r,$(JIT_ROWS),$(eval $(call row,$r,$r,)))
 $(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(call other_target,$r))))
 $J/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ $(LLVM_LIBS) -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ $(LLVM_LIBS) -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 # Another LLVM gets other objects.
 JIT_STAMP := $J/.$(notdir $(LLVM_CONFIG))
 $(JIT_STAMP):
