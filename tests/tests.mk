@@ -32,14 +32,14 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
+UNITS := runtime sample deal cli chat tokenizer normalize tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
 $S/test_chat: $S/rt/chat.o
-$S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
+$S/test_chat $S/test_tokenizer $S/test_normalize $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o

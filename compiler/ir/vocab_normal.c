@@ -168,13 +168,23 @@ static int excluded(uint32_t code)
     return uni_excluded[lo][0] == code;
 }
 
+/* Does composition make mapping i of its two code points? */
+static int composes(size_t i)
+{
+    const uint32_t *to = uni_mapping[i].to;
+    return !uni_mapping[i].compat && to[1] && !to[2] && !excluded(uni_mapping[i].code);
+}
+
 /* CLASS and COMPOSE, once for all steps. */
 static int add_marks(VocabBuild *b)
 {
+    uint32_t pairs = 0;
     if (b->class)
         return 1;
     b->nclass = (uint32_t)bn_vocab_slots(ROWS(uni_class));
-    b->ncompose = (uint32_t)bn_vocab_slots(ROWS(uni_mapping));
+    for (size_t i = 0; i < ROWS(uni_mapping); i++)
+        pairs += (uint32_t)composes(i);
+    b->ncompose = (uint32_t)bn_vocab_slots(pairs);
     b->class = vocab_reserve(b, b->nclass, sizeof *b->class);
     b->compose = vocab_reserve(b, b->ncompose, sizeof *b->compose);
     if (!b->class || !b->compose)
@@ -189,7 +199,7 @@ static int add_marks(VocabBuild *b)
     }
     for (size_t i = 0; i < ROWS(uni_mapping); i++) {
         const uint32_t *to = uni_mapping[i].to;
-        if (uni_mapping[i].compat || !to[1] || to[2] || excluded(uni_mapping[i].code))
+        if (!composes(i))
             continue;
         uint32_t slot = bn_vocab_slot(bn_vocab_pair_hash(to[0], to[1]), b->ncompose);
         while (b->compose[slot].left != BN_VOCAB_NONE)
