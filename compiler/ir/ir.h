@@ -130,6 +130,8 @@ bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
+/* What a download left in the place of a file: "a git-lfs pointer, ..."; NULL where it looks like none. */
+const char *file_placeholder(const void *bytes, size_t size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */

@@ -5,6 +5,7 @@
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -242,6 +243,33 @@ static size_t first_room(FILE *f)
     struct stat st;
     bool known = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
     return known ? (size_t)st.st_size + 2 : 4096;
+}
+
+const char *file_placeholder(const void *bytes, size_t size)
+{
+    static const char lfs[] = "a git-lfs pointer, not the file: run git lfs pull",
+                      page[] = "a web page: the download gave a page in place of the file",
+                      refusal[] = "a server's refusal: the download gave that in place of the file";
+    static const struct {
+        const char *start, *what; /* in any case of ASCII letters */
+    } row[] = {{"version https://git-lfs", lfs},
+               {"<!doctype", page},
+               {"<html", page},
+               {"entry not found", refusal},
+               {"invalid username or password", refusal},
+               {"access to model ", refusal}};
+    const char *text = bytes, *end = text + size;
+    while (text < end && (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t'))
+        text++;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        size_t n = strlen(row[i].start), k = 0;
+        while (k < n && k < (size_t)(end - text) &&
+               tolower((unsigned char)text[k]) == row[i].start[k])
+            k++;
+        if (k == n)
+            return row[i].what;
+    }
+    return NULL;
 }
 
 char *file_read(Session *s, const char *path, size_t *size)
