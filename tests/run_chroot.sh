@@ -55,8 +55,8 @@ consumers() { # consumers NAME INCLUDE: a program by each road, and that all of 
     name=$1
     cp -r examples $dir/$name/root/
     model=/root/examples/models/$(cd examples/models && ls ./*.gguf | head -n 1)
-    check "$name: bnc" inside $name "cd /root && bnc $model --quiet -o tales.c"
-    story="-O1 -DTALES_WEIGHTS='\"/root/tales.bnw\"' /root/examples/story/story.c /root/tales.c -I/root"
+    check "$name: bnc" inside $name "cd /root && bnc $model --quiet -o fables.c"
+    story="-O1 -DFABLES_WEIGHTS='\"/root/fables.bnw\"' /root/examples/story/story.c /root/fables.c -I/root"
     check "$name: cc, shared" inside $name "cc $story -I$2 -lbnrt -lm -o /root/a"
     check "$name: cc, static" inside $name "cc $story -I$2 -Wl,-Bstatic -lbnrt -Wl,-Bdynamic -lpthread -lm -o /root/b"
     check "$name: pkg-config" inside $name "cc $story \$(pkg-config --cflags --libs bnrt) -o /root/c"
@@ -68,7 +68,7 @@ consumers() { # consumers NAME INCLUDE: a program by each road, and that all of 
         check "$name: $program tells the same" cmp $dir/said.a $dir/said
     done
     check "$name: CMake's program" inside $name \
-        "test \"\$(echo 'The old man' | sequel)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 12 --temp 0)\""
+        "test \"\$(echo 'The old man' | sequel)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 24 --temp 0)\""
     check "$name: the manual" inside $name 'test -s $(ls /usr/share/man/man1/bnc.1.gz /usr/local/share/man/man1/bnc.1 2>/dev/null)'
 }
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tales.h"
+#include "fables.h"
 
-enum { THREADS = 1, WORDS = 12 };
+enum { THREADS = 1, TOKENS = 24 };
 
 static int print_text(void *user, const char *text, size_t len)
 {
@@ -24,7 +24,7 @@ static int go_on(bn_state *state)
         line[strcspn(line, "\n")] = 0;
         printf("%s", line);
         bn_rewind(state, 0);
-        bn_status status = bn_generate(state, line, WORDS, &greedy, print_text, NULL);
+        bn_status status = bn_generate(state, line, TOKENS, &greedy, print_text, NULL);
         printf("\n");
         if (status != BN_OK) {
             fprintf(stderr, "sequel: %s\n", bn_message(state));
@@ -36,13 +36,13 @@ static int go_on(bn_state *state)
 
 int main(void)
 {
-    size_t size = bn_state_size(&tales_model, THREADS);
+    size_t size = bn_state_size(&fables_model, THREADS);
     void *block = malloc(size);
     bn_weights weights;
     bn_state *state;
     int result = 1;
 
-    if (bn_open(&weights, &tales_model, NULL) != BN_OK) {
+    if (bn_open(&weights, &fables_model, NULL) != BN_OK) {
         fprintf(stderr, "sequel: %s\n", weights.message);
     } else if (!block || bn_init(&state, &weights, THREADS, block, size) != BN_OK) {
         fprintf(stderr, "sequel: no memory or no thread for the model\n");
