@@ -4,32 +4,9 @@
 #define BNC_DRIVER_H
 
 #include "codegen-c/codegen.h"
+#include "driver/options.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
-
-#define TEXT(field) const char *field;
-#define NUMBER(field) int64_t field;
-#define FLAG(field) bool field;
-typedef struct Options {
-#define OPTION(field, kind, where, name, argument, help) kind(field)
-#include "driver/options.def"
-#undef OPTION
-    const char *input;
-    const char **rest; /* options of others, in order */
-    int nrest;
-    const char **given; /* the words of ours */
-    int ngiven;
-    const char *text;  /* those that were given, for the comment in generated files */
-    const char *cache; /* the folder of cache.c; NULL: the user's */
-} Options;
-#undef TEXT
-#undef NUMBER
-#undef FLAG
-
-/* options.c. Unknown options are errors, or go to `rest` with keep_rest; so does every second
- * plain argument. */
-void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest);
-void options_help(FILE *to, bool all); /* else those of the front screen */
 
 /* input.c. */
 const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */

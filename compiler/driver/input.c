@@ -31,15 +31,15 @@ const Target *find_target(Session *s, const Options *o)
 
 Module *load_input(Session *s, const Options *o, const Target **target)
 {
-    if (!o->input)
-        fail(s, (Loc){0}, "no model given: bnc model.gguf -o model.c (`bnc --help`)");
     *target = find_target(s, o);
-    if (o->context > 1 << 24 || o->batch > 4096)
-        fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
         /* The matrix units of a card want more tokens at a time. */
         int64_t batch = o->batch || (*target)->device != DEVICE_STAYS ? o->batch : 512;
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)batch, o->kv};
+        BindOptions bind = {.arch_path = o->arch,
+                            .i2s_layout = o->i2s_layout,
+                            .context = (int)o->context,
+                            .batch = (int)batch,
+                            .kv = o->kv};
         Module *m = bind_model(s, model_file(s, o->input, FMT_I2_S), &bind);
         m->source = name(s, o->input); /* a folder, where it is one */
         return m;
@@ -63,7 +63,10 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
     m->ternary = o->ternary;
-    PassOptions p = {(int)o->level, o->passes, o->stop_after, o->verify_each};
+    PassOptions p = {.level = (int)o->level,
+                     .names = o->passes,
+                     .stop_after = o->stop_after,
+                     .verify_each = o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
         stop_on_errors(m->s);
@@ -73,17 +76,21 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
 
 Report *start_report(Session *s, const Options *o, FILE *to)
 {
-    check_pass(s, "--print-before", o->print_before, true);
-    check_pass(s, "--print-after", o->print_after, true);
-    check_pass(s, "--stop-after", o->stop_after, false);
     bool told = o->print_before || o->print_after || o->print_changed || o->time_passes ||
                 o->stats || o->remarks;
     if (o->json && !told)
         fail(s, (Loc){0},
              "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
     ReportOptions *p = NEW(s, ReportOptions);
-    *p = (ReportOptions){
-        o->print_before, o->print_after, o->save_temps, o->print_changed, isatty(fileno(to)),
-        o->time_passes,  o->stats,       o->remarks,    o->json,          to};
+    *p = (ReportOptions){.print_before = o->print_before,
+                         .print_after = o->print_after,
+                         .save_temps = o->save_temps,
+                         .print_changed = o->print_changed,
+                         .colour = isatty(fileno(to)),
+                         .time = o->time_passes,
+                         .stats = o->stats,
+                         .remarks = o->remarks,
+                         .json = o->json,
+                         .to = to};
     return report_new(s, p);
 }

@@ -71,7 +71,8 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
     s->quiet = quiet;
     write_weights(m, *weights);
     write_text(m, text);
-    *how = (JitOptions){emit, o.jit_o3, o.cache, text};
+    *how = (JitOptions){
+        .emit = emit, .specialize = !strcmp(o.jit, "O3"), .cache = o.cache, .text = text};
     return jit_open(s, m, target, how);
 }
 

@@ -595,3 +595,12 @@ void bind_weights(Module *m, const char *path)
     stop_on_errors(m->s);
     bind_vocabulary(&b);
 }
+
+const VocabSource *read_vocabulary(Session *s, const char *path)
+{
+    Module *m = NEW(s, Module);
+    Bind b = {.s = s, .m = m};
+    open_file(&b, path, NULL);
+    bind_vocabulary(&b);
+    return m->vocab;
+}
