@@ -69,5 +69,6 @@ int command_run(Session *s, int argc, char **argv)
         help_command(s, named, stdout);
         return 0;
     }
+    check_overwriting(s, &o, named);
     return named->run(s, &o);
 }

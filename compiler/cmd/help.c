@@ -155,7 +155,7 @@ static void put_borrowed(Session *s, const Command *c, FILE *to)
 
 void help_command(Session *s, const Command *c, FILE *to)
 {
-    const char *given = c->writes ? " -o FILE" : "";
+    const char *given = c->writes != OUTPUT_MAY ? " -o FILE" : "";
     fprintf(to, "bnc %s%s%s%s [options]: %s\n", c == &bnc_commands[0] ? "[compile]" : c->name,
             *c->arguments ? " " : "", c->arguments, given, c->what);
     help_paragraphs(c->help, put_paragraph, to);

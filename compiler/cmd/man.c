@@ -75,7 +75,7 @@ static void put_command(Man *m, const Command *c)
 {
     fputs(".SS ", m->to);
     put_text(m, format(m->s, "bnc %s%s%s%s [options]", c == &bnc_commands[0] ? "[compile]" : c->name,
-                       *c->arguments ? " " : "", c->arguments, c->writes ? " -o FILE" : ""));
+                       *c->arguments ? " " : "", c->arguments, c->writes != OUTPUT_MAY ? " -o FILE" : ""));
     fputs("\n", m->to);
     put_text(m, format(m->s, "%s.", c->what));
     fputs("\n", m->to);

@@ -19,7 +19,7 @@ typedef struct Tokenizer {
     Session *s;
     bn_model model; /* of its tables alone */
     bn_weights w;
-    int64_t n; /* ids are below */
+    const VocabSource *v; /* ids are below v->n */
 } Tokenizer;
 
 static void free_tables(void *arg)
@@ -42,7 +42,7 @@ static void open_tokenizer(Tokenizer *t, const char *input)
     session_defer(s, free_tables, tables);
     if (*why)
         note(s, "%s", why);
-    t->n = v->n;
+    t->v = v;
     t->model = (bn_model){.vocab_size = size};
     t->w = (bn_weights){.model = &t->model, .data = tables, .size = size};
 }
@@ -80,8 +80,12 @@ static void encode(Tokenizer *t, const Options *o, const char *text, size_t len,
         if (o->as_json) {
             put(out, i ? ", " : "");
             put_json_text(out, piece, bytes);
-        } else {
+        } else if (bytes) {
             put(out, "%7" PRId32 "  %s\n", ids[i], quote(t->s, piece, bytes));
+        } else { /* a control token prints nothing: its name in the vocabulary */
+            const VocabText *token = &t->v->tokens[ids[i]];
+            put(out, "%7" PRId32 "  %s, a control token\n", ids[i],
+                quote(t->s, token->ptr, token->len));
         }
     }
     put(out, !o->as_json ? "" : o->ids ? "}\n" : "]}\n");
@@ -105,9 +109,9 @@ static void decode(Tokenizer *t, const Options *o, const char *text, size_t len,
         char *after;
         errno = 0;
         long long id = strtoll(text, &after, 10);
-        if (after == text || errno || id < 0 || id >= t->n)
+        if (after == text || errno || id < 0 || id >= t->v->n)
             fail(t->s, (Loc){0}, "--decode wants ids from 0 to %lld, not %s",
-                 (long long)t->n - 1, quote(t->s, text, strcspn(text, " ,\n\t")));
+                 (long long)t->v->n - 1, quote(t->s, text, strcspn(text, " ,\n\t")));
         text = after;
         (void)bn_piece(&t->w, (int32_t)id, &bytes);
         if (BN_TEXT_ROOM(bytes) > room) {

@@ -265,7 +265,12 @@ int cmd_tune(Session *s, const Options *given)
     put_program(&program, &x);
     const char *dir = temp_dir(s), *source = format(s, "%s/tune.c", dir);
     file_save(s, source, &program);
-    Build b = {x.m, x.target, dir, source, format(s, "%s/tune", dir), false};
+    Build b = {.m = x.m,
+               .target = x.target,
+               .dir = dir,
+               .source = source,
+               .output = format(s, "%s/tune", dir),
+               .cflags = compiler_flags(&o)};
     note(s, "tune: measuring %d kernels of %d kinds of work with %d threads", x.n, x.ngroup,
          threads);
     build_output(s, &b, "exe");

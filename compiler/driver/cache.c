@@ -115,15 +115,13 @@ static void compile_apart(Session *s, const Options *o)
 
 void cache_place(Session *s, Options *o)
 {
-    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
-        fail(s, (Loc){0},
-             "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
-             "compile with --emit=exe");
-    const char *part;
+    const char *part, *cflags = compiler_flags(o);
     uint64_t key = hash_input(s, o->input);
     for (int64_t i = 0; (part = gguf_part_path(s, o->input, i)); i++)
         key = hash_file(s, part, key, false);
     key = XXH64(o->text, strlen(o->text), key);
+    if (cflags)
+        key = XXH64(cflags, strlen(cflags), key);
     key = XXH64(BN_VERSION, strlen(BN_VERSION), key);
     key = hash_file(s, "/proc/self/exe", key, false);
     if (o->arch)

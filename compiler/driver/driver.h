@@ -9,6 +9,8 @@
 #include "passes/passes.h"
 
 /* input.c. */
+/* fail()s where a file to write is one that the command reads, by whatever path. */
+void check_overwriting(Session *s, const Options *o, const Command *c);
 const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
@@ -30,8 +32,14 @@ typedef struct Build {
     const Target *target;
     const char *dir, *source; /* a temporary folder and the model's C in it */
     const char *output;       /* in that folder too */
+    const char *soname;       /* of a shared library; NULL: none */
+    const char *cflags;       /* more flags, behind those of bnc; NULL: none */
     bool profile;             /* the runtime reads profiles */
 } Build;
+/* --cflags, else $CFLAGS; NULL: none. */
+const char *compiler_flags(const Options *o);
+/* fail()s where no compiler is named and `cc` writes for another family of processors. */
+void check_compiler(Session *s, const Target *target);
 void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
 /* Shaders to a library by Xcode's tools, which only a Mac has. */
 void build_metallib(Session *s, const char *shaders, const char *library);

@@ -1,11 +1,13 @@
 /* input.c: what a compilation begins with: the target, the model file or the module's text, the passes
  * that the options ask for and the report on them. */
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoint/checkpoint.h"
 #include "codegen-metal/metal.h"
 #include "driver/driver.h"
+#include "frontend/gguf.h"
 #include "jit/jit.h"
 
 const Target *find_target(Session *s, const Options *o)
@@ -29,6 +31,53 @@ const Target *find_target(Session *s, const Options *o)
     return target;
 }
 
+/* ---- what is read is not written ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+           (S_ISREG(x.st_mode) || S_ISDIR(x.st_mode));
+}
+
+/* Whether `output` is one of the files that a checkpoint's folder is read from. */
+static bool inside(Session *s, const char *output, const char *folder)
+{
+    static const char *const parts[] = {".json", ".safetensors", ".model", ".jinja", ".txt"};
+    bool part = false;
+    const char *name = file_name(output);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        part |= ends_with(output, parts[i]);
+    return part && file_exists(output) && same_file(output, format(s, "%s/%s", folder, name));
+}
+
+static void keep_apart(Session *s, const char *output, const char *input)
+{
+    const char *part;
+    bool same = same_file(output, input) || inside(s, output, input);
+    for (int64_t i = 0; !same && (part = gguf_part_path(s, input, i)); i++)
+        same = same_file(output, part);
+    if (same)
+        fail(s, loc_file(s, output),
+             "is what this command reads%s%s; writing would destroy it: give another name",
+             strcmp(output, input) ? ", as " : "", strcmp(output, input) ? input : "");
+}
+
+void check_overwriting(Session *s, const Options *o, const Command *c)
+{
+    const Option *p, *q;
+    for (int i = 0; (p = option_at(i)); i++) {
+        const char *output = p->written && option_of(p, c) ? option_text(o, p) : NULL;
+        if (!output)
+            continue;
+        for (int k = 0; k < o->nword; k++)
+            keep_apart(s, output, o->word[k]);
+        for (int k = 0; (q = option_at(k)); k++)
+            if (option_of(q, c) && !q->written && !q->renewed && option_text(o, q))
+                keep_apart(s, output, option_text(o, q));
+    }
+}
+
 Module *load_input(Session *s, const Options *o, const Target **target)
 {
     *target = find_target(s, o);
@@ -48,7 +97,10 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         fail(s, loc_file(s, o->input),
              "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
              "already bound");
-    return tir_read(s, o->input);
+    Module *m = tir_read(s, o->input);
+    if (o->output && m->source)
+        keep_apart(s, o->output, m->source);
+    return m;
 }
 
 /* The weights of a module read from text. */

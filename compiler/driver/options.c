@@ -100,6 +100,12 @@ bool option_valued(const Option *p)
     return valued[p->kind];
 }
 
+const char *option_text(const Options *o, const Option *p)
+{
+    bool path = p->kind == OPTION_FILE || p->kind == OPTION_CHAT;
+    return path ? *(const char *const *)(const void *)((const char *)o + p->at) : NULL;
+}
+
 const char *option_name(Session *s, const Option *p)
 {
     return p->name ? p->name : format(s, "-%c", p->letter);
@@ -276,7 +282,7 @@ static const char *read_choices(Session *s, const Option *p, const char *value)
             if (p->kind == OPTION_PASSES)
                 fail(s, (Loc){0}, "there is no pass '%s'; `bnc help passes` lists them%s", word,
                      meant_choice(s, choices, word));
-            fail(s, (Loc){0}, "%s knows %s, not '%s'", p->name, choices_told(s, choices), word);
+            fail(s, (Loc){0}, "%s knows %s, not '%s'", option_name(s, p), choices_told(s, choices), word);
         }
         put(&o, "%s%s", o.len ? "," : "", found);
     }
@@ -330,11 +336,11 @@ static double read_real(Session *s, const Option *p, const char *value, bool siz
     if (end != value && !*end && isfinite(x) && x >= p->least && x <= most)
         return x;
     if (size)
-        fail(s, (Loc){0}, "%s wants a size in bytes (12345, 20M, 1.5G), not '%s'", p->name, value);
+        fail(s, (Loc){0}, "%s wants a size in bytes (12345, 20M, 1.5G), not '%s'", option_name(s, p), value);
     if (p->most > 0)
-        fail(s, (Loc){0}, "%s wants a number from %g to %g, not '%s'", p->name, p->least, most,
+        fail(s, (Loc){0}, "%s wants a number from %g to %g, not '%s'", option_name(s, p), p->least, most,
              value);
-    fail(s, (Loc){0}, "%s wants a number from %g on, not '%s'", p->name, p->least, value);
+    fail(s, (Loc){0}, "%s wants a number from %g on, not '%s'", option_name(s, p), p->least, value);
 }
 
 static uint64_t read_seed(Session *s, const Option *p, const char *value)
@@ -343,7 +349,7 @@ static uint64_t read_seed(Session *s, const Option *p, const char *value)
     errno = 0;
     unsigned long long n = strtoull(value, &end, 10);
     if (!isdigit((unsigned char)*value) || *end || errno)
-        fail(s, (Loc){0}, "%s wants a whole number below 2^64, not '%s'", p->name, value);
+        fail(s, (Loc){0}, "%s wants a whole number below 2^64, not '%s'", option_name(s, p), value);
     return n;
 }
 
@@ -396,14 +402,14 @@ static const char *set(Session *s, Options *o, const Option *p, const char *valu
         *(uint64_t *)field = read_seed(s, p, value);
         return value;
     case OPTION_SWITCH:
-        value = *value ? option_choice(s, p, p->name, value) : "";
+        value = *value ? option_choice(s, p, option_name(s, p), value) : "";
         break;
     case OPTION_CHOICE:
     case OPTION_TARGET:
     case OPTION_SHAPE:
     case OPTION_PASS:
     case OPTION_STAGE:
-        value = option_choice(s, p, p->name, value);
+        value = option_choice(s, p, option_name(s, p), value);
         break;
     case OPTION_CHOICES:
     case OPTION_PASSES:
@@ -530,7 +536,10 @@ static void read_option(Line *l)
             fail(l->s, (Loc){0}, "%s wants %s after it", arg, p->argument);
         value = l->argv[++l->at];
     }
-    tell(l, p, set(l->s, l->o, p, value ? value : ""));
+    Option typed = *p; /* messages name it as it was written */
+    if (arg[1] != '-' && p->letter && arg[1] == p->letter)
+        typed.name = NULL;
+    tell(l, p, set(l->s, l->o, &typed, value ? value : ""));
 }
 
 /* How many words the command takes: least and most. */
@@ -563,6 +572,8 @@ static void check_words(const Line *l)
     if (c->writes && !o->output)
         fail(l->s, (Loc){0}, "no output file given; say where to write: %s (`bnc help %s`)",
              c->example, c->name);
+    if (c->writes == OUTPUT_FILE && !strcmp(o->output, "-"))
+        fail(l->s, (Loc){0}, "a model is a file, it cannot go to standard output: %s", c->example);
 }
 
 bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc, char **argv)

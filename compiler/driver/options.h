@@ -116,16 +116,20 @@ typedef struct Option {
     const char *choices; /* a|b|c */
     const char *otherwise; /* for the help: what holds without it, where initial does not say */
     bool silent;           /* of SET_BUILD, but changes nothing in what is compiled */
+    bool written;          /* a file that is written; one that is read may not be the same */
+    bool renewed;          /* a file that is read, and may be written over then */
     bool program;          /* for the compiled program, which reads it itself */
 } Option;
 
+/* Whether a command has -o: it may be given, it must, it must and be a file. */
+typedef enum Output { OUTPUT_MAY, OUTPUT_MUST, OUTPUT_FILE } Output;
 /* A command, as options_read and the help texts see it. */
 typedef struct Command {
     const char *name;
     int (*run)(Session *s, const Options *o);
     const char *arguments; /* "MODEL TEXTFILE"; [WORD]: may be left out */
     unsigned sets;
-    bool writes; /* -o must be given */
+    Output writes;
     const char *what, *example, *help;
 } Command;
 
@@ -141,6 +145,8 @@ const char *option_choices(Session *s, const Option *p);
 const Option *option_find(const char *name, unsigned set); /* there is one */
 /* `value` as one of p's choices, in their spelling; fail()s, by `name`, where it is none. */
 const char *option_choice(Session *s, const Option *p, const char *name, const char *value);
+/* The value of an option that names a file; NULL: another kind, or not given. */
+const char *option_text(const Options *o, const Option *p);
 /* "--kv" or "-O", for messages. */
 const char *option_name(Session *s, const Option *p);
 

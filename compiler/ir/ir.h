@@ -117,14 +117,18 @@ void file_write(OutFile *f, const void *bytes, size_t n);
 /* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
 uint8_t *file_map(OutFile *f, uint64_t size);
 void file_commit(OutFile *f);
-void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
+/* All n of them or none: none is put in its place before every byte of all is on the disk. */
+void files_commit(OutFile *const *f, int n);
+OutFile *file_text(Session *s, const char *path, const Out *text); /* created and written */
+void file_save(Session *s, const char *path, const Out *text);     /* and committed */
 bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
-void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
+/* The bytes of `from` and its permissions, to be committed. */
+OutFile *file_copy(Session *s, const char *from, const char *to);
 const char *without_extension(Session *s, const char *path);
 bool ends_with(const char *text, const char *end);
 /* A new folder under $TMPDIR or /tmp, removed, with the files in it, when the session ends. */

@@ -102,8 +102,6 @@ static void take_options(Quantize *q, const Options *o)
 static void check_arguments(Quantize *q)
 {
     bool bounded = q->search.budget || q->search.max_loss >= 0;
-    if (strcmp(q->output, "-") == 0)
-        fail(q->s, (Loc){0}, "a model is a file: -o FILE.gguf");
     if (q->automatic && (!bounded || !q->sample.path))
         fail(q->s, (Loc){0},
              "--auto needs a text to measure with and a bound: --auto --text=book.txt --budget=20M "
