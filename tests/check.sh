@@ -97,6 +97,7 @@ outside() { # what the compiler wrote
     step "other graphs: logits, vectors" $make -s arch-run
     step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
+    step "options: help, kinds, refusals" env $quick_env sh tests/run_options.sh build/bnc
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "CUDA without a card" env $quick_env sh tests/run_cuda.sh build/bnc

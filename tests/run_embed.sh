@@ -43,6 +43,6 @@ check "a file that says nothing of pooling takes the last token" sh -c "
     '$bnc' embed $models/qwen3-i2_s.gguf --quiet --json <$dir/texts | jq -e '.pooling == \"last\"'"
 refused "the context 2: raise it with --ctx" 'a long enough text\n' --ctx=2
 refused "--pooling is last, mean or cls, not 'max'" 'a\n' --pooling=max
-refused "'--wide' is unknown here" 'a\n' --wide
+refused "unknown option '--wide'" 'a\n' --wide
 
 finish

@@ -225,9 +225,10 @@ static void run_team(Bench *b, int team)
 {
     Session *s = b->s;
     Team *t = &b->team[team];
-    const char *asked[] = {
-        format(s, "--bench=%lld", (long long)b->o.written), commas(s, "--bench-prefill=", &b->prompt),
-        commas(s, "--bench-context=", &b->at), format(s, "--threads=%d", t->threads), NULL};
+    const char *asked[] = {format(s, "--bench=%lld", (long long)b->o.written),
+                           commas(s, "--bench-prefill=", &b->prompt),
+                           commas(s, "--bench-context=", &b->at),
+                           format(s, "--threads=%d", t->threads), NULL};
     Energy before = energy_read(s);
     double start = machine_seconds();
     const json_t *said = ask(s, words(b, asked));

@@ -1,5 +1,5 @@
-/* cmd.h: the commands, one file or folder each. Each gets the values of its options, read and checked
- * by commands.def and driver/options.def, and returns the exit status. */
+/* cmd.h: the commands, one file or folder each. Each gets the values of its options, read and
+ * checked by commands.def and driver/options.def, and returns the exit status. */
 #ifndef BNC_CMD_H
 #define BNC_CMD_H
 

@@ -104,15 +104,14 @@ static void complete_bash(const Shell *h)
             "    case $command:$option in\n",
             command_names(s, NULL, "|"));
     bash_values(h);
-    fprintf(h->to,
-            "    esac\n"
-            "    if [[ $value ]]; then\n"
-            "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-            "        if [[ $value == file ]]; then\n"
-            "            COMPREPLY+=($(compgen -f -- \"$cur\"))\n"
-            "            compopt -o filenames 2>/dev/null\n        fi\n"
-            "        return 0\n    fi\n"
-            "    if [[ $cur == -* ]]; then\n        case $command in\n");
+    fprintf(h->to, "    esac\n"
+                   "    if [[ $value ]]; then\n"
+                   "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+                   "        if [[ $value == file ]]; then\n"
+                   "            COMPREPLY+=($(compgen -f -- \"$cur\"))\n"
+                   "            compopt -o filenames 2>/dev/null\n        fi\n"
+                   "        return 0\n    fi\n"
+                   "    if [[ $cur == -* ]]; then\n        case $command in\n");
     for (const Command *c = bnc_commands; c->name; c++) {
         fprintf(h->to, "        %s) words='", c->name);
         for (int i = 0, n = 0; option_at(i); i++)
@@ -156,9 +155,9 @@ static void zsh_option(const Shell *h, const Option *p)
 {
     const char *help = brief(h->s, p->help), *many = p->kind == OPTION_TEXTS ? "*" : "";
     if (p->name) {
-        const char *glue = p->kind == OPTION_SWITCH                     ? "=-"
+        const char *glue = p->kind == OPTION_SWITCH                ? "=-"
                            : option_valued(p) && p->name[1] == '-' ? "="
-                                                                        : "";
+                                                                   : "";
         fprintf(h->to, " \\\n            '%s%s%s[%s]", many, p->name, glue, help);
         zsh_value(h, p);
         fprintf(h->to, "'");
@@ -218,8 +217,7 @@ static void fish_option(const Shell *h, const Option *p)
     fprintf(h->to, "complete -c bnc -n 'contains -- (__bnc_command) %s'",
             command_names(h->s, p, " "));
     if (p->name)
-        fprintf(h->to, " %s %s", p->name[1] == '-' ? "-l" : "-o",
-                p->name + strspn(p->name, "-"));
+        fprintf(h->to, " %s %s", p->name[1] == '-' ? "-l" : "-o", p->name + strspn(p->name, "-"));
     if (p->letter)
         fprintf(h->to, " -s %c", p->letter);
     if (takes_file(p))

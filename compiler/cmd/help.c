@@ -60,7 +60,8 @@ static void put_paragraph(void *arg, const char *text, size_t len, bool verbatim
 
 const char *help_left(Session *s, const Option *p)
 {
-    const char *glue = p->kind == OPTION_SWITCH ? "[=" : "=", *end = p->kind == OPTION_SWITCH ? "]" : "";
+    const char *glue = p->kind == OPTION_SWITCH ? "[=" : "=",
+               *end = p->kind == OPTION_SWITCH ? "]" : "";
     if (!*p->argument)
         glue = "";
     if (!p->name)
@@ -132,12 +133,13 @@ static void put_option(Session *s, const Option *p, FILE *to)
     fill(to, at, LEFT, right, strlen(right));
 }
 
-/* Commands that compile on the way name the options of compile and say where they stand; what follows
- * is one screen. */
+/* Commands that compile on the way name the options of compile and say where they stand; what
+ * follows is one screen. */
 static bool borrowed(const Option *p, const Command *c)
 {
     return c != &bnc_commands[0] && option_of(p, &bnc_commands[0]) &&
-           (p->sets & (SET_BUILD | SET_TELL | SET_PRINT)) && !(p->sets & c->sets & ~(unsigned)(SET_BUILD | SET_TELL | SET_PRINT));
+           (p->sets & (SET_BUILD | SET_TELL | SET_PRINT)) &&
+           !(p->sets & c->sets & ~(unsigned)(SET_BUILD | SET_TELL | SET_PRINT));
 }
 
 static void put_borrowed(Session *s, const Command *c, FILE *to)
@@ -156,8 +158,10 @@ static void put_borrowed(Session *s, const Command *c, FILE *to)
 void help_command(Session *s, const Command *c, FILE *to)
 {
     const char *given = c->writes != OUTPUT_MAY ? " -o FILE" : "";
-    fprintf(to, "bnc %s%s%s%s [options]: %s\n", c == &bnc_commands[0] ? "[compile]" : c->name,
-            *c->arguments ? " " : "", c->arguments, given, c->what);
+    const char *usage =
+        format(s, "bnc %s%s%s%s [options]: %s", c == bnc_commands ? "[compile]" : c->name,
+               *c->arguments ? " " : "", c->arguments, given, c->what);
+    fill(to, 0, 4, usage, strlen(usage));
     help_paragraphs(c->help, put_paragraph, to);
     fprintf(to, "\n");
     for (int i = 0; option_at(i); i++)
@@ -210,9 +214,10 @@ static _Noreturn void no_topic(Session *s, const char *topic)
     memcpy(names, more, sizeof more);
     for (const Command *c = bnc_commands; c->name && n < MORE + 64; c++)
         names[n++] = c->name;
-    fail(s, (Loc){0}, "%s",
-         meant(s, format(s, "no help on '%s'; `bnc --help` names all there is help on", topic),
-               topic, names, n));
+    const char *near = did_you_mean(topic, names, n);
+    if (near)
+        fail(s, (Loc){0}, "no help on '%s'; did you mean %s?", topic, near);
+    fail(s, (Loc){0}, "no help on '%s'; `bnc --help` names all there is help on", topic);
 }
 
 int cmd_help(Session *s, const Options *o)

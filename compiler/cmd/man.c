@@ -67,15 +67,17 @@ static void put_options(const Man *m, const Command *c)
             put_option(m, p);
     }
     if (compiles)
-        fprintf(m->to, ".PP\nAlso the options of\n.B bnc compile\nthat say how a model is compiled%s.\n",
+        fprintf(m->to,
+                ".PP\nAlso the options of\n.B bnc compile\nthat say how a model is compiled%s.\n",
                 c->sets & SET_TELL ? " and what the passes did" : "");
 }
 
 static void put_command(Man *m, const Command *c)
 {
     fputs(".SS ", m->to);
-    put_text(m, format(m->s, "bnc %s%s%s%s [options]", c == &bnc_commands[0] ? "[compile]" : c->name,
-                       *c->arguments ? " " : "", c->arguments, c->writes != OUTPUT_MAY ? " -o FILE" : ""));
+    put_text(m, format(m->s, "bnc %s%s%s%s [options]",
+                       c == &bnc_commands[0] ? "[compile]" : c->name, *c->arguments ? " " : "",
+                       c->arguments, c->writes != OUTPUT_MAY ? " -o FILE" : ""));
     fputs("\n", m->to);
     put_text(m, format(m->s, "%s.", c->what));
     fputs("\n", m->to);
@@ -114,7 +116,9 @@ void help_man(Session *s, FILE *to)
 {
     static const char *const status[][2] = {
         {"0", "all went well."},
-        {"1", "the input, an option or the machine does not allow it; the reason is on standard error, and no half-written output is left. bnc diff: the modules differ. bnc inspect --check: an error was found."},
+        {"1", "the input, an option or the machine does not allow it; the reason is on standard "
+              "error, and no half-written output is left. bnc diff: the modules differ. bnc "
+              "inspect --check: an error was found."},
         {"2", "bnc compare: the mean KL is above --max-kl. bnc bench: slower than --baseline."}};
     static const char *const environment[][2] = {
         {"CC", "the C compiler and words behind it; else cc."},
@@ -122,7 +126,8 @@ void help_man(Session *s, FILE *to)
         {"XDG_CACHE_HOME, HOME", "the cache is bnc in the first or .cache/bnc in the second."},
         {"TMPDIR", "where temporary folders are made; else /tmp."}};
     Man m = {s, to};
-    fputs(".\\\" Written by `bnc help --man`.\n.TH BNC 1 \"\" \"bnc " BN_VERSION "\" \"User Commands\"\n"
+    fputs(".\\\" Written by `bnc help --man`.\n.TH BNC 1 \"\" \"bnc " BN_VERSION
+          "\" \"User Commands\"\n"
           ".SH NAME\nbnc \\- compile ternary language models to C\n.SH SYNOPSIS\n",
           to);
     for (const Command *c = bnc_commands; c->name; c++) {
@@ -131,7 +136,8 @@ void help_man(Session *s, FILE *to)
                             c->arguments, *c->arguments ? " " : ""));
         fputs("\n", to);
     }
-    fputs(".SH DESCRIPTION\n.B bnc\ncompiles a ternary (BitNet b1.58) language model file to C ahead of "
+    fputs(".SH DESCRIPTION\n.B bnc\ncompiles a ternary (BitNet b1.58) language model file to C "
+          "ahead of "
           "time: one C file with the kernels and the schedule of just that model, a header, and a "
           "weights file that is mapped into memory and used in place.\n"
           ".SH OPTIONS\nThose of every command:\n",

@@ -49,7 +49,8 @@ int cmd_report(Session *s, const Options *o)
     ReportPage *p = NEW(s, ReportPage);
     Out out = {.s = s};
     if (!o->output && !o->as_json)
-        fail(s, (Loc){0}, "no output file given; say where to write: bnc report model.gguf -o report.html");
+        fail(s, (Loc){0},
+             "no output file given; say where to write: bnc report model.gguf -o report.html");
     Report *r = start_report(s, o, stderr);
     stage_begin(s, r, "read");
     Module *m = load_input(s, o, &p->target);

@@ -19,5 +19,6 @@ int cmd_run(Session *s, const Options *o)
     if (jit)
         return bn_cli(jit->model, o->nrest + 1, args);
     execv(program, args);
-    fail(s, loc_file(s, o->input), "cannot start %s, which it was compiled to: %s", program, strerror(errno));
+    fail(s, loc_file(s, o->input), "cannot start %s, which it was compiled to: %s", program,
+         strerror(errno));
 }

@@ -1,7 +1,7 @@
 /* tokenize.c: `bnc tokenize`: a text to the tokens of a model, and back.
  *
- * The tables are those that the compiler puts into a .bnw and the functions those of the runtime, so
- * what is shown here is what a compiled model does; nothing is compiled.
+ * The tables are those that the compiler puts into a .bnw and the functions those of the runtime,
+ * so what is shown here is what a compiled model does; nothing is compiled.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -137,7 +137,8 @@ int cmd_tokenize(Session *s, const Options *o)
     Out out = {.s = s};
     size_t len;
     if (o->decode && (o->ids || o->special || o->no_bos))
-        fail(s, (Loc){0}, "--decode goes from ids to text; --ids, --special and --no-bos go the other way");
+        fail(s, (Loc){0},
+             "--decode goes from ids to text; --ids, --special and --no-bos go the other way");
     t->s = s;
     const char *text = read_text(s, o, &len);
     open_tokenizer(t, o->input);

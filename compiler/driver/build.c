@@ -39,7 +39,8 @@ const char *compiler_flags(const Options *o)
     return flags && *flags ? flags : NULL;
 }
 
-/* Families of processors: the start of a target's name, of uname's machine, and a compiler for it. */
+/* Families of processors: the start of a target's name, of uname's machine, and a compiler for it.
+ */
 static const struct {
     const char *target, *machine, *cc;
 } families[] = {{"x86-64", "x86_64", "x86_64-linux-gnu-gcc"},
@@ -82,9 +83,10 @@ static void run_tool(Words *w, const Target *target)
     pid_t pid;
     int status = 0;
     const char *cross = target ? cross_compiler(target) : NULL;
-    const char *hint = cross ? format(w->s, "; for %s name a compiler that writes for it, as in CC=%s",
-                                      target->name, cross)
-                             : "";
+    const char *hint =
+        cross ? format(w->s, "; for %s name a compiler that writes for it, as in CC=%s",
+                       target->name, cross)
+              : "";
     add(w, NULL);
     int failed = posix_spawnp(&pid, w->word[0], NULL, NULL, w->word, environ);
     if (failed)

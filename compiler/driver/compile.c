@@ -1,8 +1,8 @@
 /* compile.c: the compiler's main road: a model file or a module's text in, passes, C out.
  *
- * One idea: a compilation is a list of steps over one record (struct Compile); what can be refused by
- * the options alone is refused before a file is opened, and what is written is put in its place in
- * the end, all files of it or none.
+ * One idea: a compilation is a list of steps over one record (struct Compile); what can be refused
+ * by the options alone is refused before a file is opened, and what is written is put in its place
+ * in the end, all files of it or none.
  */
 #include <ctype.h>
 #include <string.h>
@@ -36,14 +36,19 @@ const char *compile_chat(Session *s, const Module *m, const char *given)
 
 /* ---- output ---- */
 
-/* The name of a library without what the linker adds to it: libtales.so.1 -> tales. */
-static const char *library_name(Session *s, const char *file, const char *kind)
+/* What the files beside an output are called by: dir/libtales.so.1 -> dir/libtales. */
+static const char *stem_of(Session *s, const char *output, const char *kind)
 {
-    const char *end = strstr(file, !strcmp(kind, "so") ? ".so" : ".a");
-    bool library = (!strcmp(kind, "so") || !strcmp(kind, "lib")) && end;
-    size_t skip = library && !strncmp(file, "lib", 3) && end > file + 3 ? 3 : 0;
-    return library ? intern(s, file + skip, (size_t)(end - file) - skip)
-                   : without_extension(s, file);
+    const char *file = file_name(output), *end = !strcmp(kind, "so") ? strstr(file, ".so") : NULL;
+    return end && end > file ? intern(s, output, (size_t)(end - output))
+                             : without_extension(s, output);
+}
+
+/* A library is called without what linkers put before it: libtales -> tales. */
+static const char *plain_name(const char *stem, const char *kind)
+{
+    bool library = !strcmp(kind, "so") || !strcmp(kind, "lib");
+    return library && !strncmp(stem, "lib", 3) && stem[3] ? stem + 3 : stem;
 }
 
 static const char *c_prefix(Session *s, const Options *o, const char *kind)
@@ -52,7 +57,7 @@ static const char *c_prefix(Session *s, const Options *o, const char *kind)
         return o->name;
     if (!strcmp(o->output, "-"))
         return "model";
-    const char *prefix = c_name(s, library_name(s, file_name(o->output), kind));
+    const char *prefix = c_name(s, plain_name(file_name(stem_of(s, o->output, kind)), kind));
     return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
@@ -138,7 +143,7 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
 static void emit_built(Session *s, Module *m, const Target *target, const Options *o,
                        EmitOptions *emit, const char *kind)
 {
-    const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
+    const char *dir = temp_dir(s), *stem = stem_of(s, o->output, kind);
     bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
     bool product = !program && strcmp(kind, "module") != 0;
     const char *header = format(s, "%s.h", stem),
@@ -204,8 +209,9 @@ static bool makes(const Compile *c, const char *kind)
 /* What the end of a file's name asks for; NULL: nothing. */
 static const char *kind_of(const char *output)
 {
-    static const char *const kinds[][2] = {{".c", "c"},   {".tir", "ir"},  {".o", "obj"},  {".a", "lib"},
-                                           {".so", "so"}, {".ll", "llvm"}, {".bc", "llvm"}};
+    static const char *const kinds[][2] = {{".c", "c"},    {".tir", "ir"}, {".o", "obj"},
+                                           {".a", "lib"},  {".so", "so"},  {".ll", "llvm"},
+                                           {".bc", "llvm"}};
     const char *version = strstr(file_name(output), ".so.");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (ends_with(output, kinds[i][0]))
@@ -248,7 +254,8 @@ static void check_options(Compile *c)
 
 static void read_module(Compile *c)
 {
-    bool text = makes(c, "ir") || !strcmp(c->o.output, "-"); /* standard output may be the result's */
+    bool text =
+        makes(c, "ir") || !strcmp(c->o.output, "-"); /* standard output may be the result's */
     c->r = start_report(c->s, &c->o, text ? stderr : stdout);
     stage_begin(c->s, c->r, "read");
     c->m = load_input(c->s, &c->o, &c->target);

@@ -66,7 +66,8 @@ void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
         emit_metal_host(m, emit, file_name(source), &text[2]);
     }
     emit_header(m, emit, &text[1]);
-    OutFile *const file[] = {weights, file_text(s, source, &text[0]), file_text(s, header, &text[1]),
+    OutFile *const file[] = {weights, file_text(s, source, &text[0]),
+                             file_text(s, header, &text[1]),
                              cuda ? NULL : file_text(s, host, &text[2])};
     files_commit(file, cuda ? 3 : 4);
     for (int i = 0; i < 3; i++)

@@ -1,5 +1,5 @@
-/* input.c: what a compilation begins with: the target, the model file or the module's text, the passes
- * that the options ask for and the report on them. */
+/* input.c: what a compilation begins with: the target, the model file or the module's text, the
+ * passes that the options ask for and the report on them. */
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -233,21 +233,15 @@ const char *did_you_mean(const char *word, const char *const *names, int n)
     return best;
 }
 
-const char *meant(Session *s, const char *head, const char *word, const char *const *names, int n)
-{
-    const char *near = did_you_mean(word, names, n);
-    return near ? format(s, "%s; did you mean %s?", head, near) : head;
-}
-
 /* "; did you mean X?" or "" */
 static const char *meant_choice(Session *s, const char *choices, const char *word)
 {
     const char *names[WORD_MOST];
     int n = 0;
-    for (const char *at = choices; *at && n < WORD_MOST;
-         at += strcspn(at, "|"), at += *at == '|')
+    for (const char *at = choices; *at && n < WORD_MOST; at += strcspn(at, "|"), at += *at == '|')
         names[n++] = intern(s, at, strcspn(at, "|"));
-    return meant(s, "", word, names, n);
+    const char *near = did_you_mean(word, names, n);
+    return near ? format(s, "; did you mean %s?", near) : "";
 }
 
 /* ---- values ---- */
@@ -264,8 +258,8 @@ const char *option_choice(Session *s, const Option *p, const char *name, const c
         fail(s, (Loc){0}, "there is no shape '%s': %s%s", value, choices_told(s, choices),
              meant_choice(s, choices, value));
     if (p->kind == OPTION_PASS || p->kind == OPTION_STAGE)
-        fail(s, (Loc){0}, "%s: there is no pass '%s'; `bnc help passes` lists them%s", name,
-             value, meant_choice(s, choices, value));
+        fail(s, (Loc){0}, "%s: there is no pass '%s'; `bnc help passes` lists them%s", name, value,
+             meant_choice(s, choices, value));
     fail(s, (Loc){0}, "%s is %s, not '%s'", name, choices_told(s, choices), value);
 }
 
@@ -282,7 +276,8 @@ static const char *read_choices(Session *s, const Option *p, const char *value)
             if (p->kind == OPTION_PASSES)
                 fail(s, (Loc){0}, "there is no pass '%s'; `bnc help passes` lists them%s", word,
                      meant_choice(s, choices, word));
-            fail(s, (Loc){0}, "%s knows %s, not '%s'", option_name(s, p), choices_told(s, choices), word);
+            fail(s, (Loc){0}, "%s knows %s, not '%s'", option_name(s, p), choices_told(s, choices),
+                 word);
         }
         put(&o, "%s%s", o.len ? "," : "", found);
     }
@@ -305,8 +300,8 @@ static int64_t read_number(Session *s, const Option *p, const char *value, const
     if (errno || *end == at || (**end && !strchr(ends, **end)) || n < (int64_t)p->least ||
         n > most_of(p))
         fail(s, (Loc){0}, "%s wants %s from %lld to %lld, not '%s'", option_name(s, p),
-             *ends ? "whole numbers" : "a whole number", (long long)p->least,
-             (long long)most_of(p), value);
+             *ends ? "whole numbers" : "a whole number", (long long)p->least, (long long)most_of(p),
+             value);
     return n;
 }
 
@@ -336,10 +331,11 @@ static double read_real(Session *s, const Option *p, const char *value, bool siz
     if (end != value && !*end && isfinite(x) && x >= p->least && x <= most)
         return x;
     if (size)
-        fail(s, (Loc){0}, "%s wants a size in bytes (12345, 20M, 1.5G), not '%s'", option_name(s, p), value);
+        fail(s, (Loc){0}, "%s wants a size in bytes (12345, 20M, 1.5G), not '%s'",
+             option_name(s, p), value);
     if (p->most > 0)
-        fail(s, (Loc){0}, "%s wants a number from %g to %g, not '%s'", option_name(s, p), p->least, most,
-             value);
+        fail(s, (Loc){0}, "%s wants a number from %g to %g, not '%s'", option_name(s, p), p->least,
+             most, value);
     fail(s, (Loc){0}, "%s wants a number from %g on, not '%s'", option_name(s, p), p->least, value);
 }
 
@@ -559,8 +555,9 @@ static void check_words(const Line *l)
     int least, most;
     count_words(c, &least, &most);
     if (o->nword > most)
-        fail(l->s, (Loc){0}, most == 1 ? "a second input '%s'; one at a time: %s"
-                                       : "unexpected '%s'; the command is: %s",
+        fail(l->s, (Loc){0},
+             most == 1 ? "a second input '%s'; one at a time: %s"
+                       : "unexpected '%s'; the command is: %s",
              o->word[most], c->example);
     if (o->nword < least) {
         const char *at = c->arguments;
@@ -576,7 +573,8 @@ static void check_words(const Line *l)
         fail(l->s, (Loc){0}, "a model is a file, it cannot go to standard output: %s", c->example);
 }
 
-bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc, char **argv)
+bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc,
+                  char **argv)
 {
     Line l = {.s = s, .o = o, .c = c, .all = all, .argc = argc, .at = 1, .argv = argv, .text.s = s};
     bool words = false; /* behind -- */

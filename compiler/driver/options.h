@@ -157,7 +157,5 @@ Options options_initial(Session *s);
 bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc, char **argv);
 /* The name among n that was probably meant, or NULL. */
 const char *did_you_mean(const char *word, const char *const *names, int n);
-/* `head` and, where one of the names is near, "; did you mean X?". */
-const char *meant(Session *s, const char *head, const char *word, const char *const *names, int n);
 
 #endif

@@ -62,8 +62,9 @@ static void add_keep(Quantize *q, const char *text)
         fail(q->s, (Loc){0},
              "--keep wants a pattern and a type, as in --keep='blk.0.*=f16', not '%s'", text);
     q->keep = grow(q->s, q->keep, (size_t)q->nkeep, sizeof *q->keep);
-    q->keep[q->nkeep++] = (Keep){.pattern = intern(q->s, text, (size_t)(equals - text)),
-                                 .fmt = fmt_or_same(option_choice(q->s, type, "--keep", equals + 1))};
+    q->keep[q->nkeep++] =
+        (Keep){.pattern = intern(q->s, text, (size_t)(equals - text)),
+               .fmt = fmt_or_same(option_choice(q->s, type, "--keep", equals + 1))};
 }
 
 static void set_formats(Quantize *q, const char *text)
