@@ -102,6 +102,7 @@ outside() { # what the compiler wrote
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
     step "CUDA without a card" env $quick_env sh tests/run_cuda.sh build/bnc
     step "fold: factors of projections" env $quick_env sh tests/run_fold.sh build/bnc
+    step "metadata: refused or computed" env $quick_env sh tests/run_metadata.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc

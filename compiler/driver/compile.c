@@ -310,6 +310,17 @@ static void write_code(Compile *c)
     stage_end(c->s, c->r);
 }
 
+void compile_check(Session *s, const Options *o)
+{
+    const Target *target;
+    Module *m = load_input(s, o, &target);
+    if (!m->vocab)
+        bind_source(m);
+    compile_chat(s, m, o->chat);
+    run_passes(m, target, o, start_report(s, o, stderr));
+    weights_check(m);
+}
+
 void compile_to(Session *s, const Options *given)
 {
     Compile c = {.s = s, .o = *given};

@@ -23,6 +23,8 @@ Report *start_report(Session *s, const Options *o, FILE *to);
 const char *compile_chat(Session *s, const Module *m, const char *given);
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
+/* All of a compilation to C but the writing: fails where that would. */
+void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
 

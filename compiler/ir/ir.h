@@ -373,10 +373,13 @@ typedef struct Symbol {
     double f;
     struct Symbol *next;
 } Symbol;
-/* `expect "key" = value`: metadata that this graph was not written for is refused. */
+/* `expect "key" = value`: metadata that this graph was not written for is refused. `ignore "key"`:
+ * metadata that changes nothing in it. */
 typedef struct Expect {
-    const char *key, *text;
+    const char *key;
+    const char *text, *symbol; /* the value: a text, a dim or const, else number */
     double number;
+    bool ignored;
     Loc loc;
     struct Expect *next;
 } Expect;
@@ -490,6 +493,8 @@ const char *fresh_name(Func *f, const char *base);
 /* ==== infer.c ==== */
 
 int64_t lut3_width(int64_t k); /* bytes of the tables that lut3 makes of k values */
+/* What a number among the attributes must be: above zero as a 32-bit float, and finite. */
+bool positive_float(double v);
 bool op_infer(Module *m, Op *op);    /* result types from operands; false after err */
 bool module_infer(Module *m);        /* all of them; false after err */
 
@@ -542,6 +547,8 @@ float ternary_scale(const Tensor *t);
 void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
+/* fail()s where a tensor of floats holds NaN or an infinity; bnw_write does so first. */
+void weights_check(Module *m);
 /* Writes the .bnw (header, weights, tokenizer tables), on all cores; sets bnw_hash and vocab_hash. */
 void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
