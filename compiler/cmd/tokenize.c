@@ -69,7 +69,8 @@ static void encode(Tokenizer *t, const Options *o, const char *text, size_t len,
     bn_status status = bn_tokenize(&t->w, text, len, flags, ids, room, &n);
     if (status != BN_OK)
         fail(t->s, loc_file(t->s, o->input), "its tokenizer: %s", bn_status_text(status));
-    put(out, o->as_json ? "{\"count\": %zu, \"ids\": [" : "", n);
+    if (o->as_json)
+        put(out, "{\"count\": %zu, \"ids\": [", n);
     for (size_t i = 0; (o->as_json || o->ids) && i < n; i++)
         put(out, "%s%" PRId32, !i ? "" : o->as_json ? ", " : " ", ids[i]);
     put(out, o->as_json ? "]" : o->ids ? "\n" : "");

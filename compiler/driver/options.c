@@ -260,7 +260,8 @@ const char *option_choice(Session *s, const Option *p, const char *name, const c
     if (p->kind == OPTION_PASS || p->kind == OPTION_STAGE)
         fail(s, (Loc){0}, "%s: there is no pass '%s'; `bnc help passes` lists them%s", name, value,
              meant_choice(s, choices, value));
-    fail(s, (Loc){0}, "%s is %s, not '%s'", name, choices_told(s, choices), value);
+    fail(s, (Loc){0}, "%s is %s, not '%s'%s%s", name, choices_told(s, choices), value,
+         p->hint ? ": " : "", p->hint ? p->hint : "");
 }
 
 static const char *read_choices(Session *s, const Option *p, const char *value)

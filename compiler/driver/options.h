@@ -1,8 +1,9 @@
-/* options.h: the options of every command: one table (options.def), one parser, one record of values.
+/* options.h: the options of every command: one table (options.def), one parser, one record of
+ * values.
  *
- * One idea: a row says everything about an option: its names, what a value may be, which commands have
- * it, its help. The parser, the help texts, the man page and the completions read the same rows. All
- * values are checked while the command line is read, before any file is opened.
+ * One idea: a row says everything about an option: its names, what a value may be, which commands
+ * have it, its help. The parser, the help texts, the man page and the completions read the same
+ * rows. All values are checked while the command line is read, before any file is opened.
  */
 #ifndef BNC_OPTIONS_H
 #define BNC_OPTIONS_H
@@ -65,7 +66,7 @@ typedef struct Texts {
     K(FOLDER, const char *, true)                                                                  \
     K(TARGET, const char *, true)                                                                  \
     K(SHAPE, const char *, true)                                                                   \
-    K(CHAT, const char *, true)   /* a file or a built-in template */                              \
+    K(CHAT, const char *, true) /* a file or a built-in template */                                \
     K(PASS, const char *, true)                                                                    \
     K(STAGE, const char *, true)  /* a pass, or all */                                             \
     K(PASSES, const char *, true) /* with commas */
@@ -81,7 +82,8 @@ OPTION_KINDS(KIND_TYPE)
 
 /* Every command's values; those that a command has no option for keep their initial value. */
 typedef struct Options {
-#define OPTION(field, kind, letter, name, argument, sets, initial, help, ...) OptionValue##kind field;
+#define OPTION(field, kind, letter, name, argument, sets, initial, help, ...)                      \
+    OptionValue##kind field;
 #define AGAIN(...)
 #define PROGRAM(id, field, letter, name, kind, ...) OptionValue##kind field;
     struct {
@@ -99,8 +101,8 @@ typedef struct Options {
     int nrest;
     const char **given; /* words of the options that decide what is compiled, in order */
     int ngiven;
-    const char *text;   /* these as one text, for generated files */
-    const char *cache;  /* the folder of cache.c; NULL: the user's */
+    const char *text;  /* these as one text, for generated files */
+    const char *cache; /* the folder of cache.c; NULL: the user's */
 } Options;
 
 typedef struct Option {
@@ -110,10 +112,11 @@ typedef struct Option {
     const char *argument;       /* "" for a flag */
     const char *help, *initial; /* as written in the table */
     unsigned sets;
-    size_t at;           /* in Options */
-    double least, most;  /* of numbers; most 0: INT32_MAX */
-    int count;           /* of NUMBERS, at most; 0: NUMBERS_MOST */
-    const char *choices; /* a|b|c */
+    size_t at;             /* in Options */
+    double least, most;    /* of numbers; most 0: INT32_MAX */
+    int count;             /* of NUMBERS, at most; 0: NUMBERS_MOST */
+    const char *choices;   /* a|b|c */
+    const char *hint;      /* said where another choice is given */
     const char *otherwise; /* for the help: what holds without it, where initial does not say */
     bool silent;           /* of SET_BUILD, but changes nothing in what is compiled */
     bool written;          /* a file that is written; one that is read may not be the same */
@@ -154,7 +157,8 @@ const char *option_name(Session *s, const Option *p);
 Options options_initial(Session *s);
 /* Reads the words argv[1..argc) of c. False: help was asked for. Any mistake is fail()ed; `all`
  * (ends with a row without a name) is there to say which command has an option. */
-bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc, char **argv);
+bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc,
+                  char **argv);
 /* The name among n that was probably meant, or NULL. */
 const char *did_you_mean(const char *word, const char *const *names, int n);
 
