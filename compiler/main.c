@@ -17,6 +17,7 @@ static void run_call(void *arg)
 int main(int argc, char **argv)
 {
     struct Call c = {.argc = argc, .argv = argv};
+    temps_guard();
     session_start(&c.session, stderr);
     bool done = session_try(&c.session, run_call, &c);
     session_end(&c.session);

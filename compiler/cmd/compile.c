@@ -17,7 +17,12 @@ int cmd_opt(Session *s, const Options *o)
         bind_source(m);
     stage_end(s, r);
     run_passes(m, target, o, r);
+    OutFile *depfile = depfile_create(s, o);
+    if (depfile)
+        file_finish(depfile);
     emit_text(s, m, o->output ? o->output : "-");
+    if (depfile)
+        file_commit(depfile);
     report_print(s, r);
     return 0;
 }

@@ -4,7 +4,6 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
-#include "codegen-metal/metal.h"
 #include "jit/jit.h"
 
 enum { COLUMNS = 80, LEFT = 24 }; /* of the screen; of an option's name */
@@ -177,7 +176,7 @@ void help_screen(FILE *to)
 {
     fprintf(to, "bnc " BN_VERSION ": compiles ternary language models to C\n\n");
     for (const Command *c = bnc_commands; c->name; c++)
-        if (strcmp(c->name, "help"))
+        if (strcmp(c->name, "help") && strcmp(c->name, "lower"))
             fprintf(to, "  %-9s %s\n", c->name, c->what);
     fprintf(to, "\nFirst steps: bnc model.gguf -o model.c; bnc run model.gguf -p \"Once upon\"\n"
                 "`bnc help X`: a command and its options; X is passes, targets or shapes, too\n");
@@ -197,8 +196,8 @@ static void help_targets(void)
     printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
         printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
-    printf("  %-14s %s\n", metal_target()->name, metal_target()->what);
-    printf("  %-14s %s\n", cuda_target()->name, cuda_target()->what);
+    for (int i = 0; gpu_target_at(i); i++)
+        printf("  %-14s %s\n", gpu_target_at(i)->name, gpu_target_at(i)->what);
     if (jit_machine_at(0))
         printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
     for (int i = 0; jit_machine_at(i); i++)

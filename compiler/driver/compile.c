@@ -199,6 +199,7 @@ typedef struct Compile {
     Module *m;
     Report *r;
     EmitOptions emit;
+    OutFile *depfile; /* of -MD, on the disk but for its name; NULL: none */
 } Compile;
 
 static bool makes(const Compile *c, const char *kind)
@@ -264,11 +265,20 @@ static void read_module(Compile *c)
     stage_end(c->s, c->r);
 }
 
+/* What was read up to now: before any output is read back. */
+static void write_depfile(Compile *c)
+{
+    c->depfile = depfile_create(c->s, &c->o);
+    if (c->depfile)
+        file_finish(c->depfile);
+}
+
 static void write_text(Compile *c)
 {
     if (!c->o.passes && !c->o.stop_after)
         c->o.passes = "quant,canon";
     run_passes(c->m, c->target, &c->o, c->r);
+    write_depfile(c);
     emit_text(c->s, c->m, c->o.output);
 }
 
@@ -280,7 +290,7 @@ static void choose_emit(Compile *c)
                             .weights = c->target->device ? WEIGHTS_FILE : weights_mode(o, c->kind),
                             .amalgamate = o->amalgamate,
                             .profile = o->profile,
-                            .cards = o->shards ? (int)o->shards : 1,
+                            .gpus = o->shards ? (int)o->shards : 1,
                             .chat = compile_chat(c->s, c->m, o->chat)};
 }
 
@@ -298,6 +308,7 @@ static void write_code(Compile *c)
     choose_emit(c);
     run_passes(c->m, c->target, &c->o, c->r);
     check_module(c);
+    write_depfile(c);
     stage_begin(c->s, c->r, "write");
     if (c->target->device)
         gpu_emit(c->s, c->m, c->target, &c->o, &c->emit, c->kind);
@@ -328,5 +339,7 @@ void compile_to(Session *s, const Options *given)
     check_options(&c);
     read_module(&c);
     makes(&c, "ir") ? write_text(&c) : write_code(&c);
+    if (c.depfile)
+        file_commit(c.depfile);
     report_print(s, c.r);
 }

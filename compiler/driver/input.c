@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "checkpoint/checkpoint.h"
-#include "codegen-metal/metal.h"
 #include "driver/driver.h"
 #include "frontend/gguf.h"
 #include "jit/jit.h"
@@ -21,11 +20,9 @@ const Target *find_target(Session *s, const Options *o)
              machine->target);
     if (!machine && (o->jit || alone))
         return jit_target(s, o->target);
-    if (!strcmp(name, metal_target()->name))
-        return metal_target();
-    if (!strcmp(name, cuda_target()->name))
-        return cuda_target();
-    const Target *target = target_find(s, machine ? machine->target : name);
+    const Target *target = gpu_target_find(name);
+    if (!target)
+        target = target_find(s, machine ? machine->target : name);
     if (!target)
         fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);
     return target;
@@ -82,8 +79,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
 {
     *target = find_target(s, o);
     if (!ends_with(o->input, ".tir")) {
-        /* The matrix units of a card want more tokens at a time. */
-        int64_t batch = o->batch || (*target)->device != DEVICE_STAYS ? o->batch : 512;
+        int64_t batch = o->batch ? o->batch : gpu_batch(*target);
         BindOptions bind = {.arch_path = o->arch,
                             .i2s_layout = o->i2s_layout,
                             .context = (int)o->context,

@@ -1,5 +1,5 @@
 /* options.c: one table (options.def) read, checked and told. */
-#include "driver/options.h"
+#include "driver/driver.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,8 +9,6 @@
 #include <strings.h>
 
 #include "chat/chat.h"
-#include "codegen-c/codegen.h"
-#include "codegen-metal/metal.h"
 #include "jit/jit.h"
 #include "passes/passes.h"
 
@@ -123,8 +121,8 @@ static void target_choices(Out *o)
     choice_add(o, "native");
     for (int i = 0; target_at(i); i++)
         choice_add(o, target_at(i)->name);
-    choice_add(o, metal_target()->name);
-    choice_add(o, cuda_target()->name);
+    for (int i = 0; gpu_target_at(i); i++)
+        choice_add(o, gpu_target_at(i)->name);
     for (int i = 0; jit_machine_at(i); i++)
         if (!target_find(o->s, jit_machine_at(i)->name))
             choice_add(o, jit_machine_at(i)->name);
@@ -513,10 +511,11 @@ static void tell(Line *l, const Option *p, const char *value)
     if (p->program && (l->c->sets & SET_PROGRAM)) {
         o->rest = grow(s, o->rest, (size_t)o->nrest, sizeof *o->rest);
         o->rest[o->nrest++] = format(s, "%s%s%s", name, option_valued(p) ? "=" : "", value);
-    } else if (p->sets & (SET_EMIT | SET_BUILD) && !p->silent) {
+    } else if (p->sets & (SET_EMIT | SET_BUILD | SET_CACHE)) {
         o->given = grow(s, o->given, (size_t)o->ngiven, sizeof *o->given);
         o->given[o->ngiven++] = word;
-        put(&l->text, "%s%s", l->text.len ? " " : "", word);
+        if (!p->silent && !(p->sets & SET_CACHE))
+            put(&l->text, "%s%s", l->text.len ? " " : "", word);
     }
 }
 

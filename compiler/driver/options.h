@@ -37,6 +37,7 @@ enum {
     SET_SYNTH = 1 << 20,
     SET_TOKENIZE = 1 << 21,
     SET_HELP = 1 << 22,
+    SET_CACHE = 1 << 23, /* what compiles into the cache */
 };
 
 enum { NUMBERS_MOST = 16 };
@@ -101,8 +102,9 @@ typedef struct Options {
     int nrest;
     const char **given; /* words of the options that decide what is compiled, in order */
     int ngiven;
-    const char *text;  /* these as one text, for generated files */
-    const char *cache; /* the folder of cache.c; NULL: the user's */
+    const char *text; /* these as one text, for generated files */
+    const char
+        *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
 } Options;
 
 typedef struct Option {

@@ -80,7 +80,7 @@ static bool one_token(const Value *v)
 
 static bool repeated(const Plan *p, const Op *op, int i)
 {
-    bool own = !p->target->device || func_stays(p->f, p->target);
+    bool own = !p->target->device || func_persistent(p->f, p->target);
     return own && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
