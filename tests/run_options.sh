@@ -88,7 +88,8 @@ for shell in bash zsh fish; do
     sed -n 's/^[a-z]* //p' $dir/have | sort -u | while read -r name; do
         case $shell$name in
         fish--*) grep -qE -- "-l ${name#--}( |\$)" $dir/bnc.fish ;;
-        fish-*) grep -qE -- "-s ${name#-}( |\$)" $dir/bnc.fish ;;
+        fish-?) grep -qE -- "-s ${name#-}( |\$)" $dir/bnc.fish ;;
+        fish-*) grep -qE -- "-o ${name#-}( |\$)" $dir/bnc.fish ;;
         *) grep -qF -- "$name" $dir/bnc.$shell ;;
         esac || echo "$name"
     done >$dir/missing
