@@ -20,9 +20,10 @@ static void put_list(Session *s, const char *cache, const CacheInfo *list, size_
     uint64_t all = 0, most = cache_limit(s, cache);
     put(o, "  %-16s  %10s  %-6s  %s\n", "last used (UTC)", "MB", "kind", "model, options");
     for (size_t i = 0; i < n; i++) {
-        put(o, "  %-16s  %10.1f  %-6s  %s %s%s\n", when(s, list[i].used), (double)list[i].own_bytes / 1e6,
-            *list[i].kind ? list[i].kind : "-", *list[i].model ? list[i].model : "not whole",
-            list[i].options, list[i].busy ? ", in use" : "");
+        put(o, "  %-16s  %10.1f  %-6s  %s %s%s\n", when(s, list[i].used),
+            (double)list[i].own_bytes / 1e6, *list[i].kind ? list[i].kind : "-",
+            *list[i].model ? list[i].model : "not whole", list[i].options,
+            list[i].busy ? ", in use" : "");
         all += list[i].own_bytes;
     }
     put(o, "%zu entries, %.1f MB in %s", n, (double)all / 1e6, cache);
@@ -40,7 +41,8 @@ static void json_list(Session *s, const char *cache, const CacheInfo *list, size
         put(o, "%s{\"key\":\"%s\",\"model\":%s,\"options\":%s,\"kind\":\"%s\"", i ? "," : "",
             list[i].key, *list[i].model ? list[i].model : "null",
             *list[i].options ? list[i].options : "null", list[i].kind);
-        put(o, ",\"bytes\":%" PRIu64 ",\"own_bytes\":%" PRIu64 ",\"used\":%" PRId64 ",\"in_use\":%s}",
+        put(o,
+            ",\"bytes\":%" PRIu64 ",\"own_bytes\":%" PRIu64 ",\"used\":%" PRId64 ",\"in_use\":%s}",
             list[i].bytes, list[i].own_bytes, list[i].used, list[i].busy ? "true" : "false");
     }
     put(o, "]}\n");

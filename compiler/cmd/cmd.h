@@ -9,15 +9,15 @@
 #include "cmd/commands.def"
 #undef COMMAND
 
-/* commands.c: rows of commands.def, and one without a name behind them. */
-extern const Command bnc_commands[];
-const Command *command_find(const char *name); /* NULL: none */
-/* Reads argv[1..argc) as the command line of bnc and runs what it says. */
+/* commands.c: reads argv[1..argc) as the command line of bnc and runs what it says. */
 int command_run(Session *s, int argc, char **argv);
 
-/* help.c: texts are filled to 80 columns. */
-void help_screen(FILE *to);
-void help_command(Session *s, const Command *c, FILE *to);
+/* help.c: texts are filled to 80 columns; `all` are the rows of commands.def, and one without a name. */
+void help_screen(const Command *all, FILE *to);
+void help_command(Session *s, const Command *all, const Command *c, FILE *to);
+const Command *command_find(const Command *all, const char *name); /* NULL: none */
+void help_passes(void);                                            /* topics, to standard output */
+void help_targets(void);
 /* A text of commands.def: paragraphs in turn, `verbatim` those whose lines stay as they are. */
 typedef void HelpText(void *arg, const char *text, size_t len, bool verbatim);
 void help_paragraphs(const char *text, HelpText *each, void *arg);
@@ -26,8 +26,8 @@ const char *help_left(Session *s, const Option *p);
 /* Help of an option with its choices and default. */
 const char *help_right(Session *s, const Option *p);
 /* man.c, completions.c */
-void help_man(Session *s, FILE *to);
-void help_completions(Session *s, const char *shell, FILE *to);
+void help_man(Session *s, const Command *all, FILE *to);
+void help_completions(Session *s, const Command *all, const char *shell, FILE *to);
 /* synth.c */
 void help_shapes(FILE *to);
 

@@ -20,7 +20,7 @@ int cmd_opt(Session *s, const Options *o)
     OutFile *depfile = depfile_create(s, o);
     if (depfile)
         file_finish(depfile);
-    emit_text(s, m, o->output ? o->output : "-");
+    module_save(m, o->output ? o->output : "-");
     if (depfile)
         file_commit(depfile);
     report_print(s, r);

@@ -5,6 +5,7 @@
 
 typedef struct Shell {
     Session *s;
+    const Command *all;
     FILE *to;
 } Shell;
 
@@ -24,10 +25,11 @@ static const char *spaced(Session *s, const char *choices)
     return text;
 }
 
-static const char *command_names(Session *s, const Option *p, const char *glue)
+static const char *command_names(const Shell *h, const Option *p, const char *glue)
 {
+    Session *s = h->s;
     Out o = {.s = s};
-    for (const Command *c = bnc_commands; c->name; c++)
+    for (const Command *c = h->all; c->name; c++)
         if (!p || option_of(p, c))
             put(&o, "%s%s", o.len ? glue : "", c->name);
     const char *text = name(s, o.len ? o.text : "");
@@ -58,7 +60,7 @@ static const char topics[] = "passes targets shapes";
 static void bash_case(const Shell *h, const Option *p, const char *word)
 {
     bool first = true;
-    for (const Command *c = bnc_commands; c->name; c++)
+    for (const Command *c = h->all; c->name; c++)
         if (option_of(p, c)) {
             fprintf(h->to, "%s%s:%s", first ? "    " : "|", c->name, word);
             first = false;
@@ -87,7 +89,6 @@ static void bash_values(const Shell *h)
 
 static void complete_bash(const Shell *h)
 {
-    Session *s = h->s;
     fprintf(h->to,
             "# Completion of bnc for bash, written by `bnc help --completions=bash`.\n"
             "_bnc()\n{\n"
@@ -102,7 +103,7 @@ static void complete_bash(const Shell *h)
             "    elif [[ $prev == = ]]; then\n        option=${COMP_WORDS[COMP_CWORD - 2]}\n"
             "    elif [[ $prev == -* ]]; then\n        option=$prev\n    fi\n"
             "    case $command:$option in\n",
-            command_names(s, NULL, "|"));
+            command_names(h, NULL, "|"));
     bash_values(h);
     fprintf(h->to, "    esac\n"
                    "    if [[ $value ]]; then\n"
@@ -112,7 +113,7 @@ static void complete_bash(const Shell *h)
                    "            compopt -o filenames 2>/dev/null\n        fi\n"
                    "        return 0\n    fi\n"
                    "    if [[ $cur == -* ]]; then\n        case $command in\n");
-    for (const Command *c = bnc_commands; c->name; c++) {
+    for (const Command *c = h->all; c->name; c++) {
         fprintf(h->to, "        %s) words='", c->name);
         for (int i = 0, n = 0; option_at(i); i++)
             if (option_of(option_at(i), c) && option_at(i)->name)
@@ -134,7 +135,7 @@ static void complete_bash(const Shell *h)
             "    compopt -o filenames 2>/dev/null\n"
             "    return 0\n}\n"
             "complete -F _bnc bnc\n",
-            command_names(s, NULL, " "), command_names(s, NULL, " "), topics);
+            command_names(h, NULL, " "), command_names(h, NULL, " "), topics);
 }
 
 /* ---- zsh ---- */
@@ -177,7 +178,7 @@ static void complete_zsh(const Shell *h)
                    "    local command=compile\n"
                    "    local -a commands\n"
                    "    commands=(\n");
-    for (const Command *c = bnc_commands; c->name; c++)
+    for (const Command *c = h->all; c->name; c++)
         fprintf(h->to, "        '%s:%s'\n", c->name, brief(h->s, c->what));
     fprintf(h->to,
             "    )\n"
@@ -194,15 +195,15 @@ static void complete_zsh(const Shell *h)
             "            ;;\n"
             "    esac\n"
             "    case $command in\n",
-            command_names(h->s, NULL, "|"));
-    for (const Command *c = bnc_commands; c->name; c++) {
+            command_names(h, NULL, "|"));
+    for (const Command *c = h->all; c->name; c++) {
         fprintf(h->to, "        %s)\n            _arguments", c->name);
         for (int i = 0; option_at(i); i++)
             if (option_of(option_at(i), c))
                 zsh_option(h, option_at(i));
         if (!strcmp(c->name, "help"))
             fprintf(h->to, " \\\n            '*:topic:(%s %s)'\n            ;;\n",
-                    command_names(h->s, NULL, " "), topics);
+                    command_names(h, NULL, " "), topics);
         else
             fprintf(h->to, " \\\n            '*:file:_files'\n            ;;\n");
     }
@@ -214,8 +215,7 @@ static void complete_zsh(const Shell *h)
 static void fish_option(const Shell *h, const Option *p)
 {
     const char *choices = option_choices(h->s, p);
-    fprintf(h->to, "complete -c bnc -n 'contains -- (__bnc_command) %s'",
-            command_names(h->s, p, " "));
+    fprintf(h->to, "complete -c bnc -n 'contains -- (__bnc_command) %s'", command_names(h, p, " "));
     if (p->name)
         fprintf(h->to, " %s %s", p->name[1] == '-' ? "-l" : "-o", p->name + strspn(p->name, "-"));
     if (p->letter)
@@ -244,19 +244,19 @@ static void complete_fish(const Shell *h)
             "function __bnc_first\n"
             "    test (count (commandline -opc)) -eq 1\n"
             "end\n",
-            command_names(h->s, NULL, " "));
-    for (const Command *c = bnc_commands; c->name; c++)
+            command_names(h, NULL, " "));
+    for (const Command *c = h->all; c->name; c++)
         fprintf(h->to, "complete -c bnc -n __bnc_first -a %s -d '%s'\n", c->name,
                 brief(h->s, c->what));
     fprintf(h->to, "complete -c bnc -f -n 'contains -- (__bnc_command) help' -a '%s %s'\n",
-            command_names(h->s, NULL, " "), topics);
+            command_names(h, NULL, " "), topics);
     for (int i = 0; option_at(i); i++)
         fish_option(h, option_at(i));
 }
 
-void help_completions(Session *s, const char *shell, FILE *to)
+void help_completions(Session *s, const Command *all, const char *shell, FILE *to)
 {
-    const Shell h = {s, to};
+    const Shell h = {s, all, to};
     if (!strcmp(shell, "bash"))
         complete_bash(&h);
     else if (!strcmp(shell, "zsh"))

@@ -134,18 +134,17 @@ static void put_option(Session *s, const Option *p, FILE *to)
 
 /* Commands that compile on the way name the options of compile and say where they stand; what
  * follows is one screen. */
-static bool borrowed(const Option *p, const Command *c)
+static bool borrowed(const Option *p, const Command *all, const Command *c)
 {
-    return c != &bnc_commands[0] && option_of(p, &bnc_commands[0]) &&
-           (p->sets & (SET_BUILD | SET_TELL | SET_PRINT)) &&
+    return c != all && option_of(p, all) && (p->sets & (SET_BUILD | SET_TELL | SET_PRINT)) &&
            !(p->sets & c->sets & ~(unsigned)(SET_BUILD | SET_TELL | SET_PRINT));
 }
 
-static void put_borrowed(Session *s, const Command *c, FILE *to)
+static void put_borrowed(Session *s, const Command *all, const Command *c, FILE *to)
 {
     Out o = {.s = s};
     for (int i = 0; option_at(i); i++)
-        if (option_of(option_at(i), c) && borrowed(option_at(i), c))
+        if (option_of(option_at(i), c) && borrowed(option_at(i), all, c))
             put(&o, "%s%s", o.len ? ", " : "", option_name(s, option_at(i)));
     if (o.len) {
         fprintf(to, "\nOf compiling (`bnc help compile`):\n  ");
@@ -154,35 +153,42 @@ static void put_borrowed(Session *s, const Command *c, FILE *to)
     out_free(&o);
 }
 
-void help_command(Session *s, const Command *c, FILE *to)
+void help_command(Session *s, const Command *all, const Command *c, FILE *to)
 {
     const char *given = c->writes != OUTPUT_MAY ? " -o FILE" : "";
-    const char *usage =
-        format(s, "bnc %s%s%s%s [options]: %s", c == bnc_commands ? "[compile]" : c->name,
-               *c->arguments ? " " : "", c->arguments, given, c->what);
+    const char *usage = format(s, "bnc %s%s%s%s [options]: %s", c == all ? "[compile]" : c->name,
+                               *c->arguments ? " " : "", c->arguments, given, c->what);
     fill(to, 0, 4, usage, strlen(usage));
     help_paragraphs(c->help, put_paragraph, to);
     fprintf(to, "\n");
     for (int i = 0; option_at(i); i++)
-        if (option_of(option_at(i), c) && !borrowed(option_at(i), c))
+        if (option_of(option_at(i), c) && !borrowed(option_at(i), all, c))
             put_option(s, option_at(i), to);
-    put_borrowed(s, c, to);
+    put_borrowed(s, all, c, to);
     fprintf(to, "\nExample: %s\n", c->example);
 }
 
 /* ---- topics ---- */
 
-void help_screen(FILE *to)
+const Command *command_find(const Command *all, const char *name)
+{
+    for (const Command *c = all; c->name; c++)
+        if (!strcmp(c->name, name))
+            return c;
+    return NULL;
+}
+
+void help_screen(const Command *all, FILE *to)
 {
     fprintf(to, "bnc " BN_VERSION ": compiles ternary language models to C\n\n");
-    for (const Command *c = bnc_commands; c->name; c++)
+    for (const Command *c = all; c->name; c++)
         if (strcmp(c->name, "help") && strcmp(c->name, "lower"))
             fprintf(to, "  %-9s %s\n", c->name, c->what);
     fprintf(to, "\nFirst steps: bnc model.gguf -o model.c; bnc run model.gguf -p \"Once upon\"\n"
                 "`bnc help X`: a command and its options; X is passes, targets or shapes, too\n");
 }
 
-static void help_passes(void)
+void help_passes(void)
 {
     printf("The pipeline, in order (-O: the lowest level that runs it):\n\n");
     for (int i = 0; i < npass; i++)
@@ -191,7 +197,7 @@ static void help_passes(void)
            "all.\n");
 }
 
-static void help_targets(void)
+void help_targets(void)
 {
     printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
@@ -202,42 +208,4 @@ static void help_targets(void)
         printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
     for (int i = 0; jit_machine_at(i); i++)
         printf("  %-18s %s\n", jit_machine_at(i)->name, jit_machine_at(i)->what);
-}
-
-static _Noreturn void no_topic(Session *s, const char *topic)
-{
-    static const char *const more[] = {"passes", "targets", "shapes"};
-    enum { MORE = sizeof more / sizeof *more };
-    const char *names[MORE + 64];
-    int n = MORE;
-    memcpy(names, more, sizeof more);
-    for (const Command *c = bnc_commands; c->name && n < MORE + 64; c++)
-        names[n++] = c->name;
-    const char *near = did_you_mean(topic, names, n);
-    if (near)
-        fail(s, (Loc){0}, "no help on '%s'; did you mean %s?", topic, near);
-    fail(s, (Loc){0}, "no help on '%s'; `bnc --help` names all there is help on", topic);
-}
-
-int cmd_help(Session *s, const Options *o)
-{
-    const char *topic = o->input;
-    const Command *c = topic ? command_find(topic) : NULL;
-    if (o->man)
-        help_man(s, stdout);
-    else if (o->completions)
-        help_completions(s, o->completions, stdout);
-    else if (!topic)
-        help_screen(stdout);
-    else if (!strcmp(topic, "passes"))
-        help_passes();
-    else if (!strcmp(topic, "targets"))
-        help_targets();
-    else if (!strcmp(topic, "shapes"))
-        help_shapes(stdout);
-    else if (c)
-        help_command(s, c, stdout);
-    else
-        no_topic(s, topic);
-    return 0;
 }

@@ -7,6 +7,7 @@
 
 typedef struct Man {
     Session *s;
+    const Command *all;
     FILE *to;
 } Man;
 
@@ -58,12 +59,12 @@ static void put_option(const Man *m, const Option *p)
 static void put_options(const Man *m, const Command *c)
 {
     const unsigned shared = SET_BUILD | SET_TELL | SET_PRINT;
-    bool compiles = c->sets & SET_BUILD && c != &bnc_commands[0];
+    bool compiles = c->sets & SET_BUILD && c != m->all;
     for (int i = 0; option_at(i); i++) {
         const Option *p = option_at(i);
         if (!option_of(p, c) || p->sets & SET_ALL)
             continue;
-        if (c == &bnc_commands[0] || p->sets & c->sets & ~shared)
+        if (c == m->all || p->sets & c->sets & ~shared)
             put_option(m, p);
     }
     if (compiles)
@@ -75,9 +76,9 @@ static void put_options(const Man *m, const Command *c)
 static void put_command(Man *m, const Command *c)
 {
     fputs(".SS ", m->to);
-    put_text(m, format(m->s, "bnc %s%s%s%s [options]",
-                       c == &bnc_commands[0] ? "[compile]" : c->name, *c->arguments ? " " : "",
-                       c->arguments, c->writes != OUTPUT_MAY ? " -o FILE" : ""));
+    put_text(m, format(m->s, "bnc %s%s%s%s [options]", c == m->all ? "[compile]" : c->name,
+                       *c->arguments ? " " : "", c->arguments,
+                       c->writes != OUTPUT_MAY ? " -o FILE" : ""));
     fputs("\n", m->to);
     put_text(m, format(m->s, "%s.", c->what));
     fputs("\n", m->to);
@@ -112,7 +113,7 @@ static void put_passes(const Man *m)
     }
 }
 
-void help_man(Session *s, FILE *to)
+void help_man(Session *s, const Command *all, FILE *to)
 {
     static const char *const status[][2] = {
         {"0", "all went well."},
@@ -125,15 +126,15 @@ void help_man(Session *s, FILE *to)
         {"CFLAGS", "flags for it, where --cflags gives none."},
         {"XDG_CACHE_HOME, HOME", "the cache is bnc in the first or .cache/bnc in the second."},
         {"TMPDIR", "where temporary folders are made; else /tmp."}};
-    Man m = {s, to};
+    Man m = {s, all, to};
     fputs(".\\\" Written by `bnc help --man`.\n.TH BNC 1 \"\" \"bnc " BN_VERSION
           "\" \"User Commands\"\n"
           ".SH NAME\nbnc \\- compile ternary language models to C\n.SH SYNOPSIS\n",
           to);
-    for (const Command *c = bnc_commands; c->name; c++) {
-        fputs(c == bnc_commands ? ".B bnc\n" : ".br\n.B bnc\n", to);
-        put_text(&m, format(s, "%s %s%s[options]", c == bnc_commands ? "[compile]" : c->name,
-                            c->arguments, *c->arguments ? " " : ""));
+    for (const Command *c = all; c->name; c++) {
+        fputs(c == all ? ".B bnc\n" : ".br\n.B bnc\n", to);
+        put_text(&m, format(s, "%s %s%s[options]", c == all ? "[compile]" : c->name, c->arguments,
+                            *c->arguments ? " " : ""));
         fputs("\n", to);
     }
     fputs(".SH DESCRIPTION\n.B bnc\ncompiles a ternary (BitNet b1.58) language model file to C "
@@ -148,7 +149,7 @@ void help_man(Session *s, FILE *to)
     fputs(".PP\nThe value of a long option stands behind = or in the next word; choices may be "
           "written in any case; what follows\n.B \\-\\-\nis no option.\n.SH COMMANDS\n",
           to);
-    for (const Command *c = bnc_commands; c->name; c++)
+    for (const Command *c = all; c->name; c++)
         put_command(&m, c);
     put_passes(&m);
     put_section(&m, "EXIT STATUS", status, sizeof status / sizeof *status);

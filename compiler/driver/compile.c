@@ -1,38 +1,16 @@
-/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out.
+/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
+ * the user says or into the cache.
  *
  * One idea: a compilation is a list of steps over one record (struct Compile); what can be refused
  * by the options alone is refused before a file is opened, and what is written is put in its place
  * in the end, all files of it or none.
  */
-#include <ctype.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 
-#include "chat/chat.h"
 #include "driver/driver.h"
-#include "ir/vocab.h"
-
-/* ---- the chat template ---- */
-
-static const char *token_text(const Module *m, int64_t id)
-{
-    const VocabSource *v = m->vocab;
-    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
-}
-
-const char *compile_chat(Session *s, const Module *m, const char *given)
-{
-    ChatTemplate t;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
-        return NULL;
-    const VocabSource *v = m->vocab;
-    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                         token_text(m, v->pad)};
-    Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    const char *text = name(s, c.text);
-    out_free(&c);
-    return text;
-}
+#include "ir/escape.h"
 
 /* ---- output ---- */
 
@@ -51,14 +29,25 @@ static const char *plain_name(const char *stem, const char *kind)
     return library && !strncmp(stem, "lib", 3) && stem[3] ? stem + 3 : stem;
 }
 
+/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by
+ * bn.h. */
+static bool prefix_taken(const char *prefix)
+{
+    return !strcasecmp(prefix, "bn");
+}
+
 static const char *c_prefix(Session *s, const Options *o, const char *kind)
 {
+    if (o->name && prefix_taken(o->name))
+        fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another",
+             o->name);
     if (o->name)
         return o->name;
     if (!strcmp(o->output, "-"))
         return "model";
     const char *prefix = c_name(s, plain_name(file_name(stem_of(s, o->output, kind)), kind));
-    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
+    bool good = identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix);
+    return good ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(const Options *o, const char *kind)
@@ -129,7 +118,6 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
     bool stream = !strcmp(o->output, "-");
     Files at = {o->output, stream ? NULL : format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
     Written out = {0};
-    emit->header = stream ? "model.h" : file_name(at.header);
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
     write_files(s, m, target, emit, &at, &out);
@@ -151,8 +139,8 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
                 format(s, "%s/model.bnw", dir)};
     Written made = {0}, out = {0};
+    emit->program = program;
     emit->amalgamate = program || !strcmp(kind, "so");
-    emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
     if (beside)
@@ -179,14 +167,6 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     files_commit(out.of, out.n);
     note(s, "wrote %s%s%s%s%s", o->output, product ? ", " : "", product ? header : "",
          beside ? ", " : "", beside ? bnw : "");
-}
-
-void emit_text(Session *s, const Module *m, const char *path)
-{
-    Out text = {.s = s};
-    module_print(m, &text);
-    file_save(s, path, &text);
-    out_free(&text);
 }
 
 /* ---- the steps ---- */
@@ -279,7 +259,7 @@ static void write_text(Compile *c)
         c->o.passes = "quant,canon";
     run_passes(c->m, c->target, &c->o, c->r);
     write_depfile(c);
-    emit_text(c->s, c->m, c->o.output);
+    module_save(c->m, c->o.output);
 }
 
 static void choose_emit(Compile *c)
@@ -289,6 +269,7 @@ static void choose_emit(Compile *c)
                             .flags = o->text,
                             .weights = c->target->device ? WEIGHTS_FILE : weights_mode(o, c->kind),
                             .amalgamate = o->amalgamate,
+                            .program = o->amalgamate,
                             .profile = o->profile,
                             .gpus = o->shards ? (int)o->shards : 1,
                             .chat = compile_chat(c->s, c->m, o->chat)};
@@ -342,4 +323,45 @@ void compile_to(Session *s, const Options *given)
     if (c.depfile)
         file_commit(c.depfile);
     report_print(s, c.r);
+}
+
+/* ---- into the cache ---- */
+
+struct Apart {
+    Session session;
+    const Options *options;
+};
+
+static void compile_options(void *arg)
+{
+    struct Apart *a = arg;
+    compile_to(&a->session, a->options);
+}
+
+/* In a session of its own: its memory and temporary files are gone before the model runs. */
+static void compile_apart(Session *s, const Options *o)
+{
+    struct Apart a = {.options = o};
+    note(s, "compiling %s", o->input);
+    session_start(&a.session, s->log);
+    a.session.quiet = true;
+    mode_t mask = umask(077);
+    bool done = session_try(&a.session, compile_options, &a);
+    umask(mask);
+    session_end(&a.session);
+    if (!done)
+        give_up(s);
+}
+
+const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
+{
+    Options o = *given;
+    CacheEntry e = cache_place(s, &o, emit);
+    o.output = format(s, "%s%s", o.output, extension);
+    o.emit = emit;
+    if (cache_begin(s, &e)) {
+        compile_apart(s, &o);
+        cache_end(s, &e, &o);
+    }
+    return o.output;
 }

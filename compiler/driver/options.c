@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "chat/chat.h"
+#include "ir/escape.h"
 #include "jit/jit.h"
 #include "passes/passes.h"
 
@@ -350,10 +351,7 @@ static uint64_t read_seed(Session *s, const Option *p, const char *value)
 
 static const char *read_ident(Session *s, const Option *p, const char *value)
 {
-    bool good = isalpha((unsigned char)*value) || *value == '_';
-    for (const char *c = value; *c; c++)
-        good &= isalnum((unsigned char)*c) || *c == '_';
-    if (!good)
+    if (!identifier_good(value))
         fail(s, (Loc){0}, "%s wants a C identifier, not '%s'", p->name, value);
     return value;
 }
@@ -579,7 +577,8 @@ bool options_read(Session *s, Options *o, const Command *c, const Command *all, 
     Line l = {.s = s, .o = o, .c = c, .all = all, .argc = argc, .at = 1, .argv = argv, .text.s = s};
     bool words = false; /* behind -- */
     *o = options_initial(s);
-    o->command = c->name;
+    o->command = c;
+    o->commands = all;
     for (; l.at < argc && !o->asked; l.at++) {
         const char *arg = argv[l.at];
         if (!words && !strcmp(arg, "--")) {

@@ -81,8 +81,21 @@ typedef enum OptionKind {
 OPTION_KINDS(KIND_TYPE)
 #undef KIND_TYPE
 
+typedef struct Options Options;
+/* Whether a command has -o: it may be given, it must, it must and be a file. */
+typedef enum Output { OUTPUT_MAY, OUTPUT_MUST, OUTPUT_FILE } Output;
+/* A command, as options_read and the help texts see it. */
+typedef struct Command {
+    const char *name;
+    int (*run)(Session *s, const Options *o);
+    const char *arguments; /* "MODEL TEXTFILE"; [WORD]: may be left out */
+    unsigned sets;
+    Output writes;
+    const char *what, *example, *help;
+} Command;
+
 /* Every command's values; those that a command has no option for keep their initial value. */
-typedef struct Options {
+struct Options {
 #define OPTION(field, kind, letter, name, argument, sets, initial, help, ...)                      \
     OptionValue##kind field;
 #define AGAIN(...)
@@ -94,8 +107,8 @@ typedef struct Options {
 #include "driver/options.def"
 #undef OPTION
 #undef AGAIN
-    const char *command;
-    const char **word; /* what is no option: a model, a text, ... */
+    const Command *command, *commands; /* this one; all, up to one without a name */
+    const char **word;                 /* what is no option: a model, a text, ... */
     int nword;
     const char *input; /* word[0] */
     const char **rest; /* options of the compiled program, as it reads them */
@@ -105,7 +118,7 @@ typedef struct Options {
     const char *text; /* these as one text, for generated files */
     const char
         *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
-} Options;
+};
 
 typedef struct Option {
     OptionKind kind;
@@ -126,18 +139,6 @@ typedef struct Option {
     bool program;          /* for the compiled program, which reads it itself */
 } Option;
 
-/* Whether a command has -o: it may be given, it must, it must and be a file. */
-typedef enum Output { OUTPUT_MAY, OUTPUT_MUST, OUTPUT_FILE } Output;
-/* A command, as options_read and the help texts see it. */
-typedef struct Command {
-    const char *name;
-    int (*run)(Session *s, const Options *o);
-    const char *arguments; /* "MODEL TEXTFILE"; [WORD]: may be left out */
-    unsigned sets;
-    Output writes;
-    const char *what, *example, *help;
-} Command;
-
 /* Row i of the table; NULL behind the last. */
 const Option *option_at(int i);
 static inline bool option_of(const Option *p, const Command *c)
@@ -157,8 +158,8 @@ const char *option_name(Session *s, const Option *p);
 
 /* All values as they are without a command line. */
 Options options_initial(Session *s);
-/* Reads the words argv[1..argc) of c. False: help was asked for. Any mistake is fail()ed; `all`
- * (ends with a row without a name) is there to say which command has an option. */
+/* Reads the words argv[1..argc) of c, one of `all` (which ends with a row without a name). False: help
+ * was asked for. Any mistake is fail()ed. */
 bool options_read(Session *s, Options *o, const Command *c, const Command *all, int argc,
                   char **argv);
 /* The name among n that was probably meant, or NULL. */

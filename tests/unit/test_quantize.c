@@ -43,8 +43,8 @@ static void call(void *arg)
 /* Options are words with a space between. Whether it succeeded. */
 static bool quantize(const char *in, const char *out, const char *options)
 {
-    char words[256], *argv[17] = {(char *)"bnc", (char *)"quantize", (char *)(uintptr_t)in, (char *)"-o",
-                                  (char *)(uintptr_t)out, (char *)"--quiet"};
+    char words[256], *argv[17] = {(char *)"bnc", (char *)"quantize",     (char *)(uintptr_t)in,
+                                  (char *)"-o",  (char *)(uintptr_t)out, (char *)"--quiet"};
     struct Call c = {.argc = 6, .argv = argv};
     snprintf(words, sizeof words, "%s", options);
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " "))
