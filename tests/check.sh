@@ -17,6 +17,8 @@ plan=build/check.plan
 jobs=$(echo " ${MAKEFLAGS:-}" | sed -n 's/.* -j *\([0-9][0-9]*\).*/\1/p')
 jobs=${jobs:-$(nproc 2>/dev/null || echo 2)}
 quick=$PWD/tests/quick-cc.sh
+jit=
+[ "${CI:-}" = true ] && jit=jit
 export ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED="$shared"
 . tests/rows.sh
 began=$(date +%s)

@@ -40,9 +40,9 @@ run --ctx=32 >$dir/log 2>&1
 check "options: another entry" test "$(entries)" = 2
 check "the same weights are one file" test "$(ls -i $cache/*/model.bnw | awk '{print $1}' | sort -u | wc -l)" = 1
 cp "$CC" $dir/cc.sh
-CC=$here/$dir/cc.sh run >$dir/log 2>&1
+(CC=$here/$dir/cc.sh && export CC && run) >$dir/log 2>&1
 check "another C compiler: another entry" test "$(entries)" = 3
-CFLAGS=-g run >$dir/log 2>&1
+(CFLAGS=-g && export CFLAGS && run) >$dir/log 2>&1
 check "CFLAGS: another entry" test "$(entries)" = 4
 python3 tests/reference/gguf_edit.py "$model" $dir/other.gguf general.name=str:other
 "$bnc" run $dir/other.gguf -p ab -n 2 --temp 0 -t 1 >$dir/log 2>&1
@@ -103,12 +103,12 @@ mv $dir/linked/bnc $cache
 ) >$dir/second 2>$dir/said
 check "a relative XDG_CACHE_HOME is ignored" test -d $HOME/.cache/bnc -a ! -e $dir/relative
 check "and the model runs" cmp $dir/first $dir/second
-(umask 0; XDG_CACHE_HOME=$PWD/$dir/open run) >$dir/log 2>&1
+(umask 0 && XDG_CACHE_HOME=$PWD/$dir/open && export XDG_CACHE_HOME && run) >$dir/log 2>&1
 check "umask 0 opens nothing" test -z "$(find $dir/open -perm /022)"
 
 # ---- limit after once: in use, clear, limit ----
 mkfifo $dir/in
-(sleep 60 >$dir/in & echo $! >$dir/sleeper; exec "$bnc" run "$model" -f /dev/stdin -n 2 -t 1 <$dir/in) >$dir/log2 2>&1 &
+(sleep 60 >$dir/in & echo $! >$dir/sleeper; exec "$bnc" run "$model" --ids $dir/in -n 2 -t 1) >$dir/log2 2>&1 &
 user=$!
 tries=0
 while ! "$bnc" cache 2>/dev/null | grep -q 'in use' && [ $tries -lt 300 ]; do

@@ -5,7 +5,7 @@
 # checkpoints, graphs and vocabularies of others.
 bnc=$1
 shared=${BN_SHARED:-../shared}
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 ref=tests/reference
 dir=build/convert
 rm -rf $dir
@@ -95,7 +95,9 @@ refused "not the JSON that it should be" config.json 's/{/[/'
 refused "these files are not of one model" tokenizer.json 's/: 7,/: 7000000,/'
 refused "have the same number" tokenizer.json 's/: 7,/: 8,/'
 refused "the pre-tokenizer is none that bnc knows" tokenizer.json 's/{1,3}/{1,4}/'
-refused "the normalizer 'Lowercase'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "Lowercase"}/'
+refused "the normalizer 'BertNormalizer'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "BertNormalizer"}/'
+refused "the normalizer 'Replace' of the pattern ' {2,}'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}/'
+refused "end_of_word_suffix is '</w>'" tokenizer.json 's/"unk_token": null/"unk_token": null, "end_of_word_suffix": "<\/w>"/'
 refused "the tokenizer is 'Unigram'" tokenizer.json 's/"BPE"/"Unigram"/'
 refused "merge 0 is not two symbols" tokenizer.json 's/"merges": \["b a"/"merges": ["ba"/'
 refused "the dtype 'F12'" model.safetensors 's/"F32"/"F12"/'

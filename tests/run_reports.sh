@@ -7,7 +7,7 @@ LC_ALL=C
 export LC_ALL
 bnc=${1:?usage: run_reports.sh BNC}
 case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM

@@ -20,7 +20,7 @@ bin=${1:?usage: run_text.sh BNC [NAME...]}
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 case $bin in /*) BNC=$bin ;; *) BNC=$PWD/$bin ;; esac
 [ -x "$BNC" ] || [ "${2:-}" = --list ] || { echo "run_text.sh: $BNC is no program" >&2; exit 2; }
-MODEL=examples/models/tales-27m-i2_s.gguf
+MODEL=examples/models/fables-27m-i2_s.gguf
 export BNC
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT

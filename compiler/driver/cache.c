@@ -335,10 +335,11 @@ static void empty_entry(Session *s, const char *dir)
 
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
-    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights)
+    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights ||
+        o->depfile || o->depfile_path)
         fail(s, (Loc){0},
-             "this command chooses -o, --emit, --weights and --amalgamate itself; to choose, "
-             "compile with --emit=exe");
+             "this command chooses -o, -MD, --emit, --weights and --amalgamate itself; to "
+             "choose, compile with --emit=exe");
     CacheEntry e = {.emit = emit};
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);
     e.dir = format(s, "%s/%s", e.cache, key_of(s, o, emit));
@@ -365,8 +366,10 @@ bool cache_begin(Session *s, const CacheEntry *e)
 
 void cache_end(Session *s, const CacheEntry *e, const Options *o)
 {
+    mode_t mask = umask(077);
     share_weights(s, e->cache, e->dir);
     write_entry(s, o, e->dir, e->emit);
+    umask(mask);
     lock_entry(s, e, LOCK_SH);
     if (!o->cache && !o->no_cache)
         cache_trim(s, e->cache);

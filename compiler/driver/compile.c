@@ -1,26 +1,32 @@
 /* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
  * the user says or into the cache. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "driver/driver.h"
+#include "ir/escape.h"
 
 /* ---- output ---- */
+
+/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by bn.h. */
+static bool prefix_taken(const char *prefix)
+{
+    return !strcasecmp(prefix, "bn");
+}
 
 static const char *c_prefix(Session *s, const Options *o)
 {
     if (o->name) {
-        bool good = isalpha((unsigned char)*o->name) || *o->name == '_';
-        for (const char *c = o->name; *c; c++)
-            good &= isalnum((unsigned char)*c) || *c == '_';
-        if (!good)
+        if (!identifier_good(o->name))
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
+        if (prefix_taken(o->name))
+            fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another", o->name);
         return o->name;
     }
     const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
-    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
+    return identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
@@ -81,7 +87,6 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
 {
     const char *stem = without_extension(s, o->output);
     Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
-    emit->header = file_name(at.header);
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -103,8 +108,8 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
                 beside ? bnw : format(s, "%s/model.bnw", dir)};
+    emit->program = program;
     emit->amalgamate = program || !strcmp(kind, "so");
-    emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -163,7 +168,10 @@ void compile_to(Session *s, const Options *given)
         if (!o.passes && !o.stop_after)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
+        OutFile *depfile = depfile_create(s, &o);
         module_save(m, o.output);
+        if (depfile)
+            file_commit(depfile);
         report_print(s, r);
         return;
     }
@@ -171,6 +179,7 @@ void compile_to(Session *s, const Options *given)
                         .flags = o.text,
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
+                        .program = o.amalgamate,
                         .profile = o.profile,
                         .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat)};
@@ -182,6 +191,7 @@ void compile_to(Session *s, const Options *given)
              "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
+    OutFile *depfile = depfile_create(s, &o);
     stage_begin(s, r, "write");
     if (target->device)
         gpu_emit(s, m, target, &o, &emit, kind);
@@ -191,6 +201,8 @@ void compile_to(Session *s, const Options *given)
         emit_source(s, m, target, &o, &emit);
     else
         emit_built(s, m, target, &o, &emit, kind);
+    if (depfile)
+        file_commit(depfile);
     stage_end(s, r);
     report_print(s, r);
 }

@@ -53,6 +53,10 @@ void compile_to(Session *s, const Options *o);
  * that ends in `extension`, its weights, model.bnw, in the same folder. Compiles what is not there or is damaged. */
 const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
 
+/* depfile.c: the file of -MD or -MF, to be committed behind the outputs; NULL where neither is given.
+ * Lists what the session has read up to now: call it before outputs are read back. */
+OutFile *depfile_create(Session *s, const Options *o);
+
 /* build.c: C to objects, with $CC or cc. */
 typedef struct Build {
     const Module *m;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "frontend/frontend.h"
+#include "ir/escape.h"
 
 struct Bound { /* a value's name; `block` NULL once its block is closed */
     const char *name;
@@ -118,6 +119,14 @@ static const char *word_of(List attrs, const char *key)
 
 void tir_arch(Parse *p, TirPlace at, List names, List attrs)
 {
+    for (int i = 0; i < names.n; i++) {
+        const char *name = names.item[i];
+        if (!name_good(name))
+            err(p->s, tir_loc(p, at),
+                "%s is no name of an architecture: 1 to %d letters, digits, _ . or -, the first a "
+                "letter or a digit",
+                quote(p->s, name, strlen(name)), NAME_LENGTH);
+    }
     p->m->arch = (const char **)names.item;
     p->m->narch = names.n;
     p->m->masters = word_of(attrs, "masters");

@@ -49,6 +49,8 @@ typedef struct Session {
     struct Alias *aliases; /* of session_alias */
     double progress_at;    /* when its line was last written; 0: there is none */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
+    const char **inputs; /* [ninput] interned paths that file_read and file_view opened, each once */
+    size_t ninput;
 } Session;
 
 void session_start(Session *s, FILE *log);
@@ -112,7 +114,7 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
-void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
+void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD (escape.c) */
 void out_free(Out *o); /* or the session frees it */
 
 /* A file written beside its target and renamed by file_commit; removed when the session ends
@@ -128,6 +130,8 @@ bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
+/* What a download left in the place of a file: "a git-lfs pointer, ..."; NULL where it looks like none. */
+const char *file_placeholder(const void *bytes, size_t size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */

@@ -1,10 +1,11 @@
-/* out.c: text and files being written, files read whole or mapped, bytes made printable.
+/* out.c: text and files being written, files read whole or mapped.
  *
  * One idea: an output appears at its path complete or not at all. It is written beside its target
  * and renamed over it; whatever was not committed is removed when the session ends.
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,8 +13,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "ir/escape.h"
 
 /* ---- a growing buffer ---- */
 
@@ -90,55 +89,6 @@ void out_free(Out *o)
     buffer_free(o->s, o->text);
     o->text = NULL;
     o->len = o->cap = 0;
-}
-
-/* ---- bytes made printable ---- */
-
-void put_escaped(Out *o, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        int len = utf8_printable(bytes + i, n - i);
-        char c = bytes[i];
-        if (c == '\\' || c == '\n' || c == '\t')
-            put(o, c == '\\' ? "\\\\" : c == '\n' ? "\\n" : "\\t");
-        else if (len)
-            put_bytes(o, bytes + i, (size_t)len);
-        else
-            put(o, "\\x%02x", (unsigned char)c);
-        i += len ? (size_t)len : 1;
-    }
-}
-
-const char *quote(Session *s, const char *bytes, size_t n)
-{
-    Out o = {.s = s};
-    size_t cut = n > 80 ? 77 : n;
-    while (cut < n && cut && ((unsigned char)bytes[cut] & 0xc0) == 0x80)
-        cut--;
-    put(&o, "'");
-    put_escaped(&o, bytes, cut);
-    put(&o, cut < n ? "...'" : "'");
-    const char *text = format(s, "%s", o.text);
-    out_free(&o);
-    return text;
-}
-
-void put_json_text(Out *o, const char *text, size_t len)
-{
-    put(o, "\"");
-    for (size_t i = 0; i < len;) {
-        int n = utf8_char(text + i, len - i);
-        if (n == 0)
-            put(o, "\\ufffd");
-        else if (text[i] == '"' || text[i] == '\\')
-            put(o, "\\%c", text[i]);
-        else if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            put(o, "\\u%04x", text[i]);
-        else
-            put_bytes(o, text + i, (size_t)n);
-        i += n ? (size_t)n : 1;
-    }
-    put(o, "\"");
 }
 
 /* ---- files being written ---- */
@@ -269,6 +219,16 @@ void file_save(Session *s, const char *path, const Out *text)
 
 /* ---- files read whole ---- */
 
+static void input_add(Session *s, const char *path)
+{
+    path = name(s, path);
+    for (size_t i = 0; i < s->ninput; i++)
+        if (s->inputs[i] == path)
+            return;
+    s->inputs = grow(s, s->inputs, s->ninput, sizeof *s->inputs);
+    s->inputs[s->ninput++] = path;
+}
+
 static void close_stream(void *arg)
 {
     FILE **f = arg;
@@ -285,6 +245,33 @@ static size_t first_room(FILE *f)
     return known ? (size_t)st.st_size + 2 : 4096;
 }
 
+const char *file_placeholder(const void *bytes, size_t size)
+{
+    static const char lfs[] = "a git-lfs pointer, not the file: run git lfs pull",
+                      page[] = "a web page: the download gave a page in place of the file",
+                      refusal[] = "a server's refusal: the download gave that in place of the file";
+    static const struct {
+        const char *start, *what; /* in any case of ASCII letters */
+    } row[] = {{"version https://git-lfs", lfs},
+               {"<!doctype", page},
+               {"<html", page},
+               {"entry not found", refusal},
+               {"invalid username or password", refusal},
+               {"access to model ", refusal}};
+    const char *text = bytes, *end = text + size;
+    while (text < end && (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t'))
+        text++;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        size_t n = strlen(row[i].start), k = 0;
+        while (k < n && k < (size_t)(end - text) &&
+               tolower((unsigned char)text[k]) == row[i].start[k])
+            k++;
+        if (k == n)
+            return row[i].what;
+    }
+    return NULL;
+}
+
 char *file_read(Session *s, const char *path, size_t *size)
 {
     FILE **f = NEW(s, FILE *);
@@ -292,6 +279,7 @@ char *file_read(Session *s, const char *path, size_t *size)
     *f = fopen(path, "rb");
     if (!*f)
         fail(s, loc_file(s, path), "cannot open it: %s", strerror(errno));
+    input_add(s, path);
     size_t cap = first_room(*f), n = 0;
     char *p = alloc(s, cap);
     for (size_t got; (got = fread(p + n, 1, cap - 1 - n, *f)) > 0;) {
@@ -361,6 +349,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
     session_defer(s, view_end, v);
     if (v->fd < 0 || fstat(v->fd, &st) != 0)
         fail(s, loc, "%s: %s", lost, strerror(errno));
+    input_add(s, path);
     if (!S_ISREG(st.st_mode))
         fail(s, loc, "is %s; a model is a regular file",
              S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");

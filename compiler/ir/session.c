@@ -5,7 +5,6 @@
  */
 #include "ir/ir.h"
 
-#include <ctype.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -270,14 +269,6 @@ char *scratch_copy(Session *s, const char *text)
 {
     size_t n = strlen(text) + 1;
     return memcpy(alloc(s, n), text, n);
-}
-
-const char *c_name(Session *s, const char *text)
-{
-    char *copy = scratch_copy(s, text);
-    for (char *c = copy; *c; c++)
-        *c = isalnum((unsigned char)*c) ? *c : '_';
-    return name(s, copy);
 }
 
 /* ---- characters that a message may hold ---- */
