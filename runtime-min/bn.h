@@ -82,6 +82,11 @@ bn_status bn_open(bn_weights *w, const bn_model *model, const char *path);
 bn_status bn_open_memory(bn_weights *w, const bn_model *model, const void *data, size_t size);
 void bn_close(bn_weights *w);
 
+/* Processors that this process may use, 1 or more: those of its affinity mask, less where the CPU quota
+ * of its cgroup, or of one above it, is less (rounded up). More threads than that make a model slower.
+ * Reads some small files of /proc and /sys. */
+int bn_cpus(void);
+
 /* A state: KV cache, scratch, token history, thread team, all in one block that the caller gives
  * and may free after bn_done. `threads` counts the calling thread: 1 to BN_MAX_THREADS. */
 typedef struct bn_state bn_state;

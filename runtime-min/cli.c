@@ -33,7 +33,7 @@
     O(MIN_P,       0,   "min-p",          "F",    "drop those below F of the likeliest (0)")       \
     O(PENALTY,     0,   "repeat-penalty", "F",    "against recent tokens, such as 1.1 (0: none)")  \
     O(SEED,        0,   "seed",           "N",    "the same seed writes the same text (1)")        \
-    O(THREADS,     't', "threads",        "N",    "threads (processors online, at most 8)")        \
+    O(THREADS,     't', "threads",        "N",    "threads (usable processors, at most 8)")        \
     O(WEIGHTS,     'w', "weights",        "FILE", "the .bnw (the one the model was built with)")   \
     O(SPECIAL,     0,   "special",        NULL,   "read special tokens such as <s> in the prompt") \
     O(IDS,         0,   "ids",            "FILE", "token ids instead of a prompt; - reads stdin")  \
@@ -210,11 +210,8 @@ static int cli_seed(cli *c)
 
 static int cli_processors(void)
 {
-    long n = 1;
-#ifdef _SC_NPROCESSORS_ONLN
-    n = sysconf(_SC_NPROCESSORS_ONLN);
-#endif
-    return n < 1 ? 1 : n > CLI_THREADS_MAX ? CLI_THREADS_MAX : (int)n;
+    int n = bn_cpus();
+    return n < CLI_THREADS_MAX ? n : CLI_THREADS_MAX;
 }
 
 static int cli_settings(cli *c)

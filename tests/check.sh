@@ -61,7 +61,7 @@ step "build" $make -s -j"$jobs" all
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
-units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
+units="runtime sample deal cpus cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
 inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
     lane=1
     step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc

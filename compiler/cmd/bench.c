@@ -129,8 +129,7 @@ static void read_option(Bench *b, const char *arg)
 
 static void read_arguments(Bench *b, int argc, char **argv)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    int cores = bn_cpus(), most = cores < BN_MAX_THREADS ? cores : BN_MAX_THREADS;
     b->prompt = b->at = (List){2, {64, 512}};
     b->at.of[1] = 2048;
     options_read(b->s, &b->o, argc, argv, true);

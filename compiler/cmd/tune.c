@@ -255,7 +255,7 @@ static void put_record(Out *o, const Cases *x, int threads)
 
 static int threads_of(Session *s, const Options *o)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int cores = bn_cpus();
     for (int i = 0; i < o->nrest; i++) {
         const char *value = !strcmp(o->rest[i], "-t") && i + 1 < o->nrest ? o->rest[++i]
                             : !strncmp(o->rest[i], "-t", 2)               ? o->rest[i] + 2
@@ -265,7 +265,7 @@ static int threads_of(Session *s, const Options *o)
             fail(s, (Loc){0}, "tune takes -t N, with 1 to %d threads, not '%s'", BN_MAX_THREADS,
                  o->rest[i]);
     }
-    return cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    return cores < BN_MAX_THREADS ? cores : BN_MAX_THREADS;
 }
 
 int cmd_tune(Session *s, int argc, char **argv)
