@@ -33,8 +33,10 @@
     O(MIN_P,       0,   "min-p",          "F",    "drop those below F of the likeliest (0)")       \
     O(PENALTY,     0,   "repeat-penalty", "F",    "against recent tokens, such as 1.1 (0: none)")  \
     O(SEED,        0,   "seed",           "N",    "the same seed writes the same text (1)")        \
+    O(STOP,        0,   "stop",           "TEXT", "end before this text; may be given again")      \
     O(THREADS,     't', "threads",        "N",    "threads (usable processors, at most 8)")        \
     O(WEIGHTS,     'w', "weights",        "FILE", "the .bnw (the one the model was built with)")   \
+    O(COPY,        0,   "copy",           NULL,   "read the weights into memory, map no file")     \
     O(SPECIAL,     0,   "special",        NULL,   "read special tokens such as <s> in the prompt") \
     O(IDS,         0,   "ids",            "FILE", "token ids instead of a prompt; - reads stdin")  \
     O(STATS,       0,   "stats",          NULL,   "print times to standard error")                 \
@@ -70,6 +72,7 @@ typedef struct cli {
     const bn_info *info;
     const char *program;
     const char *value[CLI_COUNT]; /* as given; "" for options without a value; NULL: not given */
+    const char *stop[BN_STOPS];
     int tokens, threads, bench;
     bn_sampling how;
     bn_weights w;
@@ -161,6 +164,10 @@ static int cli_parse(cli *c, int argc, char **argv)
             value = argv[i];
         }
         c->value[id] = value ? value : "";
+        if (id == CLI_STOP && c->how.nstop == BN_STOPS)
+            return cli_err(c, "--stop: expected it at most %d times", BN_STOPS);
+        if (id == CLI_STOP)
+            c->stop[c->how.nstop++] = value;
     }
     return 0;
 }
@@ -227,6 +234,12 @@ static int cli_settings(cli *c)
         cli_float(c, CLI_PENALTY, 0, 1e6, &c->how.repeat_penalty) || cli_seed(c))
         return -1;
     c->how.top_k = top_k;
+    c->how.stop = c->stop;
+    bn_stop stop;
+    for (int i = 0; i < c->how.nstop; i++)
+        if (bn_stop_start(&stop, c->stop + i, 1) != BN_OK)
+            return cli_err(c, "--stop: expected 1 to %d bytes that begin with a character, found '%s'",
+                           BN_STOP_BYTES, c->stop[i]);
     if (c->value[CLI_IDS] && c->value[CLI_PROMPT])
         return cli_err(c, "expected --ids or --prompt, found both");
     return 0;
@@ -344,7 +357,9 @@ static int cli_input(cli *c)
 
 static int cli_open(cli *c)
 {
-    bn_status status = bn_open(&c->w, c->model, c->value[CLI_WEIGHTS]);
+    bn_status (*open)(bn_weights *, const bn_model *, const char *) =
+        c->value[CLI_COPY] ? bn_open_copy : bn_open;
+    bn_status status = open(&c->w, c->model, c->value[CLI_WEIGHTS]);
     if (status != BN_OK)
         return cli_failed(c, status, c->w.message);
     size_t size = bn_state_size(c->model, c->threads);

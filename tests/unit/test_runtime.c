@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #include "bn.h"
 #include "fake_model.h"
@@ -231,6 +232,79 @@ static void test_open_file(void **unused)
     assert_int_equal(bn_open(&w, &fake_model, name), BN_IO);
 }
 
+/* A copy survives what happens to its file. */
+static void test_open_copy(void **unused)
+{
+    (void)unused;
+    char path[] = "/tmp/test_runtime_XXXXXX";
+    bn_weights w;
+    int file = mkstemp(path);
+    fake_bnw(fake_bytes);
+    assert_int_equal(write(file, fake_bytes, FAKE_BYTES), FAKE_BYTES);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_OK);
+    assert_int_equal(ftruncate(file, 0), 0);
+    assert_memory_equal(w.data, fake_bytes, FAKE_BYTES);
+    bn_close(&w);
+    assert_null(w.data);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_FORMAT);
+    fake_bytes[0] ^= 1;
+    assert_int_equal(pwrite(file, fake_bytes, FAKE_BYTES, 0), FAKE_BYTES);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_FORMAT);
+    assert_null(w.data);
+    close(file);
+    unlink(path);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_IO);
+    assert_int_equal(bn_open_copy(NULL, &fake_model, path), BN_ARGUMENT);
+    bn_model m = fake_model;
+    m.embedded = fake_bytes;
+    fake_bytes[0] ^= 1;
+    assert_int_equal(bn_open_copy(&w, &m, NULL), BN_OK);
+    assert_ptr_equal(w.data, fake_bytes);
+    bn_close(&w);
+}
+
+/* Bodies of 1 to 6 pieces, their hash by libxxhash as compiler/ir/weights.c makes it. */
+static void test_verify(void **unused)
+{
+    (void)unused;
+    static const size_t ragged[] = {FAKE_BYTES - BN_BNW_BODY, BN_BNW_PIECE, 77};
+    for (size_t i = 0; i < 18; i++) {
+        size_t body = i / 3 * BN_BNW_PIECE + ragged[i % 3], n = 0;
+        unsigned char *bytes = aligned_alloc(64, (BN_BNW_BODY + body + 63) / 64 * 64);
+        uint64_t hash[8];
+        for (size_t at = 0; at < body; at++)
+            bytes[BN_BNW_BODY + at] = (unsigned char)(at * 2654435761u >> 13);
+        for (size_t at = 0; at < body; at += BN_BNW_PIECE, n++)
+            hash[n] = XXH64(bytes + BN_BNW_BODY + at,
+                            body - at < BN_BNW_PIECE ? body - at : BN_BNW_PIECE, 0);
+        bn_model m = fake_model;
+        m.vocab_size = 0;
+        m.hash = XXH64(hash, n * sizeof *hash, 0);
+        m.info.weight_bytes = BN_BNW_BODY + body;
+        bn_bnw h = {.abi = BN_ABI, .order = 0x01020304, .bytes = m.info.weight_bytes, .hash = m.hash,
+                    .vocab_hash = FAKE_VOCAB_HASH};
+        memcpy(h.magic, BN_BNW_MAGIC, sizeof h.magic);
+        memcpy(bytes, &h, sizeof h);
+        bn_weights w;
+        assert_int_equal(bn_open_memory(&w, &m, bytes, BN_BNW_BODY + body), BN_OK);
+        assert_int_equal(bn_verify(&w), BN_OK);
+        for (size_t at = BN_BNW_BODY; at < BN_BNW_BODY + body; at += body / 3) {
+            bytes[at] ^= 4;
+            assert_int_equal(bn_verify(&w), BN_FORMAT);
+            assert_non_null(strstr(w.message, "the weights are damaged: expected hash"));
+            bytes[at] ^= 4;
+        }
+        assert_int_equal(bn_verify(&w), BN_OK);
+        assert_string_equal(w.message, "");
+        bytes[BN_BNW_BODY - 4096 + 24] ^= 1;
+        assert_int_equal(bn_verify(&w), BN_MISMATCH);
+        free(bytes);
+        bn_close(&w);
+        assert_int_equal(bn_verify(&w), BN_ARGUMENT);
+    }
+    assert_int_equal(bn_verify(NULL), BN_ARGUMENT);
+}
+
 static void test_texts(void **unused)
 {
     (void)unused;
@@ -430,6 +504,7 @@ static void test_no_allocation(void **unused)
         (void)bn_eval(r.s, ids, 100, NULL);
         (void)bn_sample(r.s, &how);
         (void)bn_generate(r.s, "abc", 10, &how, NULL, NULL);
+        assert_int_equal(bn_verify(&r.w), BN_FORMAT); /* its bytes are not those of its hash */
     }
     assert_int_equal(test_allocations, before);
     rig_down(&r);
@@ -611,12 +686,197 @@ static void test_generate_long_prompt(void **unused)
     rig_down(&r);
 }
 
+/* Stop strings. */
+
+typedef struct stopped {
+    char text[600];
+    size_t len;
+} stopped;
+
+static int stop_hear(void *user, const char *text, size_t len)
+{
+    stopped *h = user;
+    assert_true(h->len + len < sizeof h->text);
+    memcpy(h->text + h->len, text, len);
+    h->len += len;
+    return 0;
+}
+
+/* The text that may be seen, by looking at every end of the text: the first end at which a string is
+ * complete, the longest of those there. *which: that string, or -1. */
+static size_t stop_expected(const char *text, size_t len, const char *const *stop, int n, int *which)
+{
+    *which = -1;
+    for (size_t end = 1; end <= len; end++) {
+        size_t longest = 0;
+        for (int i = 0; i < n; i++) {
+            size_t k = strlen(stop[i]);
+            if (k <= end && k > longest && memcmp(text + end - k, stop[i], k) == 0) {
+                longest = k;
+                *which = i;
+            }
+        }
+        if (longest)
+            return end - longest;
+    }
+    return len;
+}
+
+/* The text in pieces that end behind the set bits of `cuts`; whatever the pieces, at no moment more
+ * may have been seen than what no string that is still possible can take back. */
+static void stop_check(const char *text, size_t len, const char *const *stop, int n, uint32_t cuts)
+{
+    bn_stop f;
+    stopped h = {0};
+    int which, ended = 0;
+    size_t want = stop_expected(text, len, stop, n, &which);
+    assert_int_equal(bn_stop_start(&f, stop, n), BN_OK);
+    for (size_t from = 0, to; from < len && !ended; from = to) {
+        for (to = from + 1; to < len && !(cuts >> to & 1);)
+            to++;
+        char *piece = malloc(to - from); /* exact ends under ASan */
+        memcpy(piece, text + from, to - from);
+        ended = bn_stop_text(&f, piece, to - from, stop_hear, &h);
+        free(piece);
+        assert_true(h.len <= want);
+    }
+    assert_int_equal(ended, which >= 0);
+    assert_int_equal(f.found, which);
+    if (ended)
+        assert_int_equal(bn_stop_text(&f, "more", 4, stop_hear, &h), 1);
+    assert_int_equal(bn_stop_finish(&f, stop_hear, &h), 0);
+    assert_int_equal(h.len, want);
+    assert_memory_equal(h.text, text, want);
+}
+
+static void test_stops(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *stop[4], *text, *seen;
+    } c[] = {
+        {{"END"}, "the END of it", "the "},
+        {{"END"}, "the EN", "the EN"},
+        {{"aab"}, "aaaab", "aa"},                /* overlaps itself */
+        {{"abab!"}, "abababab!", "abab"},
+        {{"ababc", "bab"}, "xababc", "xa"},      /* inside another */
+        {{"ab", "abc"}, "xabc", "x"},            /* prefixes of each other: the first complete */
+        {{"abc", "ab"}, "xabc", "x"},
+        {{"bc", "abc"}, "abc", ""},              /* ends of each other: the longest */
+        {{"abcd", "bce"}, "abce", "a"},
+        {{"\n\n", "\nUser:"}, "Hi\nUser: a", "Hi"},
+        {{"caf\xc3"}, "a caf\xc3\xa9 b", "a "},   /* ends inside a character */
+        {{"\xc3\xa9!"}, "caf\xc3\xa9?", "caf\xc3\xa9?"},
+        {{"\xe2\x82\xac"}, "5 \xe2\x82\xac", "5 "},
+        {{"\xe2\x82\xac"}, "5 \xe2\x82\xad", "5 \xe2\x82\xad"},
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        int n = 0, which;
+        size_t len = strlen(c[i].text);
+        while (c[i].stop[n])
+            n++;
+        assert_int_equal(stop_expected(c[i].text, len, c[i].stop, n, &which), strlen(c[i].seen));
+        for (uint32_t cuts = 0; cuts < 1u << (len < 9 ? len : 9); cuts++)
+            stop_check(c[i].text, len, c[i].stop, n, cuts);
+        stop_check(c[i].text, len, c[i].stop, n, UINT32_MAX);
+    }
+}
+
+static uint32_t random_below(uint32_t n)
+{
+    static uint32_t seed = 1;
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 16) % n;
+}
+
+/* Of two letters strings overlap in every way. */
+static void test_stops_random(void **unused)
+{
+    (void)unused;
+    for (int round = 0; round < 20000; round++) {
+        char text[25], stop[3][7];
+        const char *given[3] = {stop[0], stop[1], stop[2]};
+        size_t len = 1 + random_below(24);
+        for (size_t i = 0; i < len; i++)
+            text[i] = (char)('a' + random_below(2));
+        if (random_below(8) == 0)
+            text[random_below(len)] = 0;
+        for (int i = 0; i < 3; i++) {
+            size_t k = 1 + random_below(6);
+            for (size_t j = 0; j < k; j++)
+                stop[i][j] = (char)('a' + random_below(2));
+            stop[i][k] = 0;
+        }
+        stop_check(text, len, given, (int)(random_below(4)), random_below(1u << 16) << 9 | random_below(1u << 9));
+    }
+}
+
+static void test_stops_refused(void **unused)
+{
+    (void)unused;
+    static char longest[BN_STOP_BYTES + 2];
+    const char *many[BN_STOPS + 1], *one[1];
+    bn_stop f;
+    rig r;
+    for (int i = 0; i <= BN_STOPS; i++)
+        many[i] = "x";
+    memset(longest, 'a', sizeof longest - 1);
+    assert_int_equal(bn_stop_start(&f, many, BN_STOPS), BN_OK);
+    assert_int_equal(bn_stop_start(&f, many, BN_STOPS + 1), BN_ARGUMENT);
+    assert_int_equal(bn_stop_start(&f, many, -1), BN_ARGUMENT);
+    assert_int_equal(bn_stop_start(&f, NULL, 1), BN_ARGUMENT);
+    const char *bad[] = {"", NULL, "\x82\xac", longest};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        one[0] = bad[i];
+        assert_int_equal(bn_stop_start(&f, one, 1), BN_ARGUMENT);
+        assert_int_equal(f.n, 0);
+    }
+    longest[BN_STOP_BYTES] = 0;
+    assert_int_equal(bn_stop_start(&f, one, 1), BN_OK);
+    /* In bn_generate: the text, which string it was, and what was evaluated. */
+    bn_sampling how = {.stop = many, .nstop = 1};
+    heard h = {0};
+    rig_up(&r, 2);
+    fake_winner = 'x';
+    assert_int_equal(bn_generate(r.s, "abx", 5, &how, hear, &h), BN_OK);
+    assert_int_equal(h.calls, 0);
+    assert_int_equal(how.stopped, 0);
+    assert_int_equal(bn_position(r.s), 1 + 3);
+    many[0] = "none";
+    many[1] = "xxx";
+    how.nstop = 2;
+    assert_int_equal(bn_generate(r.s, "", 2, &how, hear, &h), BN_OK);
+    assert_string_equal(h.text, "xx"); /* the end of the text: no stop string any more */
+    assert_int_equal(how.stopped, -1);
+    h = (heard){0};
+    int at = bn_position(r.s);
+    assert_int_equal(bn_generate(r.s, "", 9, &how, hear, &h), BN_OK);
+    assert_int_equal(h.len, 0);
+    assert_int_equal(how.stopped, 1);
+    assert_int_equal(bn_position(r.s), at + 2);
+    h = (heard){.stop_at = 1};
+    assert_int_equal(bn_rewind(r.s, 4), BN_OK);
+    how.nstop = 1;
+    assert_int_equal(bn_generate(r.s, "y", 9, &how, hear, &h), BN_STOPPED);
+    one[0] = "";
+    how.stop = one;
+    at = bn_position(r.s);
+    assert_int_equal(bn_generate(r.s, "y", 1, &how, hear, &h), BN_ARGUMENT);
+    assert_non_null(strstr(bn_message(r.s), "expected up to 64 stop strings"));
+    assert_int_equal(bn_position(r.s), at);
+    fake_winner = -1;
+    rig_down(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_sizes),       cmocka_unit_test(test_open_header),
         cmocka_unit_test(test_open_model),       cmocka_unit_test(test_open_hash),
-        cmocka_unit_test(test_open_file),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_open_file),        cmocka_unit_test(test_open_copy),
+        cmocka_unit_test(test_verify),           cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_stops_random),     cmocka_unit_test(test_stops_refused),
+              cmocka_unit_test(test_texts),
         cmocka_unit_test(test_init_refuses),     cmocka_unit_test(test_threads_and_cuts),
         cmocka_unit_test(test_embed),            cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
         cmocka_unit_test(test_rewind),           cmocka_unit_test(test_no_allocation),
