@@ -28,11 +28,13 @@ static const char help_run[] =
     "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
 static const char help_chat[] =
     "bnc chat MODEL [compile options] [--system TEXT] [--load FILE] [-t THREADS] [-n N] [--temp F]\n"
-    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n\n"
+    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n"
+    "               [--stop TEXT]...\n\n"
     "A conversation: each line is said to the model, whose answer follows; Ctrl-C stops an answer,\n"
-    "/help lists the commands, /quit or Ctrl-D leaves. The model's own chat template is compiled with\n"
+    "/help lists the commands, /quit or Ctrl-D leaves. A message of several lines is pasted, stands\n"
+    "between \"\"\" and \"\"\", or has a backslash at the end of all lines but the last. The model's own chat template is compiled with\n"
     "it, or that of --chat-template=FILE or =NAME (chatml, llama3, bitnet-2b4t, falcon3, plain).\n"
-    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n";
+    "-n limits an answer (default: what fits), --stop ends it before TEXT. Works in a pipe, too: a line in, an answer out.\n";
 static const char help_template[] =
     "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE.c]\n\n"
     "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"

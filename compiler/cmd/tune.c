@@ -153,7 +153,8 @@ static void put_program(Out *o, Cases *x)
     put(o, "const tune_case tune_cases[] = {\n");
     for (int i = 0; i < x->n; i++)
         put_case(o, s, &x->c[i], i);
-    put(o, "};\nconst int tune_ncase = %d;\n", x->n);
+    put(o, "};\nconst int tune_ncase = %d;\nconst uint32_t tune_isa = %uu;\n", x->n,
+        (unsigned)x->target->isa);
 }
 
 /* ---- running it ---- */
