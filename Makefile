@@ -19,11 +19,11 @@ export PWD := $(CURDIR)
 
 RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
-CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
+CG_SRC  := targets.c chunks.c call.c fields.c record.c sites.c function.c emit.c
 # The GPU backends: what they share, then a folder a dialect.
 GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
            codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
@@ -33,7 +33,7 @@ SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.met
 CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
-           inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
+           inspect/inspect.c inspect/check.c inspect/vocab.c inspect/bnw.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
@@ -103,7 +103,9 @@ $(B)/gen/jinja.lex.c: compiler/chat/jinja.l $(B)/gen/jinja.tab.c
 # ---- objects ----
 
 $(B)/gen/tir.lex.o $(B)/gen/jinja.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
-$(B)/frontend/parse.o: $(B)/gen/tir.lex.c
+# A grammar ends with the function that calls lexer and parser, and includes the lexer's header.
+$(B)/gen/tir.tab.o $(B)/san/gen/tir.tab.o: $(B)/gen/tir.lex.c
+$(B)/gen/jinja.tab.o $(B)/san/gen/jinja.tab.o: $(B)/gen/jinja.lex.c
 $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
 
 define compile
@@ -173,8 +175,9 @@ bench: all
 bench-peers: all
 	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
-floors:
-	@sh tests/floors.sh
+FLOOR_OBJ := $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o
+floors: $(FLOOR_OBJ)
+	@python3 tests/floors.py $(FLOOR_OBJ) $(wildcard $(JIT_SRC:%.c=$(B)/jit/%.o))
 
 clean:
 	rm -rf $(B)

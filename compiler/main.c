@@ -45,7 +45,7 @@ static const char help_inspect[] =
     "tensor, --metadata every key, --json everything for scripts. --check looks for what makes models\n"
     "talk nonsense (docs/quality.md lists it); status 1 where it finds an error. --arch=FILE.tir and\n"
     "--i2s-layout=x128|arm64|row4 say how the file is meant. --hash prints the XXH64 of every tensor\n"
-    "and of all.\n";
+    "and of all. Of a .bnw: what it is, and whether its content is whole.\n";
 static const char help_ppl[] =
     "bnc ppl MODEL TEXTFILE [--ctx=N] [--stride=N] [-t THREADS] [--json] [compile options]\n\n"
     "Perplexity of MODEL over a text, with its standard error. The text is read in windows of --ctx\n"

@@ -24,6 +24,15 @@
 extern "C" {
 #endif
 
+/* With BN_SHARED, which `bnc --emit=so` compiles with beside -fvisibility=hidden, a shared object
+ * exports what this header declares and the model, and nothing else. */
+#if defined(BN_SHARED) && defined(__GNUC__)
+#define BN_EXPORT __attribute__((visibility("default")))
+#pragma GCC visibility push(default)
+#else
+#define BN_EXPORT
+#endif
+
 #define BN_VERSION "0.1.0"
 
 /* Every status with its meaning; bn_status_text returns the text. */
@@ -224,6 +233,9 @@ bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin
 bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
                          int32_t *tokens, size_t cap, size_t *need);
 
+#if defined(BN_SHARED) && defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

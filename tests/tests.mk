@@ -1,4 +1,4 @@
-# tests.mk: everything that `make check` runs. Unit tests run under AddressSanitizer and UBSan.
+# tests.mk: everything that `make check` runs (tests/steps.def). Unit tests run under AddressSanitizer and UBSan.
 
 SHARED  ?= $(abspath ../shared)
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -12,7 +12,7 @@ S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/ge
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
-S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o $S/rt/cpus.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/escape.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o $S/rt/cpus.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -32,10 +32,11 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cpus cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
+UNITS := $(shell awk -F'"' '/^STEP/ && $$2 ~ /^unit: / {print substr($$2, 7)}' tests/steps.def)
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o $S/rt/cpus.o
 $S/test_cpus: $S/rt/cpus.o
+$S/test_stop: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_cli: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
@@ -49,7 +50,7 @@ $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o $S/frontend/gg
 $S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-$(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
+$(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o $S/test/filter.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 $S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
@@ -120,10 +121,10 @@ FUZZERS := gguf safetensors tir tokenizer jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c runtime-min/cpus.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c runtime-min/cpus.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
     compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
@@ -133,7 +134,7 @@ $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compil
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
 $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c runtime-min/cpus.c $(B)/gen/embedded.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lm -o $@
 # Compiled templates for tests, whose special tokens are <s> and </s>:
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
@@ -157,7 +158,7 @@ best-run: golden-build
 	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 # Of the rows of x86 those that most machines run; the others are compiled from the same sources.
-jit-build:
+jit-build: $(B)/bnc
 	$(MAKE) -s JIT=1 $(if $(filter x86_64,$(shell uname -m)),JIT_ROWS="x86-64 x86-64-v3") $(B)/jit/bnc
 
 .PHONY: check-install-chroot
@@ -165,4 +166,24 @@ check-install-chroot:
 	@sh tests/run_chroot.sh
 
 check:
-	@sh tests/check.sh "$(MAKE)" "$(SHARED)"
+	@ONLY='$(ONLY)' sh tests/check.sh "$(MAKE)" "$(SHARED)"
+# The whole in a fresh Debian 12, of a clone and nothing beside it, as root and as an ordinary user; by hand, it
+# takes the network and an hour.
+.PHONY: check check-public format format-check
+check-public:
+	@sh tests/public.sh
+
+# ---- the form of sources: .clang-format over all C and what looks like it, but for tables (.def) ----
+
+FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cc' '*.cu' '*.cuh' '*.m' '*.metal')
+# Those that were never formatted, until they are: with this list goes its use here.
+UNFORMATTED = $(shell cat tests/unformatted)
+format:
+	@clang-format -i $(FORMATTED)
+format-check:
+	@clang-format --dry-run -Werror $(filter-out $(UNFORMATTED),$(FORMATTED)) && echo "format: clean"
+
+# For editors and clang-tidy: how each object of bnc and its unit tests is compiled.
+.PHONY: compile_commands.json
+compile_commands.json: all
+	@$(MAKE) -nB $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(UNITS:%=$S/test/test_%.o) | python3 tools/compile_commands.py >$@

@@ -6,6 +6,7 @@
 
 #include "bn_model.h"
 #include "chat/write.h"
+#include "ir/escape.h"
 
 void refuse(Writer *w, const Node *n, const char *fmt, ...)
 {
@@ -21,15 +22,8 @@ void refuse(Writer *w, const Node *n, const char *fmt, ...)
 
 void put_c_text(Out *o, const char *text, size_t n)
 {
-    put(o, "\"");
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '\n')
-            put(o, "\\n");
-        else
-            put(o, c < 32 || c > 126 || c == '"' || c == '\\' || c == '?' ? "\\%03o" : "%c", c);
-    }
-    put(o, "\", %zu", n);
+    put_c_string(o, text, n);
+    put(o, ", %zu", n);
 }
 
 void put_known(Writer *w, const Node *n, Known v)

@@ -13,6 +13,29 @@
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
+#include "ir/escape.h"
+
+/* ---- tokens, whichever file names them ---- */
+
+void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int type)
+{
+    if (id < 0 || id >= t->n)
+        fail(t->s, loc_file(t->s, t->path),
+             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these "
+             "files are not of one model",
+             quote(t->s, text, len), (long long)id, (long long)t->n - 1);
+    VocabText *old = &t->text[id];
+    if (old->ptr && (old->len != len || memcmp(old->ptr, text, len)))
+        fail(t->s, loc_file(t->s, t->path), "tokens %s and %s have the same number %lld",
+             quote(t->s, old->ptr, old->len), quote(t->s, text, len), (long long)id);
+    *old = (VocabText){text, len};
+    t->type[id] = type;
+    if (!json_object_get(t->ids, text) &&
+        json_object_set_new_nocheck(t->ids, text, json_real((double)id)))
+        fail(t->s, (Loc){0}, "no memory for the vocabulary");
+}
+
+/* ---- protobuf ---- */
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 enum { BPE = 2, LONGEST_PIECE = 1 << 16 };

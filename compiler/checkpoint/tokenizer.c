@@ -72,24 +72,6 @@ static const char *type_shown(const Tokenizer *z, const json_t *v)
 
 /* ---- tokens ---- */
 
-void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int type)
-{
-    if (id < 0 || id >= t->n)
-        fail(t->s, loc_file(t->s, t->path),
-             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these "
-             "files are not of one model",
-             quote(t->s, text, len), (long long)id, (long long)t->n - 1);
-    VocabText *old = &t->text[id];
-    if (old->ptr && (old->len != len || memcmp(old->ptr, text, len)))
-        fail(t->s, loc_file(t->s, t->path), "tokens %s and %s have the same number %lld",
-             quote(t->s, old->ptr, old->len), quote(t->s, text, len), (long long)id);
-    *old = (VocabText){text, len};
-    t->type[id] = type;
-    if (!json_object_get(t->ids, text) &&
-        json_object_set_new_nocheck(t->ids, text, json_real((double)id)))
-        fail(t->s, (Loc){0}, "no memory for the vocabulary");
-}
-
 int64_t hf_token_find(const HfTokens *t, const char *text)
 {
     int64_t id;

@@ -1,11 +1,20 @@
 /* input.c: what a compilation begins with: the target, the model file or the module's text, the passes
- * that the options ask for and the report on them. */
+ * that the options ask for, the report on them and the chat template. */
 #include <string.h>
 #include <unistd.h>
 
+#include "chat/chat.h"
 #include "checkpoint/checkpoint.h"
 #include "driver/driver.h"
+#include "ir/vocab.h"
 #include "jit/jit.h"
+
+bool jit_emits(const Options *o)
+{
+    bool object = o->emit && !strcmp(o->emit, "obj");
+    return (o->emit && !strcmp(o->emit, "llvm")) ||
+           (object && (o->jit || (o->target && jit_machine(o->target))));
+}
 
 const Target *find_target(Session *s, const Options *o)
 {
@@ -82,4 +91,27 @@ Report *start_report(Session *s, const Options *o, FILE *to)
         o->print_before, o->print_after, o->save_temps, o->print_changed, isatty(fileno(to)),
         o->time_passes,  o->stats,       o->remarks,    o->json,          to};
     return report_new(s, p);
+}
+
+/* ---- the chat template ---- */
+
+static const char *token_text(const Module *m, int64_t id)
+{
+    const VocabSource *v = m->vocab;
+    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
+}
+
+const char *compile_chat(Session *s, const Module *m, const char *given)
+{
+    ChatTemplate t;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+        return NULL;
+    const VocabSource *v = m->vocab;
+    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                         token_text(m, v->pad)};
+    Out c = {.s = s};
+    chat_compile(s, &t, &tokens, &c);
+    const char *text = name(s, c.text);
+    out_free(&c);
+    return text;
 }

@@ -7,24 +7,7 @@
 #include "frontend/bind.h"
 #include "ir/escape.h"
 #include "ir/vocab.h"
-
-const char *bind_key(const Bind *b, const char *pattern, int layer)
-{
-    Out o = {.s = b->s};
-    for (const char *c = pattern; *c; c++)
-        if (!strncmp(c, "{arch}", 6) && b->arch) {
-            put(&o, "%s", b->arch);
-            c += 5;
-        } else if (!strncmp(c, "{i}", 3)) {
-            put(&o, "%d", layer);
-            c += 2;
-        } else {
-            put(&o, "%c", *c);
-        }
-    const char *text = name(b->s, o.len ? o.text : "");
-    out_free(&o);
-    return text;
-}
+#include "ir/escape.h"
 
 /* ---- dimensions and constants ---- */
 
@@ -539,6 +522,11 @@ static void open_file(Bind *b, const char *path, const char *i2s_layout)
     b->arch = string_or(b, "general.architecture", NULL);
     if (!b->arch)
         fail(b->s, b->file, "the model does not name its architecture (key general.architecture)");
+    if (!name_good(b->arch))
+        fail(b->s, b->file,
+             "general.architecture is %s, which is no name of an architecture: 1 to %d letters, "
+             "digits, _ . or -, the first a letter or a digit",
+             quote(b->s, b->arch, strlen(b->arch)), NAME_LENGTH);
     b->used = NEW_ARRAY(b->s, bool, gguf_tensor_count(b->g) + 1);
 }
 

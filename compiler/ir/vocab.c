@@ -509,27 +509,12 @@ static int build_spm(VocabBuild *b)
     return 1;
 }
 
-uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
+int vocab_gather(VocabBuild *b)
 {
-    VocabSource copy = *src;
-    VocabBuild b = {.src = &copy, .message = message};
-    int32_t *types = NULL;
-    uint8_t *out = NULL;
-    message[0] = 0;
-    *size = 0;
-    if (check_kind(&b) && check_tokens(&b) &&
-        (copy.types || (copy.types = types = guess_types(&b)) != NULL)) {
-        settle(&b);
-        if ((b.head.kind == BN_VOCAB_BPE ? build_bpe(&b) : build_spm(&b)) && vocab_specials(&b))
-            out = vocab_write(&b, size);
-    }
-    free(types);
-    free(b.symbol);
-    free(b.slot);
-    free(b.text);
-    free(b.pair);
-    free(b.chars);
-    free(b.rank);
-    free(b.special);
-    return out;
+    if (!check_kind(b) || !check_tokens(b))
+        return 0;
+    if (!b->own.types && !(b->own.types = b->guessed = guess_types(b)))
+        return 0;
+    settle(b);
+    return b->head.kind == BN_VOCAB_BPE ? build_bpe(b) : build_spm(b);
 }

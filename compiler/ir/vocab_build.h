@@ -11,7 +11,9 @@ typedef struct VocabSlot {
 } VocabSlot;
 
 typedef struct VocabBuild {
-    const VocabSource *src;
+    const VocabSource *src; /* own: the caller's, with types */
+    VocabSource own;
+    int32_t *guessed; /* own.types where the caller gave none; free()d with the rest */
     char *message;
     bn_vocab head;
     int64_t n;
@@ -40,9 +42,7 @@ int vocab_is_special(const VocabBuild *b, int64_t token);
 /* Can plain text become this token, and is it the first with its text? */
 int vocab_is_first(const VocabBuild *b, int64_t token);
 int vocab_byte(const VocabText *t); /* the value of "<0x41>", or -1 */
-
-/* ---- vocab_tables.c */
-int vocab_specials(VocabBuild *b);                 /* gathers b->special; 0 without memory */
-uint8_t *vocab_write(VocabBuild *b, size_t *size); /* the section, or NULL and message */
+/* Checks the source and gathers everything but b->special; 0: it cannot be, and message says why. */
+int vocab_gather(VocabBuild *b);
 
 #endif

@@ -57,7 +57,7 @@ static uint32_t collect_special(VocabBuild *b, const Special *sorted, uint64_t c
 }
 
 /* b->special: the table USER, then the table SPECIAL. */
-int vocab_specials(VocabBuild *b)
+static int gather_specials(VocabBuild *b)
 {
     uint64_t count = 0, n = 0;
     for (int64_t i = 0; i < b->n; i++)
@@ -239,7 +239,7 @@ static uint64_t place_special(VocabBuild *b, uint64_t at, unsigned char *pool)
     return at;
 }
 
-uint8_t *vocab_write(VocabBuild *b, size_t *size)
+static uint8_t *write_section(VocabBuild *b, size_t *size)
 {
     unsigned char piece[VOCAB_MAX_TEXT * 2];
     uint64_t pieces = 0, longest = 0;
@@ -277,5 +277,25 @@ uint8_t *vocab_write(VocabBuild *b, size_t *size)
 #undef AT
 #undef COUNT
     *size = (size_t)bytes;
+    return out;
+}
+
+/* ---- the whole ---- */
+
+uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
+{
+    VocabBuild b = {.own = *src, .message = message};
+    b.src = &b.own;
+    message[0] = 0;
+    *size = 0;
+    uint8_t *out = vocab_gather(&b) && gather_specials(&b) ? write_section(&b, size) : NULL;
+    free(b.guessed);
+    free(b.symbol);
+    free(b.slot);
+    free(b.text);
+    free(b.pair);
+    free(b.chars);
+    free(b.rank);
+    free(b.special);
     return out;
 }

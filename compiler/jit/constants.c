@@ -82,7 +82,7 @@ static void add_profile(Lower *l)
 {
     Record sites = {.s = l->s}, profile = {.s = l->s};
     for (size_t i = 0; i < sites_count(l->sites); i++) {
-        record_open(&sites);
+        record_open(&sites, NULL);
         record_site(l->sites, i, &sites);
         record_close(&sites);
     }
@@ -106,11 +106,7 @@ static void add_weights(Lower *l)
         return;
     }
     Out text = {.s = l->s};
-    put(&text, ".section .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n%s:\n.incbin \"", name, name,
-        name);
-    for (const char *c = l->o->bnw_path; *c; c++)
-        put(&text, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-    put(&text, "\"\n.text\n");
+    put_incbin(&text, name, l->o->bnw_path);
     LLVMSetModuleInlineAsm2(l->module, text.text, text.len);
     out_free(&text);
     LLVMAddGlobal(l->module, l->byte, name);

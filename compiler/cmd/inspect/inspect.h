@@ -47,7 +47,9 @@ typedef struct Inspect {
     Out out;
 } Inspect;
 
-const char *commas(Session *s, int64_t n); /* 1234567 as 1,234,567 */
+/* bnw.c: whether `path` is a .bnw; its header and whether its content is whole (else it fails). */
+bool inspect_is_bnw(const char *path);
+int inspect_bnw(Inspect *p);
 
 /* Runs every check over p->g and p->facts and fills p->finding: one line or more of each. */
 void inspect_check(Inspect *p);
