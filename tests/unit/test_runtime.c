@@ -692,7 +692,7 @@ int main(void)
         cmocka_unit_test(test_open_sizes),       cmocka_unit_test(test_open_header),
         cmocka_unit_test(test_open_model),       cmocka_unit_test(test_open_hash),
         cmocka_unit_test(test_open_file),        cmocka_unit_test(test_open_copy),
-        cmocka_unit_test(test_verify),           
+        cmocka_unit_test(test_verify),
               cmocka_unit_test(test_texts),
         cmocka_unit_test(test_init_refuses),     cmocka_unit_test(test_threads_and_cuts),
         cmocka_unit_test(test_embed),            cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
