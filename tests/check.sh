@@ -103,10 +103,11 @@ separator=$(printf '\001')
 rows STEP tests/steps.def | tr '\t' '\001' >build/check.rows
 while IFS=$separator read -r name lane condition needs command what; do
     chosen=$(selected "$name" "$command")
-    case $lane in first) [ "$name" = build ] || [ -n "$chosen" ] || continue ;; *) [ -n "$chosen" ] || continue ;; esac
-    printf '%s\001%s\001%s\001%s\001%s\n' "$lane" "$name" "$(missing "$condition")" "$needs" "${chosen:-$command}" >>$plan
+    case $name in tools | build) chosen=${chosen:-$command} ;; esac # what all others need
+    [ -n "$chosen" ] || continue
+    printf '%s\001%s\001%s\001%s\001%s\n' "$lane" "$name" "$(missing "$condition")" "$needs" "$chosen" >>$plan
 done <build/check.rows
-if [ -n "$only" ] && [ "$(grep -vc "^first${separator}build" $plan)" = 0 ]; then
+if [ -n "$only" ] && [ "$(grep -vcE "^first$separator(tools|build)$separator" $plan)" = 0 ]; then
     echo "nothing matches ONLY=$only"
     exit 1
 fi
