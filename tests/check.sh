@@ -79,7 +79,9 @@ selected() {
     fi
     case $2 in
     *tests/*run_*.sh* | *tests/docs.sh* | *tests/kernels/run.sh*)
-        eval "$2 --list" 2>/dev/null | grep -qE -- "$only" && echo "$2 '$only'"
+        # One that has no cases would run.
+        grep -qE '(^|; | )cases [0-9]|--list' "$(echo "$2" | grep -oE 'tests/[a-z_/]+\.sh' | head -n 1)" &&
+            eval "$2 --list" 2>/dev/null | grep -qE -- "$only" && echo "$2 '$only'"
         ;;
     build/san/test_*)
         grep -hoE 'cmocka_unit_test[a-z_]*\([A-Za-z0-9_]+' "tests/unit/${2#build/san/}.c" | grep -qE "\(.*($only)" &&

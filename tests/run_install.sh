@@ -10,6 +10,7 @@ here=$PWD
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 version=$(sed -n 's/^#define BN_VERSION "\(.*\)"/\1/p' runtime-min/bn.h)
 abi=$(sed -n 's/^#define BN_ABI \([0-9]*\).*/\1/p' runtime-min/bn_model.h)
 root=$here/$dir/root
@@ -22,7 +23,7 @@ installed() { # installed ARGUMENT...: make of the same bnc (JIT=1 makes another
     quiet env ${JIT:+"JIT=$JIT"} make -s "$@"
 }
 
-# ---- install, uninstall ----
+# ---- install: and uninstall ----
 check "install" installed install PREFIX=/usr DESTDIR=$root
 share="share/man/man1/bnc.1 share/bash-completion/completions/bnc share/zsh/site-functions/_bnc
     share/fish/vendor_completions.d/bnc.fish"
@@ -44,7 +45,7 @@ check "uninstall" installed uninstall "DESTDIR=$here/$spaced" LIBDIR=/usr/local/
 check "nothing is left but what is another's" test "$(find "$spaced" ! -type d)" = "$spaced/usr/local/lib/x/y/other"
 check "nor a folder of its own" test -z "$(find "$spaced" -name '*bn*')"
 
-# ---- what the shared library exports: the functions that clang finds in the headers ----
+# ---- exports after install: the functions that clang finds in the headers, nothing else ----
 for h in bn bn_model bn_profile; do
     quiet clang -std=c11 -Iruntime-min -fsyntax-only -Xclang -ast-dump=json -x c runtime-min/$h.h |
         jq -r '.inner[] | select(.kind == "FunctionDecl" and .storageClass != "static") | .name' | grep '^bn_'
@@ -54,7 +55,7 @@ check "headers declare calls" test "$(wc -l <$dir/declared)" -gt 25
 check "the library exports them, nothing else" cmp $dir/declared $dir/exported
 check "nor data" sh -c "! nm -D --defined-only $lib/libbnrt.so | grep -vE ' [TA] '"
 
-# ---- the SPDX document ----
+# ---- spdx after install: the document ----
 check "SPDX: a document with names that hold" jq -e '
     ([.SPDXID] + [.packages[].SPDXID]) as $ids | .spdxVersion == "SPDX-2.3" and .dataLicense == "CC0-1.0" and
     ($ids | length) == ($ids | unique | length) and
@@ -67,7 +68,7 @@ readelf -d "$bnc" | sed -n 's/.*NEEDED.*\[lib\([a-z]*\).*/\1/p' | grep -vxE 'c|m
 jq -r '.packages[].name | sub("^lib"; "")' $root/usr/share/doc/bnc/bnc.spdx.json >$dir/named
 check "SPDX: every library" sh -c "! grep -vxFf $dir/named $dir/needed"
 
-# ---- consumers ----
+# ---- consumers after install: by cc, pkg-config, CMake ----
 small=$dir/small.gguf
 check "a small model" "$bnc" synth --shape=tales-4m --layers=1 --vocab=400 --quiet -o $small
 cat >$dir/app.c <<'C'
@@ -162,7 +163,7 @@ cp $dir/CMakeLists.txt $dir/none
 check "CMake: no other version" \
     sh -c "! env -i PATH=/usr/bin:/bin cmake -S $dir/none -B $dir/cmb2 -DCMAKE_PREFIX_PATH=$root/usr 2>&1 | tee $dir/said | grep -q 'Build files' && grep -q 'version: $version' $dir/said"
 
-# ---- -MD ----
+# ---- depfiles after consumers: -MD, -MF ----
 depends() { # depends FILE: what it lists, one name a line, as make reads it
     sed -e ':a;/\\$/{N;s/\\\n *//;ba}' -e 's/^[^:]*: //' "$1" | sed 's/\\ /\v/g' | tr ' ' '\n' | sed 's/\v/ /g'
 }
@@ -203,7 +204,7 @@ check "the input is whole" cmp $small "$odd/a #b\$c\\ d.gguf"
 refused "a failing compilation" "error" env CC=false "$bnc" $small --quiet --emit=obj -o $dir/y.o -MD
 check "leaves nothing" test ! -e $dir/y.c -a ! -e $dir/y.d -a ! -e $dir/y.o
 
-# ---- what make says of missing packages: on a machine that has none, with an apt-get that notes its calls ----
+# ---- packages: what make says of missing ones, on a machine that has none, with an apt-get that notes its calls ----
 mkdir -p $dir/fake $dir/empty
 printf '#!/bin/sh\necho "$@" >>%s/apt.log\n' $here/$dir >$dir/fake/apt-get
 cp $dir/fake/apt-get $dir/fake/sudo
@@ -225,7 +226,7 @@ check "make deps JIT=1" bare make deps JIT=1
 check "gets LLVM, too" grep -q 'install .* bison .* llvm-dev' $dir/apt.log
 check "what tests need" sh -c "PACKAGES_ROOT=$dir/empty sh tools/packages.sh names check | grep -q 'clang.*cmake.*libcmocka-dev'"
 
-# ---- two builds: other folders, other times, another language, another mask ----
+# ---- reproducible after consumers: two builds, other folders, other times, another language, another mask ----
 one=$dir/one
 two=$dir/another/folder/two
 tree() { # tree FOLDER: the files of this project
@@ -265,4 +266,6 @@ check "models by the second" models $two
 for f in $(cd $one/build && ls -d m-*); do
     check "the same $f" cmp $one/build/$f $two/build/$f
 done
+
+# ---- end ----
 finish

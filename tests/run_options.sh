@@ -10,10 +10,11 @@ mkdir -p $dir/empty
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 unset CFLAGS
 cc=${CC:-cc}
 
-# ---- the tables ----
+# ---- tables: read by awk ----
 
 # $dir/have: a line "COMMAND OPTION" for each name of each option that a command has. Sets are joined
 # here, by hand; SET_ALL is everybody's.
@@ -36,7 +37,7 @@ check "every row of the tables of options was read" test \
     "$(cat compiler/driver/options.def runtime-min/cli_options.h | grep -cE '^ *(OPTION|AGAIN|O|S) *\(')" = \
     "$(wc -l <$dir/rows)"
 
-# ---- help ----
+# ---- help after tables: of each command ----
 
 while read -r command rest; do
     : "$rest"
@@ -64,7 +65,7 @@ for topic in passes targets shapes; do
     check "bnc help $topic" "$bnc" help $topic
 done
 
-# ---- the man page ----
+# ---- man after tables: the manual page ----
 
 check "man page" sh -c '"$0" help --man >$1' "$bnc" $dir/bnc.1
 sed 's/\\-/-/g' $dir/bnc.1 >$dir/man
@@ -81,7 +82,7 @@ else
     skip "the man page's markup" "neither groff nor man is installed"
 fi
 
-# ---- completions ----
+# ---- completions after tables: of three shells ----
 
 for shell in bash zsh fish; do
     check "completions for $shell" sh -c '"$0" help --completions=$1 >$2' "$bnc" $shell $dir/bnc.$shell
@@ -117,7 +118,7 @@ if command -v bash >/dev/null; then
     check "bash: topics" test "$(completed help sha)" = "shapes "
 fi
 
-# ---- values, in any case and order ----
+# ---- values: in any case and order ----
 
 "$bnc" synth --shape=TALES-4m --layers 1 --type=I2_S --quiet -o $dir/m.gguf
 check "choices in any case" test $? = 0
@@ -129,7 +130,7 @@ mv $dir/x.c $dir/before.c
 check "and make the same" cmp $dir/x.c $dir/before.c
 check "what follows -- is no option" sh -c '"$0" inspect -- --nosuch 2>&1 | grep -q "^--nosuch: error: cannot open"' "$bnc"
 
-# ---- kinds by the end of a name ----
+# ---- kinds: by the end of a name ----
 
 printf '#!/bin/sh\nprintf "%%s\\n" "$*" >>%s\nexec %s "$@" -O1\n' "$PWD/$dir/said.cc" "$cc" >$dir/cc
 chmod +x $dir/cc
@@ -169,7 +170,7 @@ check "one text to standard output: C" sh -c \
     '"$0" $1 --quiet --amalgamate --weights=c --target=generic --time-passes -o - >$2/s.c 2>$2/err && ! grep -q "^stage" $2/s.c &&
      tail -n 3 $2/s.c | grep -q bn_cli && grep -q "^read" $2/err' "$bnc" $small $dir
 
-# ---- nothing is written over what is read, nothing half ----
+# ---- outputs: nothing is written over what is read, nothing half ----
 
 cp $small $dir/in.gguf
 ln -s in.gguf $dir/soft.gguf
@@ -222,7 +223,7 @@ else
     skip "full disks" "only root can mount one"
 fi
 
-# ---- what a compilation tells ----
+# ---- told: what a compilation tells ----
 
 "$bnc" $model --ctx=1025 -o $dir/t.c >$dir/out 2>&1
 check "--ctx above what the model was trained with" grep -q "warning: --ctx=1025 is more than the 1024 positions" $dir/out
@@ -245,12 +246,12 @@ check "not for C" "$bnc" $small --target=$other --quiet -o $dir/t.c
 CC=$PWD/$dir/cc
 export CC
 
-# ---- bnc run: the model's name, the program's options ----
+# ---- run: the model's name, the program's options ----
 
 refused "a message of the program names the model" "m.gguf: nosuch: No such file" "$bnc" run $small --ids=nosuch
 check "options before the model" sh -c '"$0" run -n 3 --temp=0 -p ba $1 >$2/a && "$0" run $1 -p ba -n3 --temp 0 >$2/b && cmp $2/a $2/b && test -s $2/a' "$bnc" $small $dir
 
-# ---- tokenize ----
+# ---- tokenize: ids, pieces, and back ----
 
 printf 'Zoe \303\251t\303\251 \360\237\215\216  <|endoftext|>\r\n\ttwo  spaces, \377 and a bad byte' >$dir/text
 "$bnc" tokenize $model --ids <$dir/text >$dir/ids
@@ -281,4 +282,5 @@ check "or tokens" test "$("$bnc" tokenize $model '<|endoftext|>' --ids --no-bos 
 check "-p - reads standard input" test "$(printf 'Once upon' | "$bnc" tokenize $model -p - --ids)" = "4088 767 963"
 check "a text of a module will do" sh -c '"$0" $1 --quiet -o $2/t.tir && "$0" tokenize $2/t.tir "Once upon" --ids | grep -qx "4088 767 963"' "$bnc" $model $dir
 
+# ---- end ----
 finish

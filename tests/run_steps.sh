@@ -42,6 +42,11 @@ while IFS=$separator read -r name lane condition needs command what <&3; do
     done
 done 3<$dir/rows
 
+# ---- names: each script of tests/ takes the names of its cases ----
+for s in tests/run_*.sh tests/kernels/run.sh tests/docs.sh; do
+    [ $s = tests/run_chroot.sh ] || check "$s takes names" grep -qE '(^|\) )cases [0-9]|= --list' $s
+done
+
 # ---- clone: what steps need has a rule, where there is no ../shared ----
 clone=$(mktemp -d) || exit 2
 trap 'rm -rf "$clone"' EXIT
