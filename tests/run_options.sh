@@ -13,15 +13,8 @@ export XDG_CACHE_HOME
 cases 1 "$@"
 unset CFLAGS
 cc=${CC:-cc}
-printf '#!/bin/sh\nprintf "%%s\\n" "$*" >>%s\nexec %s "$@" -O1\n' "$PWD/$dir/said.cc" "$cc" >$dir/cc
-chmod +x $dir/cc
-CC=$PWD/$dir/cc
-export CC
-"$bnc" synth --shape=TALES-4m --layers 1 --type=I2_S --quiet -o $dir/m.gguf
-check "choices in any case" test $? = 0
-small=$dir/m.gguf
 
-# ---- tables: read without bnc ----
+# ---- tables: read by awk ----
 
 # $dir/have: a line "COMMAND OPTION" for each name of each option that a command has. Sets are joined
 # here, by hand; SET_ALL is everybody's.
@@ -44,7 +37,7 @@ check "every row of the tables of options was read" test \
     "$(cat compiler/driver/options.def runtime-min/cli_options.h | grep -cE '^ *(OPTION|AGAIN|O|S) *\(')" = \
     "$(wc -l <$dir/rows)"
 
-# ---- help after tables: of every command, with all its options ----
+# ---- help after tables: of each command ----
 
 while read -r command rest; do
     : "$rest"
@@ -89,7 +82,7 @@ else
     skip "the man page's markup" "neither groff nor man is installed"
 fi
 
-# ---- completions after tables: for three shells ----
+# ---- completions after tables: of three shells ----
 
 for shell in bash zsh fish; do
     check "completions for $shell" sh -c '"$0" help --completions=$1 >$2' "$bnc" $shell $dir/bnc.$shell
@@ -127,6 +120,9 @@ fi
 
 # ---- values: in any case and order ----
 
+"$bnc" synth --shape=TALES-4m --layers 1 --type=I2_S --quiet -o $dir/m.gguf
+check "choices in any case" test $? = 0
+small=$dir/m.gguf
 check "-oFILE, -O 1, KV=F16" "$bnc" -O 1 --kv F16 --quiet -o$dir/x.c $small
 check "they are told as they are" grep -qF "flags    -O1 --kv=f16" $dir/x.c
 mv $dir/x.c $dir/before.c
@@ -134,8 +130,12 @@ mv $dir/x.c $dir/before.c
 check "and make the same" cmp $dir/x.c $dir/before.c
 check "what follows -- is no option" sh -c '"$0" inspect -- --nosuch 2>&1 | grep -q "^--nosuch: error: cannot open"' "$bnc"
 
-# ---- kinds: by the end of a name; flags for the C compiler ----
+# ---- kinds: by the end of a name ----
 
+printf '#!/bin/sh\nprintf "%%s\\n" "$*" >>%s\nexec %s "$@" -O1\n' "$PWD/$dir/said.cc" "$cc" >$dir/cc
+chmod +x $dir/cc
+CC=$PWD/$dir/cc
+export CC
 begins() { # begins FILE BYTES: od's letters
     test "$(head -c 4 "$1" | od -An -c | tr -d ' \n')" = "$2"
 }
@@ -151,7 +151,7 @@ check "C" grep -q '^#include' $dir/libtales.c
 check "a name without an end that says it is C" sh -c '"$0" $1 --quiet -o $2/plain && grep -q "^#include" $2/plain' "$bnc" $small $dir
 check "--emit wins" sh -c '"$0" $1 --quiet --emit=ir -o $2/z.c && grep -q "^model \"" $2/z.c' "$bnc" $small $dir
 check "--cflags reach the compiler, behind bnc's" grep -q -- "-O3 -pthread .*-DONE -DTWO " $dir/said.cc
-check "the prefix of libtales.so is tales" grep -q "tales_model;" $dir/libtales.h
+check "the prefix of libtales.so is tales" grep -q 'extern const bn_model tales_model;' $dir/libtales.h
 for end in so so.1; do
     if command -v readelf >/dev/null; then
         check "SONAME of libtales.$end" sh -c 'readelf -d $0 | grep -qF "[$1]"' $dir/libtales.$end libtales.$end
@@ -170,7 +170,7 @@ check "one text to standard output: C" sh -c \
     '"$0" $1 --quiet --amalgamate --weights=c --target=generic --time-passes -o - >$2/s.c 2>$2/err && ! grep -q "^stage" $2/s.c &&
      tail -n 3 $2/s.c | grep -q bn_cli && grep -q "^read" $2/err' "$bnc" $small $dir
 
-# ---- overwriting: nothing is written over what is read ----
+# ---- outputs: nothing is written over what is read, nothing half ----
 
 cp $small $dir/in.gguf
 ln -s in.gguf $dir/soft.gguf
@@ -195,8 +195,6 @@ cp $dir/in.gguf $dir/p-00002-of-00002.gguf
 refused "over another part" "is what this command reads" "$bnc" quantize $dir/p-00001-of-00002.gguf -o $dir/p-00002-of-00002.gguf
 check "the input is as it was" test "$sum" = "$(cksum <$dir/in.gguf)"
 check "the same name twice is no mistake" sh -c '"$0" $1 --quiet -o $2/x.c && "$0" $1 --quiet -o $2/x.c' "$bnc" $small $dir
-
-# ---- disk: a full one leaves nothing half ----
 
 mkdir -p $dir/disk
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=1200k tmpfs $dir/disk 2>$dir/err; then
@@ -225,7 +223,7 @@ else
     skip "full disks" "only root can mount one"
 fi
 
-# ---- notes: what a compilation tells ----
+# ---- told: what a compilation tells ----
 
 "$bnc" $model --ctx=1025 -o $dir/t.c >$dir/out 2>&1
 check "--ctx above what the model was trained with" grep -q "warning: --ctx=1025 is more than the 1024 positions" $dir/out
@@ -253,7 +251,7 @@ export CC
 refused "a message of the program names the model" "m.gguf: nosuch: No such file" "$bnc" run $small --ids=nosuch
 check "options before the model" sh -c '"$0" run -n 3 --temp=0 -p ba $1 >$2/a && "$0" run $1 -p ba -n3 --temp 0 >$2/b && cmp $2/a $2/b && test -s $2/a' "$bnc" $small $dir
 
-# ---- tokenize: there and back, against goldens ----
+# ---- tokenize: ids, pieces, and back ----
 
 printf 'Zoe \303\251t\303\251 \360\237\215\216  <|endoftext|>\r\n\ttwo  spaces, \377 and a bad byte' >$dir/text
 "$bnc" tokenize $model --ids <$dir/text >$dir/ids

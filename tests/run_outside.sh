@@ -9,6 +9,7 @@ dir=build/outside
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+case $jit in */bnc) cases 2 "$@" ;; *) jit= && cases 1 "$@" ;; esac
 LC_ALL=C
 export LC_ALL
 export CC=$PWD/tests/quick-cc.sh
@@ -16,7 +17,7 @@ model=tests/arch-models/qwen3-i2_s.gguf
 gemma=tests/arch-models/gemma3-i2_s.gguf
 prompt="a king had three"
 
-# ---- what is planted ----
+# ---- planted: what is ----
 
 # Pieces that end, or begin, what they stand in: comments, strings, lines, directives, assembler, tags, formats.
 # `planted` is an identifier wherever one of them becomes code.
@@ -59,7 +60,7 @@ compiles() { # compiles NAME FILE: without trigraphs and with them
     check "$1: clang, trigraphs" clang -std=c11 -trigraphs -Wall -Wextra -Werror -Wno-trigraphs -fsyntax-only -Iruntime-min "$2"
 }
 
-# ---- the model's name, its file, and the options, in every kind of output ----
+# ---- output after planted: the model's name, its file, and the options, in every kind of it ----
 
 "$bnc" opt --quiet --passes= $model >$dir/plain.tir
 emit() { # emit NUMBER TEXT
@@ -105,7 +106,7 @@ emit() { # emit NUMBER TEXT
 texts emit
 check "nothing was executed" sh -c "! find . -maxdepth 1 -name planted | grep -q ."
 
-# ---- names that are none ----
+# ---- names after planted output: that are none ----
 
 name_refused() { # name_refused NUMBER TEXT
     sed "s/^arch .*/ARCH/" $dir/plain.tir >$dir/t
@@ -133,7 +134,7 @@ for name in '@a*/b' '@a"b' '@ä' '%a;b'; do
     refused "the name $name" "error:" "$bnc" opt --passes= $dir/word.tir
 done
 
-# ---- names that fold together ----
+# ---- fold after planted: names that fold together ----
 
 # All names of a text by such as differ in case and punctuation alone: 72 of them, and with the number that keeps
 # others apart.
@@ -195,11 +196,13 @@ else
     skip "macro-collision" "no ../shared"
 fi
 
-# ---- two models whose names differ in case alone ----
+# ---- two after planted: models whose names differ in case alone ----
 check "Tale" "$bnc" $model --name=Tale --quiet -o $dir/Tale.c
 check "tale" "$bnc" $gemma --name=tale --quiet -o $dir/tale.c
 printf '#include "Tale.h"\n#include "tale.h"\n' >$dir/both.c
 check "both headers in one file: an error that says so" \
     sh -c "! cc -fsyntax-only -Iruntime-min -I$dir $dir/both.c 2>$dir/said && grep -q 'differ in case alone' $dir/said"
+
+# ---- end ----
 cd "$root" || exit 2
 finish

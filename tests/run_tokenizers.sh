@@ -9,6 +9,7 @@ here=tests/tokenizers
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 if ! python3 -c '' 2>/dev/null; then
     echo "skipped: no python3, which makes the checkpoints"
@@ -20,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE
 check "the checkpoints" python3 $here/make.py $dir/made
 check "a program that prints ids" ${CC:-cc} -O1 -Wall -Wextra -Iruntime-min $here/ids.c build/libbnrt.a -lpthread -lm -o $dir/ids
 
-# ---- ids of others ----
+# ---- ids: those of others ----
 tables() { # tables FOLDER|FILE: $dir/m.bnw with the tokenizer of a model
     rm -f $dir/m.bnw
     "$bnc" "$1" --quiet --chat-template=none -o $dir/m.c
@@ -62,7 +63,7 @@ else
     skip "normalizers of real tokenizers" "no cases in ${BN_SHARED:-../shared}"
 fi
 
-# ---- files around a tokenizer ----
+# ---- files: around a tokenizer ----
 folder() { # folder NAME PYTHON: a byte-level BPE whose files the code changes: own, config, files, vocab
     python3 - "$1" "$2" <<'P'
 import json, sys
@@ -145,7 +146,7 @@ has template-config "tokenizer.chat_template 'config'"
 folder template-jinja 'files = {"chat_template.json": {"chat_template": "json"}, "chat_template.jinja": "jinja"}; config = {"chat_template": "config"}'
 has template-jinja "tokenizer.chat_template 'jinja'"
 
-# ---- what stands in the place of a file ----
+# ---- instead: what stands in the place of a file ----
 lfs='version https://git-lfs.github.com/spec/v1
 oid sha256:abababababababababababababababababababababababababababababababab
 size 4832871424'
@@ -163,7 +164,7 @@ for file in config.json tokenizer.json tokenizer_config.json special_tokens_map.
     refused "$file is a page" "it looks like a web page" "$bnc" convert $dir/instead -o $dir/x.gguf
 done
 
-# ---- refused ----
+# ---- refused after files: what cannot be honoured ----
 python3 - <<'P'
 import sys
 sys.path.insert(0, "tests/tokenizers")
@@ -184,4 +185,5 @@ refused "a character map in a circle" "its keys run in a circle" "$bnc" $dir/cyc
 folder prefix-space 'own["pre_tokenizer"]["pretokenizers"][1]["add_prefix_space"] = True'
 refused "a space before texts of a BPE" "add_prefix_space: true" "$bnc" convert --pre=llama-bpe $dir/prefix-space -o $dir/x.gguf
 
+# ---- end ----
 finish
