@@ -21,7 +21,7 @@ extern "C" {
 #define BN_INLINE static inline
 #endif
 
-#define BN_ABI 6 /* raised when anything below changes */
+#define BN_ABI 7 /* raised when anything below changes */
 
 /* Instruction sets a model may need: one X-macro for compiler, runtime and targets. */
 #define BN_ISAS(I)                                                                                 \

@@ -89,7 +89,7 @@ bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, in
         *need = status == BN_SPACE ? *need / sizeof *tokens + 1 : 0;
         return status;
     }
-    size_t text = c.text, sure = BN_TOKEN_ROOM(text) + text / 2 + c.used / 4 + 3;
+    size_t text = c.text, sure = bn_token_room(w, text) + text / 2 + c.used / 4 + 3;
     int bos = v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     *need = sure > cap ? sure : cap + 1;
     if (2 * text + c.used > bytes || cap < 1)

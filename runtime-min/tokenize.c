@@ -18,7 +18,9 @@
  *
  * So BN_TOKEN_ROOM, 8 words a byte and 16 more, is always enough: what precedes a segment has left
  * at most 4 tokens a byte (a special token of one byte and the three of the SPM space behind it),
- * and the segment itself, with that space, takes 7 m <= 7 bytes + 7.
+ * and the segment itself, with that space, takes 7 m <= 7 bytes + 7. A normalizer makes at most
+ * `grow` bytes of one; its text stands at the end of the buffer while it is cut, a word for 4
+ * bytes: bn_token_room has the factor, and the eighth word of a byte the place.
  *
  * The heap holds at most 2 m entries: m - 1 at first, then each merge takes one and adds two.
  * Symbol [p .. e] has its id at id[p]; link[p] = e and link[e] = p, so both neighbours are found.
@@ -285,11 +287,24 @@ static size_t tok_cut(const unsigned char *s, size_t n)
     return at;
 }
 
+/* The first place after the start where a space stands, else n. */
+static size_t tok_word(const unsigned char *s, size_t n)
+{
+    size_t at = tok_space(s, n);
+    at += at == 0;
+    while (at < n && !tok_space(s + at, n - at))
+        at++;
+    return at;
+}
+
 static int tok_spm(tok_run *r, const unsigned char *s, size_t n, int prefix)
 {
     uint32_t code;
+    const uint32_t flags = r->v->flags;
     for (size_t len; n > 0; s += len, n -= len, prefix = 0) {
-        len = r->v->flags & BN_VOCAB_CUT_SPACES ? tok_cut(s, n) : n;
+        len = flags & BN_VOCAB_CUT_SPACES ? tok_cut(s, n) : n;
+        if (flags & BN_VOCAB_SPLIT_SPACES)
+            len = prefix && tok_space(s, n) ? 0 : tok_word(s, n);
         if (!tok_open(r, len + (prefix != 0)))
             return 0;
         if (prefix)
@@ -305,41 +320,23 @@ static int tok_spm(tok_run *r, const unsigned char *s, size_t n, int prefix)
     return 1;
 }
 
-/* ---- special tokens ---- */
-
-/* The longest entry of `table` (USER or SPECIAL) that s starts with, or NULL. Every text between
- * that entry and s in sorted order starts with it too, so it is the last text not above s or one
- * of that text's parents: the first no longer than what the two have in common. */
-static const bn_vocab_special *tok_longest(const bn_vocab *v, int table, const unsigned char *s,
-                                           size_t n)
+/* Does a space go before this part of a text? */
+static int tok_prefix(const bn_vocab *v, const unsigned char *s, size_t n, int begins)
 {
-    const bn_vocab_special *entry = bn_vocab_table(v, table);
-    const unsigned char *pool = bn_vocab_table(v, BN_VOCAB_POOL);
-    uint32_t pool_bytes = v->table[BN_VOCAB_POOL].count, lo = 0, hi = v->table[table].count;
-    size_t common = 0; /* of s and entry[lo - 1] */
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        const bn_vocab_special *e = entry + mid;
-        size_t i = 0;
-        if (e->at > pool_bytes || e->len > pool_bytes - e->at)
-            return NULL;
-        while (i < n && i < e->len && s[i] == pool[e->at + i])
-            i++;
-        if (i < e->len && (i == n || s[i] < pool[e->at + i])) {
-            hi = mid;
-        } else {
-            lo = mid + 1;
-            common = i;
-        }
-    }
-    for (uint32_t at = lo - 1; at != BN_VOCAB_NONE;) {
-        const bn_vocab_special *e = entry + at;
-        if (e->len > 0 && e->len <= common)
-            return e;
-        at = e->parent < at ? e->parent : BN_VOCAB_NONE;
-    }
-    return NULL;
+    if (v->flags & BN_VOCAB_PREFIX_LACKING && n > 0 && tok_space(s, n))
+        return 0;
+    return v->flags & BN_VOCAB_PREFIX_EACH || (begins && v->flags & BN_VOCAB_PREFIX_FIRST);
 }
+
+/* A part without special tokens; `begins`: the text begins with it. */
+static int tok_part(tok_run *r, const unsigned char *s, size_t n, int begins)
+{
+    if (r->v->kind == BN_VOCAB_BPE)
+        return tok_bpe(r, s, n);
+    return tok_spm(r, s, n, tok_prefix(r->v, s, n, begins));
+}
+
+/* ---- special tokens ---- */
 
 /* Finds the leftmost special text in s; *at is where it or the end is. */
 static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const unsigned char *s,
@@ -352,7 +349,7 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     for (size_t i = 0; i < n; i++) {
         if (!(first[s[i] >> 3] >> (s[i] & 7) & 1))
             continue;
-        const bn_vocab_special *e = tok_longest(v, table, s + i, n - i);
+        const bn_vocab_special *e = bn_vocab_longest(v, table, s + i, n - i);
         if (e) {
             *at = i;
             return e;
@@ -376,9 +373,9 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
             run++;
         *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
-            user = tok_longest(v, BN_VOCAB_USER, s + i, n - i);
+            user = bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i);
         if (run > i && v->first[1][s[i] >> 3] & bit)
-            special = tok_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
+            special = bn_vocab_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
         if (user && (!special || user->len > special->len))
             special = user;
         if (special) {
@@ -390,33 +387,127 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
     return NULL;
 }
 
-/* Plain text and special tokens in turn; SPM starts each plain part with a space. */
+/* The spaces at the start of s[0 .. n), and those at its end. */
+static size_t tok_spaces_first(const unsigned char *s, size_t n)
+{
+    size_t at = 0, len;
+    uint32_t code;
+    for (; at < n; at += len) {
+        len = bn_vocab_decode(s + at, n - at, &code);
+        if (!bn_is_space(code))
+            break;
+    }
+    return at;
+}
+
+/* The last code point of s[0 .. n), n >= 1, and its bytes. */
+static size_t tok_last(const unsigned char *s, size_t n, uint32_t *code)
+{
+    size_t len = 1;
+    while (len < 4 && len < n && (s[n - len] & 0xc0) == 0x80)
+        len++;
+    if (bn_vocab_decode(s + n - len, len, code) == len)
+        return len;
+    *code = BN_VOCAB_BAD + s[n - 1];
+    return 1;
+}
+
+static size_t tok_spaces_last(const unsigned char *s, size_t n)
+{
+    uint32_t code;
+    for (size_t end = n, len; end > 0; end -= len) {
+        len = tok_last(s, end, &code);
+        if (!bn_is_space(code))
+            return n - end;
+    }
+    return n;
+}
+
+/* Does no word go on over the ends of the token s[at .. end)? */
+static int tok_alone(const unsigned char *s, size_t n, size_t at, size_t end)
+{
+    uint32_t code;
+    if (at > 0 && (tok_last(s, at, &code), bn_is_word(code)))
+        return 0;
+    return end == n || (bn_vocab_decode(s + end, n - end, &code), !bn_is_word(code));
+}
+
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, int begins);
+
+/* Special tokens of `table` and what stands between them, in turn. A token that takes spaces in may
+ * reach over the next one: that one counts all the same, as in Hugging Face's tokenizers. */
+static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
+                     const unsigned char *mark, int begins)
+{
+    size_t from = 0, next = 0, run = 0, run_end = 0; /* s[run .. run_end) was seen to be spaces */
+    const unsigned char *marks = mark;
+    while (next < n) {
+        size_t at;
+        const bn_vocab_special *e =
+            mark ? tok_marked(r->v, s + next, n - next, mark + next, &marks, &at)
+                 : tok_special(r->v, table, s + next, n - next, &at);
+        if (!e)
+            break;
+        at += next;
+        size_t start = at, stop = next = at + e->len;
+        if (e->token & BN_SPECIAL_WORD && !tok_alone(s, n, at, stop))
+            continue;
+        if (e->token & BN_SPECIAL_LSTRIP && at > from)
+            start -= tok_spaces_last(s + from, at - from);
+        if (e->token & BN_SPECIAL_RSTRIP) {
+            if (stop < run || stop > run_end) {
+                run = stop;
+                run_end = stop + tok_spaces_first(s + stop, n - stop);
+            }
+            stop = run_end;
+        }
+        if (from < start && !(table == BN_VOCAB_LATE ? tok_part : tok_plain)(
+                                r, s + from, start - from, begins && from == 0))
+            return 0;
+        if (!tok_push(r, (int32_t)(e->token & BN_VOCAB_MAX)))
+            return 0;
+        from = stop;
+    }
+    return from >= n || (table == BN_VOCAB_LATE ? tok_part : tok_plain)(r, s + from, n - from,
+                                                                        begins && from == 0);
+}
+
+/* A part without the special tokens that are looked for before a text is normalized. */
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, int begins)
+{
+    const size_t cap = r->cap;
+    if (r->v->table[BN_VOCAB_STEPS].count) {
+        size_t room = (r->cap - r->count) * sizeof *r->out;
+        s = bn_normalize(r->v, s, n, (unsigned char *)(r->out + r->count), room, &n);
+        if (!s)
+            return 0;
+        r->cap -= (n + sizeof *r->out - 1) / sizeof *r->out;
+    }
+    int fits = r->v->table[BN_VOCAB_LATE].count ? tok_split(r, s, n, BN_VOCAB_LATE, NULL, begins)
+                                                : tok_part(r, s, n, begins);
+    r->cap = cap;
+    return fits;
+}
+
 static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags,
                     const unsigned char *mark)
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
-    const unsigned char *end = mark;
     int add_bos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
-    while (n > 0) {
-        size_t plain;
-        const bn_vocab_special *e = mark ? tok_marked(v, s, n, mark, &end, &plain)
-                                         : tok_special(v, table, s, n, &plain);
-        int fits = v->kind == BN_VOCAB_BPE
-                       ? tok_bpe(r, s, plain)
-                       : tok_spm(r, s, plain, (v->flags & BN_VOCAB_SPACE_PREFIX) != 0);
-        if (!fits || (e && !tok_push(r, e->token)))
-            return 0;
-        plain += e ? e->len : 0;
-        s += plain;
-        if (mark)
-            mark += plain;
-        n -= plain;
-    }
+    if (!tok_split(r, s, n, table, mark, 1))
+        return 0;
     return !add_eos || tok_push(r, v->eos);
+}
+
+size_t bn_token_room(const bn_weights *w, size_t len)
+{
+    const bn_vocab *v = bn_vocab_of(w);
+    size_t grow = v && v->grow > 0 ? v->grow : 1;
+    return len <= TOK_LONGEST ? BN_TOKEN_ROOM(grow * len) : BN_TOKEN_ROOM(len);
 }
 
 static bn_status tok_start(const bn_weights *w, const char *text, size_t len, unsigned flags,

@@ -211,8 +211,8 @@ def included(path, name):
         for r in ROOMS.values():
             if os.path.exists("%s/%s.y" % (r.place, made[1])):
                 return "%s/%s.y" % (r.place, made[1])
-    if name in ("unicode_tables.h", "jit_rows.def"):
-        return {"u": "runtime-min/" + name, "j": "compiler/jit/" + name}[name[0]]
+    if name in ("unicode_tables.h", "unicode_normal.h", "jit_rows.def"):
+        return {"unicode_tables.h": "runtime-min/", "unicode_normal.h": "compiler/ir/", "jit_rows.def": "compiler/jit/"}[name] + name
     for top in (os.path.dirname(path), "compiler", "runtime-min", ""):
         at = os.path.normpath(os.path.join(top, name))
         if os.path.isfile(at):
@@ -310,7 +310,8 @@ def check_objects(objects):
             refuse("%s is in no room" % source_of(o if a is None else d))
         elif a is b:
             inside.setdefault(o, set()).add(d)
-        elif b.name not in a.rooms:
+        elif b.name not in a.rooms and source_of(d) not in [
+                ROOMS[u.split("/")[0]].place + "/" + u.split("/", 1)[1] for u in a.files]:
             refuse("%s uses %s of %s: room %s may not use %s" % (
                 source_of(o), n, source_of(d), a.name, b.name))
     for c in circles(inside):

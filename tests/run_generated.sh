@@ -44,7 +44,7 @@ for ext in c h bnw; do
     check "same bytes: m.$ext" cmp $dir/a/m.$ext $dir/b/m.$ext
 done
 check "model.c under 200 KB" test "$(wc -c <$dir/a/m.c)" -lt 200000
-text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o pretokenize.o detokenize.o | awk 'NR > 1 {n += $1} END {print n}')
+text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o pretokenize.o normalize.o detokenize.o | awk 'NR > 1 {n += $1} END {print n}')
 check "runtime under 64 KiB of text ($text)" test "$text" -lt 65536
 check "no file left of a failed run" test -z "$(ls $dir/a | grep tmp)"
 

@@ -6,8 +6,8 @@ S       := $(B)/san
 RUN     := ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 BN_SHARED=$(SHARED)
 
 S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
-S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
-S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
+S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/normalize.o $S/rt/detokenize.o
+S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
@@ -39,7 +39,7 @@ $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/genera
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
 $S/test_chat: $S/rt/chat.o
-$S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test_chat $S/test_tokenizer $S/test_normalize $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
@@ -103,7 +103,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
 # Makes the files of tests/run_formats.sh.
-$(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ)
+$(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)
 	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.
@@ -115,19 +115,25 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf safetensors tir tokenizer jinja chat
+FUZZERS := gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
+TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
-$(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
-    compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
+$(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@
-$(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
+$(B)/fuzz_tokenizer_json $(B)/fuzz_tokenizer_model: $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(TOK_C) compiler/checkpoint/tokenizer.c \
+    compiler/checkpoint/tokens.c compiler/checkpoint/normalizer.c compiler/checkpoint/sentencepiece.c compiler/checkpoint/gguf_out.c compiler/frontend/json.c \
+    compiler/frontend/gguf.c compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/formats.c compiler/ir/blocks.c \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $^ -ljansson -lxxhash -lm -o $@
+$(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
@@ -138,7 +144,7 @@ $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/ji
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
 	@mkdir -p $(@D)
 	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $@
-$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
+$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c $(TOK_C) \
     | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
 	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
 

@@ -64,6 +64,7 @@ static uint64_t padded(const GgufOut *g, uint64_t n)
 GgufOut *gguf_create(Session *s, const char *path)
 {
     GgufOut *g = NEW(s, GgufOut);
+    CHECK(strcmp(path, "-"));
     g->s = g->keys.s = g->tensors.s = s;
     g->path = name(s, path);
     g->alignment = ALIGNMENT;
@@ -102,6 +103,12 @@ void gguf_put_i32s(GgufOut *g, const char *key, const int32_t *value, int64_t n)
     put_array(g, key, GGUF_I32, n);
     for (int64_t i = 0; i < n; i++)
         put_number(&g->keys, (uint32_t)value[i], 4);
+}
+
+void gguf_put_u8s(GgufOut *g, const char *key, const uint8_t *value, int64_t n)
+{
+    put_array(g, key, GGUF_U8, n);
+    put_bytes(&g->keys, value, (size_t)n);
 }
 
 void gguf_put_f32s(GgufOut *g, const char *key, const float *value, int64_t n)

@@ -1,41 +1,20 @@
 /* sentencepiece.c: SentencePiece's tokenizer.model.
  *
- * One idea: a protobuf message is a list of fields, and only five of them matter here. Numbers are
+ * One idea: a protobuf message is a list of fields, and only a few of them matter here. Numbers are
  * those of sentencepiece_model.proto (google/sentencepiece); token types are GGUF's, which took
  * them from there.
  *
  *     ModelProto       1 piece (message, repeated)   2 trainer_spec   3 normalizer_spec
  *     SentencePiece    1 piece (text)   2 score (f32)   3 type (1 normal ... 6 byte; absent: 1)
  *     TrainerSpec      3 model_type (1 unigram, 2 BPE; absent: 1)   40 unk  41 bos  42 eos  43 pad
- *     NormalizerSpec   3 add_dummy_prefix (absent: 1)
+ *                      24 treat_whitespace_as_suffix (absent: 0)
+ *     NormalizerSpec   2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces
+ *                      5 escape_whitespaces (absent: 1, all three)
  */
 #include <math.h>
 #include <string.h>
 
-#include "checkpoint/checkpoint.h"
-#include "ir/escape.h"
-
-/* ---- tokens, whichever file names them ---- */
-
-void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int type)
-{
-    if (id < 0 || id >= t->n)
-        fail(t->s, loc_file(t->s, t->path),
-             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these "
-             "files are not of one model",
-             quote(t->s, text, len), (long long)id, (long long)t->n - 1);
-    VocabText *old = &t->text[id];
-    if (old->ptr && (old->len != len || memcmp(old->ptr, text, len)))
-        fail(t->s, loc_file(t->s, t->path), "tokens %s and %s have the same number %lld",
-             quote(t->s, old->ptr, old->len), quote(t->s, text, len), (long long)id);
-    *old = (VocabText){text, len};
-    t->type[id] = type;
-    if (!json_object_get(t->ids, text) &&
-        json_object_set_new_nocheck(t->ids, text, json_real((double)id)))
-        fail(t->s, (Loc){0}, "no memory for the vocabulary");
-}
-
-/* ---- protobuf ---- */
+#include "checkpoint/tokenizer.h"
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 enum { BPE = 2, LONGEST_PIECE = 1 << 16 };
@@ -139,6 +118,8 @@ static void take_trainer(Message m, uint64_t *kind)
         int32_t id = (int32_t)(uint32_t)f.value; /* -1: none */
         if (f.number == 3)
             *kind = f.value;
+        else if (f.number == 24)
+            t->suffix = f.value != 0;
         else if (f.number >= 40 && f.number <= 43)
             *(f.number == 40   ? &t->unk
               : f.number == 41 ? &t->bos
@@ -149,9 +130,21 @@ static void take_trainer(Message m, uint64_t *kind)
 
 static void take_normalizer(Message m)
 {
-    for (Field f; next(&m, &f);)
-        if (f.number == 3 && f.wire == WIRE_VARINT)
-            m.t->space_prefix = f.value != 0;
+    HfTokens *t = m.t;
+    for (Field f; next(&m, &f);) {
+        if (f.number == 2 && f.wire == WIRE_BYTES) {
+            t->charsmap_bytes = (size_t)(f.inside.end - f.inside.p);
+            t->charsmap = f.inside.p;
+        }
+        if (f.wire != WIRE_VARINT)
+            continue;
+        if (f.number == 3)
+            t->space_prefix = f.value != 0;
+        else if (f.number == 4)
+            t->remove_extra = f.value != 0;
+        else if (f.number == 5)
+            t->keep_spaces = f.value == 0;
+    }
 }
 
 void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
@@ -159,7 +152,11 @@ void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
     Message m = {t, bytes, bytes + size};
     uint64_t kind = 1;
     int64_t n = 0;
+    const char *instead = file_placeholder(bytes, size);
+    if (instead)
+        fail(t->s, loc_file(t->s, t->path), "not a SentencePiece model; it looks like %s", instead);
     t->space_prefix = true;
+    t->remove_extra = true;
     for (Field f; next(&m, &f);) {
         if (f.wire != WIRE_BYTES)
             continue;
@@ -172,16 +169,13 @@ void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
     }
     if (n == 0)
         damaged(t, "there is not one piece in it");
+    if (t->keep_spaces)
+        fail(t->s, loc_file(t->s, t->path),
+             "escape_whitespaces is false in its NormalizerSpec; bnc's tables write a space as "
+             "U+2581 "
+             "always: train the tokenizer with the default, or give a tokenizer.json");
     if (kind != BPE)
         fail(t->s, loc_file(t->s, t->path),
              "a SentencePiece model of type %llu (1: unigram); a GGUF file holds its BPE (2)",
              (unsigned long long)kind);
-}
-
-void hf_spm_read(HfTokens *t, const char *path)
-{
-    size_t size;
-    t->path = path;
-    const char *bytes = file_read(t->s, path, &size);
-    hf_spm_parse(t, (const uint8_t *)bytes, size);
 }

@@ -33,10 +33,8 @@ typedef struct Turn {
 
 typedef struct Chat {
     Session *s;
-    Options o;
-    int threads, most; /* tokens of an answer; 0: as many as fit */
+    int most; /* tokens of an answer; 0: as many as fit */
     bn_sampling how;
-    const char *system, *load;
     InProc *l;
     Turn *turn; /* of malloc */
     int nturn;
@@ -203,7 +201,7 @@ static int template_end(Chat *c)
     if (!tail)
         return -1;
     tail += sizeof mark - 1;
-    size_t len = strlen(tail), room = BN_TOKEN_ROOM(len), bytes;
+    size_t len = strlen(tail), room = bn_token_room(&c->l->weights, len), bytes;
     int32_t *token = NEW_ARRAY(c->s, int32_t, room);
     if (bn_tokenize(&c->l->weights, tail, len, BN_PARSE_SPECIAL, token, room, &ntoken) != BN_OK ||
         ntoken == 0)
@@ -241,7 +239,7 @@ static bool read_prompt(Chat *c, int n)
 
 static bool ends(const Chat *c, int32_t token)
 {
-    return token < 0 || token == c->l->info->eos || token == c->l->info->eot || token == c->end;
+    return bn_ends(c->l->model, token) || token == c->end;
 }
 
 static void print_part(const char *text, size_t n, Out *answer)
@@ -488,52 +486,6 @@ static void converse(Chat *c)
 
 /* ---- the command ---- */
 
-static double number(Session *s, const char *name, const char *value, double hi)
-{
-    char *end;
-    double x = strtod(value, &end);
-    if (end == value || *end || !(x >= 0 && x <= hi))
-        fail(s, (Loc){0}, "%s wants a number from 0 to %g, not '%s'", name, hi, value);
-    return x;
-}
-
-static void read_own(Chat *c)
-{
-    Session *s = c->s;
-    for (int i = 0; i < c->o.nrest; i++) {
-        const char *name = c->o.rest[i], *value = strchr(name, '=');
-        if (value && !strncmp(name, "--", 2))
-            name = intern(s, name, (size_t)(value++ - name));
-        else
-            value = i + 1 < c->o.nrest ? c->o.rest[++i] : NULL;
-        if (!value)
-            fail(s, (Loc){0},
-                 "%s: unknown, or without its value; `bnc help chat` lists the options", name);
-        if (!strcmp(name, "-t"))
-            c->threads = inproc_threads(s, value);
-        else if (!strcmp(name, "-n"))
-            c->most = (int)number(s, name, value, INT32_MAX);
-        else if (!strcmp(name, "--temp"))
-            c->how.temperature = (float)number(s, name, value, 1e6);
-        else if (!strcmp(name, "--top-k"))
-            c->how.top_k = (int32_t)number(s, name, value, INT32_MAX);
-        else if (!strcmp(name, "--top-p"))
-            c->how.top_p = (float)number(s, name, value, 1);
-        else if (!strcmp(name, "--min-p"))
-            c->how.min_p = (float)number(s, name, value, 1);
-        else if (!strcmp(name, "--repeat-penalty"))
-            c->how.repeat_penalty = (float)number(s, name, value, 1e6);
-        else if (!strcmp(name, "--seed"))
-            c->how.seed = (uint64_t)number(s, name, value, 9e15);
-        else if (!strcmp(name, "--system"))
-            c->system = value;
-        else if (!strcmp(name, "--load"))
-            c->load = value;
-        else
-            fail(s, (Loc){0}, "unknown option '%s'; `bnc help chat` lists them", name);
-    }
-}
-
 static _Noreturn void no_template(Session *s, const char *input)
 {
     fail(s, loc_file(s, input),
@@ -551,30 +503,32 @@ static void check_template(Session *s, const Options *o)
         no_template(s, o->input);
 }
 
-int cmd_chat(Session *s, int argc, char **argv)
+int cmd_chat(Session *s, const Options *o)
 {
     Chat *c = NEW(s, Chat);
     struct sigaction act = {.sa_handler = on_interrupt}, before;
     c->s = s;
-    c->how = (bn_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
-    options_read(s, &c->o, argc, argv, true);
-    if (!c->o.input)
-        fail(s, (Loc){0}, "no model given: bnc chat model.gguf");
-    read_own(c);
-    check_template(s, &c->o);
-    c->l = inproc_open(s, &c->o, c->o.input, c->threads);
+    c->most = (int)o->answer;
+    c->how = (bn_sampling){.temperature = (float)o->program.temperature,
+                           .top_k = (int32_t)o->program.top_k,
+                           .top_p = (float)o->program.top_p,
+                           .min_p = (float)o->program.min_p,
+                           .repeat_penalty = (float)o->program.repeat_penalty,
+                           .seed = o->program.seed};
+    check_template(s, o);
+    c->l = inproc_open(s, o, o->input, (int)o->threads);
     if (!bn_chat_known(c->l->model))
-        no_template(s, c->o.input);
+        no_template(s, o->input);
     session_defer(s, chat_end, c);
     c->seen = NEW_ARRAY(s, int32_t, c->l->info->context + 1);
     c->end = template_end(c);
     c->terminal = isatty(STDIN_FILENO);
     if (c->terminal)
         start_editing(c);
-    if (c->load)
-        chat_load(c, c->load);
-    if (c->system)
-        chat_system(c, c->system);
+    if (o->load)
+        chat_load(c, o->load);
+    if (o->system)
+        chat_system(c, o->system);
     if (c->terminal)
         say(c, "%s, context %d; /help lists the commands", c->l->info->name, c->l->info->context);
     sigaction(SIGINT, &act, &before);

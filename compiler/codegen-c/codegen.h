@@ -75,6 +75,9 @@ void record_comment(Record *r, const char *comment); /* behind the last field */
 /* The fields as an initializer's, a line each, by names where they have some: C11 and C++20 in one. */
 void put_fields(const Record *r, Out *out);
 
+/* The tokens that end a text, [*n]; NULL where there are none. The descriptor points to an array
+ * `end_tokens` of them, which the printer writes before it. */
+const int32_t *end_tokens(const Module *m, int64_t *n);
 /* record.c: bn_model, and bn_code of the functions from f on that are for one part, whose successor it
  * returns. */
 void record_model(Record *r, const Module *m, const Target *target, const EmitOptions *o);

@@ -152,6 +152,11 @@ static void put_descriptor(Emit *e)
 {
     Record r = {.s = e->m->s};
     const char *p = e->o->prefix;
+    int64_t n;
+    const int32_t *end = end_tokens(e->m, &n);
+    for (int64_t i = 0; i < n; i++)
+        put(e->out, "%s%" PRId32 "%s", i ? ", " : "static const int32_t end_tokens[] = {", end[i],
+            i + 1 < n ? "" : "};\n");
     put(e->out, "extern BN_EXPORT const bn_model %s_model;\nconst bn_model %s_model = {\n", p, p);
     record_model(&r, e->m, e->target, e->o);
     put_fields(&r, e->out);
@@ -180,13 +185,14 @@ void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
         "bn.h",   "bn_model.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h",
-        "load.c", "team.c",     "state.c",   "pretokenize.c", "tokenize.c", "detokenize.c",
+        "load.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
         "chat.c", "sample.c",   "generate.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
     if (cli) {
         put_runtime(o, "cli.h");
+        put_runtime(o, "cli_options.h");
         put_runtime(o, "cli.c");
     }
     if (profile) {

@@ -36,6 +36,13 @@ static int64_t layer_count(const Module *m)
     return n;
 }
 
+const int32_t *end_tokens(const Module *m, int64_t *n)
+{
+    const bn_vocab *v = (const bn_vocab *)(const void *)m->vocab_tables;
+    *n = v ? v->table[BN_VOCAB_ENDS].count : 0;
+    return *n ? bn_vocab_table(v, BN_VOCAB_ENDS) : NULL;
+}
+
 static const char *pooling_word(bn_pooling how)
 {
     static const char *const words[] = {[BN_POOL_MODEL] = "BN_POOL_MODEL",
@@ -72,6 +79,9 @@ static void record_info(Record *r, const Module *m, const Target *target)
     record_int(r, "embedding", result_of(m, FORM_DECODE)->dim[1].n);
     record_word(r, "pooling", pooling_word(how), how);
     record_long(r, "weight_bytes", m->weight_bytes);
+    int64_t nends;
+    record_symbol(r, "ends", end_tokens(m, &nends) ? "end_tokens" : NULL);
+    record_int(r, "nends", nends);
     record_close(r);
 }
 

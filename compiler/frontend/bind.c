@@ -377,15 +377,27 @@ static void bind_op(Op *op, void *arg)
     }
 }
 
-/* The one thing that no file says of itself (formats.md: three layouts, one type id). */
-static void note_layout(Bind *b)
+/* The one thing that no file says of itself (formats.md: three layouts, one type id). What the first
+ * layers tell is taken for an answer; only a file whose weights do not tell gets the note. */
+static void note_layout(Bind *b, const char *given)
 {
+    enum { LOOK_AT = 1 << 23 }; /* weights, and the rest of a tensor: tens of milliseconds */
+    bool any = false;
     for (const Weight *w = b->m->weights; w; w = w->next)
-        if (w->tensor && w->tensor->fmt == FMT_I2_S) {
-            note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try "
-                       "--i2s-layout=arm64 or row4");
-            return;
-        }
+        any |= w->tensor && (w->tensor->fmt == FMT_I2_S || w->tensor->fmt == FMT_I2_S_ARM64 ||
+                             w->tensor->fmt == FMT_I2_S_ROW4);
+    if (!any)
+        return;
+    Fmt layout = i2s_layout_by_name(b->s, given);
+    I2sEvidence e = gguf_i2s_evidence(b->g, layout, LOOK_AT);
+    if (e.other)
+        warn(b->s, b->file,
+             "its I2_S tensors are read in the layout %s, but by their zeros and norms they were "
+             "packed as %s: use --i2s-layout=%s (bnc inspect --check)",
+             i2s_layout_name(layout), i2s_layout_name(e.fits), i2s_layout_name(e.fits));
+    else if (!e.sure && !given)
+        note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try "
+                   "--i2s-layout=arm64 or row4");
 }
 
 /* llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank. */
@@ -431,6 +443,63 @@ static const VocabText *texts(Bind *b, const char *key, int64_t *n)
     return t;
 }
 
+static const uint8_t *bytes_of(Bind *b, const char *key, int64_t *n)
+{
+    const int32_t *x = gguf_ints(b->g, key, n);
+    uint8_t *out = x ? NEW_ARRAY(b->s, uint8_t, *n) : NULL;
+    for (int64_t i = 0; i < *n; i++) {
+        if (x[i] < -128 || x[i] > 255)
+            fail(b->s, b->file, "%s has the entry %d; bytes are expected", key, (int)x[i]);
+        out[i] = (uint8_t)x[i];
+    }
+    return out;
+}
+
+/* Every token that ends a text, in the keys of several writers: single ids and lists. */
+static void bind_ends(Bind *b, VocabSource *v)
+{
+    static const char *const keys[] = {"eom_token_id", "eog_token_id", "eog_token_ids",
+                                       "eos_token_ids"};
+    int32_t *all = NULL;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const char *key = format(b->s, "tokenizer.ggml.%s", keys[k]);
+        const GgufValue *list = gguf_get(b->g, key);
+        int64_t n = 0, id = -1;
+        if (!list)
+            continue;
+        const int32_t *ids = list->is_array ? gguf_ints(b->g, key, &n) : NULL;
+        for (int64_t i = 0; i < (ids ? n : 1); i++) {
+            if (!ids && !gguf_int(b->g, key, &id))
+                fail(b->s, b->file, "%s is no token", key);
+            all = grow(b->s, all, (size_t)v->nends, sizeof *all);
+            all[v->nends++] = ids ? ids[i] : id > INT32_MAX || id < 0 ? INT32_MAX : (int32_t)id;
+        }
+    }
+    v->ends = all;
+}
+
+/* What is done to texts before they are cut. tokenizer.bnc.*: keys of `bnc convert`, for which others
+ * have none. */
+static void bind_normalizer(Bind *b, VocabSource *v)
+{
+    int64_t n;
+    const char *ignored = "tokenizer.ggml.escape_whitespaces";
+    if (!strcmp(v->model, "llama") && flag_or(b, ignored) == 0)
+        fail(b->s, b->file, "%s is false; bnc's tables write a space as U+2581 always", ignored);
+    v->charsmap = bytes_of(b, "tokenizer.ggml.precompiled_charsmap", &v->charsmap_bytes);
+    v->remove_extra_spaces = flag_or(b, "tokenizer.ggml.remove_extra_whitespaces") == 1;
+    v->space_suffix = flag_or(b, "tokenizer.ggml.treat_whitespace_as_suffix") == 1;
+    v->steps = texts(b, "tokenizer.bnc.normalizer", &v->nsteps);
+    v->prefix = string_or(b, "tokenizer.bnc.space_prefix", NULL);
+    v->split_spaces = flag_or(b, "tokenizer.bnc.split_spaces") == 1;
+    v->only_merges = flag_or(b, "tokenizer.bnc.only_merges") == 1;
+    v->by_merges = flag_or(b, "tokenizer.bnc.by_merges") == 1;
+    v->flags = bytes_of(b, "tokenizer.bnc.token_flags", &n);
+    if (v->flags && n != v->n)
+        fail(b->s, b->file, "tokenizer.bnc.token_flags has %lld entries for %lld tokens",
+             (long long)n, (long long)v->n);
+}
+
 typedef struct Rows {
     Bind *b;
     int64_t tokens;
@@ -474,6 +543,8 @@ static void bind_vocabulary(Bind *b)
     v->add_bos = flag_or(b, "tokenizer.ggml.add_bos_token");
     v->add_eos = flag_or(b, "tokenizer.ggml.add_eos_token");
     v->add_space_prefix = flag_or(b, "tokenizer.ggml.add_space_prefix");
+    bind_ends(b, v);
+    bind_normalizer(b, v);
     for (Func *f = b->m->funcs; f; f = f->next)
         walk(f->body, check_rows, &(Rows){b, v->n});
     b->m->vocab = v;
@@ -539,9 +610,15 @@ static Fmt cache_format(Session *s, const char *kv)
     return strcmp(kv, "f32") ? FMT_KV8 : FMT_F32;
 }
 
-static void limit_context(Module *m, int wanted)
+static void limit_context(Bind *b, int wanted)
 {
+    Module *m = b->m;
     Symbol *c = symbol_find(m, name(m->s, "C"));
+    if (c && c->known && wanted > c->n)
+        warn(b->s, b->file,
+             "--ctx=%d is more than the %lld positions that this model was trained with: what it "
+             "writes beyond them may be nonsense",
+             wanted, (long long)c->n);
     if (c && c->known && wanted)
         c->n = wanted;
     else if (c && c->known && c->n > 4096)
@@ -562,7 +639,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
              "there is not one tensor in this file: it holds a vocabulary or metadata only, "
              "nothing to compile");
     resolve_symbols(&b);
-    limit_context(m, o->context);
+    limit_context(&b, o->context);
     resolve_from_shapes(&b);
     check_symbols(&b);
     check_expects(&b);
@@ -576,7 +653,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     weights_keep_used(m);
     if (!module_infer(m))
         give_up(s);
-    note_layout(&b);
+    note_layout(&b, o->i2s_layout);
     bind_vocabulary(&b);
     m->title = string_or(&b, "general.name", b.arch);
     m->pooling = pooling_of(&b);
@@ -612,4 +689,13 @@ void bind_weights(Module *m, const char *path)
     }
     stop_on_errors(m->s);
     bind_vocabulary(&b);
+}
+
+const VocabSource *read_vocabulary(Session *s, const char *path)
+{
+    Module *m = NEW(s, Module);
+    Bind b = {.s = s, .m = m};
+    open_file(&b, path, NULL);
+    bind_vocabulary(&b);
+    return m->vocab;
 }

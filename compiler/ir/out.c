@@ -5,6 +5,7 @@
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -96,6 +97,7 @@ struct OutFile {
     Session *s;
     const char *path, *temp; /* temp NULL: written in place */
     FILE *f;
+    bool named; /* by files_commit */
     uint64_t size;
     uint8_t *map, *memory; /* what file_map gave: one or neither */
 };
@@ -189,9 +191,11 @@ uint8_t *file_map(OutFile *f, uint64_t size)
     return f->map = map;
 }
 
-void file_commit(OutFile *f)
+void file_finish(OutFile *f)
 {
     FILE *stream = f->f;
+    if (!stream)
+        return;
     if (f->memory && fwrite(f->memory, 1, f->size, stream) != f->size)
         file_fail(f, "write it");
     if (f->map && munmap(f->map, f->size) != 0)
@@ -202,18 +206,43 @@ void file_commit(OutFile *f)
     f->f = NULL;
     if (stream != stdout && fclose(stream) != 0)
         file_fail(f, "write it");
-    if (f->temp && rename(f->temp, f->path) != 0)
-        file_fail(f, "put the finished file in its place");
-    if (f->temp)
-        temp_forget(f->temp);
-    f->temp = NULL;
+}
+
+void files_commit(OutFile *const *f, int n)
+{
+    for (int i = 0; i < n; i++)
+        file_finish(f[i]);
+    for (int i = 0; i < n; i++) {
+        if (f[i]->temp && rename(f[i]->temp, f[i]->path) != 0) {
+            int why = errno;
+            for (int k = 0; k < i; k++)
+                if (f[k]->named)
+                    unlink(f[k]->path);
+            errno = why;
+            file_fail(f[i], "put the finished file in its place");
+        }
+        f[i]->named = f[i]->temp != NULL;
+        if (f[i]->temp)
+            temp_forget(f[i]->temp);
+        f[i]->temp = NULL;
+    }
+}
+
+void file_commit(OutFile *f)
+{
+    files_commit(&f, 1);
+}
+
+OutFile *file_text(Session *s, const char *path, const Out *text)
+{
+    OutFile *f = file_create(s, path);
+    file_write(f, text->text, text->len);
+    return f;
 }
 
 void file_save(Session *s, const char *path, const Out *text)
 {
-    OutFile *f = file_create(s, path);
-    file_write(f, text->text, text->len);
-    file_commit(f);
+    file_commit(file_text(s, path, text));
 }
 
 /* ---- files read whole ---- */
@@ -242,6 +271,33 @@ static size_t first_room(FILE *f)
     struct stat st;
     bool known = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
     return known ? (size_t)st.st_size + 2 : 4096;
+}
+
+const char *file_placeholder(const void *bytes, size_t size)
+{
+    static const char lfs[] = "a git-lfs pointer, not the file: run git lfs pull",
+                      page[] = "a web page: the download gave a page in place of the file",
+                      refusal[] = "a server's refusal: the download gave that in place of the file";
+    static const struct {
+        const char *start, *what; /* in any case of ASCII letters */
+    } row[] = {{"version https://git-lfs", lfs},
+               {"<!doctype", page},
+               {"<html", page},
+               {"entry not found", refusal},
+               {"invalid username or password", refusal},
+               {"access to model ", refusal}};
+    const char *text = bytes, *end = text + size;
+    while (text < end && (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t'))
+        text++;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        size_t n = strlen(row[i].start), k = 0;
+        while (k < n && k < (size_t)(end - text) &&
+               tolower((unsigned char)text[k]) == row[i].start[k])
+            k++;
+        if (k == n)
+            return row[i].what;
+    }
+    return NULL;
 }
 
 char *file_read(Session *s, const char *path, size_t *size)
@@ -339,7 +395,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
 
 /* ---- copies ---- */
 
-void file_copy(Session *s, const char *from, const char *to)
+OutFile *file_copy(Session *s, const char *from, const char *to)
 {
     enum { PART = 1 << 20 };
     struct stat st;
@@ -351,10 +407,10 @@ void file_copy(Session *s, const char *from, const char *to)
     for (size_t n; (n = fread(part, 1, PART, in)) > 0;)
         file_write(out, part, n);
     bool whole = !ferror(in);
+    if (out->temp && fstat(fileno(in), &st) == 0)
+        (void)fchmod(fileno(out->f), st.st_mode & 0777);
     fclose(in);
     if (!whole)
         fail(s, loc_file(s, from), "cannot read it: %s", strerror(errno));
-    file_commit(out);
-    if (stat(from, &st) == 0)
-        (void)chmod(to, st.st_mode & 0777);
+    return out;
 }

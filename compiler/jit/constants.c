@@ -112,6 +112,17 @@ static void add_weights(Lower *l)
     LLVMAddGlobal(l->module, l->byte, name);
 }
 
+static void add_end_tokens(Lower *l)
+{
+    int64_t n;
+    const int32_t *end = end_tokens(l->m, &n);
+    LLVMValueRef *id = NEW_ARRAY(l->s, LLVMValueRef, n);
+    for (int64_t i = 0; i < n; i++)
+        id[i] = lower_int(l, end[i]);
+    if (end)
+        hidden_constant(l, "end_tokens", LLVMConstArray(LLVMTypeOf(id[0]), id, (unsigned)n));
+}
+
 void lower_constants(Lower *l)
 {
     Record code = {.s = l->s}, model = {.s = l->s};
@@ -121,6 +132,7 @@ void lower_constants(Lower *l)
         f = record_code(&code, f, l->target);
     LLVMSetGlobalConstant(hidden_constant(l, "code", table(l, &code)), 0); /* see make_later */
     add_weights(l);
+    add_end_tokens(l);
     record_model(&model, l->m, l->target, l->o);
     add_constant(l, format(l->s, "%s_model", l->o->prefix), record(l, &model));
 }
