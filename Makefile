@@ -12,12 +12,12 @@ DEPS     = -MMD -MP
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c cli.c profile.c
-RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_json.c jinja_call.c cli.c profile.c
+RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
 IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
-CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
+CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
 CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
 MT_SRC  := metal.c
 CU_SRC  := cuda.c shards.c stay.c
@@ -46,7 +46,7 @@ EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
            $(foreach k,dialect.cuh best.cu cards.cu hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
-           report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
+           report/page.css=compiler/report/page.css \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 

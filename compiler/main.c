@@ -28,15 +28,19 @@ static const char help_run[] =
     "  -t THREADS, --stats; `bnc run MODEL --help` lists them all.\n";
 static const char help_chat[] =
     "bnc chat MODEL [compile options] [--system TEXT] [--load FILE] [-t THREADS] [-n N] [--temp F]\n"
-    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n\n"
+    "               [--top-k N] [--top-p F] [--min-p F] [--repeat-penalty F] [--seed N]\n"
+    "               [--chat-var NAME=VALUE]... [--tools FILE.json]\n\n"
     "A conversation: each line is said to the model, whose answer follows; Ctrl-C stops an answer,\n"
     "/help lists the commands, /quit or Ctrl-D leaves. The model's own chat template is compiled with\n"
     "it, or that of --chat-template=FILE or =NAME (chatml, llama3, bitnet-2b4t, falcon3, plain).\n"
-    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n";
+    "-n limits an answer (default: what fits). Works in a pipe, too: a line in, an answer out.\n"
+    "--chat-var gives the template a variable, as enable_thinking=false; VALUE is JSON or a text.\n"
+    "--tools gives it a JSON list of tools.\n";
 static const char help_template[] =
-    "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE.c]\n\n"
-    "Checks a chat template (Jinja) and prints the C that a model gets; docs/chat.md says what it may\n"
-    "hold. NAME is a built-in one.\n";
+    "bnc template FILE|NAME [--bos=TEXT] [--eos=TEXT] [-o FILE]\n\n"
+    "Checks a chat template (Jinja) and prints what it becomes: instructions for the runtime's\n"
+    "interpreter; -o writes them as a model holds them. docs/chat.md says what a template may hold.\n"
+    "NAME is a built-in one.\n";
 static const char help_inspect[] =
     "bnc inspect MODEL [--tensors] [--metadata] [--check] [--hash] [--json]\n\n"
     "Architecture, sizes, tensors by format and the share of zeros of each; --tensors lists every\n"

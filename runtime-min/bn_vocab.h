@@ -197,9 +197,12 @@ const unsigned char *bn_vocab_piece(const bn_vocab *v, uint32_t symbol, size_t *
 bn_status bn_vocab_check(const bn_weights *w);
 
 /* ---- tokenize.c. bn_tokenize with neither BOS nor EOS, whose special tokens count only where every
- * byte of theirs has a mark; mark [len]. */
+ * byte of theirs has a mark; mark [len]. So do user-defined tokens that `guarded`, which may be NULL,
+ * answers 1 for; the others count everywhere. */
+typedef int (*bn_guarded)(const void *arg, int32_t token);
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
-                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count);
+                             const unsigned char *mark, bn_guarded guarded, const void *arg,
+                             int32_t *tokens, size_t cap, size_t *count);
 
 /* ---- pretokenize.c. The length of the first pre-token of s[0 .. n), n >= 1; at least 1. The sum
  * over a text takes linear time. */

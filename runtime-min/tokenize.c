@@ -361,13 +361,31 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     return NULL;
 }
 
-/* The same, where special tokens need a mark on each of their bytes and user-defined ones none.
- * *end is where the marks that were last looked at stop, kept from call to call: no mark is read
+/* Whose bytes are the template's, and which user-defined tokens are only its to write. */
+typedef struct tok_marks {
+    const unsigned char *mark, *end;
+    bn_guarded guarded;
+    const void *arg;
+} tok_marks;
+
+/* The longest user-defined token at s that may count there, of whose n bytes `run` have a mark. */
+static const bn_vocab_special *tok_user(const bn_vocab *v, const unsigned char *s, size_t n,
+                                        size_t run, const tok_marks *m)
+{
+    const bn_vocab_special *entry = bn_vocab_table(v, BN_VOCAB_USER),
+                           *e = tok_longest(v, BN_VOCAB_USER, s, n);
+    while (e && m->guarded && e->len > run && m->guarded(m->arg, e->token))
+        e = e->parent < (uint32_t)(e - entry) ? entry + e->parent : NULL;
+    return e && e->len > 0 ? e : NULL;
+}
+
+/* The same, where special tokens need a mark on each of their bytes and most user-defined ones none.
+ * m->end is where the marks that were last looked at stop, kept from call to call: no mark is read
  * more than once. */
 static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char *s, size_t n,
-                                          const unsigned char *mark, const unsigned char **end,
-                                          size_t *at)
+                                          tok_marks *m, size_t *at)
 {
+    const unsigned char *mark = m->mark, **end = &m->end;
     size_t run = *end > mark ? (size_t)(*end - mark) : 0; /* of the marked bytes from i on */
     for (size_t i = 0; i < n; i++) {
         const bn_vocab_special *user = NULL, *special = NULL;
@@ -376,7 +394,7 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
             run++;
         *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
-            user = tok_longest(v, BN_VOCAB_USER, s + i, n - i);
+            user = tok_user(v, s + i, n - i, run - i, m);
         if (run > i && v->first[1][s[i] >> 3] & bit)
             special = tok_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
         if (user && (!special || user->len > special->len))
@@ -392,19 +410,18 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
 
 /* Plain text and special tokens in turn; SPM starts each plain part with a space. */
 static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags,
-                    const unsigned char *mark)
+                    tok_marks *m)
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
-    const unsigned char *end = mark;
     int add_bos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
     while (n > 0) {
         size_t plain;
-        const bn_vocab_special *e = mark ? tok_marked(v, s, n, mark, &end, &plain)
-                                         : tok_special(v, table, s, n, &plain);
+        const bn_vocab_special *e = m->mark ? tok_marked(v, s, n, m, &plain)
+                                            : tok_special(v, table, s, n, &plain);
         int fits = v->kind == BN_VOCAB_BPE
                        ? tok_bpe(r, s, plain)
                        : tok_spm(r, s, plain, (v->flags & BN_VOCAB_SPACE_PREFIX) != 0);
@@ -412,15 +429,15 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
             return 0;
         plain += e ? e->len : 0;
         s += plain;
-        if (mark)
-            mark += plain;
+        if (m->mark)
+            m->mark += plain;
         n -= plain;
     }
     return !add_eos || tok_push(r, v->eos);
 }
 
 static bn_status tok_start(const bn_weights *w, const char *text, size_t len, unsigned flags,
-                           const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
+                           tok_marks m, int32_t *tokens, size_t cap, size_t *count)
 {
     tok_run r = {0};
     if (!count)
@@ -434,7 +451,7 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
     r.npairs = r.v->table[BN_VOCAB_PAIRS].count;
     r.out = tokens;
     r.cap = cap;
-    if (!tok_text(&r, (const unsigned char *)text, len, flags, mark))
+    if (!tok_text(&r, (const unsigned char *)text, len, flags, &m))
         return BN_SPACE;
     *count = r.count;
     return BN_OK;
@@ -443,11 +460,12 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
                       int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, flags, NULL, tokens, cap, count);
+    return tok_start(w, text, len, flags, (tok_marks){NULL, NULL, NULL, NULL}, tokens, cap, count);
 }
 
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
-                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
+                             const unsigned char *mark, bn_guarded guarded, const void *arg,
+                             int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, 0, mark, tokens, cap, count);
+    return tok_start(w, text, len, 0, (tok_marks){mark, mark, guarded, arg}, tokens, cap, count);
 }

@@ -1,5 +1,5 @@
-/* template.c: `bnc template`: a chat template alone, without a model, as C: to see what bnc makes
- * of it and where it stands outside the subset. */
+/* template.c: `bnc template`: a chat template alone, without a model: whether bnc can compile it, and
+ * what it becomes. */
 #include <string.h>
 
 #include "bn_model.h"
@@ -8,8 +8,8 @@
 
 int cmd_template(Session *s, int argc, char **argv)
 {
-    ChatTokens tokens = {NULL, NULL, NULL, NULL};
-    const char *given = NULL, *output = "-";
+    ChatTokens tokens = {.bos = NULL};
+    const char *given = NULL, *output = NULL;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
         if (!strncmp(arg, "--bos=", 6))
@@ -27,9 +27,12 @@ int cmd_template(Session *s, int argc, char **argv)
     ChatTemplate t;
     if (!given || !chat_choose(s, given, NULL, NULL, NULL, &t))
         fail(s, (Loc){0}, "no template given: bnc template FILE, or one of %s", chat_names(s));
-    Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    file_save(s, output, &c);
-    out_free(&c);
+    Out code = {.s = s}, list = {.s = s};
+    chat_compile(s, &t, &tokens, &code);
+    if (!output)
+        chat_list((const unsigned char *)code.text, code.len, &list);
+    file_save(s, output ? output : "-", output ? &code : &list);
+    out_free(&list);
+    out_free(&code);
     return 0;
 }

@@ -540,9 +540,9 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o, bool profile)
 {
     static const char *const files[] = {
-        "bn.h",   "bn_model.h", "bn_cpu.h",   "bn_vocab.h",    "internal.h", "unicode_tables.h",
+        "bn.h",   "bn_model.h", "bn_template.h", "bn_cpu.h",   "bn_vocab.h",    "internal.h", "unicode_tables.h", "jinja.h",
         "load.c", "team.c",     "state.c",    "pretokenize.c", "tokenize.c", "detokenize.c",
-        "chat.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
+        "chat.c", "jinja_run.c", "jinja_value.c", "jinja_text.c", "jinja_json.c", "jinja_call.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
@@ -587,9 +587,22 @@ static void check_shape(const Module *m)
     }
 }
 
+/* The chat template is a stranger's text: numbers alone reach the C. */
+static void put_template(const EmitOptions *o, Out *out)
+{
+    if (!o->chat.bytes)
+        return;
+    put(out, "/* The chat template, for the runtime's interpreter (bn_template.h). */\n"
+             "static const unsigned char chat_template[] = {");
+    for (size_t i = 0; i < o->chat.size; i++)
+        put(out, i % 24 ? "%u," : "\n    %u,", o->chat.bytes[i]);
+    put(out, "\n};\n\n");
+}
+
 void emit_constants(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    put_template(o, out);
     put_code(&e);
     put_embedded(&e);
     put_descriptor(&e);
@@ -640,8 +653,6 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         if (!f->next || f->next->target != part)
             emit_isa_end(target_isa(&e, f), out);
     }
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, target, o, out);
     if (o->amalgamate)
         put_main(&e);

@@ -148,7 +148,8 @@ void record_model(Record *r, const Module *m, const Target *target, const EmitOp
         record_symbol(r, format(r->s, "%s_bnw", o->prefix));
         record_text(r, NULL);
     }
-    record_symbol(r, o->chat ? "chat_template" : NULL);
+    record_symbol(r, o->chat.bytes ? "chat_template" : NULL);
+    record_long(r, (int64_t)o->chat.size);
     record_symbol(r, o->device ? "&device" : NULL);
     record_line(r, "");
 }

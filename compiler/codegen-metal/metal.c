@@ -771,7 +771,5 @@ void emit_metal_host(const Module *m, const EmitOptions *o, const char *library,
     put(out, "static const char library_name[] = \"%s\";\n\n", library);
     put_bytes(out, host, size);
     put(out, "\n");
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, metal_target(), o, out);
 }

@@ -15,19 +15,59 @@ static const char *token_text(const Module *m, int64_t id)
     return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
 }
 
-const char *compile_chat(Session *s, const Module *m, const char *given)
-{
+typedef struct ChatTry { /* a template in a session of its own, which keeps what is said of it */
+    Session session;
     ChatTemplate t;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
-        return NULL;
+    ChatTokens tokens;
+    Out code;
+} ChatTry;
+
+static void try_template(void *arg)
+{
+    ChatTry *a = arg;
+    chat_compile(&a->session, &a->t, &a->tokens, &a->code);
+}
+
+/* The first line of what was said, without its end. */
+static const char *first_line(Session *s, const char *said)
+{
+    const char *what = strstr(said, "error: ");
+    return intern(s, said, what ? (size_t)(what - said) + strcspn(what, "\n") : strcspn(said, "\n"));
+}
+
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed)
+{
+    ChatTry a = {.t = {0}};
+    const EmitBytes none = {NULL, 0};
+    char *said = NULL;
+    size_t size;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &a.t))
+        return none;
     const VocabSource *v = m->vocab;
-    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                         token_text(m, v->pad)};
+    a.tokens = (ChatTokens){token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                            token_text(m, v->pad), v};
     Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    const char *text = name(s, c.text);
+    if (needed || !a.t.own) {
+        chat_compile(s, &a.t, &a.tokens, &c);
+    } else {
+        FILE *log = open_memstream(&said, &size);
+        if (!log)
+            die("no memory for a template's messages");
+        session_start(&a.session, log);
+        a.code.s = &a.session;
+        if (session_try(&a.session, try_template, &a))
+            put_bytes(&c, a.code.text, a.code.len);
+        session_end(&a.session);
+        fclose(log);
+        if (c.len == 0)
+            note(s, "%s; the model is compiled without a chat template", first_line(s, said));
+        free(said);
+        if (c.len == 0)
+            return none;
+    }
+    EmitBytes code = {(const uint8_t *)intern(s, c.text, c.len), c.len};
     out_free(&c);
-    return text;
+    return code;
 }
 
 /* ---- output ---- */
@@ -193,7 +233,7 @@ void compile_to(Session *s, const Options *given)
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
                         .cards = o.shards ? (int)o.shards : 1,
-                        .chat = compile_chat(s, m, o.chat)};
+                        .chat = compile_chat(s, m, o.chat, !o.cache)};
     run_passes(m, target, &o, r);
     if (target->device)
         gpu_check(s, &o, target, kind);

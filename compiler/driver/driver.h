@@ -40,8 +40,9 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
 /* compile.c. */
-/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
-const char *compile_chat(Session *s, const Module *m, const char *given);
+/* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
+ * model's own that cannot be compiled is an error where it is `needed`, else a note. */
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed);
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
 /* Compiles to o->output by o->emit. */

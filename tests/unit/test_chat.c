@@ -9,7 +9,10 @@
 #include "tokenizer_words.h"
 
 #include "bn_vocab.h"
+
+static const unsigned char chat_template[] = {
 #include "mistral.inc"
+};
 
 enum { BYTES = 256, BOS = 256, EOS, USER, SPACE_A, TOKENS };
 
@@ -77,6 +80,7 @@ static Words *open_source(bool spm, int add_bos)
     s.merge[0] = (VocabText){"\xc4\xa0 a", 4};
     open_or_fail(&words, &s.src);
     words.model.chat = chat_template;
+    words.model.chat_bytes = sizeof chat_template;
     return &words;
 }
 
@@ -85,7 +89,7 @@ static int32_t *tokens_of(const Words *w, const bn_turn *turn, int n, size_t cap
 {
     for (;;) {
         int32_t *tokens = malloc(cap ? cap * sizeof *tokens : 1);
-        bn_status status = bn_chat_tokens(&w->w, turn, n, 1, tokens, cap, count);
+        bn_status status = bn_chat_tokens(&w->w, turn, n, 1, NULL, tokens, cap, count);
         if (status == BN_OK)
             return tokens;
         free(tokens);
@@ -159,7 +163,7 @@ static void test_marks(void **state)
         size_t count;
         for (int i = 0; i < 6; i++)
             mark[i] = bits >> i & 1;
-        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, ids, 64, &count), BN_OK);
+        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, NULL, NULL, ids, 64, &count), BN_OK);
         bool whole = (bits & 0x1e) == 0x1e;
         assert_int_equal(count, whole ? 3 : 6);
         assert_int_equal(ids[1], whole ? EOS : '<');
@@ -175,20 +179,20 @@ static void test_refusals(void **state)
     size_t need;
     (void)state;
     Words *w = open_source(false, 0);
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, out, sizeof out, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, sizeof out, &need), BN_TEMPLATE);
     assert_string_equal(out, "Conversation roles must alternate user/assistant/user/assistant/...");
     assert_int_equal(need, strlen(out));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, small, sizeof small, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, small, sizeof small, &need), BN_TEMPLATE);
     assert_string_equal(small, "Convers");
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, ids, 4096, &need), BN_TEMPLATE);
-    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, system, -1, 1, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, 4096, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, -1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
     assert_true(bn_chat_known(&w->model));
     w->model.chat = NULL;
     assert_false(bn_chat_known(&w->model));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, ids, 4096, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, 4096, &need), BN_ARGUMENT);
     free(w->tables);
 }
 
