@@ -187,7 +187,7 @@ static bnj_value jj_add(bnj_run *r, const bnj_value *v, uint32_t n)
     return y;
 }
 
-static bnj_value jj_joined(bnj_run *r, bnj_value *v, uint32_t n)
+static bnj_value jj_join_all(bnj_run *r, bnj_value *v, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         v[i] = bnj_string(r, v[i]);
@@ -386,7 +386,7 @@ static void jj_value(bnj_run *r, uint32_t op, uint32_t a)
     case BN_OP_ADD:
     case BN_OP_JOIN:
         top -= a;
-        *top = op == BN_OP_ADD ? jj_add(r, top, a) : jj_joined(r, top, a);
+        *top = op == BN_OP_ADD ? jj_add(r, top, a) : jj_join_all(r, top, a);
         r->sp = (size_t)(top - r->stack) + 1;
         break;
     case BN_OP_BINARY:

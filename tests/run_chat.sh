@@ -48,6 +48,9 @@ echo "$same conversations as Jinja writes them, by $families templates"
 check "the same bytes" cmp $out/corners.1 $out/corners.2
 
 # ---- the model's own template ----
+holds() { # holds TEXT: the template in m.c, which is numbers
+    sh tests/chat/holds.sh $out/m.c "$1"
+}
 compile() { # compile FILE OPTION...
     "$bnc" "$@" -o $out/m.c >$out/out 2>$out/err
 }
@@ -59,10 +62,10 @@ if [ -n "$python" ]; then
     done
     check "the wrong one compiles" compile $out/wrong.gguf
     said "a note says which is taken" "the model card's is taken, bitnet-2b4t"
-    check "it is the right one" grep -qF '"Assistant: "' $out/m.c
-    check "no trace of the wrong one" sh -c "! grep -q BITNETAssistant $out/m.c"
+    check "it is the right one" holds 'Assistant: '
+    check "no trace of the wrong one" sh -c "! sh tests/chat/holds.sh $out/m.c BITNETAssistant"
     check "the user's wins" compile $out/wrong.gguf --chat-template=$out/wrong.jinja
-    check "it is the user's" grep -q BITNETAssistant $out/m.c
+    check "it is the user's" holds BITNETAssistant
     rm -f $out/m.c
     check "a strange one is refused" sh -c "! '$bnc' $out/strange.gguf --quiet -o $out/m.c 2>$out/err"
     said "at its place" "strange.gguf (tokenizer.chat_template):1:26: error: the filter 'dance' is not supported"
@@ -70,6 +73,49 @@ if [ -n "$python" ]; then
     check "nothing is written" test ! -e $out/m.c
     check "none compiles" compile $out/strange.gguf --chat-template=none
     check "without one" sh -c "! grep -q chat_template $out/m.c"
+    # A template that cannot be compiled stands in the way of what needs it alone.
+    for t in strange broken; do
+        [ $t = strange ] || printf "%s" "{% for m in messages %}{{ m.content" >$out/broken.jinja
+        check "a model with a $t template" "$python" tests/chat/add_key.py $model $out/$t.gguf tokenizer.chat_template $out/$t.jinja
+        check "$t: chat refuses" sh -c "! echo hi | '$bnc' chat $out/$t.gguf >$out/out 2>$out/err"
+        said "$t: with the reason" "error:"
+        check "$t: inspect --check says the same" sh -c "! '$bnc' inspect $out/$t.gguf --check >$out/check 2>&1"
+        check "$t: as an error of the template" grep -q 'template *error' $out/check
+        [ $t = broken ] || continue
+        check "$t: run" sh -c "'$bnc' run $out/$t.gguf -p 'Once upon' -n 4 --temp 0 >$out/out 2>$out/err"
+        said "$t: a note" "the model is compiled without a chat template"
+        said "$t: of its place" "$t.gguf (tokenizer.chat_template):1:"
+        check "$t: its work" test -s $out/out
+        echo "Once upon a time there was a king" >$out/text
+        check "$t: ppl" sh -c "'$bnc' ppl $out/$t.gguf $out/text >$out/out 2>$out/err"
+        check "$t: embed" sh -c "'$bnc' embed $out/$t.gguf <$out/text >$out/out 2>$out/err"
+        check "$t: chat by another" sh -c "echo hi | '$bnc' chat $out/$t.gguf --chat-template=plain -n 2 >$out/out 2>$out/err"
+    done
+    # What it refuses at run time it says, in `bnc chat` too.
+    printf "%s" "{{ raise_exception('no ' + messages[0].role) }}" >$out/raise.jinja
+    echo hi | talk --chat-template=$out/raise.jinja
+    said "the template's reason" "the chat template refuses: no user"
+    # Variables, tools and the date reach it.
+    printf "%s" "{{ raise_exception(enable_thinking ~ ' ' ~ n ~ ' ' ~ who ~ ' ' ~ tools[0].name ~ strftime_now(' %d %b %Y')) }}" >$out/vars.jinja
+    echo '[{"name": "clock"}]' >$out/tools.json
+    echo hi | SOURCE_DATE_EPOCH=86400 talk --chat-template=$out/vars.jinja --chat-var=enable_thinking=false \
+        --chat-var n=3 --chat-var who=me --tools $out/tools.json
+    said "variables" "the chat template refuses: False 3 me clock 02 Jan 1970"
+    # Strangers' templates take bounded time and memory: here 2 GB of address space and 20 s of processor time.
+    for n in 40 4000; do
+        { printf "{%% set a = 'x' %%}"; i=0; while [ $i -lt $n ]; do printf '{%% set a = a ~ a %%}'; i=$((i + 1)); done; echo '{{ a }}'; } >$out/double.jinja
+        check "doubled $n times: compiles" sh -c "ulimit -v 2000000; ulimit -t 20; '$bnc' template $out/double.jinja -o $out/double.bnt"
+        echo hi | (ulimit -t 60; talk --chat-template=$out/double.jinja)
+        said "doubled $n times: refused" "it takes more than"
+    done
+    awk 'BEGIN {for (i = 0; i < 9000; i++) printf "{%% if messages[0].content == \"k%d\" %%}{%% set v%d = 1 %%}{%% endif %%}", i, i}' >$out/many.jinja
+    check "9000 names" sh -c "ulimit -v 2000000; ulimit -t 20; '$bnc' template $out/many.jinja -o $out/many.bnt"
+    printf '{%% for i in range(99999) %%}{%% for k in range(99999) %%}{%% endfor %%}{%% endfor %%}' >$out/spin.jinja
+    echo hi | (ulimit -t 60; talk --chat-template=$out/spin.jinja)
+    said "a loop that would not end" "it takes more than"
+    long=$(awk 'BEGIN {for (i = 0; i < 600; i++) printf "a"}')
+    echo "{% for $long in messages %}{{ $long.content }}{% set b$long = 1 %}{% endfor %}" >$out/long.jinja
+    check "names of 600 bytes are C" sh -c "'$bnc' $model --chat-template=$out/long.jinja --quiet -o $out/m.c && cc -O0 -Iruntime-min -c $out/m.c -o $out/m.o"
     rm -f $out/*.gguf
 fi
 check "no template, no chat" sh -c "! '$bnc' chat $model </dev/null 2>$out/err"

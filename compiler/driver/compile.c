@@ -35,37 +35,62 @@ static const char *first_line(Session *s, const char *said)
     return intern(s, said, what ? (size_t)(what - said) + strcspn(what, "\n") : strcspn(said, "\n"));
 }
 
-EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed)
+/* Compiles into `code`; else the first thing that is wrong. */
+static const char *template_try(Session *s, const ChatTemplate *t, const ChatTokens *tokens, Out *code)
 {
-    ChatTry a = {.t = {0}};
-    const EmitBytes none = {NULL, 0};
+    ChatTry a = {.t = *t, .tokens = *tokens};
+    const char *fault = NULL;
     char *said = NULL;
     size_t size;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &a.t))
-        return none;
+    FILE *log = open_memstream(&said, &size);
+    if (!log)
+        die("no memory for a template's messages");
+    session_start(&a.session, log);
+    a.code.s = &a.session;
+    bool good = session_try(&a.session, try_template, &a);
+    if (good)
+        put_bytes(code, a.code.text, a.code.len);
+    session_end(&a.session);
+    fclose(log);
+    if (!good)
+        fault = first_line(s, said);
+    free(said);
+    return fault;
+}
+
+const char *template_fault(Session *s, const char *arch, const char *source, const char *own)
+{
+    const ChatTokens none = {.bos = NULL};
+    Out code = {.s = s};
+    ChatTemplate t;
+    bool quiet = s->quiet;
+    s->quiet = true;
+    bool there = chat_choose(s, NULL, arch, source, own, &t);
+    s->quiet = quiet;
+    const char *fault = there ? template_try(s, &t, &none, &code) : NULL;
+    out_free(&code);
+    return fault;
+}
+
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed)
+{
+    EmitBytes code = {NULL, 0};
+    ChatTemplate t;
+    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+        return code;
     const VocabSource *v = m->vocab;
-    a.tokens = (ChatTokens){token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                            token_text(m, v->pad), v};
+    const ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                               token_text(m, v->pad), v};
     Out c = {.s = s};
-    if (needed || !a.t.own) {
-        chat_compile(s, &a.t, &a.tokens, &c);
-    } else {
-        FILE *log = open_memstream(&said, &size);
-        if (!log)
-            die("no memory for a template's messages");
-        session_start(&a.session, log);
-        a.code.s = &a.session;
-        if (session_try(&a.session, try_template, &a))
-            put_bytes(&c, a.code.text, a.code.len);
-        session_end(&a.session);
-        fclose(log);
-        if (c.len == 0)
-            note(s, "%s; the model is compiled without a chat template", first_line(s, said));
-        free(said);
-        if (c.len == 0)
-            return none;
-    }
-    EmitBytes code = {(const uint8_t *)intern(s, c.text, c.len), c.len};
+    const char *fault = NULL;
+    if (needed || !t.own)
+        chat_compile(s, &t, &tokens, &c);
+    else
+        fault = template_try(s, &t, &tokens, &c);
+    if (fault)
+        note(s, "%s; the model is compiled without a chat template", fault);
+    else
+        code = (EmitBytes){(const uint8_t *)intern(s, c.text, c.len), c.len};
     out_free(&c);
     return code;
 }

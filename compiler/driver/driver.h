@@ -43,6 +43,8 @@ Report *start_report(Session *s, const Options *o, FILE *to);
 /* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
  * model's own that cannot be compiled is an error where it is `needed`, else a note. */
 EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed);
+/* What `own`, a model's template, cannot be compiled for; NULL: nothing, or it has none. */
+const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
 /* Compiles to o->output by o->emit. */

@@ -171,28 +171,31 @@ static void test_marks(void **state)
     free(w->tables);
 }
 
+static char room[1 << 16]; /* more than any conversation here takes */
+static int32_t ids[1 << 16];
+
 static void test_refusals(void **state)
 {
     static const bn_turn system[] = {{"system", "x"}}, nobody[] = {{NULL, "x"}};
-    int32_t ids[4096];
-    char out[512], small[8];
-    size_t need;
+    char *out = room, small[8];
+    size_t need, cap = sizeof room;
     (void)state;
     Words *w = open_source(false, 0);
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, sizeof out, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, cap, &need), BN_TEMPLATE);
     assert_string_equal(out, "Conversation roles must alternate user/assistant/user/assistant/...");
     assert_int_equal(need, strlen(out));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, small, sizeof small, &need), BN_TEMPLATE);
-    assert_string_equal(small, "Convers");
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, 4096, &need), BN_TEMPLATE);
-    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, system, -1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, small, sizeof small, &need), BN_SPACE);
+    assert_true(need > sizeof small);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, NULL, 0, &need), BN_SPACE);
+    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, -1, 1, NULL, out, cap, &need), BN_ARGUMENT);
     assert_true(bn_chat_known(&w->model));
     w->model.chat = NULL;
     assert_false(bn_chat_known(&w->model));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, 4096, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need), BN_ARGUMENT);
     free(w->tables);
 }
 
