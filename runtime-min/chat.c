@@ -142,7 +142,11 @@ bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin
 {
     bnj_run r = {0};
     bn_status status = chat_run(&r, w, messages, n, begin_answer, options, out, cap, need);
-    if (status == BN_TEMPLATE && cap > 0) {
+    if (status == BN_TEMPLATE && cap == 0) { /* a reason has room, too */
+        *need = CHAT_LITERALS;
+        return BN_SPACE;
+    }
+    if (status == BN_TEMPLATE) {
         size_t size = r.reason.n < cap ? r.reason.n : cap - 1;
         memmove(out, r.reason.u.s, size);
         out[size] = 0;

@@ -83,7 +83,7 @@ if [ -n "$python" ]; then
         check "$t: as an error of the template" grep -q 'template *error' $out/check
         [ $t = broken ] || continue
         check "$t: run" sh -c "'$bnc' run $out/$t.gguf -p 'Once upon' -n 4 --temp 0 >$out/out 2>$out/err"
-        said "$t: a note" "the model is compiled without a chat template"
+        said "$t: a note" "the model is compiled without its chat template"
         said "$t: of its place" "$t.gguf (tokenizer.chat_template):1:"
         check "$t: its work" test -s $out/out
         echo "Once upon a time there was a king" >$out/text

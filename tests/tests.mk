@@ -39,7 +39,7 @@ $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
-$S/test_chat: $S/rt/chat.o $(JINJA_RT:%=$S/rt/%.o)
+$S/test_chat: $S/rt/chat.o $(JINJA_RT:%=$S/rt/%.o) $(S_CHAT) $(S_BASE) $S/gen/embedded.o
 $S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
@@ -120,7 +120,7 @@ $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compil
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
-FUZZ_LIMITS := '-DBN_JINJA_STEPS=((int64_t)20000)' '-DBN_JINJA_BYTES=((size_t)1<<16)'
+FUZZ_LIMITS := -O2 '-DBN_JINJA_STEPS=((int64_t)6000)' '-DBN_JINJA_BYTES=((size_t)1<<16)'
 $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c runtime-min/chat.c $(JINJA_RT:%=runtime-min/%.c) \
     runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
     compiler/ir/session.c compiler/ir/out.c $(B)/gen/embedded.c | $(B)/gen/unicode_tables.h

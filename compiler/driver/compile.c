@@ -28,11 +28,15 @@ static void try_template(void *arg)
     chat_compile(&a->session, &a->t, &a->tokens, &a->code);
 }
 
-/* The first line of what was said, without its end. */
-static const char *first_line(Session *s, const char *said)
+/* Place and sentence of the first error that was said. */
+static const char *first_error(Session *s, const char *said)
 {
-    const char *what = strstr(said, "error: ");
-    return intern(s, said, what ? (size_t)(what - said) + strcspn(what, "\n") : strcspn(said, "\n"));
+    static const char mark[] = "error: ";
+    const char *what = strstr(said, mark);
+    if (!what)
+        return intern(s, said, strcspn(said, "\n"));
+    const char *text = what + sizeof mark - 1;
+    return format(s, "%.*s%.*s", (int)(what - said), said, (int)strcspn(text, "\n"), text);
 }
 
 /* Compiles into `code`; else the first thing that is wrong. */
@@ -53,7 +57,7 @@ static const char *template_try(Session *s, const ChatTemplate *t, const ChatTok
     session_end(&a.session);
     fclose(log);
     if (!good)
-        fault = first_line(s, said);
+        fault = first_error(s, said);
     free(said);
     return fault;
 }
@@ -88,7 +92,7 @@ EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool need
     else
         fault = template_try(s, &t, &tokens, &c);
     if (fault)
-        note(s, "%s; the model is compiled without a chat template", fault);
+        warn(s, (Loc){0}, "%s: the model is compiled without its chat template", fault);
     else
         code = (EmitBytes){(const uint8_t *)intern(s, c.text, c.len), c.len};
     out_free(&c);

@@ -6,6 +6,8 @@
  */
 #include <stdbool.h>
 
+#include "chat/chat.h" /* before cmocka, which has a fail of its own */
+
 #include "tokenizer_words.h"
 
 #include "bn_vocab.h"
@@ -14,7 +16,7 @@ static const unsigned char chat_template[] = {
 #include "mistral.inc"
 };
 
-enum { BYTES = 256, BOS = 256, EOS, USER, SPACE_A, TOKENS };
+enum { BYTES = 256, BOS = 256, EOS, USER, ROLE, SPACE_A, TOKENS };
 
 typedef struct Source {
     VocabSource src;
@@ -40,20 +42,21 @@ static void name_byte(int byte, bool spm, char out[16])
     out[bn_vocab_encode(code, (unsigned char *)out)] = 0;
 }
 
-/* Bytes, <s>, </s>, the user-defined [X], and " a" that merges. */
+static Source the_source;
+
+/* Bytes, <s>, </s>, the user-defined [X] and <|user|>, and " a" that merges. */
 static Words *open_source(bool spm, int add_bos)
 {
-    static const char *const named[] = {"<s>", "</s>", "[X]"};
-    static Source s;
+    static const char *const named[] = {"<s>", "</s>", "[X]", "<|user|>"};
     static Words words;
-    memset(&s, 0, sizeof s);
-    s.src = (VocabSource){.model = spm ? "llama" : "gpt2",
+    memset(&the_source, 0, sizeof the_source);
+    the_source.src = (VocabSource){.model = spm ? "llama" : "gpt2",
                           .pre = spm ? NULL : "gpt-2",
                           .n = TOKENS,
-                          .tokens = s.token,
-                          .types = s.type,
-                          .merges = s.merge,
-                          .scores = spm ? s.score : NULL,
+                          .tokens = the_source.token,
+                          .types = the_source.type,
+                          .merges = the_source.merge,
+                          .scores = spm ? the_source.score : NULL,
                           .nmerges = spm ? 0 : 1,
                           .bos = BOS,
                           .eos = EOS,
@@ -65,20 +68,20 @@ static Words *open_source(bool spm, int add_bos)
                           .add_space_prefix = -1};
     for (int i = 0; i < TOKENS; i++) {
         if (i < BYTES)
-            name_byte(i, spm, s.text[i]);
+            name_byte(i, spm, the_source.text[i]);
         else
-            strcpy(s.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
+            strcpy(the_source.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
                                                   : "\xc4\xa0"
                                                     "a")
                                            : named[i - BYTES]);
-        s.type[i] = i < BYTES      ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
+        the_source.type[i] = i < BYTES      ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
                     : i == SPACE_A ? VOCAB_NORMAL
-                    : i == USER    ? VOCAB_USER
+                    : i == USER || i == ROLE ? VOCAB_USER
                                    : VOCAB_CONTROL;
-        s.token[i] = (VocabText){s.text[i], strlen(s.text[i])};
+        the_source.token[i] = (VocabText){the_source.text[i], strlen(the_source.text[i])};
     }
-    s.merge[0] = (VocabText){"\xc4\xa0 a", 4};
-    open_or_fail(&words, &s.src);
+    the_source.merge[0] = (VocabText){"\xc4\xa0 a", 4};
+    open_or_fail(&words, &the_source.src);
     words.model.chat = chat_template;
     words.model.chat_bytes = sizeof chat_template;
     return &words;
@@ -152,6 +155,57 @@ static void test_merges_cross_borders(void **state)
     }
 }
 
+/* How often each user-defined token is in a turn of the given content, by a template of this text. */
+static void count_users(const char *text, const char *content, int *x, int *role)
+{
+    static const bn_turn none;
+    bn_turn turn = none;
+    Session s;
+    Words *w = open_source(false, 0);
+    const ChatTokens tokens = {.vocab = &the_source.src};
+    const ChatTemplate t = {"test.jinja", text, strlen(text), false};
+    size_t count;
+    session_start(&s, stderr);
+    Out code = {.s = &s};
+    chat_compile(&s, &t, &tokens, &code);
+    w->model.chat = (const unsigned char *)code.text;
+    w->model.chat_bytes = code.len;
+    turn.role = "user";
+    turn.content = content;
+    int32_t *got = tokens_of(w, &turn, 1, 8, &count);
+    *x = *role = 0;
+    for (size_t i = 0; i < count; i++) {
+        *x += got[i] == USER;
+        *role += got[i] == ROLE;
+    }
+    free(got);
+    session_end(&s);
+    free(w->tables);
+}
+
+/* A user-defined token counts in a message unless the template writes it, whole or around a role. */
+static void test_user_tokens_cannot_be_forged(void **state)
+{
+    static const char said[] = "a[X]b<|user|>c";
+    int x, role;
+    (void)state;
+    count_users("{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{{ 'say [X]' + messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1); /* the template's own */
+    assert_int_equal(role, 1);
+    count_users("<|user|>{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{{ '<|' + messages[0].role + '|>' + messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{% if false %}<|user|>[X]{% endif %}{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 0);
+    assert_int_equal(role, 0);
+}
+
 static void test_marks(void **state)
 {
     (void)state;
@@ -203,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_special_text_stays_text), cmocka_unit_test(test_merges_cross_borders),
-        cmocka_unit_test(test_marks), cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_user_tokens_cannot_be_forged), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
