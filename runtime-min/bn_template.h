@@ -18,70 +18,70 @@
 #include <stdint.h>
 
 #define BN_TEMPLATE_MAGIC 0x314a4e42u /* "BNJ1" */
-enum { /* words of the header */
-    BN_TEMPLATE_AT_MAGIC,
-    BN_TEMPLATE_NINSTR,
-    BN_TEMPLATE_NTEXT,
-    BN_TEMPLATE_NMACRO,
-    BN_TEMPLATE_NGUARD,
-    BN_TEMPLATE_NLINE,
-    BN_TEMPLATE_NSLOT,
-    BN_TEMPLATE_STACK, /* values that are on the stack at most, in one function */
-    BN_TEMPLATE_HEADER
+enum {                                /* words of the header */
+       BN_TEMPLATE_AT_MAGIC,
+       BN_TEMPLATE_NINSTR,
+       BN_TEMPLATE_NTEXT,
+       BN_TEMPLATE_NMACRO,
+       BN_TEMPLATE_NGUARD,
+       BN_TEMPLATE_NLINE,
+       BN_TEMPLATE_NSLOT,
+       BN_TEMPLATE_STACK, /* values that are on the stack at most, in one function */
+       BN_TEMPLATE_HEADER
 };
 
 /* Instructions: name, what A is, values taken from the stack (-1: as A says), values put there. */
 #define BN_TEMPLATE_OPS(O)                                                                         \
     O(END, NONE, 0, 0)                                                                             \
-    O(LINE, NONE, 0, 0)         /* a statement begins: scratch of the last one is free */          \
-    O(PUT_TEXT, TEXT, 0, 0)     /* writes a text of the template */                                \
-    O(PUT, NONE, 1, 0)          /* {{ }} */                                                        \
+    O(LINE, NONE, 0, 0)     /* a statement begins: scratch of the last one is free */              \
+    O(PUT_TEXT, TEXT, 0, 0) /* writes a text of the template */                                    \
+    O(PUT, NONE, 1, 0)      /* {{ }} */                                                            \
     O(TEXT, TEXT, 0, 1)                                                                            \
-    O(INT, NUMBER, 0, 1)        /* A - 2^23 */                                                     \
-    O(BIG, TEXT, 0, 1)          /* a number that is written in the text */                         \
+    O(INT, NUMBER, 0, 1) /* A - 2^23 */                                                            \
+    O(BIG, TEXT, 0, 1)   /* a number that is written in the text */                                \
     O(CONST, CONST, 0, 1)                                                                          \
-    O(GLOBAL, TEXT, 0, 1)       /* what the caller or the model gives that name */                 \
-    O(TOKEN, TEXT, 0, 1)        /* GLOBAL, and the text A + 1 where the caller gives nothing */    \
+    O(GLOBAL, TEXT, 0, 1) /* what the caller or the model gives that name */                       \
+    O(TOKEN, TEXT, 0, 1)  /* GLOBAL, and the text A + 1 where the caller gives nothing */          \
     O(LOAD, SLOT, 0, 1)                                                                            \
     O(STORE, SLOT, 1, 0)                                                                           \
     O(POP, NONE, 1, 0)                                                                             \
-    O(ATTR, TEXT, 1, 1)         /* x.text */                                                       \
-    O(ITEM, NONE, 2, 1)         /* x[y] */                                                         \
-    O(SLICE, NONE, 4, 1)        /* x[a:b:c], none where left out */                                \
+    O(ATTR, TEXT, 1, 1)  /* x.text */                                                              \
+    O(ITEM, NONE, 2, 1)  /* x[y] */                                                                \
+    O(SLICE, NONE, 4, 1) /* x[a:b:c], none where left out */                                       \
     O(LIST, COUNT, -1, 1)                                                                          \
     O(TUPLE, COUNT, -1, 1)                                                                         \
-    O(DICT, COUNT, -2, 1)       /* of A pairs */                                                   \
+    O(DICT, COUNT, -2, 1) /* of A pairs */                                                         \
     O(NOT, NONE, 1, 1)                                                                             \
     O(NEG, NONE, 1, 1)                                                                             \
     O(POS, NONE, 1, 1)                                                                             \
-    O(ADD, COUNT, -1, 1)        /* a + b + c */                                                    \
-    O(JOIN, COUNT, -1, 1)       /* a ~ b ~ c */                                                    \
+    O(ADD, COUNT, -1, 1)  /* a + b + c */                                                          \
+    O(JOIN, COUNT, -1, 1) /* a ~ b ~ c */                                                          \
     O(BINARY, OPERATOR, 2, 1)                                                                      \
     O(COMPARE, OPERATOR, 2, 1)                                                                     \
-    O(CHAIN, OPERATOR, 2, 2)    /* a < b < c: leaves b and the answer */                           \
-    O(KEEP_SECOND, NONE, 2, 1)  /* drops the value below the top */                                \
+    O(CHAIN, OPERATOR, 2, 2)   /* a < b < c: leaves b and the answer */                            \
+    O(KEEP_SECOND, NONE, 2, 1) /* drops the value below the top */                                 \
     O(JUMP, INSTR, 0, 0)                                                                           \
-    O(UNLESS, INSTR, 1, 0)      /* jumps where the value is false */                               \
-    O(AND, INSTR, 1, 1)         /* false: jumps and keeps it; else drops it */                     \
+    O(UNLESS, INSTR, 1, 0) /* jumps where the value is false */                                    \
+    O(AND, INSTR, 1, 1)    /* false: jumps and keeps it; else drops it */                          \
     O(OR, INSTR, 1, 1)                                                                             \
-    O(FOR, SLOT, 1, 0)          /* slots A: the list, A + 1: how many are done, A + 2 for it */    \
-    O(NEXT, SLOT, 0, 1)         /* the next item; at the end jumps to the word behind it */        \
-    O(KEEP, SLOT, 1, 0)         /* a loop's `if`: keeps the item where the value is true */        \
-    O(KEPT, SLOT, 0, 0)         /* the loop starts over, with what was kept */                     \
-    O(NONE_DONE, SLOT, 0, 1)    /* whether the loop had no item */                                 \
+    O(FOR, SLOT, 1, 0)       /* slots A: the list, A + 1: how many are done, A + 2 for it */       \
+    O(NEXT, SLOT, 0, 1)      /* the next item; at the end jumps to the word behind it */           \
+    O(KEEP, SLOT, 1, 0)      /* a loop's `if`: keeps the item where the value is true */           \
+    O(KEPT, SLOT, 0, 0)      /* the loop starts over, with what was kept */                        \
+    O(NONE_DONE, SLOT, 0, 1) /* whether the loop had no item */                                    \
     O(LOOP, SLOT, 0, 1)                                                                            \
-    O(UNPACK, COUNT, 1, -3)     /* A values, the first on top */                                   \
+    O(UNPACK, COUNT, 1, -3) /* A values, the first on top */                                       \
     O(FILTER, FILTER, -4, 1)                                                                       \
     O(TEST, TEST, -4, 1)                                                                           \
     O(METHOD, METHOD, -4, 1)                                                                       \
     O(CALL, CALL, -4, 1)                                                                           \
     O(MACRO, COUNT, 0, 1)                                                                          \
-    O(GIVEN, SLOT, 0, 1)        /* whether the macro's caller gave that argument */                \
+    O(GIVEN, SLOT, 0, 1) /* whether the macro's caller gave that argument */                       \
     O(RETURN, NONE, 0, 0)                                                                          \
-    O(CAPTURE, NONE, 0, 0)      /* what is written from here on becomes a text */                  \
+    O(CAPTURE, NONE, 0, 0) /* what is written from here on becomes a text */                       \
     O(CAPTURED, NONE, 0, 1)                                                                        \
-    O(SET_ATTR, TEXT, 2, 0)     /* namespace, value */                                             \
-    O(FAIL, TEXT, 0, 1)         /* what the compiler could not make */
+    O(SET_ATTR, TEXT, 2, 0) /* namespace, value */                                                 \
+    O(FAIL, TEXT, 0, 1)     /* what the compiler could not make */
 typedef enum bn_template_op {
 #define BN_TEMPLATE_OP(name, operand, takes, gives) BN_OP_##name,
     BN_TEMPLATE_OPS(BN_TEMPLATE_OP)
@@ -94,9 +94,10 @@ enum { BN_TEMPLATE_MOST = 1 << 23 }; /* operands are less, and so are numbers in
 
 /* Operators of BINARY and COMPARE: name, as written. */
 #define BN_TEMPLATE_OPERATORS(O)                                                                   \
-    O(ADD, "+") O(SUB, "-") O(MUL, "*") O(DIV, "/") O(FLOOR, "//") O(MOD, "%") O(POW, "**")        \
-    O(JOIN, "~") O(EQ, "==") O(NE, "!=") O(LT, "<") O(LE, "<=") O(GT, ">") O(GE, ">=")             \
-    O(IN, "in") O(NOT_IN, "not in")
+    O(ADD, "+")                                                                                    \
+    O(SUB, "-") O(MUL, "*") O(DIV, "/") O(FLOOR, "//") O(MOD, "%") O(POW, "**") O(JOIN, "~")       \
+        O(EQ, "==") O(NE, "!=") O(LT, "<") O(LE, "<=") O(GT, ">") O(GE, ">=") O(IN, "in")          \
+            O(NOT_IN, "not in")
 typedef enum bn_operator {
 #define BN_TEMPLATE_OPERATOR(name, text) BN_OPERATOR_##name,
     BN_TEMPLATE_OPERATORS(BN_TEMPLATE_OPERATOR)

@@ -17,8 +17,10 @@
 #include "bn_vocab.h"
 #include "jinja.h"
 
-enum { CHAT_LITERALS = 4096, /* a guess at what a template adds of its own */
-       CHAT_VALUES = 5 };    /* of a message: itself, two keys and what they stand for */
+enum {
+    CHAT_LITERALS = 4096, /* a guess at what a template adds of its own */
+    CHAT_VALUES = 5
+}; /* of a message: itself, two keys and what they stand for */
 
 int bn_chat_known(const bn_model *model)
 {
@@ -28,8 +30,8 @@ int bn_chat_known(const bn_model *model)
 /* Roles that a template may make a special token of ("<|user|>"): their bytes count as its own. */
 static int chat_role_known(bnj_value v)
 {
-    static const char *const roles[] = {"system", "user", "assistant", "tool", "developer",
-                                        "model", "ipython", "function", "observation"};
+    static const char *const roles[] = {"system", "user",    "assistant", "tool",       "developer",
+                                        "model",  "ipython", "function",  "observation"};
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         if (bnj_is(v, roles[i]))
             return 1;
@@ -214,8 +216,8 @@ bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, in
         return BN_SPACE;
     char *moved = chat_part((char *)(void *)tokens, bytes, text);
     size_t room = (bytes - 2 * text) / sizeof *tokens;
-    status = bn_tokenize_marked(w, moved, text, (const unsigned char *)moved + text, chat_guarded, &r,
-                                tokens + bos, room - (size_t)bos, &count);
+    status = bn_tokenize_marked(w, moved, text, (const unsigned char *)moved + text, chat_guarded,
+                                &r, tokens + bos, room - (size_t)bos, &count);
     if (status != BN_OK)
         return status;
     if (bos && count > 0 && tokens[1] == v->bos) /* the template wrote it */

@@ -26,10 +26,12 @@
 #ifndef BN_JINJA_BYTES
 #define BN_JINJA_BYTES ((size_t)64 << 20) /* besides what the messages' size allows */
 #endif
-enum { BNJ_DEPTH = 64,     /* of values inside values, where one is looked through */
-       BNJ_CALLS = 100,    /* macros inside macros */
-       BNJ_RANGE = 100000, /* what Jinja's sandbox allows */
-       BNJ_ARGS = 4 };
+enum {
+    BNJ_DEPTH = 64,     /* of values inside values, where one is looked through */
+    BNJ_CALLS = 100,    /* macros inside macros */
+    BNJ_RANGE = 100000, /* what Jinja's sandbox allows */
+    BNJ_ARGS = 4
+};
 
 typedef enum bnj_kind {
     BNJ_MISSING, /* an argument that was not given; never seen by a template */
@@ -42,7 +44,7 @@ typedef enum bnj_kind {
     BNJ_LIST,
     BNJ_DICT,
     BNJ_ITERATOR, /* what map, select and others give: a loop goes through it once */
-    BNJ_SPACE, /* namespace() */
+    BNJ_SPACE,    /* namespace() */
     BNJ_LOOP,
     BNJ_MACRO,
     BNJ_FUNCTION,
@@ -55,14 +57,15 @@ typedef struct bnj_space { /* pairs, as a dictionary's */
     size_t n, cap;
 } bnj_space;
 struct bnj_value {
-    uint8_t kind, own; /* own: TEXT without marks: whose it is; LIST: 1 a tuple, 2 a dictionary's view */
-    size_t n;          /* TEXT: bytes; LIST: items; DICT: pairs */
+    uint8_t kind,
+        own;  /* own: TEXT without marks: whose it is; LIST: 1 a tuple, 2 a dictionary's view */
+    size_t n; /* TEXT: bytes; LIST: items; DICT: pairs */
     union {
         int64_t i; /* BOOL, INT; LOOP: its slot; MACRO, FUNCTION, METHOD: which */
         double f;
         const char *s;
         const bnj_value *item; /* LIST; DICT: key, value, key, value, ... */
-        bnj_space *space; /* ITERATOR: what is left of it */
+        bnj_space *space;      /* ITERATOR: what is left of it */
     } u;
     const unsigned char *mark;
 };
@@ -158,10 +161,11 @@ size_t bnj_char(const char *s, size_t n, uint32_t *code);
 int bnj_space_code(uint32_t code);
 size_t bnj_count(bnj_value text); /* characters */
 size_t bnj_find(bnj_run *r, const char *s, size_t n, size_t from, const char *what, size_t len);
-bnj_value bnj_string(bnj_run *r, bnj_value v); /* str(v) */
+bnj_value bnj_string(bnj_run *r, bnj_value v);                                 /* str(v) */
 bnj_value bnj_join(bnj_run *r, const bnj_value *text, size_t n, bnj_value by); /* texts only */
 bnj_value bnj_case(bnj_run *r, bnj_value v, char how); /* 'u' 'l' 'c' 't', 'j': Jinja's title */
-bnj_value bnj_strip(bnj_run *r, bnj_value v, int ends, const bnj_value *set); /* 1: left, 2: right */
+bnj_value bnj_strip(bnj_run *r, bnj_value v, int ends,
+                    const bnj_value *set); /* 1: left, 2: right */
 bnj_value bnj_replace(bnj_run *r, bnj_value v, bnj_value old, bnj_value by, int64_t count);
 bnj_value bnj_split(bnj_run *r, bnj_value v, const bnj_value *by, int64_t most, int from_right);
 bnj_value bnj_lines(bnj_run *r, bnj_value v, int keep);

@@ -42,7 +42,7 @@ static int jj_place_of(const char *args, bnj_value name)
 
 /* Arguments to their places; those that are not given are MISSING. 0 after a failure. */
 static int jj_bind(bnj_run *r, const bn_callable *f, const bnj_value *v, int npos, int nkw,
-                bnj_value arg[BNJ_ARGS])
+                   bnj_value arg[BNJ_ARGS])
 {
     for (int i = 0; i < BNJ_ARGS; i++)
         arg[i] = i < npos && i < f->most ? v[i] : bnj_plain(BNJ_MISSING, 0);
@@ -52,7 +52,8 @@ static int jj_bind(bnj_run *r, const bn_callable *f, const bnj_value *v, int npo
         const bnj_value *kw = v + npos + 2 * i;
         int at = jj_place_of(f->args, kw[0]);
         if (at < 0 || at >= BNJ_ARGS || arg[at].kind != BNJ_MISSING)
-            bnj_fail(r, "%s: the argument %.*s=", f->name, kw[0].n < 40 ? (int)kw[0].n : 40, kw[0].u.s);
+            bnj_fail(r, "%s: the argument %.*s=", f->name, kw[0].n < 40 ? (int)kw[0].n : 40,
+                     kw[0].u.s);
         else
             arg[at] = kw[1];
     }
@@ -100,12 +101,12 @@ bnj_value bnj_test(bnj_run *r, int id, const bnj_value *v, int npos, int nkw)
 {
     bnj_value arg[BNJ_ARGS], x = v[0];
     static const unsigned char operators[BN_NTEST] = {
-        [BN_TEST_GE] = BN_OPERATOR_GE, [BN_TEST_GT] = BN_OPERATOR_GT,
+        [BN_TEST_GE] = BN_OPERATOR_GE,          [BN_TEST_GT] = BN_OPERATOR_GT,
         [BN_TEST_GREATERTHAN] = BN_OPERATOR_GT, [BN_TEST_LE] = BN_OPERATOR_LE,
-        [BN_TEST_LT] = BN_OPERATOR_LT, [BN_TEST_LESSTHAN] = BN_OPERATOR_LT,
-        [BN_TEST_EQ] = BN_OPERATOR_EQ, [BN_TEST_EQ_SIGN] = BN_OPERATOR_EQ,
-        [BN_TEST_EQUALTO] = BN_OPERATOR_EQ, [BN_TEST_NE] = BN_OPERATOR_NE,
-        [BN_TEST_NE_SIGN] = BN_OPERATOR_NE, [BN_TEST_IN] = BN_OPERATOR_IN};
+        [BN_TEST_LT] = BN_OPERATOR_LT,          [BN_TEST_LESSTHAN] = BN_OPERATOR_LT,
+        [BN_TEST_EQ] = BN_OPERATOR_EQ,          [BN_TEST_EQ_SIGN] = BN_OPERATOR_EQ,
+        [BN_TEST_EQUALTO] = BN_OPERATOR_EQ,     [BN_TEST_NE] = BN_OPERATOR_NE,
+        [BN_TEST_NE_SIGN] = BN_OPERATOR_NE,     [BN_TEST_IN] = BN_OPERATOR_IN};
     if (!jj_bind(r, &jj_tests[id], v + 1, npos, nkw, arg))
         return bnj_undefined();
     if (operators[id])
@@ -181,7 +182,8 @@ static bnj_value jj_path(bnj_run *r, bnj_value v, bnj_value name)
 }
 
 /* select, reject, selectattr, rejectattr: [attribute,] [test, arguments of the test]. */
-static bnj_value jj_pick(bnj_run *r, bnj_value list, const bnj_value *arg, int n, int by_attr, int yes)
+static bnj_value jj_pick(bnj_run *r, bnj_value list, const bnj_value *arg, int n, int by_attr,
+                         int yes)
 {
     int id = BN_NTEST;
     const bnj_value *rest = arg + by_attr;
@@ -247,12 +249,13 @@ static bnj_value jj_sort_key(bnj_run *r, bnj_value v, bnj_value attribute, int c
 
 /* Merges key[lo .. mid) and key[mid .. hi), with their items; stable. */
 static void jj_merge(bnj_run *r, bnj_value *key, bnj_value *item, bnj_value *spare, size_t lo,
-                  size_t mid, size_t hi, int reverse)
+                     size_t mid, size_t hi, int reverse)
 {
     size_t a = lo, b = mid, n = 0;
     while ((a < mid || b < hi) && r->status == BN_OK) {
-        int second = a == mid || (b < hi && (reverse ? bnj_less(r, key[a], key[b], 0)
-                                                     : bnj_less(r, key[b], key[a], 0)));
+        int second =
+            a == mid ||
+            (b < hi && (reverse ? bnj_less(r, key[a], key[b], 0) : bnj_less(r, key[b], key[a], 0)));
         size_t from = second ? b++ : a++;
         spare[2 * n] = key[from];
         spare[2 * n++ + 1] = item[from];
@@ -264,7 +267,7 @@ static void jj_merge(bnj_run *r, bnj_value *key, bnj_value *item, bnj_value *spa
 }
 
 static bnj_value jj_sorted(bnj_run *r, bnj_value list, bnj_value attribute, int case_sensitive,
-                        int reverse)
+                           int reverse)
 {
     size_t n = list.n;
     bnj_value *item = bnj_array(r, n, sizeof *item), *key = bnj_array(r, n, sizeof *key),
@@ -275,7 +278,8 @@ static bnj_value jj_sorted(bnj_run *r, bnj_value list, bnj_value attribute, int 
     }
     for (size_t wide = 1; r->status == BN_OK && wide < n; wide *= 2)
         for (size_t lo = 0; lo + wide < n && r->status == BN_OK; lo += 2 * wide)
-            jj_merge(r, key, item, spare, lo, lo + wide, n - lo < 2 * wide ? n : lo + 2 * wide, reverse);
+            jj_merge(r, key, item, spare, lo, lo + wide, n - lo < 2 * wide ? n : lo + 2 * wide,
+                     reverse);
     return r->status == BN_OK ? bnj_list(item, n) : bnj_undefined();
 }
 
@@ -313,7 +317,8 @@ static bnj_value jj_sum(bnj_run *r, bnj_value list, bnj_value attribute, bnj_val
     bnj_value y = start.kind == BNJ_MISSING ? bnj_int(0) : start;
     for (size_t i = 0; i < list.n && r->status == BN_OK; i++) {
         bnj_value v = list.u.item[i];
-        y = bnj_calculate(r, BN_OPERATOR_ADD, y, attribute.kind > BNJ_NONE ? jj_path(r, v, attribute) : v);
+        y = bnj_calculate(r, BN_OPERATOR_ADD, y,
+                          attribute.kind > BNJ_NONE ? jj_path(r, v, attribute) : v);
     }
     return y;
 }
@@ -405,7 +410,8 @@ static bnj_value jj_list_filter(bnj_run *r, int id, bnj_value x, const bnj_value
     if (x.kind == BNJ_ITERATOR && id == BN_FILTER_LAST)
         return bnj_fail(r, "last of %s", bnj_type(x));
     if (x.kind == BNJ_DICT && id == BN_FILTER_DICTSORT)
-        return jj_sorted(r, jj_pairs(r, x, 3), bnj_int(bnj_is(arg[1], "value")), bnj_true(arg[0]), bnj_true(arg[2]));
+        return jj_sorted(r, jj_pairs(r, x, 3), bnj_int(bnj_is(arg[1], "value")), bnj_true(arg[0]),
+                         bnj_true(arg[2]));
     if (id == BN_FILTER_ITEMS)
         return x.kind == BNJ_DICT        ? bnj_iterator(r, jj_pairs(r, x, 3))
                : x.kind == BNJ_UNDEFINED ? bnj_iterator(r, bnj_list(NULL, 0))
@@ -462,7 +468,8 @@ static bnj_value jj_text_filter(bnj_run *r, int id, bnj_value x, const bnj_value
         return r->status == BN_OK ? bnj_replace(r, x, old, by, jj_int_or(arg[2], -1)) : x;
     case BN_FILTER_INDENT: {
         int64_t n = jj_int_or(arg[0], 4);
-        static const char spaces[] = "                                                                ";
+        static const char spaces[] =
+            "                                                                ";
         if (arg[0].kind == BNJ_TEXT)
             return bnj_indent(r, x, arg[0], bnj_true(arg[1]), bnj_true(arg[2]));
         if (n > (int64_t)sizeof spaces - 1)
@@ -487,7 +494,7 @@ bnj_value bnj_filter(bnj_run *r, int id, const bnj_value *v, int npos, int nkw)
         if (r->status != BN_OK)
             return x;
         x = id == BN_FILTER_MAP ? jj_map(r, x, v + 1, npos, nkw)
-                                   : jj_pick(r, x, v + 1, npos, by_attr,
+                                : jj_pick(r, x, v + 1, npos, by_attr,
                                           id == BN_FILTER_SELECT || id == BN_FILTER_SELECTATTR);
         return bnj_iterator(r, x);
     }
@@ -495,10 +502,9 @@ bnj_value bnj_filter(bnj_run *r, int id, const bnj_value *v, int npos, int nkw)
         return bnj_undefined();
     switch (id) {
     case BN_FILTER_ABS:
-        return x.kind == BNJ_FLOAT ? bnj_float(fabs(x.u.f))
-               : bnj_number(x) && x.u.i < 0
-                   ? bnj_calculate(r, BN_OPERATOR_SUB, bnj_int(0), x)
-                   : bnj_calculate(r, BN_OPERATOR_ADD, bnj_int(0), x);
+        return x.kind == BNJ_FLOAT          ? bnj_float(fabs(x.u.f))
+               : bnj_number(x) && x.u.i < 0 ? bnj_calculate(r, BN_OPERATOR_SUB, bnj_int(0), x)
+                                            : bnj_calculate(r, BN_OPERATOR_ADD, bnj_int(0), x);
     case BN_FILTER_COUNT:
     case BN_FILTER_LENGTH:
         return bnj_int(bnj_length(r, x));
@@ -683,7 +689,8 @@ bnj_value bnj_method(bnj_run *r, int id, const bnj_value *v, int npos, int nkw)
     const bnj_value *found;
     if (x.kind == BNJ_UNDEFINED)
         return bnj_fail(r, "the method %s of what is not defined", jj_methods[id].name);
-    if (!jj_bind(r, &jj_methods[id], v + 1, npos, nkw, arg) || !bnj_work(r, x.kind == BNJ_TEXT ? x.n / 16 : 0))
+    if (!jj_bind(r, &jj_methods[id], v + 1, npos, nkw, arg) ||
+        !bnj_work(r, x.kind == BNJ_TEXT ? x.n / 16 : 0))
         return bnj_undefined();
     if (x.kind == BNJ_TEXT)
         return jj_text_method(r, id, x, arg, npos);
@@ -693,7 +700,8 @@ bnj_value bnj_method(bnj_run *r, int id, const bnj_value *v, int npos, int nkw)
         found = bnj_find_key(r, x.u.item, x.n, arg[0]);
         return found ? *found : arg[1].kind == BNJ_MISSING ? bnj_plain(BNJ_NONE, 0) : arg[1];
     }
-    if (x.kind == BNJ_DICT && (id == BN_METHOD_ITEMS || id == BN_METHOD_KEYS || id == BN_METHOD_VALUES)) {
+    if (x.kind == BNJ_DICT &&
+        (id == BN_METHOD_ITEMS || id == BN_METHOD_KEYS || id == BN_METHOD_VALUES)) {
         x = jj_pairs(r, x, id == BN_METHOD_ITEMS ? 3 : id == BN_METHOD_KEYS ? 1 : 2);
         x.own = 2;
         return x;
@@ -707,7 +715,8 @@ static bnj_value jj_range(bnj_run *r, const bnj_value *v, int n)
 {
     int64_t from = n > 1 ? v[0].u.i : 0, to = v[n > 1].u.i, by = n > 2 ? v[2].u.i : 1, count;
     for (int i = 0; i < n; i++)
-        if ((v[i].kind != BNJ_INT && v[i].kind != BNJ_BOOL) || v[i].u.i > INT32_MAX || v[i].u.i < -INT32_MAX)
+        if ((v[i].kind != BNJ_INT && v[i].kind != BNJ_BOOL) || v[i].u.i > INT32_MAX ||
+            v[i].u.i < -INT32_MAX)
             return bnj_fail(r, "range wants numbers below 2^31");
     if (by == 0)
         return bnj_fail(r, "range by steps of 0");

@@ -53,7 +53,8 @@ size_t bnj_put_float(double f, char out[40])
             out[n++] = '.';
         memcpy(out + n, digit + 1, (size_t)nd - 1);
         n += (size_t)nd - 1;
-        return n + (size_t)snprintf(out + n, 40 - n, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent));
+        return n + (size_t)snprintf(out + n, 40 - n, "e%c%02d", exponent < 0 ? '-' : '+',
+                                    abs(exponent));
     }
     if (exponent < 0) {
         out[n++] = '0';
@@ -125,7 +126,9 @@ static int jj_hex4(const char *s, const char *end, uint32_t *x)
         return 0;
     for (int i = 0; i < 4; i++) {
         char c = s[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
         if (d < 0)
             return 0;
         *x = *x << 4 | (uint32_t)d;
@@ -297,7 +300,8 @@ bnj_value bnj_parse(bnj_run *r, const char *what, const char *json)
 static void jj_put_number(bnj_sink *o, bnj_value v)
 {
     char number[40];
-    bnj_put_own(o, number, v.kind == BNJ_FLOAT ? bnj_put_float(v.u.f, number) : bnj_put_int(v.u.i, number));
+    bnj_put_own(o, number,
+                v.kind == BNJ_FLOAT ? bnj_put_float(v.u.f, number) : bnj_put_int(v.u.i, number));
 }
 
 /* Bytes that the text's owner wrote, as an escape. */
@@ -324,7 +328,8 @@ static void jj_put_json_text(bnj_run *r, bnj_sink *o, bnj_value v, int ascii)
         else if (code < 32 || (ascii && code > 126 && code < 0x10000))
             n = (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)code);
         else if (ascii && code > 126)
-            n = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((code - 0x10000) >> 10)),
+            n = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x",
+                                 (unsigned)(0xd800 + ((code - 0x10000) >> 10)),
                                  (unsigned)(0xdc00 + ((code - 0x10000) & 0x3ff)));
         if (n == 0 || (ascii && code == 127))
             continue;
@@ -419,7 +424,8 @@ static void jj_write_json(bnj_run *r, bnj_sink *o, const void *arg)
 bnj_value bnj_json(bnj_run *r, bnj_value v, const bnj_value arg[BNJ_ARGS])
 {
     static const char spaces[] = "                ";
-    jj_style t = {.v = v, .indent = bnj_undefined(), .comma = bnj_literal(", "), .colon = bnj_literal(": ")};
+    jj_style t = {
+        .v = v, .indent = bnj_undefined(), .comma = bnj_literal(", "), .colon = bnj_literal(": ")};
     t.ascii = bnj_true(arg[0]);
     t.sort = bnj_true(arg[3]);
     if (arg[1].kind == BNJ_INT && arg[1].u.i <= 16)
@@ -440,12 +446,14 @@ bnj_value bnj_json(bnj_run *r, bnj_value v, const bnj_value arg[BNJ_ARGS])
     return bnj_make(r, jj_write_json, &t);
 }
 
-/* What repr() does not show as it is; of what is not ASCII, the kinds that texts are likely to have. */
+/* What repr() does not show as it is; of what is not ASCII, the kinds that texts are likely to
+ * have. */
 static int jj_hidden(uint32_t c)
 {
     return c < 32 || (c >= 127 && c < 0xa1) || c == 0xad || (c != ' ' && bnj_space_code(c)) ||
-           (c >= 0x200b && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
-           (c >= 0xe000 && c <= 0xf8ff) || c == 0xfeff || (c >= 0xfff0 && c <= 0xfffb) || c >= 0xe0000;
+           (c >= 0x200b && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
+           (c >= 0x2060 && c <= 0x206f) || (c >= 0xe000 && c <= 0xf8ff) || c == 0xfeff ||
+           (c >= 0xfff0 && c <= 0xfffb) || c >= 0xe0000;
 }
 
 static void jj_put_repr_text(bnj_run *r, bnj_sink *o, bnj_value v)
@@ -463,7 +471,10 @@ static void jj_put_repr_text(bnj_run *r, bnj_sink *o, bnj_value v)
         else if (c == '\n' || c == '\r' || c == '\t')
             n = (size_t)snprintf(out, sizeof out, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
         else if (jj_hidden(c))
-            n = (size_t)snprintf(out, sizeof out, c < 256 ? "\\x%02x" : c < 65536 ? "\\u%04x" : "\\U%08x",
+            n = (size_t)snprintf(out, sizeof out,
+                                 c < 256     ? "\\x%02x"
+                                 : c < 65536 ? "\\u%04x"
+                                             : "\\U%08x",
                                  (unsigned)c);
         if (n == 0)
             continue;
@@ -500,7 +511,11 @@ void bnj_repr(bnj_run *r, bnj_sink *o, bnj_value v, int depth)
             bnj_put_own(o, ": ", 2);
             bnj_repr(r, o, v.u.item[2 * i + 1], depth + 1);
         }
-        bnj_put_own(o, dict ? "}" : tuple ? (v.n == 1 ? ",)" : ")") : "]", tuple && v.n == 1 ? 2 : 1);
+        bnj_put_own(o,
+                    dict    ? "}"
+                    : tuple ? (v.n == 1 ? ",)" : ")")
+                            : "]",
+                    tuple && v.n == 1 ? 2 : 1);
     } else {
         bnj_fail(r, depth > BNJ_DEPTH ? "values nest too deep" : "%s is no text", bnj_type(v));
     }

@@ -14,7 +14,8 @@ int bnj_open(bnj_run *r, const unsigned char *template, size_t bytes)
 {
     enum { MACRO_WORDS = 5 };
     uint64_t words;
-    if (bytes < 4 * BN_TEMPLATE_HEADER || word_at(template, BN_TEMPLATE_AT_MAGIC) != BN_TEMPLATE_MAGIC)
+    if (bytes < 4 * BN_TEMPLATE_HEADER ||
+        word_at(template, BN_TEMPLATE_AT_MAGIC) != BN_TEMPLATE_MAGIC)
         return 0;
     r->ninstr = word_at(template, BN_TEMPLATE_NINSTR);
     r->ntext = word_at(template, BN_TEMPLATE_NTEXT);
@@ -293,7 +294,8 @@ static void jj_call(bnj_run *r, int op, uint32_t a)
     else if (v->kind == BNJ_FUNCTION)
         v[0] = bnj_function(r, (int)v->u.i, v + 1, npos, nkw);
     else
-        bnj_fail(r, "a call of %s", v->kind == BNJ_UNDEFINED ? "what is not defined" : bnj_type(*v));
+        bnj_fail(r, "a call of %s",
+                 v->kind == BNJ_UNDEFINED ? "what is not defined" : bnj_type(*v));
     r->sp = (size_t)(v - r->stack) + 1;
 }
 
@@ -377,8 +379,9 @@ static void jj_value(bnj_run *r, uint32_t op, uint32_t a)
         top[-1] = bnj_bool(!bnj_true(top[-1]));
         break;
     case BN_OP_NEG:
-        top[-1] = top[-1].kind == BNJ_FLOAT ? bnj_float(-top[-1].u.f)
-                                            : bnj_calculate(r, BN_OPERATOR_SUB, bnj_int(0), top[-1]);
+        top[-1] = top[-1].kind == BNJ_FLOAT
+                      ? bnj_float(-top[-1].u.f)
+                      : bnj_calculate(r, BN_OPERATOR_SUB, bnj_int(0), top[-1]);
         break;
     case BN_OP_POS:
         top[-1] = bnj_calculate(r, BN_OPERATOR_ADD, bnj_int(0), top[-1]);

@@ -189,12 +189,14 @@ static void jj_write_cased(bnj_run *r, bnj_sink *o, const void *arg)
     for (size_t i = 0; o->s && i < n; i++) {
         char *c = o->s + at + i;
         int upper = *c >= 'A' && *c <= 'Z', letter = upper || (*c >= 'a' && *c <= 'z');
-        int up = k->how == 'u' || (k->how == 'c' && i == 0) || (k->how != 'l' && k->how != 'c' && !in_word);
+        int up = k->how == 'u' || (k->how == 'c' && i == 0) ||
+                 (k->how != 'l' && k->how != 'c' && !in_word);
         if (letter && up == !upper)
             *c = (char)(*c ^ 0x20);
         /* Python's title begins a word behind every character that is no letter, Jinja's behind
          * spaces and opening brackets. */
-        in_word = k->how == 'j' ? !((*c >= 9 && *c <= 13) || (*c >= 28 && *c <= 32) || (*c && strchr("-({[<", *c)))
+        in_word = k->how == 'j' ? !((*c >= 9 && *c <= 13) || (*c >= 28 && *c <= 32) ||
+                                    (*c && strchr("-({[<", *c)))
                                 : letter || (unsigned char)*c >= 0x80;
     }
 }
@@ -305,7 +307,8 @@ static size_t jj_cut_by(bnj_run *r, bnj_value v, bnj_value by, int64_t most, bnj
 }
 
 /* The last `most` separators only; parts from the last to the first. */
-static size_t jj_cut_from_right(bnj_run *r, bnj_value v, bnj_value by, int64_t most, bnj_value *part)
+static size_t jj_cut_from_right(bnj_run *r, bnj_value v, bnj_value by, int64_t most,
+                                bnj_value *part)
 {
     size_t n = 0, to = v.n, at = v.n;
     while ((int64_t)n < most && at >= by.n && bnj_work(r, 1)) {
@@ -467,7 +470,8 @@ static void jj_write_formatted(bnj_run *r, bnj_sink *o, const void *arg)
         int i = -1;
         if (s[at] == '{' && at + 1 < f->v.n && s[at + 1] == '}')
             i = next++;
-        else if (s[at] == '{' && at + 2 < f->v.n && s[at + 2] == '}' && s[at + 1] >= '0' && s[at + 1] <= '9')
+        else if (s[at] == '{' && at + 2 < f->v.n && s[at + 2] == '}' && s[at + 1] >= '0' &&
+                 s[at + 1] <= '9')
             i = s[at + 1] - '0';
         if (i < 0 || i >= f->n) {
             bnj_fail(r, "format knows {} and {0} with a value for each");
@@ -493,9 +497,9 @@ static size_t jj_put_date(const struct tm *t, char c, int plain, char out[48])
 {
     static const char *const days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                        "Thursday", "Friday", "Saturday"};
-    static const char *const months[] = {"January", "February", "March",     "April",
-                                         "May",     "June",     "July",      "August",
-                                         "September", "October", "November", "December"};
+    static const char *const months[] = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
     static const char numbers[] = "dmHMSjyIeklCuw"; /* others are texts */
     const char *day = days[(unsigned)t->tm_wday % 7], *month = months[(unsigned)t->tm_mon % 12];
     int year = t->tm_year + 1900, hour = t->tm_hour % 12 ? t->tm_hour % 12 : 12, n = 0, wide = 2;

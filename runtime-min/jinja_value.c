@@ -71,7 +71,8 @@ bnj_value bnj_fail(bnj_run *r, const char *format, ...)
         va_end(ap);
         unsigned line = jj_line_at(r);
         if (line)
-            snprintf(r->sentence, sizeof r->sentence, "line %u of the chat template: %s", line, what);
+            snprintf(r->sentence, sizeof r->sentence, "line %u of the chat template: %s", line,
+                     what);
         else
             snprintf(r->sentence, sizeof r->sentence, "%s", what);
         r->status = BN_TEMPLATE;
@@ -191,11 +192,11 @@ int bnj_true(bnj_value v)
 const char *bnj_type(bnj_value v)
 {
     static const char *const names[] = {
-        [BNJ_MISSING] = "undefined", [BNJ_UNDEFINED] = "undefined", [BNJ_NONE] = "none",
-        [BNJ_BOOL] = "a truth value", [BNJ_INT] = "a number", [BNJ_FLOAT] = "a number",
-        [BNJ_TEXT] = "a text", [BNJ_LIST] = "a list", [BNJ_DICT] = "a dictionary",
-        [BNJ_ITERATOR] = "an iterator", [BNJ_SPACE] = "a namespace", [BNJ_LOOP] = "a loop", [BNJ_MACRO] = "a macro",
-        [BNJ_FUNCTION] = "a function", [BNJ_METHOD] = "a method"};
+        [BNJ_MISSING] = "undefined",    [BNJ_UNDEFINED] = "undefined", [BNJ_NONE] = "none",
+        [BNJ_BOOL] = "a truth value",   [BNJ_INT] = "a number",        [BNJ_FLOAT] = "a number",
+        [BNJ_TEXT] = "a text",          [BNJ_LIST] = "a list",         [BNJ_DICT] = "a dictionary",
+        [BNJ_ITERATOR] = "an iterator", [BNJ_SPACE] = "a namespace",   [BNJ_LOOP] = "a loop",
+        [BNJ_MACRO] = "a macro",        [BNJ_FUNCTION] = "a function", [BNJ_METHOD] = "a method"};
     return v.kind < sizeof names / sizeof *names ? names[v.kind] : "?";
 }
 
@@ -308,8 +309,7 @@ bnj_value bnj_compare(bnj_run *r, int op, bnj_value a, bnj_value b)
 {
     int order = op == BN_OPERATOR_LT || op == BN_OPERATOR_LE || op == BN_OPERATOR_GT ||
                 op == BN_OPERATOR_GE;
-    if (order && bnj_number(a) && bnj_number(b) &&
-        (isnan(bnj_double(a)) || isnan(bnj_double(b))))
+    if (order && bnj_number(a) && bnj_number(b) && (isnan(bnj_double(a)) || isnan(bnj_double(b))))
         return bnj_bool(0);
     switch (op) {
     case BN_OPERATOR_EQ:

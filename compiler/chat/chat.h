@@ -1,8 +1,8 @@
 /* chat.h: a model's chat template, a Jinja text, becomes a compact program (bn_template.h).
  *
- * One idea: a template is outside text, so what a model gets of it is data, bytes that the runtime's
- * interpreter runs within fixed limits, never code. Names are resolved and constructs checked here,
- * once; whatever the text holds, the result is at most a few times as long.
+ * One idea: a template is outside text, so what a model gets of it is data, bytes that the
+ * runtime's interpreter runs within fixed limits, never code. Names are resolved and constructs
+ * checked here, once; whatever the text holds, the result is at most a few times as long.
  */
 #ifndef BNC_CHAT_H
 #define BNC_CHAT_H
@@ -29,8 +29,8 @@ bool chat_choose(Session *s, const char *given, const char *arch, const char *so
                  const char *own, ChatTemplate *out);
 const char *chat_names(Session *s); /* "chatml, llama3, ..." */
 
-/* write.c: appends the compiled template. Mistakes go to err/fail with line and column; what is known
- * to fail only where a conversation gets there, inside an `if`, to note. Memory and time are
+/* write.c: appends the compiled template. Mistakes go to err/fail with line and column; what is
+ * known to fail only where a conversation gets there, inside an `if`, to note. Memory and time are
  * proportional to the text, which is at most 1 MiB. */
 void chat_compile(Session *s, const ChatTemplate *t, const ChatTokens *tokens, Out *out);
 /* list.c: a compiled template as text, an instruction a line. */

@@ -1,15 +1,15 @@
-/* express.c: a template's expressions as instructions. What Jinja itself looks up while it compiles,
- * filters, tests and their arguments, is checked here, and methods and functions, too: outside of
- * any `if` it is an error, inside one it fails when a conversation gets there. */
+/* express.c: a template's expressions as instructions. What Jinja itself looks up while it
+ * compiles, filters, tests and their arguments, is checked here, and methods and functions, too:
+ * outside of any `if` it is an error, inside one it fails when a conversation gets there. */
 #include <string.h>
 
 #include "chat/write.h"
 
 #define CALLABLE(id, text, least, most, args) {text, least, most, args},
-static const bn_callable filters[] = {BN_TEMPLATE_FILTERS(CALLABLE) {NULL, 0, 0, NULL}};
-static const bn_callable tests[] = {BN_TEMPLATE_TESTS(CALLABLE) {NULL, 0, 0, NULL}};
-static const bn_callable methods[] = {BN_TEMPLATE_METHODS(CALLABLE) {NULL, 0, 0, NULL}};
-static const bn_callable functions[] = {BN_TEMPLATE_FUNCTIONS(CALLABLE) {NULL, 0, 0, NULL}};
+static const bn_callable filters[] = {BN_TEMPLATE_FILTERS(CALLABLE){NULL, 0, 0, NULL}};
+static const bn_callable tests[] = {BN_TEMPLATE_TESTS(CALLABLE){NULL, 0, 0, NULL}};
+static const bn_callable methods[] = {BN_TEMPLATE_METHODS(CALLABLE){NULL, 0, 0, NULL}};
+static const bn_callable functions[] = {BN_TEMPLATE_FUNCTIONS(CALLABLE){NULL, 0, 0, NULL}};
 #undef CALLABLE
 
 static int callable_find(const bn_callable *table, const char *name)
@@ -53,7 +53,8 @@ static size_t put_arguments(Program *p, const Node *n)
     return (npos & 255) << 8 | (nkw & 255);
 }
 
-/* Whether n may be called with its arguments; else why not, which also leaves a value on the stack. */
+/* Whether n may be called with its arguments; else why not, which also leaves a value on the stack.
+ */
 static bool checked(Program *p, const Node *n, const bn_callable *table, const char *what,
                     const char *name, bool soft)
 {
@@ -66,7 +67,8 @@ static bool checked(Program *p, const Node *n, const bn_callable *table, const c
     for (const Node *a = n->list; a; a = a->next) {
         given++;
         if (a->kind == N_KEYWORD && *f->args != '*' && !names_argument(f->args, a->text)) {
-            program_error(p, a, soft, "%s %s: the argument %.40s= is not supported", what, name, a->text);
+            program_error(p, a, soft, "%s %s: the argument %.40s= is not supported", what, name,
+                          a->text);
             return false;
         }
     }
@@ -74,10 +76,11 @@ static bool checked(Program *p, const Node *n, const bn_callable *table, const c
     if (any || (given >= f->least && given <= f->most))
         return true;
     if (f->least == f->most)
-        program_error(p, n, soft, "%s %s takes %d arguments here, not %d", what, name, f->least, given);
+        program_error(p, n, soft, "%s %s takes %d arguments here, not %d", what, name, f->least,
+                      given);
     else
-        program_error(p, n, soft, "%s %s takes %d to %d arguments here, not %d", what, name, f->least,
-                      f->most, given);
+        program_error(p, n, soft, "%s %s takes %d to %d arguments here, not %d", what, name,
+                      f->least, f->most, given);
     return false;
 }
 

@@ -119,8 +119,8 @@ static uint64_t *text_ends(const Program *p, size_t *n)
 
 static bool around_role(const Token *t, const uint64_t *end, size_t nend)
 {
-    static const char *const roles[] = {"system", "user", "assistant", "tool", "developer",
-                                        "model", "ipython", "function", "observation"};
+    static const char *const roles[] = {"system", "user",    "assistant", "tool",       "developer",
+                                        "model",  "ipython", "function",  "observation"};
     for (size_t i = 0; nend && t->size < 2 * END + 12 && i < sizeof roles / sizeof *roles; i++) {
         size_t n = strlen(roles[i]);
         for (size_t at = 1; at + n < t->size; at++) {
@@ -128,7 +128,8 @@ static bool around_role(const Token *t, const uint64_t *end, size_t nend)
                 continue;
             uint64_t a = hash_of(t->text, at, false),
                      b = hash_of(t->text + at + n, t->size - at - n, true);
-            if (bsearch(&a, end, nend, sizeof a, by_hash) && bsearch(&b, end, nend, sizeof b, by_hash))
+            if (bsearch(&a, end, nend, sizeof a, by_hash) &&
+                bsearch(&b, end, nend, sizeof b, by_hash))
                 return true;
         }
     }

@@ -5,8 +5,18 @@
 #include "chat/chat.h"
 
 typedef enum Operand { /* kinds of bn_template.h, whose names these are */
-    A_NONE, A_TEXT, A_NUMBER, A_CONST, A_SLOT, A_COUNT, A_OPERATOR, A_INSTR, A_FILTER, A_TEST, A_METHOD,
-    A_CALL
+                       A_NONE,
+                       A_TEXT,
+                       A_NUMBER,
+                       A_CONST,
+                       A_SLOT,
+                       A_COUNT,
+                       A_OPERATOR,
+                       A_INSTR,
+                       A_FILTER,
+                       A_TEST,
+                       A_METHOD,
+                       A_CALL
 } Operand;
 static const struct Instruction {
     const char *name;
@@ -90,7 +100,8 @@ void chat_list(const unsigned char *code, size_t size, Out *o)
 {
     size_t n = word_at(code, BN_TEMPLATE_NINSTR), nline = word_at(code, BN_TEMPLATE_NLINE), k = 0,
            lines = BN_TEMPLATE_HEADER + n + 2 * (size_t)word_at(code, BN_TEMPLATE_NTEXT) +
-                   5 * (size_t)word_at(code, BN_TEMPLATE_NMACRO) + word_at(code, BN_TEMPLATE_NGUARD);
+                   5 * (size_t)word_at(code, BN_TEMPLATE_NMACRO) +
+                   word_at(code, BN_TEMPLATE_NGUARD);
     put(o, "%zu bytes, %zu instructions, %u slots, a stack of %u\n", size, n,
         word_at(code, BN_TEMPLATE_NSLOT), word_at(code, BN_TEMPLATE_STACK));
     for (size_t i = 0; i < n; i++) {

@@ -43,8 +43,8 @@ typedef enum NodeKind {
     S_LOOP,    /* the body of S_FOR: a, the condition, may be NULL; b */
     S_SET,     /* names b = a */
     S_SETATTR, /* text . (b, an N_NAME) = a */
-    S_SETBODY, /* names b = what c writes, through the filters a, if any, of an empty N_NONE; b NULL:
-                  that is written */
+    S_SETBODY, /* names b = what c writes, through the filters a, if any, of an empty N_NONE; b
+                  NULL: that is written */
     S_BREAK,
     S_CONTINUE,
     S_BODY,  /* list */

@@ -34,8 +34,8 @@ static void declare_set(Program *p, size_t mark, const Node *list)
             declare_set(p, mark, n->list);
         for (const Node *k = n->kind == S_IF ? n->list : NULL; k; k = k->next)
             declare_set(p, mark, k->b->list);
-        for (const Node *k = (n->kind == S_SET || n->kind == S_SETBODY) && n->b ? n->b->list : NULL; k;
-             k = k->next)
+        for (const Node *k = (n->kind == S_SET || n->kind == S_SETBODY) && n->b ? n->b->list : NULL;
+             k; k = k->next)
             declare(p, mark, k);
         if (n->kind == S_MACRO)
             declare(p, mark, n);
@@ -146,8 +146,9 @@ static void put_jump(Program *p, const Node *n)
 {
     Loop *loop = p->loop;
     if (!loop || loop->captures != p->captures) {
-        program_error(p, n, false, loop ? "break and continue cannot leave a block of {%% set %%}"
-                                        : "break and continue belong into a loop");
+        program_error(p, n, false,
+                      loop ? "break and continue cannot leave a block of {%% set %%}"
+                           : "break and continue belong into a loop");
         return;
     }
     if (n->kind == S_CONTINUE) {
@@ -261,7 +262,8 @@ static void put_statement(Program *p, const Node *n)
     case S_SETATTR:
         put_value(p, &space);
         put_value(p, n->a);
-        program_op(p, BN_OP_SET_ATTR, program_text(p, n->b->text, strlen(n->b->text), false), n->at);
+        program_op(p, BN_OP_SET_ATTR, program_text(p, n->b->text, strlen(n->b->text), false),
+                   n->at);
         break;
     case S_SETBODY:
         put_set_body(p, n);
@@ -309,11 +311,14 @@ static void put_program(Program *p, Out *o)
 {
     size_t at = 0, nguard;
     const int32_t *guard = guards_find(p, &nguard);
-    const size_t header[BN_TEMPLATE_HEADER] = {
-        [BN_TEMPLATE_AT_MAGIC] = BN_TEMPLATE_MAGIC, [BN_TEMPLATE_NINSTR] = p->ncode,
-        [BN_TEMPLATE_NTEXT] = p->ntext,             [BN_TEMPLATE_NMACRO] = p->nmacro,
-        [BN_TEMPLATE_NGUARD] = nguard,              [BN_TEMPLATE_NLINE] = p->nline,
-        [BN_TEMPLATE_NSLOT] = p->nslot,             [BN_TEMPLATE_STACK] = p->deepest + 1};
+    const size_t header[BN_TEMPLATE_HEADER] = {[BN_TEMPLATE_AT_MAGIC] = BN_TEMPLATE_MAGIC,
+                                               [BN_TEMPLATE_NINSTR] = p->ncode,
+                                               [BN_TEMPLATE_NTEXT] = p->ntext,
+                                               [BN_TEMPLATE_NMACRO] = p->nmacro,
+                                               [BN_TEMPLATE_NGUARD] = nguard,
+                                               [BN_TEMPLATE_NLINE] = p->nline,
+                                               [BN_TEMPLATE_NSLOT] = p->nslot,
+                                               [BN_TEMPLATE_STACK] = p->deepest + 1};
     for (size_t i = 0; i < BN_TEMPLATE_HEADER; i++)
         put_word(o, header[i]);
     for (size_t i = 0; i < p->ncode; i++)

@@ -42,12 +42,12 @@ typedef struct Program {
     size_t nline;
     Binding *binding;
     size_t nbinding;
-    Map texts, names;   /* (text, length) to text number; name to binding + 1 */
+    Map texts, names; /* (text, length) to text number; name to binding + 1 */
     uint32_t nslot, depth, deepest;
-    int conditional;    /* ifs around */
-    int macros;         /* macros around */
-    int captures;       /* blocks around whose output becomes a text */
-    struct Loop *loop;  /* the innermost, of this macro */
+    int conditional;   /* ifs around */
+    int macros;        /* macros around */
+    int captures;      /* blocks around whose output becomes a text */
+    struct Loop *loop; /* the innermost, of this macro */
 } Program;
 
 /* map.c */

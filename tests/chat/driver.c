@@ -2,10 +2,9 @@
  * in) as a filter, for differential.py: reads conversations from standard input, writes what
  * bn_chat gives for each.
  *
- *     in    "N BEGIN MESSAGES TOOLS VARIABLES NOW\n", N times "ROLE_BYTES CONTENT_BYTES\n" role content,
- *           then the JSON of MESSAGES, TOOLS, VARIABLES bytes; CONTENT_BYTES and these -1: none;
- *           NOW is seconds, 0: no time
- *     out   "STATUS BYTES\n" text, and after BN_OK as many marks
+ *     in    "N BEGIN MESSAGES TOOLS VARIABLES NOW\n", N times "ROLE_BYTES CONTENT_BYTES\n" role
+ * content, then the JSON of MESSAGES, TOOLS, VARIABLES bytes; CONTENT_BYTES and these -1: none; NOW
+ * is seconds, 0: no time out   "STATUS BYTES\n" text, and after BN_OK as many marks
  *
  * Besides it holds bn_chat to its word: the size it asks for suffices, one byte less than the text
  * does not, and nothing is written beyond the buffer. */
@@ -109,7 +108,8 @@ int main(int argc, char **argv)
     Talk t;
     long messages, tools, variables, now;
     memset(&t, 0, sizeof t);
-    while (scanf("%d %d %ld %ld %ld %ld", &t.n, &t.begin, &messages, &tools, &variables, &now) == 6) {
+    while (scanf("%d %d %ld %ld %ld %ld", &t.n, &t.begin, &messages, &tools, &variables, &now) ==
+           6) {
         MUST(getchar() == '\n' && t.n >= 0);
         t.turns = calloc((size_t)t.n + 1, sizeof *t.turns);
         MUST(t.turns);

@@ -1,10 +1,11 @@
-/* fuzz_chat.c: any bytes as messages, as JSON and as variables, through a compiled template that uses
- * every part of the interpreter (corners.jinja).
+/* fuzz_chat.c: any bytes as messages, as JSON and as variables, through a compiled template that
+ * uses every part of the interpreter (corners.jinja).
  *
  * The first byte says whether an answer begins (bit 0), whether the rest is JSON of messages and
- * tools (2) or of variables (4), and whether the second says the size of the first buffer (8); the rest are roles and
- * contents in turn, or JSON texts, each up to the next zero byte. Whatever they hold: nothing outside
- * of buffers of exact size is touched, and the size that bn_chat asks for rises until it suffices.
+ * tools (2) or of variables (4), and whether the second says the size of the first buffer (8); the
+ * rest are roles and contents in turn, or JSON texts, each up to the next zero byte. Whatever they
+ * hold: nothing outside of buffers of exact size is touched, and the size that bn_chat asks for
+ * rises until it suffices.
  */
 #include <stdlib.h>
 #include <string.h>

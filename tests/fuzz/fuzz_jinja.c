@@ -1,8 +1,8 @@
 /* fuzz_jinja.c: any bytes as a chat template, and a conversation through it.
  *
- * One idea: a template is either refused, with a message that has a place in it, or becomes a program
- * that ends within its limits, in any buffer, with a text or a reason. That the text is right is the
- * differential test's to show.
+ * One idea: a template is either refused, with a message that has a place in it, or becomes a
+ * program that ends within its limits, in any buffer, with a text or a reason. That the text is
+ * right is the differential test's to show.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,8 @@ static void talk(const Run *r)
     struct tm now = {.tm_mday = 31, .tm_year = 125};
     const bn_chat_options more = {
         .tools = "[{\"name\": \"f\", \"parameters\": {\"a\": [1, 2.5, null, true, {}]}}]",
-        .variables = "{\"enable_thinking\": false, \"x\": [\"b\", \"a\", \"c\"], \"d\": {\"k\": 1}}",
+        .variables =
+            "{\"enable_thinking\": false, \"x\": [\"b\", \"a\", \"c\"], \"d\": {\"k\": 1}}",
         .now = &now};
     const bn_model model = {.chat = (const unsigned char *)r->c.text, .chat_bytes = r->c.len};
     const bn_weights w = {.model = &model};

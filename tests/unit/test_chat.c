@@ -51,33 +51,33 @@ static Words *open_source(bool spm, int add_bos)
     static Words words;
     memset(&the_source, 0, sizeof the_source);
     the_source.src = (VocabSource){.model = spm ? "llama" : "gpt2",
-                          .pre = spm ? NULL : "gpt-2",
-                          .n = TOKENS,
-                          .tokens = the_source.token,
-                          .types = the_source.type,
-                          .merges = the_source.merge,
-                          .scores = spm ? the_source.score : NULL,
-                          .nmerges = spm ? 0 : 1,
-                          .bos = BOS,
-                          .eos = EOS,
-                          .eot = -1,
-                          .unk = -1,
-                          .pad = -1,
-                          .add_bos = add_bos,
-                          .add_eos = 0,
-                          .add_space_prefix = -1};
+                                   .pre = spm ? NULL : "gpt-2",
+                                   .n = TOKENS,
+                                   .tokens = the_source.token,
+                                   .types = the_source.type,
+                                   .merges = the_source.merge,
+                                   .scores = spm ? the_source.score : NULL,
+                                   .nmerges = spm ? 0 : 1,
+                                   .bos = BOS,
+                                   .eos = EOS,
+                                   .eot = -1,
+                                   .unk = -1,
+                                   .pad = -1,
+                                   .add_bos = add_bos,
+                                   .add_eos = 0,
+                                   .add_space_prefix = -1};
     for (int i = 0; i < TOKENS; i++) {
         if (i < BYTES)
             name_byte(i, spm, the_source.text[i]);
         else
             strcpy(the_source.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
-                                                  : "\xc4\xa0"
-                                                    "a")
-                                           : named[i - BYTES]);
-        the_source.type[i] = i < BYTES      ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
-                    : i == SPACE_A ? VOCAB_NORMAL
-                    : i == USER || i == ROLE ? VOCAB_USER
-                                   : VOCAB_CONTROL;
+                                                           : "\xc4\xa0"
+                                                             "a")
+                                                    : named[i - BYTES]);
+        the_source.type[i] = i < BYTES                ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
+                             : i == SPACE_A           ? VOCAB_NORMAL
+                             : i == USER || i == ROLE ? VOCAB_USER
+                                                      : VOCAB_CONTROL;
         the_source.token[i] = (VocabText){the_source.text[i], strlen(the_source.text[i])};
     }
     the_source.merge[0] = (VocabText){"\xc4\xa0 a", 4};
@@ -155,7 +155,8 @@ static void test_merges_cross_borders(void **state)
     }
 }
 
-/* How often each user-defined token is in a turn of the given content, by a template of this text. */
+/* How often each user-defined token is in a turn of the given content, by a template of this text.
+ */
 static void count_users(const char *text, const char *content, int *x, int *role)
 {
     static const bn_turn none;
@@ -183,7 +184,8 @@ static void count_users(const char *text, const char *content, int *x, int *role
     free(w->tables);
 }
 
-/* A user-defined token counts in a message unless the template writes it, whole or around a role. */
+/* A user-defined token counts in a message unless the template writes it, whole or around a role.
+ */
 static void test_user_tokens_cannot_be_forged(void **state)
 {
     static const char said[] = "a[X]b<|user|>c";
@@ -217,7 +219,8 @@ static void test_marks(void **state)
         size_t count;
         for (int i = 0; i < 6; i++)
             mark[i] = bits >> i & 1;
-        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, NULL, NULL, ids, 64, &count), BN_OK);
+        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, NULL, NULL, ids, 64, &count),
+                         BN_OK);
         bool whole = (bits & 0x1e) == 0x1e;
         assert_int_equal(count, whole ? 3 : 6);
         assert_int_equal(ids[1], whole ? EOS : '<');
@@ -241,7 +244,9 @@ static void test_refusals(void **state)
     assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, small, sizeof small, &need), BN_SPACE);
     assert_true(need > sizeof small);
     assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, NULL, 0, &need), BN_SPACE);
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need), BN_TEMPLATE);
+    assert_int_equal(
+        bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need),
+        BN_TEMPLATE);
     assert_int_equal(bn_chat(&w->w, nobody, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
     assert_int_equal(bn_chat(&w->w, NULL, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
     assert_int_equal(bn_chat(&w->w, system, -1, 1, NULL, out, cap, &need), BN_ARGUMENT);
@@ -249,7 +254,9 @@ static void test_refusals(void **state)
     w->model.chat = NULL;
     assert_false(bn_chat_known(&w->model));
     assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need), BN_ARGUMENT);
+    assert_int_equal(
+        bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need),
+        BN_ARGUMENT);
     free(w->tables);
 }
 
@@ -257,7 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_special_text_stays_text), cmocka_unit_test(test_merges_cross_borders),
-        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_user_tokens_cannot_be_forged), cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_marks), cmocka_unit_test(test_user_tokens_cannot_be_forged),
+        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
