@@ -1,5 +1,6 @@
-# bnc. `make demo` tells a story, `make check` runs every test; both install what they miss. `make JIT=1`
-# puts LLVM inside (docs/jit.md).
+# bnc. `make` builds and installs nothing: it names what is missing, and `make deps` gets that. `make demo` tells a
+# story, `make check` runs every test; both get what they miss (tools/packages.sh). `make install` is told by
+# docs/install.md. `make JIT=1` puts LLVM inside (docs/jit.md).
 # Lists are explicit; everything built stands in build/.
 
 CC      ?= cc
@@ -9,22 +10,29 @@ CSTD    := -std=c11 -D_POSIX_C_SOURCE=200809L -pthread
 WARN    := -Wall -Wextra -Werror
 INC     := -Icompiler -Iruntime-min -I$(B)/gen
 DEPS     = -MMD -MP
+RT_CFLAGS ?= -O2
+# No name of a folder above this one may reach an object (tests/run_install.sh). cc believes PWD.
+CSTD    += -ffile-prefix-map=$(CURDIR)=.
+export PWD := $(CURDIR)
 
 # ---- what is built from what ----
 
 RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_json.c jinja_call.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
-FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c
+IR_SRC  := session.c out.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
 CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
-MT_SRC  := metal.c
-CU_SRC  := cuda.c shards.c stay.c
-SHADERS := common ternary tile attention
+# The GPU backends: what they share, then a folder a dialect.
+GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
+           codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
+SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.metal \
+           cuda/dialect.cuh cuda/tensor_parallel.cu cuda/norm.cu cuda/attention.cu cuda/mma_tile.cu \
+           cuda/persistent.cu cuda/topk.cu
 CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
-DR_SRC  := options.c input.c compile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
-CMD_SRC := compile.c run.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
+DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
+CMD_SRC := compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
@@ -37,31 +45,34 @@ EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
-           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(MT_SRC:%.c=$(B)/codegen-metal/%.o) $(CU_SRC:%.c=$(B)/codegen-cuda/%.o) $(B)/gen/embedded.o \
+           $(PS_SRC:%.c=$(B)/passes/%.o) $(CG_SRC:%.c=$(B)/codegen-c/%.o) $(GPU_SRC:%.c=$(B)/%.o) $(B)/gen/embedded.o \
            $(CH_SRC:%.c=$(B)/chat/%.o) $(B)/gen/jinja.tab.o $(B)/gen/jinja.lex.o
 RP_SRC  := tables.c graph.c figures.c page.c
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/cmd/%.o) $(DR_SRC:%.c=$(B)/driver/%.o) $(CK_SRC:%.c=$(B)/checkpoint/%.o) $(RP_SRC:%.c=$(B)/report/%.o) $(B)/main.o
 EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(KERNELS),kernels/$k=compiler/codegen-c/kernels/$k) \
-           $(foreach k,$(SHADERS),metal/$k.metal=compiler/codegen-metal/kernels/$k.metal) metal/host.m=compiler/codegen-metal/host.m \
-           $(foreach k,dialect.cuh best.cu cards.cu hot.cu stay.cu tile.cu,cuda/$k=compiler/codegen-cuda/kernels/$k) cuda/host.cu=compiler/codegen-cuda/host.cu \
+           $(foreach k,$(SHADERS),$k=compiler/codegen-$(dir $k)kernels/$(notdir $k)) \
+           metal/host.m=compiler/codegen-metal/host.m cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
            report/page.css=compiler/report/page.css \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 
-.PHONY: all demo check bench bench-peers floors clean tools
+.PHONY: all deps demo check bench bench-peers floors clean
 all: $(B)/bnc $(B)/libbnrt.a
 
+include packaging/install.mk
 include compiler/jit/jit.mk
 include tests/tests.mk
 
 # ---- what the machine must have ----
 
-tools: $(B)/.tools
-$(B)/.tools: tools/install.sh
+PURPOSES := build$(if $(filter 1,$(JIT)), jit)
+deps:
+	@sh tools/packages.sh install $(PURPOSES)
+$(B)/.tools: tools/packages.sh
+	@sh tools/packages.sh need build
 	@mkdir -p $(B)
-	@JIT=$(JIT) sh tools/install.sh
 	@touch $@
 
 # ---- generated sources ----
@@ -97,11 +108,11 @@ $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
 
 define compile
 @mkdir -p $(@D)
-$(CC) $(CSTD) $(CFLAGS) $(WARN) $(INC) $(DEPS) -c $< -o $@
+$(CC) $(CSTD) $(CPPFLAGS) $(CFLAGS) $(WARN) $(INC) $(DEPS) -c $< -o $@
 endef
 $(B)/rt/%.o: runtime-min/%.c | $(B)/.tools $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 $(WARN) -fPIC -pthread -Iruntime-min -I$(B)/gen $(DEPS) -c $< -o $@
+	$(CC) -std=c11 $(CPPFLAGS) $(RT_CFLAGS) -ffile-prefix-map=$(CURDIR)=. $(WARN) -fPIC -pthread -Iruntime-min -I$(B)/gen $(DEPS) -c $< -o $@
 $(B)/ir/%.o: compiler/ir/%.c | $(B)/.tools
 	$(compile)
 $(B)/frontend/%.o: compiler/frontend/%.c | $(B)/gen/tir.lex.c
@@ -109,6 +120,8 @@ $(B)/frontend/%.o: compiler/frontend/%.c | $(B)/gen/tir.lex.c
 $(B)/passes/%.o: compiler/passes/%.c | $(B)/.tools
 	$(compile)
 $(B)/codegen-c/%.o: compiler/codegen-c/%.c | $(B)/.tools
+	$(compile)
+$(B)/codegen-gpu/%.o: compiler/codegen-gpu/%.c | $(B)/.tools
 	$(compile)
 $(B)/codegen-cuda/%.o: compiler/codegen-cuda/%.c | $(B)/.tools
 	$(compile)
@@ -134,6 +147,7 @@ $(B)/libbnrt.a: $(RT_OBJ)
 	ar rcsD $@ $^
 # Whoever goes from JIT=1 to none, or back, gets another bnc.
 $(B)/.jit-$(JIT):
+	@mkdir -p $(B)
 	@rm -f $(B)/.jit-*
 	@touch $@
 ifeq ($(JIT),1)
@@ -141,13 +155,14 @@ $(B)/bnc: $(B)/jit/bnc $(B)/.jit-$(JIT)
 	cp $< $@
 else
 $(B)/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o $(B)/.jit-$(JIT)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(CFLAGS) $(LDFLAGS) -pthread $(EXPORTS) $(filter %.o,$^) -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 endif
 
 # ---- for people ----
 
-MODEL := examples/models/tales-27m-i2_s.gguf
-demo: all
+MODEL := examples/models/fables-27m-i2_s.gguf
+demo: deps
+	$(MAKE) --no-print-directory all
 	$(MAKE) -C examples/story BNC=../../$(B)/bnc RUNTIME=../../runtime-min LIB=../../$(B)/libbnrt.a MODEL=../../$(MODEL) OUT=../../$(B)/story
 	$(B)/story/story
 
@@ -164,4 +179,5 @@ floors:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+# Whole trees and examples stand in these, with depfiles of their own.
+-include $(shell find $(B) \( -path $(B)/deb -o -path $(B)/install -o -path $(B)/doc \) -prune -o -type f -name '*.d' -print 2>/dev/null)

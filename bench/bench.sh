@@ -38,7 +38,7 @@ big_enough() {
         [ "$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo 2>/dev/null || echo 0)" -gt 4000000 ]
 }
 if [ $# -eq 0 ]; then
-    set -- examples/models/tales-27m-i2_s.gguf
+    set -- examples/models/fables-27m-i2_s.gguf
     if [ "${BENCH_SMALL:-0}" = 1 ]; then
         :
     elif big_enough; then

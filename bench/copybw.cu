@@ -1,4 +1,4 @@
-/* copybw.cu: how fast a card copies and reads its own memory: the ceiling of decode. Prints two
+/* copybw.cu: how fast a GPU copies and reads its own memory: the ceiling of decode. Prints two
  * lines, "copy GB/s" and "read GB/s": the median of ROUNDS. A copy counts what is read and what is
  * written. */
 #include <algorithm>

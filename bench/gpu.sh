@@ -1,10 +1,10 @@
 #!/bin/sh
-# The whole check of CUDA on a card, one command of under ten minutes: bench/gpu.sh [--peer=FOLDER] [--quick]
-# Goldens of every model, the best words against all logits, compute-sanitizer's memcheck and racecheck, the card's
+# The whole check of CUDA on a GPU, one command of under ten minutes: bench/gpu.sh [--peer=FOLDER] [--quick]
+# Goldens of every model, top-k logits against all logits, compute-sanitizer's memcheck and racecheck, the GPU's
 # bandwidth, then decode, prefill and generation of a model of 2B4T's published shape with the ratio to the bandwidth
-# bound, and how decode and prefill scale over the cards that there are (one: over its halves), with a tenth of the
+# bound, and how decode and prefill scale over the GPUs that there are (one: over its halves), with a tenth of the
 # layers of 70B's shape too. --peer=FOLDER: gpu/bitnet_kernels of a checkout of microsoft/BitNet, whose kernels are
-# built and measured on the same matrices. --quick: speed alone. Needs nvcc and a card; what of build/ it uses is made
+# built and measured on the same matrices. --quick: speed alone. Needs nvcc and a GPU; what of build/ it uses is made
 # where it is missing.
 # BN_SHARED names the models and goldens (../shared). Prints Markdown: bench/gpu.md is its last output.
 set -e
@@ -17,7 +17,7 @@ for arg; do
     *) echo "gpu.sh: unknown argument '$arg': --peer=FOLDER or --quick" >&2 && exit 1 ;;
     esac
 done
-command -v nvcc >/dev/null || { echo "gpu.sh: nvcc is missing: this needs CUDA and a card" >&2 && exit 1; }
+command -v nvcc >/dev/null || { echo "gpu.sh: nvcc is missing: this needs CUDA and a gpu" >&2 && exit 1; }
 needs="build/bnc build/libbnrt.a build/test_golden build/test_best"
 for file in $needs; do
     # shellcheck disable=SC2086
@@ -30,7 +30,7 @@ trap 'rm -rf "$dir"' EXIT
 nv="nvcc -O3 -arch=native -std=c++17"
 failed=0
 
-echo "Date: $(date -u +%F). Card: $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader)." \
+echo "Date: $(date -u +%F). GPU: $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader)." \
     "Compiler: $(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p'). Command: \`sh bench/gpu.sh${*:+ $*}\`."
 echo
 
@@ -65,7 +65,7 @@ goldens_of() { # goldens_of NAME: the folder that has a model's, from anywhere
     (cd "$at" && pwd)
 }
 if [ -z "$quick" ]; then
-    echo "| model | goldens | best words |"
+    echo "| model | goldens | top-k logits |"
     echo "|---|---|---|"
     for name in $goldens; do
         at=$(goldens_of "$name")
@@ -168,14 +168,14 @@ awk '
     }' "$dir/bw" "$dir/traffic" "$dir/rows" "$dir/matrices"
 [ -z "$quick" ] || exit $failed
 
-# ---- on several cards ----
-cards=$(nvidia-smi -L | wc -l)
-if [ "$cards" -gt 1 ]; then
-    ways="1 2 $([ "$cards" -lt 4 ] || echo 4) $([ "$cards" -lt 8 ] || echo 8)"
+# ---- on several GPUs ----
+gpus=$(nvidia-smi -L | wc -l)
+if [ "$gpus" -gt 1 ]; then
+    ways="1 2 $([ "$gpus" -lt 4 ] || echo 4) $([ "$gpus" -lt 8 ] || echo 8)"
 else
     ways="1 halves half"
 fi
-passes() { # passes SHAPE WAY: the program of a shape for that many cards
+passes() { # passes SHAPE WAY: the program of a shape for that many GPUs
     one=$dir/$1-$2
     case $2 in
     half) options= nvcc=-DBN_BLOCKS=66 ;;
@@ -214,12 +214,12 @@ several() { # several SHAPE WHAT: rows of a table, the first of which is the rat
                 d = median(v[order[i] " decode"]); p = median(v[order[i] " prompt"])
                 if (i == 1) { d0 = d; p0 = p }
                 printf "| %s | %s | %.0f | %.2f | %s |\n", what, name, d, d / d0, \
-                    order[i] == "half" ? "- | -" : sprintf("%.0f | %.2f", p, p / p0) # launches have all of the card
+                    order[i] == "half" ? "- | -" : sprintf("%.0f | %.2f", p, p / p0) # launches have all of the GPU
             }
         }'
 }
 echo
-echo "| shape | cards | decode behind 64, tokens/s | ratio | a prompt of 512 | ratio |"
+echo "| shape | GPUs | decode behind 64, tokens/s | ratio | a prompt of 512 | ratio |"
 echo "|---|---|---|---|---|---|"
 several 2b4t "2B4T"
 several llama70b "70B, 8 of 80 layers"

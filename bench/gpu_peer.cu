@@ -26,14 +26,14 @@ static void must(cudaError_t e)
 
 static int8_t *random_bytes(size_t n)
 {
-    int8_t *host = (int8_t *)malloc(n), *card;
+    int8_t *host = (int8_t *)malloc(n), *gpu;
     uint32_t x = 12345;
     for (size_t i = 0; i < n; i++)
         host[i] = (int8_t)((x = x * 1664525u + 1013904223u) >> 24);
-    must(cudaMalloc(&card, n));
-    must(cudaMemcpy(card, host, n, cudaMemcpyHostToDevice));
+    must(cudaMalloc(&gpu, n));
+    must(cudaMemcpy(gpu, host, n, cudaMemcpyHostToDevice));
     free(host);
-    return card;
+    return gpu;
 }
 
 int main()

@@ -1,7 +1,8 @@
 /* gpu_products.cu: the ternary products of bnc's decode step by themselves, beside what gpu_peer.cu
- * prints. Compiled with -DMODEL='"m.cu"' for a model of 2B4T's shape, whose file it includes: its
- * blocks stay, weights come a layer ahead, all meet behind each product, as in decode_step. Prints
- * "ours ROWS COLUMNS us" for q, k and v; o; gate and up; down, then "ours-layers LAYERS us". */
+ * prints. Compiled with -DMODEL='"m.cu"' for a model of 2B4T's shape, whose file it includes: a
+ * persistent kernel, weight tiles copied a layer before, a grid barrier behind each product, as in
+ * decode_step. Prints "ours ROWS COLUMNS us" for q, k and v; o; gate and up; down, then
+ * "ours-layers LAYERS us". */
 #include MODEL
 
 #include <algorithm>
@@ -13,123 +14,124 @@
 
 enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 640, FF = 6912 };
 
-#define PART(i, from) bn_part part_##i = {own + (from), true, mark + i, 0, scales}
-#define MATRIX(i, n, k, w, at) matrix_of(w, n, k, part_##i, b, sums + 4 * (at))
-#define READY(i, n, k, w)                                                                          \
-    const bn_ready ready_##i =                                                                     \
-        tmatmul_stay(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, b, row_of(me, 0))
-#define ROWS_OF(i, n, k, w, at)                                                                    \
-    tmatmul_stay_end(w, FLOATS(w), q, s, nullptr, y, 1, n, k, part_##i, ready_##i, step, b,        \
-                     row_of(me, 0), sums + 4 * (at))
-/* A part of this layer or the next one, as decode_step asks for it: while it multiplies by another
- * matrix. A product alone has no other, and asks when its blocks have come. */
+#define TILE(i, from) bn_weight_tile tile_##i = {own + (from), true, mbar + i, 0, scales}
+#define MATRIX(i, n, k, w, at) matrix_of(w, n, k, tile_##i, b, sums + 4 * (at))
+#define PRELOAD(i, n, k, w)                                                                        \
+    const bn_epilogue epilogue_##i =                                                               \
+        tmatmul_persistent_preload(FLOATS(w), s, nullptr, tile_##i, share_of(n, b, me, 0))
+#define EPILOGUE(i, n, k, w, at)                                                                   \
+    tmatmul_persistent_epilogue(epilogue_##i, nullptr, y, tile_##i, share_of(n, b, me, 0), step,   \
+                                sums + 4 * (at))
+/* The tile of this layer or of the next one, whose copy starts as in decode_step: while the block
+ * multiplies by another matrix. A product alone has no other, and starts it when its block has
+ * arrived. */
 #define LATE(i, n, k, w, who)                                                                      \
     if (WHICH == ALL && me == who && layer > 0)                                                    \
-    part_next(part_##i, w(layer), n, k, b)
+    tile_prefetch(tile_##i, w(layer), n, k, b)
 #define NEXT(i, n, k, w, who, together)                                                            \
     if ((WHICH == ALL) == together && me == who && layer + 1 < BN_LAYERS)                          \
-    part_next(part_##i, w(layer + 1), n, k, b)
-#define MEET_AND(what)                                                                             \
-    grid_arrive(step, met);                                                                        \
+    tile_prefetch(tile_##i, w(layer + 1), n, k, b)
+#define BARRIER_AND(what)                                                                          \
+    grid_arrive(step, grid);                                                                       \
     what;                                                                                          \
-    grid_wait(met, all += BN_BLOCKS)
+    grid_wait(grid)
 
 /* Scales are one layer's all along: the sums are what is timed. */
 template <int WHICH>
 __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar *weights)
 {
-    BN_SHARED(room);
+    BN_SHARED(products_shared);
     const uint b = blockIdx.x, me = threadIdx.x;
-    uchar *own = (uchar *)room;
+    uchar *own = (uchar *)products_shared;
     int *sums = (int *)(own + STEP_SUMS);
-    ulong *mark = (ulong *)(own + STEP_MARKS);
+    ulong *mbar = (ulong *)(own + STEP_MBARS);
     const float *scales = (const float *)(own + STEP_SCALES);
     const bn_step step = {};
-    uint *met = (uint *)(state + 128), all = 0;
+    bn_grid grid = {(uint *)(state + 128), 0};
     float *y = AT(float, 4096), *s = (float *)own;
     char *q = (char *)own + 128;
     const int k_at = SHARE(N / 4), v_at = k_at + SHARE(KV / 4);
-    PART(0, STEP_PARTS);
-    PART(1, STEP_END_0);
-    PART(2, STEP_END_1);
-    PART(3, STEP_END_2);
-    PART(4, STEP_END_3);
-    PART(5, STEP_END_4);
-    PART(6, STEP_END_5);
+    TILE(0, STEP_TILES);
+    TILE(1, STEP_END_0);
+    TILE(2, STEP_END_1);
+    TILE(3, STEP_END_2);
+    TILE(4, STEP_END_3);
+    TILE(5, STEP_END_4);
+    TILE(6, STEP_END_5);
     for (int i = int(me); i < FF; i += THREADS)
         q[i] = char(i * 37);
-    for (int i = int(me); i < (STEP_PARTS - STEP_SUMS) / 4; i += THREADS)
+    for (int i = int(me); i < (STEP_TILES - STEP_SUMS) / 4; i += THREADS)
         sums[i] = 0;
     __syncthreads();
     if (me == 0) {
         *s = 127;
         for (int i = 0; i < 7; i++)
-            part_mark(mark + i);
+            mbar_init(mbar + i);
         if (WHICH & Q) {
-            part_next(part_0, W_ATTN_Q(0), N, N, b);
-            part_next(part_1, W_ATTN_K(0), KV, N, b);
-            part_next(part_2, W_ATTN_V(0), KV, N, b);
+            tile_prefetch(tile_0, W_ATTN_Q(0), N, N, b);
+            tile_prefetch(tile_1, W_ATTN_K(0), KV, N, b);
+            tile_prefetch(tile_2, W_ATTN_V(0), KV, N, b);
         }
         if (WHICH & O)
-            part_next(part_3, W_ATTN_OUTPUT(0), N, N, b);
+            tile_prefetch(tile_3, W_ATTN_OUTPUT(0), N, N, b);
         if (WHICH & GATE) {
-            part_next(part_4, W_FFN_GATE(0), FF, N, b);
-            part_next(part_5, W_FFN_UP(0), FF, N, b);
+            tile_prefetch(tile_4, W_FFN_GATE(0), FF, N, b);
+            tile_prefetch(tile_5, W_FFN_UP(0), FF, N, b);
         }
         if (WHICH & DOWN)
-            part_next(part_6, W_FFN_DOWN(0), N, FF, b);
+            tile_prefetch(tile_6, W_FFN_DOWN(0), N, FF, b);
     }
     __syncthreads();
 #pragma unroll 1
     for (uint layer = 0; layer < BN_LAYERS; layer++) {
         if (WHICH & Q) {
-            READY(0, N, N, W_ATTN_Q(layer));
-            READY(1, KV, N, W_ATTN_K(layer));
-            READY(2, KV, N, W_ATTN_V(layer));
+            PRELOAD(0, N, N, W_ATTN_Q(layer));
+            PRELOAD(1, KV, N, W_ATTN_K(layer));
+            PRELOAD(2, KV, N, W_ATTN_V(layer));
             const bn_matrix run[] = {MATRIX(0, N, N, W_ATTN_Q(layer), 0),
                                      MATRIX(1, KV, N, W_ATTN_K(layer), k_at),
                                      MATRIX(2, KV, N, W_ATTN_V(layer), v_at)};
             share_sums(run, 3, q, N, me);
             __syncthreads();
-            ROWS_OF(0, N, N, W_ATTN_Q(layer), 0);
-            ROWS_OF(1, KV, N, W_ATTN_K(layer), k_at);
-            ROWS_OF(2, KV, N, W_ATTN_V(layer), v_at);
-            MEET_AND(NEXT(0, N, N, W_ATTN_Q, 0, false); NEXT(1, KV, N, W_ATTN_K, 0, false);
-                     NEXT(2, KV, N, W_ATTN_V, 0, false); LATE(5, FF, N, W_FFN_UP, 0));
+            EPILOGUE(0, N, N, W_ATTN_Q(layer), 0);
+            EPILOGUE(1, KV, N, W_ATTN_K(layer), k_at);
+            EPILOGUE(2, KV, N, W_ATTN_V(layer), v_at);
+            BARRIER_AND(NEXT(0, N, N, W_ATTN_Q, 0, false); NEXT(1, KV, N, W_ATTN_K, 0, false);
+                        NEXT(2, KV, N, W_ATTN_V, 0, false); LATE(5, FF, N, W_FFN_UP, 0));
         }
         if (WHICH & O) {
-            READY(3, N, N, W_ATTN_OUTPUT(layer));
+            PRELOAD(3, N, N, W_ATTN_OUTPUT(layer));
             const bn_matrix run[] = {MATRIX(3, N, N, W_ATTN_OUTPUT(layer), 0)};
-            NEXT(0, N, N, W_ATTN_Q, ASKS, true);
-            NEXT(1, KV, N, W_ATTN_K, ASKS, true);
-            NEXT(2, KV, N, W_ATTN_V, ASKS, true);
+            NEXT(0, N, N, W_ATTN_Q, PRODUCER, true);
+            NEXT(1, KV, N, W_ATTN_K, PRODUCER, true);
+            NEXT(2, KV, N, W_ATTN_V, PRODUCER, true);
             share_sums(run, 1, q, N, me);
             __syncthreads();
-            ROWS_OF(3, N, N, W_ATTN_OUTPUT(layer), 0);
-            MEET_AND(NEXT(3, N, N, W_ATTN_OUTPUT, 0, false));
+            EPILOGUE(3, N, N, W_ATTN_OUTPUT(layer), 0);
+            BARRIER_AND(NEXT(3, N, N, W_ATTN_OUTPUT, 0, false));
         }
         if (WHICH & GATE) {
             const uchar *gate = W_FFN_GATE(layer), *up = W_FFN_UP(layer);
-            const bn_ready ready = tglu_stay(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2,
-                                             1, FF, N, part_4, part_5, b, row_of(me, 0));
+            const bn_epilogue epilogue = tglu_persistent_preload(
+                FLOATS(gate), FLOATS(up), s, tile_4, tile_5, share_of(FF, b, me, 0));
             const bn_matrix run[] = {MATRIX(4, FF, N, gate, 0),
                                      MATRIX(5, FF, N, up, SHARE(FF / 4))};
-            NEXT(3, N, N, W_ATTN_OUTPUT, ASKS, true);
-            LATE(6, N, FF, W_FFN_DOWN, ASKS);
+            NEXT(3, N, N, W_ATTN_OUTPUT, PRODUCER, true);
+            LATE(6, N, FF, W_FFN_DOWN, PRODUCER);
             share_sums(run, 2, q, N, me);
             __syncthreads();
-            tglu_stay_end(gate, FLOATS(gate), up, FLOATS(up), q, s, y, BN_RELU2, 1, FF, N, part_4,
-                          part_5, ready, step, b, row_of(me, 0), sums);
-            MEET_AND(NEXT(4, FF, N, W_FFN_GATE, 0, false); NEXT(5, FF, N, W_FFN_UP, 0, false));
+            tglu_persistent_epilogue(epilogue, y, BN_RELU2, tile_4, tile_5, share_of(FF, b, me, 0),
+                                     step, sums);
+            BARRIER_AND(NEXT(4, FF, N, W_FFN_GATE, 0, false); NEXT(5, FF, N, W_FFN_UP, 0, false));
         }
         if (WHICH & DOWN) {
-            READY(6, N, FF, W_FFN_DOWN(layer));
+            PRELOAD(6, N, FF, W_FFN_DOWN(layer));
             const bn_matrix run[] = {MATRIX(6, N, FF, W_FFN_DOWN(layer), 0)};
-            NEXT(4, FF, N, W_FFN_GATE, ASKS, true);
+            NEXT(4, FF, N, W_FFN_GATE, PRODUCER, true);
             share_sums(run, 1, q, FF, me);
             __syncthreads();
-            ROWS_OF(6, N, FF, W_FFN_DOWN(layer), 0);
-            MEET_AND(NEXT(6, N, FF, W_FFN_DOWN, 0, false));
+            EPILOGUE(6, N, FF, W_FFN_DOWN(layer), 0);
+            BARRIER_AND(NEXT(6, N, FF, W_FFN_DOWN, 0, false));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 #include "bn.h"
 #include "cmd/cmd.h"
-#include "codegen-metal/metal.h"
+#include "driver/driver.h"
 #include "jit/jit.h"
 
 static const char help_compile[] =
@@ -109,6 +109,11 @@ static const char help_bench[] =
     "where RAPL tells. Sizes beyond the context are cut to it. --save keeps the result; --baseline\n"
     "compares with one that was kept: status 2 where a row is slower by more than both runs' own\n"
     "noise. MODEL is compiled into the cache of `bnc run`.\n";
+static const char help_cache[] =
+    "bnc cache [list] [--json]; bnc cache clear; bnc cache limit SIZE|none\n\n"
+    "What run, chat, ppl and others compiled and kept, in $XDG_CACHE_HOME/bnc or ~/.cache/bnc: list shows\n"
+    "it, clear removes what no running program uses, limit (20G, 500M) has those that were not used for\n"
+    "longest removed from then on. --no-cache of those commands keeps nothing.\n";
 static const char help_opt[] =
     "bnc opt [--passes=A,B] MODEL.tir [-o FILE]; bnc lower MODEL.tir\n\n"
     "Runs passes over a module's text, or a model's, and prints it; without --passes the whole\n"
@@ -139,6 +144,7 @@ static const struct {
     {"tune", cmd_tune, help_tune, NULL, false},
     {"profile", cmd_profile, help_profile, NULL, false},
     {"bench", cmd_bench, help_bench, NULL, false},
+    {"cache", cmd_cache, help_cache, NULL, false},
     {"quantize", cmd_quantize, NULL, quantize_help, false},
     {"synth", cmd_synth, NULL, synth_help, false},
     {"opt", cmd_opt, help_opt, NULL, true},
@@ -187,8 +193,8 @@ static void help_targets(void)
     printf("  %-14s %s\n", "native", "this machine (default)");
     for (int i = 0; target_at(i); i++)
         printf("  %-14s %s\n", target_at(i)->name, target_at(i)->what);
-    printf("  %-14s %s\n", metal_target()->name, metal_target()->what);
-    printf("  %-14s %s\n", cuda_target()->name, cuda_target()->what);
+    for (int i = 0; gpu_target_at(i); i++)
+        printf("  %-14s %s\n", gpu_target_at(i)->name, gpu_target_at(i)->what);
     if (jit_machine_at(0))
         printf("\nFor --emit=obj and llvm, by %s:\n\n", jit_version());
     for (int i = 0; jit_machine_at(i); i++)
@@ -252,6 +258,7 @@ static void run_call(void *arg)
 int main(int argc, char **argv)
 {
     struct Call c = {.argc = argc, .argv = argv};
+    temps_guard();
     session_start(&c.session, stderr);
     bool done = session_try(&c.session, run_call, &c);
     session_end(&c.session);

@@ -54,8 +54,10 @@ finish() { # the sum of all steps; fails where one did
 
 run_env="ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED=$shared"
 quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
-step "tools" sh tools/install.sh
-step "build" $make -s -j"$jobs" build/bnc build/libbnrt.a
+jit=
+[ "$CI" = true ] && jit=jit
+step "tools" sh tools/packages.sh install build check $jit
+step "build" $make -s -j"$jobs" all
 grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
 step "floor rule" sh tests/floors.sh
 
@@ -93,19 +95,23 @@ outside() { # what the compiler wrote
     else
         skip "golden" "no models and goldens in $shared"
     fi
+    step "build of the committed model" $make -s trained-build
+    step "committed model: NLL, chat" $make -s trained-run
     step "build of other graphs" $make -s arch-build
     step "other graphs: logits, vectors" $make -s arch-run
     step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
     step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
     step "build of model files" $make -s build/retype
     step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
-    step "CUDA without a card" env $quick_env sh tests/run_cuda.sh build/bnc
+    step "CUDA without a GPU" env $quick_env sh tests/run_cuda.sh build/bnc
     step "fold: factors of projections" env $quick_env sh tests/run_fold.sh build/bnc
+    step "metadata: refused or computed" env $quick_env sh tests/run_metadata.sh build/bnc
     step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
     step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
     step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
     step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
     step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
+    step "install: files, consumers, bytes" env $run_env sh tests/run_install.sh build/bnc
     step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
 }
 inside &

@@ -4,7 +4,7 @@
 # tests/errors/chat-*.cmd.
 bnc=$1
 case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/chat
 rm -rf $dir/made
 mkdir -p $dir/made
@@ -17,7 +17,7 @@ said() { # said NAME TEXT: stands in the messages of the last chat
     check "$1" grep -qF -- "$2" $out/err
 }
 talk() { # talk OPTION...: standard input to bnc chat; $out/out, $out/err
-    "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096 "$@" >$out/out 2>$out/err
+    "$bnc" chat $model --temp 0 -t 2 --ctx=4096 "$@" >$out/out 2>$out/err
 }
 
 python=
@@ -116,7 +116,7 @@ if [ -n "$python" ]; then
     check "names of 600 bytes are C" sh -c "'$bnc' $model --chat-template=$out/long.jinja --quiet -o $out/m.c && cc -O0 -Iruntime-min -c $out/m.c -o $out/m.o"
     rm -f $out/*.gguf
 fi
-check "no template, no chat" sh -c "! '$bnc' chat $model </dev/null 2>$out/err"
+check "no template, no chat" sh -c "! '$bnc' chat tests/arch-models/qwen3-i2_s.gguf </dev/null 2>$out/err"
 said "says what to do" "there is no chat template in this model; name one: --chat-template=FILE"
 
 # ---- bnc chat through a pipe ----
@@ -143,6 +143,14 @@ echo '[{"role": "user"}]' >$out/bad.json
 echo "/load $out/bad.json" | talk
 said "no conversation" 'expected a list of {"role": ..., "content": ...}'
 
+# ---- a conversation of tests/golden: the answer that the numpy reference gives, each token of it beyond doubt ----
+golden=tests/golden/fables-27m.json
+jq '.prompts[-1].messages[:-1]' $golden >$out/before.json
+check "the golden leaves no doubt" jq -e '.prompts[-1].greedy_margin | min > 0.5' $golden
+jq -r '.prompts[-1].messages[-1].content' $golden | talk --load=$out/before.json
+jq -r '.prompts[-1].answer' $golden >$out/wanted
+check "the golden answer, to its end" cmp $out/wanted $out/out
+
 # ---- the context ends ----
 i=0
 {
@@ -163,7 +171,7 @@ check "and the next is answered" test -s $out/out
 
 # ---- Ctrl-C ----
 if [ -n "$python" ]; then
-    check "at a terminal" "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096
+    check "at a terminal" "$python" tests/chat/terminal.py "$bnc" chat $model --temp 0 -t 2 --ctx=4096
 else
     skip "the terminal: no python3"
 fi

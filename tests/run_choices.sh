@@ -2,7 +2,7 @@
 # Choices that may change speed, never results: run_choices.sh BNC. Layouts and kernels by a tuning
 # record, one file for several machines, the record that `bnc tune` makes.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/choices
 rm -rf $dir
 mkdir -p $dir
@@ -33,7 +33,7 @@ check "logits are there" test -n "$want"
 
 # ---- one layout or the other ----
 cat >$dir/t3.tune <<'T'
-# every shape of tales-27m in 1.67 bits
+# every shape of the committed model in 1.67 bits
 layout 512x512 t3r32
 layout 256x512 t3r32
 layout 1536x512 t3r32

@@ -5,7 +5,7 @@
 # checkpoints, graphs and vocabularies of others.
 bnc=$1
 shared=${BN_SHARED:-../shared}
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 ref=tests/reference
 dir=build/convert
 rm -rf $dir

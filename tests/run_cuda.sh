@@ -1,6 +1,6 @@
 #!/bin/sh
-# CUDA without a card (docs/cuda.md): run_cuda.sh BNC. What bnc wrote is compiled as C++ and run on the processor, by
-# tests/cuda's stand-in for the card; nvcc compiles it for the H200 where there is one. Nothing runs on a card here.
+# CUDA without a GPU (docs/cuda.md): run_cuda.sh BNC. What bnc wrote is compiled as C++ and run on the processor, by
+# tests/cuda's stand-in for the GPU; nvcc compiles it for the H200 where there is one. Nothing runs on a GPU here.
 bnc=$1
 case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
 shared=${BN_SHARED:-../shared}
@@ -15,8 +15,21 @@ if ! command -v clang++ >/dev/null 2>&1; then
     finish
     exit
 fi
-check "the card compiles" clang++ -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -Itests/cuda -Itests/metal -c tests/cuda/fake.cc -o $dir/fake.o
+check "the GPU compiles" clang++ -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -Itests/cuda -Itests/metal -c tests/cuda/fake.cc -o $dir/fake.o
 check "the grid compiles" cc -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -c tests/metal/grid.c -o $dir/grid.o
+
+# ---- who calls whom: dialects use codegen-gpu; it knows them by their records alone, and they do not know each other ----
+edges() { # edges FOLDER: what its objects need of the other GPU folders' objects, one "FOLDER SYMBOL" a line
+    for other in gpu metal cuda; do
+        [ $other = "$1" ] || nm build/codegen-$other/*.o | sed -n "s/.* [BDRT] \\(.*\\)/\\1 $other/p"
+    done | sort >$dir/others
+    nm -u build/codegen-"$1"/*.o | sed -n 's/^ *U //p' | sort -u | join - $dir/others | awk '{print $2, $1}'
+}
+for of in gpu metal cuda; do
+    edges $of >$dir/edges-$of
+    check "codegen-$of needs no dialect" sh -c "! grep -v '^gpu ' $dir/edges-$of"
+done
+check "dialects need codegen-gpu" test "$(cat $dir/edges-metal $dir/edges-cuda | wc -l)" -gt 10
 
 # model FILE NAME OPTION...: build/cuda/NAME.x86-64.so, a library with the runtime inside.
 model() {
@@ -36,7 +49,7 @@ golden() { # golden GOLDENS NAME [SETTING...]
     env -C $dir "$@" "$root"/build/test_golden "$goldens" "$root/$dir/$name".x86-64.so
 }
 
-# ---- goldens: a model of each graph in the card's orders of execution ----
+# ---- goldens: a model of each graph in the GPU's orders of execution ----
 m=synth-tiny-bitnet-b1.58-i2_s
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
@@ -80,18 +93,20 @@ noticed() { # noticed PROGRAM LINE [SETTING...]: without its barrier
 for line in $(cat $dir/lines); do
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/small.cu)" noticed small "$line"
 done
-add=$(grep -n ' attention_add(step, parts' $dir/long.cu | cut -d: -f1)
-[ "$add" ] || check "long.cu adds chunks" false
+combine=$(grep -n ' attention_combine(step, split' $dir/long.cu | cut -d: -f1)
 differs() { # differs LINE: decode without its barrier is noticed
     for order in 2 3 4 5 0 1; do
         run long FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" || return 0
     done
     return 1
 }
-for line in $(awk -v a="$add" '$1 < a && $1 > a - 3' $dir/long-lines); do
+found=0
+for line in $(awk -v a="${combine:-0}" '$1 < a && $1 > a - 3' $dir/long-lines); do
+    found=$((found + 1))
     check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" differs "$line"
 done
-# ---- the best words: those of all logits, to the bit ----
+check "chunks have a block barrier and a grid barrier" test $found = 2
+# ---- top-k logits: bit-exact as all logits ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
 best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
     name=$1 positions=$2
@@ -101,14 +116,14 @@ best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/ou
     sed "s/^$name//; s/[0-9.]* ms//g" $dir/all >$dir/out
     return $status
 }
-check "best words" best words 16 FAKE_CUDA_LINES=best-lines
+check "top-k" best words 16 FAKE_CUDA_LINES=best-lines
 cp $dir/out $dir/best-want
 check "not all are computed" awk -F'[(%]' '/best 1 / {ok = $2 + 0 < 10 && $4 + 0 < 50} END {exit !ok}' $dir/out
 for order in 1 2; do
-    check "best words, order $order" best words 16 FAKE_CUDA_ORDER=$order
-    check "best words, order $order: as many computed" cmp $dir/out $dir/best-want
+    check "top-k, order $order" best words 16 FAKE_CUDA_ORDER=$order
+    check "top-k, order $order: as many computed" cmp $dir/out $dir/best-want
 done
-chosen() { # chosen LINE: without its barrier, other words, or another number of them, are computed
+chosen() { # chosen LINE: without its barrier, other rows, or another number of them, are computed
     for order in 2 3 0 1 4 5; do
         best words 16 FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/best-want || return 0
     done
@@ -118,16 +133,18 @@ within() { # within FROM TO: which of best-lines stand between a line like FROM 
     awk -v from="$1" -v to="$2" 'NR == FNR {inside = inside ? $0 !~ to : $0 ~ from; in_range[FNR] = inside; next}
         in_range[$1] {print $1}' $dir/words.cu $dir/best-lines
 }
-for line in $(within '^struct bn_screen' '^#define AT' && within ' best_step[(]' '^}'); do
+found=0
+for line in $(within '^struct bn_screen' '^#define OWN' && within ' best_step[(]' '^}'); do
+    found=$((found + 1))
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/words.cu)" chosen "$line"
 done
-check "words need barriers" test -n "$line"
+check "top-k needs barriers" test $found -ge 6
 # 22 units of rows and a row: warps behind the last have none.
 "$bnc" synth --shape=tales-4m --layers=1 --vocab=353 --quiet -o $dir/ragged.gguf
 blocks=5 model $dir/ragged.gguf ragged
-check "best words of 353" best ragged 32
+check "top-k of 353" best ragged 32
 
-# ---- several cards: one's bits ----
+# ---- tensor parallelism: bit-exact as one GPU ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf three --ctx=8 --batch=4 --kv=f32 --shards=3
 model tests/arch-models/qwen3-i2_s.gguf far --ctx=272 --batch=64 --kv=f16 --shards=2
@@ -135,37 +152,40 @@ program_of two metal/steps
 program_of three metal/steps
 program_of far cuda/long
 for order in 0 1 2; do
-    check "two cards, order $order" run two FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=$order FAKE_CUDA_LINES=two-lines
-    check "two cards, order $order: one's bits" cmp $dir/out $dir/want
+    check "two GPUs, order $order" run two FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=$order FAKE_CUDA_LINES=two-lines
+    check "two GPUs, order $order: one's bits" cmp $dir/out $dir/want
 done
-check "three cards" run three FAKE_CUDA_CARDS=3 FAKE_CUDA_ORDER=2
-check "three cards: one's bits" cmp $dir/out $dir/want
-check "two cards: decode gives prefill's bits" run far FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=2
+check "three GPUs" run three FAKE_CUDA_GPUS=3 FAKE_CUDA_ORDER=2
+check "three GPUs: one's bits" cmp $dir/out $dir/want
+check "two GPUs: decode gives prefill's bits" run far FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf words-two --ctx=16 --batch=4 --shards=2
 for order in 0 2; do
-    check "two cards, best words, order $order" best words-two 16 FAKE_CUDA_CARDS=2 FAKE_CUDA_ORDER=$order
-    check "two cards, best words, order $order: one's" cmp $dir/out $dir/best-want
+    check "two GPUs, top-k, order $order" best words-two 16 FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=$order
+    check "two GPUs, top-k, order $order: one's" cmp $dir/out $dir/best-want
 done
-give=$(grep -n '^/\* What each card has made' $dir/two.cu | cut -d: -f1)
-for line in $(awk -v a="$give" '$1 > a && $1 < a + 40' $dir/two-lines); do
-    check "cards without that of line $line: $(sed -n "${line}p" $dir/two.cu)" noticed two "$line" FAKE_CUDA_CARDS=2
+gather=$(grep -n '^/. The all-gather of results' $dir/two.cu | cut -d: -f1)
+gathered=$(awk -v a="${gather:-100000}" 'NR > a && /grid.arrived.1. = grid.expected/ {print NR; exit}' $dir/two.cu)
+found=0
+for line in $(awk -v a="${gather:-0}" -v b="${gathered:-0}" '$1 > a && $1 < b' $dir/two-lines); do
+    found=$((found + 1))
+    check "GPUs without that of line $line: $(sed -n "${line}p" $dir/two.cu)" noticed two "$line" FAKE_CUDA_GPUS=2
 done
-check "cards meet" test -n "$line"
-bytes() { # of a card's weights
-    sed -n 's/.*card_bytes = \([0-9]*\);/\1/p' "$dir/$1.cu"
+check "an all-gather has three barriers" test $found = 3
+bytes() { # of a GPU's weights
+    sed -n 's/.*gpu_bytes = \([0-9]*\);/\1/p' "$dir/$1.cu"
 }
 check "each of two holds less: $(bytes two) of $(bytes small)" test "$(bytes two)" -lt $(($(bytes small) * 4 / 5))
 if [ -d "$shared/golden" ]; then
-    model "$shared"/models/$m.gguf $m.cards --kv=f32 --shards=2 && check "$m on two cards: golden" golden "$shared"/golden $m.cards FAKE_CUDA_CARDS=2
+    model "$shared"/models/$m.gguf $m.gpus --kv=f32 --shards=2 && check "$m on two GPUs: golden" golden "$shared"/golden $m.gpus FAKE_CUDA_GPUS=2
 fi
-check "a machine with one card: bn_init says so" sh -c "! env -C $dir ./two-program >$dir/out 2>&1"
+check "a machine with one GPU: bn_init says so" sh -c "! env -C $dir ./two-program >$dir/out 2>&1"
 check "what it says" grep -q 'GPU cannot be used' $dir/out
 for call in 2 9 60 100 120; do
-    check "of two cards, call $call fails: bn_init says so" sh -c "! FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=$call env -C $dir ./two-program >$dir/out 2>&1"
-    check "of two cards, call $call: what it says" grep -q 'GPU cannot be used' $dir/out
+    check "of two GPUs, call $call fails: bn_init says so" sh -c "! FAKE_CUDA_GPUS=2 FAKE_CUDA_FAIL=$call env -C $dir ./two-program >$dir/out 2>&1"
+    check "of two GPUs, call $call: what it says" grep -q 'GPU cannot be used' $dir/out
 done
-run two FAKE_CUDA_CARDS=2 FAKE_CUDA_FAIL=220
-check "a pass that a card is not told leaves no numbers" grep -q nan $dir/out
+run two FAKE_CUDA_GPUS=2 FAKE_CUDA_FAIL=220
+check "a pass that a GPU does not receive leaves NaN" grep -q nan $dir/out
 
 # ---- a head that is no power of two, against C ----
 "$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf
@@ -178,19 +198,19 @@ run plain
 check "they agree" awk 'NR == FNR {want[FNR] = $1; next} {d = $1 - want[FNR]; if (d < 0) d = -d; if (!(d < 1e-4)) bad = 1; n++}
     END {exit bad || n < 64000}' $dir/want $dir/out
 
-check "there were barriers" test "$(wc -l <$dir/lines)" -gt 20 -a -n "$line"
+check "there were barriers" test "$(wc -l <$dir/lines)" -gt 20
 for call in 1 3 6 9 14 17; do
     check "call $call fails: bn_init says so" sh -c "! FAKE_CUDA_FAIL=$call env -C $dir ./small-program >$dir/out 2>&1"
     check "call $call: what it says" grep -q 'GPU cannot be used' $dir/out
 done
 run small FAKE_CUDA_FAIL=60
-check "a pass that fails leaves no numbers" grep -q nan $dir/out
+check "a pass that fails leaves NaN" grep -q nan $dir/out
 
 # ---- nvcc ----
 if command -v nvcc >/dev/null 2>&1 && [ -e $dir/$m.cu ]; then
-    check "nvcc compiles it for sm_90" nvcc -O1 -arch=sm_90 -Iruntime-min -c $dir/$m.cu -o $dir/card.o
+    check "nvcc compiles it for sm_90" nvcc -O1 -arch=sm_90 -Iruntime-min -c $dir/$m.cu -o $dir/gpu.o
 else
     skip "nvcc" "not installed, or no models"
 fi
-skip "the card" "docs/cuda.md says what waits for one"
+skip "the GPU" "docs/cuda.md says what waits for one"
 finish

@@ -5,7 +5,7 @@
 bnc=$1
 retype=build/retype
 dir=build/formats
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 llama=${BN_SHARED:-../shared}/models/synth-tiny-llama-i2_s.gguf
 masters=${BN_SHARED:-../shared}/models/tales-4m-f16.gguf
 rm -rf $dir

@@ -2,7 +2,7 @@
 # Tests of generated C as a product sees it: run_generated.sh BNC. Compilers, languages, weights in
 # every form, determinism, sizes, sanitizers, two models in one program, an architecture by text.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/generated
 rm -rf $dir
 mkdir -p $dir/a $dir/b
@@ -111,7 +111,7 @@ check "the second run compiles nothing" test "$(ls $dir/cache/bnc | wc -l)" = "$
 # ---- JSON for scripts ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o $dir/json_get
 equal "inspect --json: architecture" "$("$bnc" inspect $model --json --tensors --metadata | $dir/json_get architecture)" "bitnet-b1.58"
-equal "program --info" "$($dir/story --info | $dir/json_get name)" "tales-27m"
+equal "program --info" "$($dir/story --info | $dir/json_get name)" "fables-27m"
 check "program --bench" sh -c "$dir/story --bench 4 -t 1 | $dir/json_get decode_tps"
 
 # ---- sanitizers over generated code and runtime ----

@@ -6,7 +6,7 @@ bnc=$1
 plain=$2
 case $bnc in /*) ;; *) bnc=$PWD/$bnc ;; esac
 case $plain in /*) ;; *) plain=$PWD/$plain ;; esac
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 shared=${BN_SHARED:-../shared}
 dir=build/jit-test
 rm -rf $dir
@@ -101,7 +101,7 @@ done
 if [ -z "$python" ]; then
     skip "templates against Jinja" "no python3-jinja2"
 else
-    end='<|endoftext|>' # BOS and EOS of tales-27m
+    end='<|endoftext|>' # BOS and EOS of the model
     for t in corners; do
         file=tests/chat/templates/$t.jinja
         [ -f $file ] || file=compiler/chat/templates/$t.jinja

@@ -3,7 +3,7 @@
 # asked for and changes no result where it is; that the sums of `bnc profile` hold in every form of its
 # output; that `bnc bench` measures what it is asked for and tells slower from faster.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/profile
 rm -rf $dir
 mkdir -p $dir

@@ -3,7 +3,7 @@
 # and against themselves; bnc inspect --check on damaged copies of a model, --hash.
 bnc=$1
 shared=${BN_SHARED:-../shared}
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/quality
 rm -rf $dir
 mkdir -p $dir
@@ -35,7 +35,7 @@ cat $dir/1 $dir/2 >$dir/12
 cat $dir/2 $dir/3 >$dir/23
 cat $dir/1 $dir/2 $dir/3 >$dir/123
 # One length of windows, so one model to compile: just the first two lines and BOS.
-ctx=37
+ctx=39
 window=--ctx=$ctx
 case $(uname -m) in
 x86_64) window="$window --target=x86-64" ;; # plain C, which compiles in a third of the time
@@ -286,6 +286,15 @@ diff $dir/said $dir/changed >$dir/diff
 check "and that of one tensor" test "$(grep -c '^> .*blk' $dir/diff)" = 1
 
 # ---- golden excerpts ----
+window=
+sum=0
+for i in 0 1; do
+    printf '%s' "$(get tests/golden/fables-27m.json nll $i text)" >$dir/excerpt
+    ppl $model $dir/excerpt
+    near "$model: mean NLL of excerpt $i" "$nll" "$(get tests/golden/fables-27m.json nll $i mean)" 0.002
+    sum=$(awk "BEGIN {print $sum + ($nll - $(get tests/golden/fables-27m.json nll $i mean)) / 2}")
+done
+near "$model: mean NLL of both excerpts" "$sum" 0 0.0012
 if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
     window=
     for m in tales-4m tales-27m; do

@@ -2,7 +2,7 @@
 # `bnc quantize` as a user sees it: run_quantize.sh BNC. Reports, losses that agree with bnc ppl, formats
 # chosen by measured loss.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/quantize
 rm -rf $dir
 mkdir -p $dir

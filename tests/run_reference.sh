@@ -1,6 +1,6 @@
 #!/bin/sh
 # The numpy reference, tests/reference/model.py: run_reference.sh. It must agree with goldens of others
-# (BN_SHARED, default ../shared) and make tests/arch-models again, whose goldens
+# (BN_SHARED, default ../shared) and make tests/arch-models and tests/golden again, which
 # tests/e2e/test_golden.c holds against what bnc compiles.
 shared=${BN_SHARED:-../shared}
 models=tests/arch-models
@@ -50,6 +50,15 @@ else
     counted "sensitivity" "$python" $ref/check.py --sensitivity \
         $models/qwen3-norm-in.json $models/qwen3-norm-in-i2_s.gguf \
         $models/gemma3-norm-in.json $models/gemma3-norm-in-i2_s.gguf
+    # ---- the committed model: its golden, and the text that it was never shown ----
+    fables=examples/models/fables
+    if "$python" -c 'import jinja2' 2>/dev/null; then
+        counted "golden of the committed model" "$python" $ref/make_golden.py check \
+            examples/models/fables-27m-i2_s.gguf tests/golden/fables-27m.json
+    else
+        skip "golden of the committed model: no python3-jinja2"
+    fi
+    check "its held-out text again" sh -c "'$python' $fables/fables.py --seed=2 --plain 6 | cmp - $fables/held-out.txt"
     if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
         set --
         for golden in "$shared"/golden/synth-*.json; do

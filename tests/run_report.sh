@@ -2,7 +2,7 @@
 # `bnc report`: run_report.sh BNC. The page against its JSON (tests/reports/page.py), the same bytes
 # twice, and what a model may put into a page.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/report-test
 rm -rf $dir
 mkdir -p $dir/none
@@ -41,7 +41,7 @@ check "measured" jq -e '[.roof[] | select(.op | startswith("tmatmul"))] |
 # Without Graphviz the graph is text; in a name of the model nothing is markup.
 check "without Graphviz" env PATH=$dir/none "$bnc" report $model --target=x86-64-v3 --quiet --no-measure -o $dir/bare.html
 check "its numbers, too" python3 tests/reports/page.py $dir/bare.html $dir/a.json
-LC_ALL=C sed 's/tales-27m/<b>"\&<\/b>/' $model >$dir/odd.gguf
+LC_ALL=C sed 's/fables-27/<b>"\&<\/b>/' $model >$dir/odd.gguf
 check "a name of markup" page odd $dir/odd.gguf
 check "is no markup" sh -c "grep -q '&lt;b&gt;&quot;&amp;&lt;/b&gt;' $dir/odd.html && ! grep -q '<b>' $dir/odd.html"
 check "no page without a name for it" sh -c "! '$bnc' report $model 2>$dir/err && grep -q 'no page to write given' $dir/err"

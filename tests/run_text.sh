@@ -19,7 +19,7 @@ bin=${1:?usage: run_text.sh BNC}
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 case $bin in /*) BNC=$bin ;; *) BNC=$PWD/$bin ;; esac
 [ -x "$BNC" ] || { echo "run_text.sh: $BNC is no program" >&2; exit 2; }
-MODEL=examples/models/tales-27m-i2_s.gguf
+MODEL=examples/models/fables-27m-i2_s.gguf
 export BNC
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
@@ -181,6 +181,53 @@ for t in "$direct"/*.tir; do
         cat "$tmp/log"
     fi
 done
+
+# ---- texts of a megabyte: told apart from models before anything takes long ----
+
+# The limit is of processor time, far above what a slow machine takes.
+# swollen NAME MESSAGE: the text at $tmp/big.tir in place of a graph ends with MESSAGE ("": compiles).
+swollen() {
+    (ulimit -t 120; "$BNC" "$MODEL" --quiet --arch="$tmp/big.tir" -o "$tmp/big.c") >"$tmp/log" 2>&1
+    status=$?
+    if [ -z "$2" ] && [ $status -eq 0 ]; then
+        pass
+    elif [ -n "$2" ] && [ $status -eq 1 ] && grep -qF -- "$2" "$tmp/log"; then
+        pass
+    else
+        fail "a text of many $1" "exit status $status"
+        head -n 5 "$tmp/log"
+    fi
+}
+graph=compiler/frontend/arch/bitnet-b1.58.tir
+lines() { # lines N BEFORE FORMAT: the graph with N lines before the one that BEFORE matches
+    awk -v n="$1" -v before="$2" -v format="$3\n" '
+        $0 ~ before && !done { for (i = 0; i < n; i++) printf format, i, i + 1; done = 1 }
+        { print }' $graph >"$tmp/big.tir"
+}
+lines 450 '^weight' 'dim A%d = A%d'
+sed 's/^dim A449 = .*/dim A449 = 3/' "$tmp/big.tir" >"$tmp/big" && mv "$tmp/big" "$tmp/big.tir"
+swollen "dims in a chain" ""
+lines 20000 '^weight' 'dim A%d = A%d'
+swollen "dims" "more than 512 dims and consts"
+lines 4000 '^state' 'weight @w%d : f32<D> = "output_norm.weight"'
+swollen "weights of the same bytes" ""
+lines 20000 '^state' 'weight @w%d : f32<D> = "output_norm.weight"'
+swollen "weights" "more than 4096 weights and states"
+lines 20000 '^weight' 'expect "k%d" = 3'
+swollen "keys" "more than 4096 keys that are expected or ignored"
+awk '/yield/ { print "%w0 = add %h2, %h2 : f32<T x D>"
+               for (i = 0; i < n; i++) printf "%%w%d = add %%w%d, %%w%d : f32<T x D>\n", i + 1, i, i
+               print "yield %w" n; next } { print }' n=8000 $graph >"$tmp/big.tir"
+swollen "ops in a chain" ""
+awk '/yield/ { for (i = 0; i < 20000; i++) printf "%%w%d = add %%h2, %%h2 : f32<T x D>\n", i } { print }' \
+    $graph >"$tmp/big.tir"
+swollen "ops" "more than 8192 ops"
+awk '/eps = EPS/ && !done { for (i = 0; i < 60000; i++) printf "%sa%d = 1", i ? ", " : "%w = rmsnorm %h, @attn_norm {", i
+                            print "} : f32<T x D>"; done = 1 } { print }' $graph >"$tmp/big.tir"
+swollen "attributes" "more than 64 attributes"
+awk 'BEGIN { for (i = 0; i < 30000; i++) print "layout", i + 1 "x64 q2r4" }' >"$tmp/big.tune"
+"$BNC" "$MODEL" --quiet --tune="$tmp/big.tune" -o "$tmp/big.c" >"$tmp/log" 2>&1
+if grep -q "more than 4096 choices" "$tmp/log"; then pass; else fail "a record of many choices" "$(cat "$tmp/log")"; fi
 
 # ---- synthetic models ----
 

@@ -8,8 +8,8 @@
  * regression where it is slower than the baseline by more than both rows' noises together.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,8 +19,6 @@
 #include "driver/inproc.h"
 #include "driver/machine.h"
 #include "frontend/json.h"
-
-extern char **environ;
 
 enum { SIZES = 8, TEAMS = 16, ROUNDS = 64, SLOWER = 2 }; /* SLOWER: exit status */
 
@@ -160,19 +158,15 @@ static void read_arguments(Bench *b, int argc, char **argv)
 /* What a program prints, as JSON; its messages go where ours go. */
 static json_t *ask(Session *s, const char **words)
 {
-    int ends[2], status = 0;
-    pid_t pid;
+    int ends[2];
     Out text = {.s = s};
     char part[4096];
-    posix_spawn_file_actions_t to;
     if (pipe(ends) != 0)
         fail(s, (Loc){0}, "cannot make a pipe: %s", strerror(errno));
-    posix_spawn_file_actions_init(&to);
-    posix_spawn_file_actions_adddup2(&to, ends[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addclose(&to, ends[0]);
-    posix_spawn_file_actions_addclose(&to, ends[1]);
-    int failed = posix_spawn(&pid, words[0], &to, NULL, (char **)(uintptr_t)words, environ);
-    posix_spawn_file_actions_destroy(&to);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    pid_t pid = child_start(s, (char **)(uintptr_t)words, &(ChildOptions){.output = ends[1]});
+    int failed = pid < 0 ? errno : 0;
     close(ends[1]);
     for (ssize_t n; !failed && (n = read(ends[0], part, sizeof part)) != 0;)
         if (n > 0)
@@ -182,8 +176,7 @@ static json_t *ask(Session *s, const char **words)
     close(ends[0]);
     if (failed)
         fail(s, loc_file(s, words[0]), "cannot start: %s", strerror(failed));
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    int status = child_wait(pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status))
         fail(s, loc_file(s, words[0]), "the compiled model failed (its message stands above)");
     return json_text(s, words[0], name(s, text.text ? text.text : ""), text.len);

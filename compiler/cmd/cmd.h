@@ -7,6 +7,7 @@
 
 int cmd_compile(Session *s, int argc, char **argv);
 int cmd_opt(Session *s, int argc, char **argv); /* compile.c */
+int cmd_cache(Session *s, int argc, char **argv);
 int cmd_run(Session *s, int argc, char **argv);
 int cmd_chat(Session *s, int argc, char **argv);
 int cmd_embed(Session *s, int argc, char **argv);

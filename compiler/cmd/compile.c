@@ -24,7 +24,10 @@ int cmd_opt(Session *s, int argc, char **argv)
         bind_source(m);
     stage_end(s, r);
     run_passes(m, target, &o, r);
+    OutFile *depfile = depfile_create(s, &o);
     emit_text(s, m, o.output ? o.output : "-");
+    if (depfile)
+        file_commit(depfile);
     report_print(s, r);
     return 0;
 }

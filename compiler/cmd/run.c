@@ -1,6 +1,7 @@
 /* run.c: `bnc run`: compile once, keep the program, start it; with --jit, be the program. */
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -22,6 +23,12 @@ int cmd_run(Session *s, int argc, char **argv)
     fflush(NULL);
     if (jit)
         return bn_cli(jit->model, o.nrest + 1, args);
+    if (o.no_cache) { /* whose folder goes with this process */
+        pid_t pid = child_start(s, args, &(ChildOptions){.foreground = true});
+        int status = pid < 0 ? 0 : child_wait(pid);
+        if (pid >= 0)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
     execv(program, args);
     fail(s, loc_file(s, program), "cannot start: %s", strerror(errno));
 }

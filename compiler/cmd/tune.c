@@ -2,6 +2,7 @@
  * and writes a record for --tune. Layouts are compared by the sum over the ops that read a shape of
  * the best time for one token and of a token's share of the best time for many. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,16 +162,26 @@ static void measure(Cases *x, const char *program, int threads)
 {
     Session *s = x->m->s;
     char line[128];
-    FILE *pipe = popen(format(s, "'%s' %d", program, threads), "r");
-    if (!pipe)
+    const char *words[] = {program, format(s, "%d", threads), NULL};
+    int ends[2];
+    if (pipe(ends) != 0)
+        fail(s, (Loc){0}, "cannot make a pipe: %s", strerror(errno));
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    pid_t pid = child_start(s, (char **)(uintptr_t)words, &(ChildOptions){.output = ends[1]});
+    if (pid < 0)
         fail(s, (Loc){0}, "cannot start %s: %s", program, strerror(errno));
-    while (fgets(line, sizeof line, pipe)) {
+    close(ends[1]);
+    FILE *told = fdopen(ends[0], "r");
+    while (told && fgets(line, sizeof line, told)) {
         int group, i;
         double ns;
         if (sscanf(line, "%d %d %lf", &group, &i, &ns) == 3 && i >= 0 && i < x->n)
             x->c[i].ns = ns;
     }
-    if (pclose(pipe) != 0)
+    if (told)
+        fclose(told);
+    if (child_wait(pid) != 0)
         fail(s, (Loc){0}, "the measuring program failed (its message stands above)");
 }
 

@@ -25,7 +25,7 @@ typedef struct EmitOptions {
     WeightsMode weights;
     bool amalgamate;       /* runtime and command line inside, nothing to include or link */
     bool profile;          /* laps inside, and PREFIX_profile to read them by */
-    int cards;             /* CUDA: that share a pass, 1 or more */
+    int gpus;              /* that share a pass (tensor parallelism), 1 or more */
     bool device;           /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
 

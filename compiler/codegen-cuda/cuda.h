@@ -3,8 +3,8 @@
 #ifndef BNC_CODEGEN_CUDA_H
 #define BNC_CODEGEN_CUDA_H
 
-#include "codegen-metal/metal.h"
+#include "codegen-gpu/gpu.h"
 
-void emit_cuda(const Module *m, const EmitOptions *o, Out *out);
+extern const GpuDialect cuda_dialect;
 
 #endif

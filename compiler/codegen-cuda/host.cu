@@ -2,56 +2,60 @@
 
 #include <stdlib.h>
 
-/* Which device card i of several is; one alone is the current device. */
+/* The device of GPU i of several; one GPU alone is the current device. */
 #ifndef BN_DEVICE_OF
 #define BN_DEVICE_OF(i) (i)
 #endif
 
-/* A card's objects, all made by device_start. A decode step is one graph: decode_step, which takes
- * its position and token from `in`, and the rows of head's table, or of best's, which leave hidden
- * values and logits in the host's memory. So nothing is copied, and the head that follows a step
- * has nothing left to do, where it asks for what was asked for behind the step before. */
-enum { ALL_WORDS, BEST_WORDS, BN_GRAPHS = ALL_WORDS + 1 + BN_SCREENED };
-typedef struct bn_card {
+/* The objects of one GPU, all made by device_start. A decode step with the logits behind it is one
+ * CUDA graph of launches, without copies: decode_step reads position and token from `in`; the rows
+ * of head's table, or of best's, store hidden values and logits in the host's memory. Which of the
+ * two runs is what was asked for after the step before, so that asking again finds the logits
+ * there. */
+enum { ALL_LOGITS, TOPK_LOGITS, BN_GRAPHS = ALL_LOGITS + 1 + BN_SCREENED };
+typedef struct bn_gpu {
     int number, device;
     cudaStream_t stream;
     cudaGraphExec_t graph[BN_GRAPHS];
-    unsigned char *weights, *state; /* on the card */
+    unsigned char *weights, *state; /* in its memory */
     unsigned char *in;              /* pinned: | step | tokens | as the state begins */
-} bn_card;
-typedef struct bn_gpu {
-    bn_card card[BN_CARDS];
+} bn_gpu;
+typedef struct bn_gpus {
+    bn_gpu gpu[BN_GPUS];
     unsigned char *out;    /* pinned: | hidden | logits | */
     unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
     int pinned;            /* it is the caller's */
-    int best, answered; /* words last asked for; of out's hidden values' best ones it has so many */
-    int lost;           /* a card was not told its part of a pass: others wait for it for ever */
-} bn_gpu;
+    int best, found; /* how many top-k logits were last asked for; `logits` has so many, of out's
+                        hidden values */
+    int lost;        /* a GPU did not receive its part of a pass: the others wait for it for ever */
+} bn_gpus;
 
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
 static const size_t logits_bytes = (size_t)BN_VOCAB * sizeof(float);
 
 #define TRY(call) ((call) == cudaSuccess)
-#define EACH_CARD(g, c) for (bn_card *c = (g)->card; c < (g)->card + BN_CARDS; c++)
+#define EACH_GPU(g, c) for (bn_gpu *c = (g)->gpu; c < (g)->gpu + BN_GPUS; c++)
 
-/* The thread's device is the card's, and in the end what it was before. */
-static int use_card(const bn_card *c)
+/* The calling thread's current device is changed where there are several, and restored in the end.
+ */
+static int use_gpu(const bn_gpu *c)
 {
-    return BN_CARDS == 1 || TRY(cudaSetDevice(c->device));
+    return BN_GPUS == 1 || TRY(cudaSetDevice(c->device));
 }
 static int device_before(void)
 {
     int device = 0;
-    return BN_CARDS > 1 && TRY(cudaGetDevice(&device)) ? device : 0;
+    return BN_GPUS > 1 && TRY(cudaGetDevice(&device)) ? device : 0;
 }
 static void device_again(int device)
 {
-    if (BN_CARDS > 1)
+    if (BN_GPUS > 1)
         cudaSetDevice(device);
 }
 
-/* A launch waits for all of the one before it. */
-static int launch(const bn_card *c, const bn_dispatch *d, int ntok)
+/* In stream order. A persistent kernel (no groups) is a cooperative launch: its blocks are
+ * co-resident. */
+static int launch(const bn_gpu *c, const bn_dispatch *d, int ntok)
 {
     unsigned layer = (unsigned)d->layer, groups = bn_groups(d, ntok);
     unsigned char *state = c->state;
@@ -65,7 +69,7 @@ static int launch(const bn_card *c, const bn_dispatch *d, int ntok)
                                 (size_t)d->bytes, c->stream));
 }
 
-static int launch_table(const bn_card *c, const bn_dispatch *table, int n, int ntok)
+static int launch_table(const bn_gpu *c, const bn_dispatch *table, int n, int ntok)
 {
     for (int i = 0; i < n; i++)
         if (!launch(c, &table[i], ntok))
@@ -73,32 +77,32 @@ static int launch_table(const bn_card *c, const bn_dispatch *table, int n, int n
     return 1;
 }
 
-static int copy_in(const bn_card *c, size_t to, const void *from, size_t bytes)
+static int copy_in(const bn_gpu *c, size_t to, const void *from, size_t bytes)
 {
     return TRY(cudaMemcpyAsync(c->state + to, from, bytes, cudaMemcpyHostToDevice, c->stream));
 }
 
-/* Hidden values, which all cards have: the first one's. */
-static int copy_hidden(const bn_gpu *g)
+/* Hidden values, which all GPUs have alike: the first one's. */
+static int copy_hidden(const bn_gpus *g)
 {
-    return TRY(cudaMemcpyAsync(g->out, g->card->state + at_hidden, hidden_bytes,
-                               cudaMemcpyDeviceToHost, g->card->stream));
+    return TRY(cudaMemcpyAsync(g->out, g->gpu->state + at_hidden, hidden_bytes,
+                               cudaMemcpyDeviceToHost, g->gpu->stream));
 }
 
-/* Of the logits of ntok tokens, to the host's: what the card has of each. */
-static int copy_logits(const bn_card *c, void *to, int ntok)
+/* The GPU's slice of the logits of ntok tokens, to the host. */
+static int copy_logits(const bn_gpu *c, void *to, int ntok)
 {
     const int wide = BN_THREADS / 32, units = (BN_VOCAB + wide - 1) / wide,
               from = unit_from(units, c->number) * wide,
-              end = c->number + 1 < BN_CARDS ? unit_from(units, c->number + 1) * wide : BN_VOCAB;
+              end = c->number + 1 < BN_GPUS ? unit_from(units, c->number + 1) * wide : BN_VOCAB;
     return from >= end || TRY(cudaMemcpy2DAsync((float *)to + from, logits_bytes,
                                                 (float *)(c->state + at_logits) + from,
                                                 logits_bytes, (size_t)(end - from) * sizeof(float),
                                                 (size_t)ntok, cudaMemcpyDeviceToHost, c->stream));
 }
 
-/* A decode step with what gives logits behind it. */
-static int make_graph(bn_card *c, const bn_dispatch *last, int n, cudaGraphExec_t *to)
+/* A decode step, then the rows of `last`, which compute logits. */
+static int make_graph(bn_gpu *c, const bn_dispatch *last, int n, cudaGraphExec_t *to)
 {
     cudaGraph_t graph = NULL;
     if (!TRY(cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal)))
@@ -111,18 +115,18 @@ static int make_graph(bn_card *c, const bn_dispatch *last, int n, cudaGraphExec_
     return made;
 }
 
-static int make_graphs(bn_card *c)
+static int make_graphs(bn_gpu *c)
 {
     return
 #if BN_SCREENED
-        make_graph(c, best_table, ROWS(best_table), &c->graph[BEST_WORDS]) &&
+        make_graph(c, best_table, ROWS(best_table), &c->graph[TOPK_LOGITS]) &&
 #endif
-        make_graph(c, head_table, ROWS(head_table), &c->graph[ALL_WORDS]);
+        make_graph(c, head_table, ROWS(head_table), &c->graph[ALL_LOGITS]);
 }
 
-static void free_card(bn_card *c)
+static void free_gpu(bn_gpu *c)
 {
-    use_card(c);
+    use_gpu(c);
     for (int i = 0; i < BN_GRAPHS; i++)
         if (c->graph[i])
             cudaGraphExecDestroy(c->graph[i]);
@@ -133,16 +137,16 @@ static void free_card(bn_card *c)
         cudaStreamDestroy(c->stream);
 }
 
-/* Of a pass that was lost, what cards still use stays taken. */
+/* After a lost pass, GPUs may still use their memory, which is not freed. */
 static void device_stop(bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)call->device;
+    bn_gpus *g = (bn_gpus *)call->device;
     const int before = device_before();
     if (!g)
         return;
     if (!g->lost) {
-        EACH_CARD(g, c)
-        free_card(c);
+        EACH_GPU(g, c)
+        free_gpu(c);
         if (g->pinned)
             cudaHostUnregister(g->logits);
         cudaFreeHost(g->out);
@@ -152,8 +156,8 @@ static void device_stop(bn_call *call)
     device_again(before);
 }
 
-/* The card's part of the weights, once. */
-static int copy_weights(const bn_card *c, const unsigned char *data)
+/* Copies the GPU's slice of the weights. */
+static int copy_weights(const bn_gpu *c, const unsigned char *data)
 {
     for (int i = 0; i < ROWS(slices); i++)
         for (int layer = 0; layer < slices[i].layers; layer++) {
@@ -171,20 +175,20 @@ static int copy_weights(const bn_card *c, const unsigned char *data)
     return 1;
 }
 
-/* All that a state has on a card. */
-static int make_buffers(bn_card *c, const bn_weights *w)
+/* Allocates and fills what the state has on one GPU. */
+static int make_buffers(bn_gpu *c, const bn_weights *w)
 {
     const size_t given = at_tokens + BN_BATCH * sizeof(int);
     return TRY(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) &&
-           TRY(cudaMalloc((void **)&c->weights, card_bytes)) &&
+           TRY(cudaMalloc((void **)&c->weights, gpu_bytes)) &&
            TRY(cudaMalloc((void **)&c->state, state_bytes)) &&
            TRY(cudaMallocHost((void **)&c->in, given)) && memset(c->in, 0, given) &&
            copy_weights(c, (const unsigned char *)w->data) &&
            TRY(cudaMemset(c->state, 0, state_bytes));
 }
 
-/* Whether the blocks of a decode step have a multiprocessor each. */
-static int card_fits(const bn_card *c)
+/* Whether the blocks of the persistent kernels are co-resident: one a multiprocessor. */
+static int gpu_fits(const bn_gpu *c)
 {
     int blocks = 0;
     return TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, c->device)) &&
@@ -197,8 +201,8 @@ static int card_fits(const bn_card *c)
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, STEP_BYTES));
 }
 
-/* Whether a card may write where another has its state. */
-static int card_reaches(const bn_card *c, const bn_card *other)
+/* Whether a GPU can store to another one's state. */
+static int gpu_reaches(const bn_gpu *c, const bn_gpu *other)
 {
     int can = 0;
     if (c->device == other->device)
@@ -209,26 +213,26 @@ static int card_reaches(const bn_card *c, const bn_card *other)
     return e == cudaSuccess || e == cudaErrorPeerAccessAlreadyEnabled;
 }
 
-static int make_card(bn_card *c, int number, const bn_weights *w)
+static int make_gpu(bn_gpu *c, int number, const bn_weights *w)
 {
     c->number = number;
     c->device = BN_DEVICE_OF(number);
-    if (BN_CARDS == 1 && !TRY(cudaGetDevice(&c->device)))
+    if (BN_GPUS == 1 && !TRY(cudaGetDevice(&c->device)))
         return 0;
-    return use_card(c) && card_fits(c) && make_buffers(c, w);
+    return use_gpu(c) && gpu_fits(c) && make_buffers(c, w);
 }
 
-/* What a card knows of the others and of the host, and its graph. What is made by cudaMallocHost
- * has one address for all. */
-static int join_card(bn_gpu *g, bn_card *c)
+/* Sets the step's distances to the other GPUs' states and to the host, and makes the graphs. Memory
+ * of cudaMallocHost has one address for all. */
+static int join_gpu(bn_gpus *g, bn_gpu *c)
 {
     bn_step *step = (bn_step *)c->in;
-    step->card = (uint)c->number;
+    step->gpu = (uint)c->number;
     step->host = (long)((intptr_t)c->in - (intptr_t)c->state);
     step->hidden = (float *)g->out;
-    EACH_CARD(g, other)
+    EACH_GPU(g, other)
     {
-        if (!use_card(c) || !card_reaches(c, other))
+        if (!use_gpu(c) || !gpu_reaches(c, other))
             return 0;
         step->away[other->number] = (long)((intptr_t)other->state - (intptr_t)c->state);
     }
@@ -239,18 +243,18 @@ static int join_card(bn_gpu *g, bn_card *c)
 static bn_status device_start(bn_call *call, const bn_weights *w)
 {
     const int before = device_before();
-    bn_gpu *g = (bn_gpu *)calloc(1, sizeof *g);
+    bn_gpus *g = (bn_gpus *)calloc(1, sizeof *g);
     int made = g && TRY(cudaMallocHost((void **)&g->out, hidden_bytes + logits_bytes));
     call->device = g;
-    for (int i = 0; made && i < BN_CARDS; i++)
-        made = make_card(&g->card[i], i, w);
+    for (int i = 0; made && i < BN_GPUS; i++)
+        made = make_gpu(&g->gpu[i], i, w);
     if (made) {
         g->best = BN_VOCAB;
         g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes,
                                          cudaHostRegisterPortable | cudaHostRegisterMapped));
         g->logits = g->pinned ? (unsigned char *)call->logits : g->out + hidden_bytes;
-        EACH_CARD(g, c)
-        made = made && join_card(g, c);
+        EACH_GPU(g, c)
+        made = made && join_gpu(g, c);
     }
     device_again(before);
     if (made)
@@ -263,12 +267,12 @@ static const bn_device device = {device_start, device_stop};
 
 /* ---- the forward functions ---- */
 
-/* When all cards have done what was put: a failure shows as values that are no numbers, for forward
- * functions return nothing. */
-static void wait_for(bn_gpu *g, int put, void *result, const void *from, size_t bytes)
+/* Waits for all GPUs, then copies the result. Forward functions return nothing, so after a failure
+ * results are NaN. */
+static void wait_for(bn_gpus *g, int put, void *result, const void *from, size_t bytes)
 {
-    g->lost |= !put && BN_CARDS > 1;
-    EACH_CARD(g, c)
+    g->lost |= !put && BN_GPUS > 1;
+    EACH_GPU(g, c)
     put = !g->lost && TRY(cudaStreamSynchronize(c->stream)) && put;
     if (!put)
         memset(result, 0xff, bytes);
@@ -276,9 +280,9 @@ static void wait_for(bn_gpu *g, int put, void *result, const void *from, size_t 
         memcpy(result, from, bytes);
 }
 
-static void put_input(bn_gpu *g, const bn_call *call)
+static void put_input(bn_gpus *g, const bn_call *call)
 {
-    EACH_CARD(g, c)
+    EACH_GPU(g, c)
     {
         bn_step *step = (bn_step *)c->in;
         step->pos = call->pos;
@@ -290,37 +294,37 @@ static void put_input(bn_gpu *g, const bn_call *call)
 
 static void decode(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)call->device;
+    bn_gpus *g = (bn_gpus *)call->device;
     if (call->thread)
         return;
-    const int before = device_before(), last = g->best < BN_VOCAB ? BEST_WORDS : ALL_WORDS;
+    const int before = device_before(), last = g->best < BN_VOCAB ? TOPK_LOGITS : ALL_LOGITS;
     int put = !g->lost;
     put_input(g, call);
-    EACH_CARD(g, c)
-    put = put && use_card(c) && TRY(cudaGraphLaunch(c->graph[last], c->stream));
-    g->answered = put ? g->best : 0;
+    EACH_GPU(g, c)
+    put = put && use_gpu(c) && TRY(cudaGraphLaunch(c->graph[last], c->stream));
+    g->found = put ? g->best : 0;
     wait_for(g, put, call->hidden, g->out, hidden_bytes);
     device_again(before);
 }
 
-/* Tokens in, and a table's rows, each on all cards before the next: a queue has an end, and cards
- * wait for each other. */
-static int put_tokens(bn_gpu *g, const bn_call *call, const bn_dispatch *table, int n)
+/* Copies tokens in and launches a table's rows, each on all GPUs before the next: a launch may
+ * block where the stream is full, and the GPUs wait for each other. */
+static int put_tokens(bn_gpus *g, const bn_call *call, const bn_dispatch *table, int n)
 {
     int put = !g->lost;
-    g->answered = 0;
+    g->found = 0;
     put_input(g, call);
-    EACH_CARD(g, c)
+    EACH_GPU(g, c)
     put = put && copy_in(c, 0, c->in, at_tokens + (size_t)call->ntok * sizeof(int));
     for (int i = 0; i < n; i++)
-        EACH_CARD(g, c)
-    put = put && use_card(c) && launch(c, &table[i], call->ntok);
+        EACH_GPU(g, c)
+    put = put && use_gpu(c) && launch(c, &table[i], call->ntok);
     return put;
 }
 
 static void prefill(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)call->device;
+    bn_gpus *g = (bn_gpus *)call->device;
     if (call->thread)
         return;
     const int before = device_before();
@@ -329,36 +333,37 @@ static void prefill(const bn_call *call)
     device_again(before);
 }
 
-/* Logits by the batch go to their place at once: there is no room for them in between. */
+/* Logits of a batch are copied to the caller's memory at once; `out` has room for those of one
+ * token. */
 static void score(const bn_call *call)
 {
-    bn_gpu *g = (bn_gpu *)call->device;
+    bn_gpus *g = (bn_gpus *)call->device;
     if (call->thread)
         return;
     const int before = device_before();
     int put = put_tokens(g, call, score_table, ROWS(score_table));
-    EACH_CARD(g, c)
+    EACH_GPU(g, c)
     put = put && copy_logits(c, call->logits, call->ntok);
     wait_for(g, put, call->logits, call->logits, (size_t)call->ntok * logits_bytes);
     device_again(before);
 }
 
-/* The logits of `words` best words at least, by a table's rows where they are not there yet. */
-static void ask(const bn_call *call, int words, const bn_dispatch *table, int n)
+/* The `k` largest logits at least, by a table's rows, unless they are there already. */
+static void find_logits(const bn_call *call, int k, const bn_dispatch *table, int n)
 {
-    bn_gpu *g = (bn_gpu *)call->device;
+    bn_gpus *g = (bn_gpus *)call->device;
     if (call->thread)
         return;
     const int before = device_before();
     int put = !g->lost;
-    g->best = words;
-    if (g->answered < words || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
-        g->answered = 0;
+    g->best = k;
+    if (g->found < k || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
+        g->found = 0;
         memcpy(g->out, call->hidden, hidden_bytes);
-        EACH_CARD(g, c)
+        EACH_GPU(g, c)
         {
-            ((bn_step *)c->in)->best = words;
-            put = put && use_card(c) && copy_in(c, 0, c->in, sizeof(bn_step)) &&
+            ((bn_step *)c->in)->best = k;
+            put = put && use_gpu(c) && copy_in(c, 0, c->in, sizeof(bn_step)) &&
                   copy_in(c, at_hidden, g->out, hidden_bytes) && launch_table(c, table, n, 1);
         }
     }
@@ -368,12 +373,12 @@ static void ask(const bn_call *call, int words, const bn_dispatch *table, int n)
 
 static void head(const bn_call *call)
 {
-    ask(call, BN_VOCAB, head_table, ROWS(head_table));
+    find_logits(call, BN_VOCAB, head_table, ROWS(head_table));
 }
 #if BN_SCREENED
 
 static void best(const bn_call *call)
 {
-    ask(call, call->best, best_table, ROWS(best_table));
+    find_logits(call, call->best, best_table, ROWS(best_table));
 }
 #endif

@@ -1,16 +1,33 @@
-/* shards.c: what of a model each of several cards holds. One idea: a matrix is split where every op
- * that reads it is; the others, and what is small, each card has whole. A decode step shares blocks
- * of 4 rows, other passes tiles, so a card holds the rows of both. All cards have the same places:
+/* shards.c: tensor parallelism: which slice of each weight a GPU holds, and the all-gather of
+ * results. One idea: a matrix is split by rows where every op that reads it is; the others, and
+ * what is small, each GPU has whole. A decode step shares blocks of 4 rows, other passes tiles, so
+ * a GPU holds the rows of both. Places are the same on all GPUs:
  *
  *   weights   | a matrix: rows of layer 0 | scales | rows of layer 1 | scales | ... | the next |
  *
- * Rows are counted from the whole matrix's first, so a kernel is given where that would stand.
+ * Rows are counted from the whole matrix's first, so kernels receive the address that this one
+ * would have.
  */
 #include <inttypes.h>
 
-#include "codegen-metal/print.h"
+#include "codegen-cuda/internal.h"
 
 enum { PLACE = 256 };
+
+/* ---- units of work ---- */
+
+int cuda_unit_width(const Printer *p, const Op *op)
+{
+    int grid = facts_of(p, op).grid;
+    if (p->gpus < 2 || !op->nout)
+        return 0;
+    return grid == GRID_ROWS    ? p->dialect->threads / WARP
+           : grid == GRID_SETS  ? (int)(heads_together(op) * op->in[1]->type->dim[2].n)
+           : grid == GRID_TILES ? 128
+                                : 0;
+}
+
+/* ---- slices of weights ---- */
 
 /* Rows of a unit that a decode step, or a head, shares, and of one that other passes share; bytes
  * of a row; rows that stand in the file. */
@@ -19,7 +36,7 @@ static bool split_rows(const Printer *p, const Weight *w, Slice *s)
     const Type *t = w->type;
     if (t->rank != 2)
         return false;
-    int64_t n = t->dim[0].n, k = t->dim[1].n, head = p->threads / 32;
+    int64_t n = t->dim[0].n, k = t->dim[1].n, head = p->dialect->threads / WARP;
     if (t->fmt == FMT_Q2R4)
         *s =
             (Slice){.fine = 4, .coarse = 128, .row = (k + 127) / 128 * 32, .rows = (n + 3) / 4 * 4};
@@ -33,7 +50,7 @@ static bool split_rows(const Printer *p, const Weight *w, Slice *s)
 typedef struct Uses {
     const Printer *p;
     const Weight *w;
-    bool stays, split; /* in a function whose blocks stay; by all ops so far */
+    bool persistent, split; /* in a persistent function; by all ops so far */
 } Uses;
 
 static void look(Op *op, void *arg)
@@ -41,59 +58,66 @@ static void look(Op *op, void *arg)
     Uses *u = arg;
     for (int i = 0; i < op->nin && op->kernel; i++)
         if (op->in[i]->weight == u->w)
-            u->split &= u->stays ? facts_of(op).grid == GRID_SHARE : unit_wide(u->p, op) > 0;
+            u->split &= u->persistent ? facts_of(u->p, op).grid == GRID_SHARE
+                                      : cuda_unit_width(u->p, op) > 0;
 }
 
 static bool is_split(const Printer *p, const Weight *w)
 {
     Uses u = {p, w, false, true};
     for (Func *f = p->m->funcs; f; f = f->next) {
-        u.stays = func_stays(f, cuda_target());
+        u.persistent = func_persistent(f, &p->dialect->target);
         walk(f->body, look, &u);
     }
     return u.split;
 }
 
-/* As in cards.cu. */
-static int64_t unit_from(int64_t n, int card, int cards)
+/* As in tensor_parallel.cu. */
+static int64_t unit_from(int64_t n, int gpu, int gpus)
 {
-    return n * card / cards;
+    return n * gpu / gpus;
 }
 
-/* The first row that a card holds; `end`: of the card before it, the one behind its last. */
-static int64_t held(const Slice *s, int64_t n, int card, int cards, bool end)
+/* The first row that a GPU holds; `end`: the first that the GPU before it does not hold. */
+static int64_t held(const Slice *s, int64_t n, int gpu, int gpus, bool end)
 {
-    int64_t fine = s->fine * unit_from((n + s->fine - 1) / s->fine, card, cards),
-            coarse = s->coarse * unit_from((n + s->coarse - 1) / s->coarse, card, cards);
+    int64_t fine = s->fine * unit_from((n + s->fine - 1) / s->fine, gpu, gpus),
+            coarse = s->coarse * unit_from((n + s->coarse - 1) / s->coarse, gpu, gpus);
     return (fine < coarse) != end ? fine : coarse;
 }
 
-static int64_t most_rows(const Slice *s, int64_t n, int cards)
+static int64_t most_rows(const Slice *s, int64_t n, int gpus)
 {
     int64_t most = 0;
-    for (int c = 0; c < cards; c++) {
-        int64_t end = held(s, n, c + 1, cards, true), rows;
-        rows = (end < s->rows ? end : s->rows) - held(s, n, c, cards, false);
+    for (int c = 0; c < gpus; c++) {
+        int64_t end = held(s, n, c + 1, gpus, true), rows;
+        rows = (end < s->rows ? end : s->rows) - held(s, n, c, gpus, false);
         most = rows > most ? rows : most;
     }
     return most;
 }
 
-Slice slice_of(const Printer *p, const Weight *wanted)
+/* NULL: where the last one ends. */
+Slice cuda_slice(const Printer *p, const Weight *wanted)
 {
     int64_t end = 0;
     for (const Weight *w = p->m->weights; w; w = w->next) {
         Slice s = {0};
         if (w->is_state)
             continue;
-        if (p->cards > 1 && split_rows(p, w, &s) && is_split(p, w)) {
-            int64_t bytes = most_rows(&s, w->type->dim[0].n, p->cards) * s.row;
+        if (p->gpus > 1 && split_rows(p, w, &s) && is_split(p, w)) {
+            int64_t bytes = most_rows(&s, w->type->dim[0].n, p->gpus) * s.row;
             s.scales = w->scales ? round_up(bytes, PLACE) : 0;
             s.stride = round_up(w->scales ? s.scales + w->stride - w->scales : bytes, PLACE);
         } else {
-            s = (Slice){.stride = p->cards > 1 ? round_up(w->stride, PLACE) : w->stride};
+            s = (Slice){.stride = p->gpus > 1 ? round_up(w->stride, PLACE) : w->stride};
         }
-        s.at = p->cards > 1 ? end : w->at; /* one card has the file's places */
+        s.less = s.fine ? format(p->s,
+                                 " - ulong(held_from(%" PRId64 ", %" PRId64 ", %" PRId64
+                                 ", gpu_of(step))) * %" PRId64,
+                                 w->type->dim[0].n, s.fine, s.coarse, s.row)
+                        : "";
+        s.at = p->gpus > 1 ? end : w->at; /* as in the file on one GPU */
         end = s.at + s.stride * (w->count ? w->count : 1);
         if (w == wanted)
             return s;
@@ -106,11 +130,13 @@ void put_slices(Printer *p)
 {
     Out *o = p->out;
     put(o,
-        "/* A card's weights: where a tensor's layers begin in the file and on the card, and how "
-        "far they stand\n"
-        " * apart; how many there are; bytes of a row, and rows; rows of a unit that cards share "
-        "in decode, and in\n"
-        " * other passes, 0: each has all; where scales stand in the file's, and in the card's. "
+        "/* The slice of the weights on each GPU: where a tensor's layers begin in the file and on "
+        "the GPU, "
+        "with strides;\n"
+        " * how many layers; bytes of a row, and rows; rows of a unit that GPUs share in decode, "
+        "and in "
+        "other passes, 0: each\n"
+        " * GPU has all; where scales are from a layer's beginning in the file, and on the GPU. "
         "*/\n"
         "typedef struct bn_slice {\n    size_t from, stride, to, to_stride;\n    int layers;\n"
         "    size_t row;\n    int rows, fine, coarse;\n    size_t scales, to_scales;\n} bn_slice;\n"
@@ -118,12 +144,49 @@ void put_slices(Printer *p)
     for (const Weight *w = p->m->weights; w; w = w->next) {
         if (w->is_state)
             continue;
-        Slice s = slice_of(p, w);
+        Slice s = cuda_slice(p, w);
         put(o,
             "    {%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %d, %" PRId64 ", %" PRId64
             ", %" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 "}, /* %s */\n",
             w->at, w->stride, s.at, s.stride, w->count ? w->count : 1, s.fine ? s.row : w->stride,
             s.fine ? s.rows : 1, s.fine, s.coarse, s.fine ? w->scales : 0, s.scales, w->name);
     }
-    put(o, "};\nstatic const size_t card_bytes = %" PRId64 ";\n\n", slice_of(p, NULL).at);
+    put(o, "};\nstatic const size_t gpu_bytes = %" PRId64 ";\n\n", cuda_slice(p, NULL).at);
+}
+
+/* ---- exchange ---- */
+
+Dispatch *cuda_exchange(Printer *p, const Op *from, const Op *to, const char *wanted)
+{
+    Out body = {.s = p->s};
+    for (const Op *op = from; op != to; op = op->next) {
+        Out *file = p->out;
+        int wide = op->kernel ? cuda_unit_width(p, op) : 0;
+        if (!wide || op->out[0]->room == ROOM_LOGITS)
+            continue;
+        p->out = &body;
+        put(p->out, "    all_gather(step, ");
+        put_operand(p, op->out[0]);
+        put(p->out, ", %s, %" PRId64 ", %d, g, me);\n",
+            op->out[0]->type->dim[0].sym ? "step.ntok" : "1", width_of(op->out[0]), wide);
+        p->out = file;
+    }
+    if (!body.len)
+        return NULL;
+    Dispatch *d = NEW(p->s, Dispatch);
+    put_bytes(&body, "", 1);
+    d->entry = entry_of(p, wanted, body.text);
+    if (!d->entry) {
+        d->entry = wanted;
+        put(p->out,
+            "extern \"C\" __global__ void __launch_bounds__(THREADS) %s(uchar *state, const uchar "
+            "*weights, uint)\n{\n    const bn_step step = *(const bn_step *)state;\n"
+            "    const uint g = blockIdx.x, me = threadIdx.x;\n    uint *arrived = AT(uint, "
+            "%" PRId64
+            ");\n    bn_grid grid = {arrived, arrived[1]};\n    all_gather_begin(step, grid);\n%s"
+            "    all_gather_end(step, grid, g, me);\n}\n\n",
+            wanted, p->at.own[AT_BARRIER], body.text);
+    }
+    out_free(&body);
+    return d;
 }

@@ -8,14 +8,14 @@
 /* One state's objects, all made by device_start: nothing is made for a token but its command buffer
  * and encoder, which Metal keeps in pools of its own. Decode's dispatches are the same for every
  * token: where the device has indirect command buffers they are encoded once. */
-typedef struct bn_gpu {
+typedef struct bn_gpus {
     id<MTLDevice> device;
     id<MTLCommandQueue> queue;
     id<MTLLibrary> library;
     id<MTLBuffer> weights, state, layers; /* layers: the numbers 0, 1 ..., 256 bytes apart */
     id<MTLComputePipelineState> *decode, *prefill, *score, *head; /* of the tables' rows */
     id<MTLIndirectCommandBuffer> steps; /* decode's rows; nil: encoded for each token */
-} bn_gpu;
+} bn_gpus;
 
 enum { BN_LAYER_STRIDE = 256 };
 #define ROWS(table) ((int)(sizeof table / sizeof *table))
@@ -42,7 +42,7 @@ static id<MTLLibrary> load_library(id<MTLDevice> device)
     return library;
 }
 
-static id<MTLComputePipelineState> make_pipeline(bn_gpu *g, const char *entry, BOOL indirect)
+static id<MTLComputePipelineState> make_pipeline(bn_gpus *g, const char *entry, BOOL indirect)
 {
     id<MTLComputePipelineState> pipeline = nil;
     id<MTLFunction> f = [g->library newFunctionWithName:[NSString stringWithUTF8String:entry]];
@@ -67,7 +67,7 @@ static void drop_pipelines(id<MTLComputePipelineState> *all, int n)
 }
 
 /* One pipeline an entry point, which the rows of a table share. NULL: an entry point is missing. */
-static id<MTLComputePipelineState> *make_pipelines(bn_gpu *g, const bn_dispatch *table, int n,
+static id<MTLComputePipelineState> *make_pipelines(bn_gpus *g, const bn_dispatch *table, int n,
                                                    BOOL indirect)
 {
     id<MTLComputePipelineState> *all = calloc((size_t)n, sizeof *all);
@@ -104,7 +104,7 @@ static id<MTLBuffer> wrap_weights(id<MTLDevice> device, const bn_weights *w)
 
 static void device_stop(bn_call *c)
 {
-    bn_gpu *g = c->device;
+    bn_gpus *g = c->device;
     if (!g)
         return;
     [g->steps release];
@@ -122,7 +122,7 @@ static void device_stop(bn_call *c)
     c->device = NULL;
 }
 
-static int make_buffers(bn_gpu *g, const bn_weights *w)
+static int make_buffers(bn_gpus *g, const bn_weights *w)
 {
     g->weights = wrap_weights(g->device, w);
     g->state = [g->device newBufferWithLength:state_bytes options:MTLResourceStorageModeShared];
@@ -136,7 +136,7 @@ static int make_buffers(bn_gpu *g, const bn_weights *w)
 }
 
 /* Decode's rows, for one token. */
-static id<MTLIndirectCommandBuffer> make_steps(bn_gpu *g)
+static id<MTLIndirectCommandBuffer> make_steps(bn_gpus *g)
 {
     MTLIndirectCommandBufferDescriptor *how = [[MTLIndirectCommandBufferDescriptor alloc] init];
     [how setCommandTypes:MTLIndirectCommandTypeConcurrentDispatch];
@@ -144,7 +144,7 @@ static id<MTLIndirectCommandBuffer> make_steps(bn_gpu *g)
     [how setInheritBuffers:NO];
     [how setMaxKernelBufferBindCount:4];
     if ([how respondsToSelector:@selector(setMaxKernelThreadgroupMemoryBindCount:)])
-        [how setMaxKernelThreadgroupMemoryBindCount:1]; /* macOS 14 asks for it */
+        [how setMaxKernelThreadgroupMemoryBindCount:1]; /* macOS 14 needs it */
     id<MTLIndirectCommandBuffer> steps =
         [g->device newIndirectCommandBufferWithDescriptor:how
                                           maxCommandCount:ROWS(decode_table)
@@ -169,7 +169,7 @@ static id<MTLIndirectCommandBuffer> make_steps(bn_gpu *g)
 
 static bn_status device_start(bn_call *c, const bn_weights *w)
 {
-    bn_gpu *g = calloc(1, sizeof *g);
+    bn_gpus *g = calloc(1, sizeof *g);
     int good = 0;
     c->device = g;
     if (!g)
@@ -200,7 +200,7 @@ static const bn_device device = {device_start, device_stop};
 
 /* ---- a pass: one command buffer, the rows of a table in order ---- */
 
-static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dispatch *table, int n,
+static void encode(const bn_gpus *g, id<MTLComputeCommandEncoder> e, const bn_dispatch *table, int n,
                    id<MTLComputePipelineState> *pipeline, int ntok)
 {
     [e setBuffer:g->state offset:0 atIndex:0];
@@ -218,8 +218,8 @@ static void encode(const bn_gpu *g, id<MTLComputeCommandEncoder> e, const bn_dis
     }
 }
 
-/* Decode's rows as make_steps encoded them: the GPU is told which buffers they name. */
-static void encode_steps(const bn_gpu *g, id<MTLComputeCommandEncoder> e)
+/* Decode's rows as make_steps encoded them, with the buffers that they use made resident. */
+static void encode_steps(const bn_gpus *g, id<MTLComputeCommandEncoder> e)
 {
     [e useResource:g->state usage:MTLResourceUsageRead | MTLResourceUsageWrite];
     [e useResource:g->weights usage:MTLResourceUsageRead];
@@ -230,7 +230,7 @@ static void encode_steps(const bn_gpu *g, id<MTLComputeCommandEncoder> e)
 static int run_table(const bn_call *c, const bn_dispatch *table, int n,
                      id<MTLComputePipelineState> *pipeline)
 {
-    const bn_gpu *g = c->device;
+    const bn_gpus *g = c->device;
     unsigned char *state = [g->state contents];
     int step[2] = {c->pos, c->ntok}, done;
     memcpy(state, step, sizeof step);
@@ -253,13 +253,13 @@ static int run_table(const bn_call *c, const bn_dispatch *table, int n,
 static int run_tokens(const bn_call *c, const bn_dispatch *table, int n,
                       id<MTLComputePipelineState> *pipeline)
 {
-    unsigned char *state = [((bn_gpu *)c->device)->state contents];
+    unsigned char *state = [((bn_gpus *)c->device)->state contents];
     memcpy(state + at_tokens, c->tokens, (size_t)c->ntok * sizeof *c->tokens);
     return run_table(c, table, n, pipeline);
 }
 
-/* A pass that the GPU gave up leaves no numbers: forward functions return nothing. */
-static void take_result(const bn_gpu *g, int done, void *to, size_t at, size_t bytes)
+/* Forward functions return nothing, so after a command buffer that failed results are NaN. */
+static void take_result(const bn_gpus *g, int done, void *to, size_t at, size_t bytes)
 {
     if (done)
         memcpy(to, (unsigned char *)[g->state contents] + at, bytes);
@@ -269,7 +269,7 @@ static void take_result(const bn_gpu *g, int done, void *to, size_t at, size_t b
 
 static void decode(const bn_call *c)
 {
-    const bn_gpu *g = c->device;
+    const bn_gpus *g = c->device;
     if (c->thread)
         return;
     int done = run_tokens(c, decode_table, ROWS(decode_table), g->decode);
@@ -278,7 +278,7 @@ static void decode(const bn_call *c)
 
 static void prefill(const bn_call *c)
 {
-    const bn_gpu *g = c->device;
+    const bn_gpus *g = c->device;
     if (c->thread)
         return;
     int done = run_tokens(c, prefill_table, ROWS(prefill_table), g->prefill);
@@ -287,7 +287,7 @@ static void prefill(const bn_call *c)
 
 static void score(const bn_call *c)
 {
-    const bn_gpu *g = c->device;
+    const bn_gpus *g = c->device;
     if (c->thread)
         return;
     int done = run_tokens(c, score_table, ROWS(score_table), g->score);
@@ -296,7 +296,7 @@ static void score(const bn_call *c)
 
 static void head(const bn_call *c)
 {
-    const bn_gpu *g = c->device;
+    const bn_gpus *g = c->device;
     if (c->thread)
         return;
     memcpy((unsigned char *)[g->state contents] + at_hidden, c->hidden, hidden_bytes);

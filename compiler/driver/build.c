@@ -1,7 +1,6 @@
 /* build.c: from C to objects, libraries and programs with the machine's own compiler ($CC or cc).
  * The runtime comes out of bnc itself, so a model can be built where there is no checkout. */
 #include <errno.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,12 +10,11 @@
 
 #include "driver/driver.h"
 
-extern char **environ;
-
 typedef struct Words {
     Session *s;
     char **word;
     int n;
+    const char *tmpdir; /* where the tool puts what it makes on the way */
 } Words;
 
 static void add(Words *w, const char *word)
@@ -33,16 +31,13 @@ static void add_split(Words *w, const char *words)
 
 static void run_tool(Words *w)
 {
-    pid_t pid;
-    int status = 0;
     add(w, NULL);
-    int failed = posix_spawnp(&pid, w->word[0], NULL, NULL, w->word, environ);
-    if (failed)
+    pid_t pid = child_start(w->s, w->word, &(ChildOptions){.tmpdir = w->tmpdir});
+    if (pid < 0)
         fail(w->s, (Loc){0},
              "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere",
-             w->word[0], strerror(failed));
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+             w->word[0], strerror(errno));
+    int status = child_wait(pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status))
         fail(w->s, (Loc){0}, "%s failed (its messages stand above)", w->word[0]);
 }
@@ -50,6 +45,7 @@ static void run_tool(Words *w)
 static void start_cc(Words *w, const Build *b)
 {
     const char *cc = getenv("CC");
+    w->tmpdir = b->dir;
     add_split(w, cc && *cc ? cc : "cc");
     add_split(w, "-std=c11 -O3 -pthread");
     add_split(w, b->target->cflags);

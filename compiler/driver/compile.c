@@ -221,6 +221,16 @@ void emit_text(Session *s, const Module *m, const char *path)
     out_free(&text);
 }
 
+void compile_check(Session *s, const Options *o)
+{
+    const Target *target;
+    Module *m = load_input(s, o, &target);
+    if (!m->vocab)
+        bind_source(m);
+    run_passes(m, target, o, start_report(s, o, stderr));
+    weights_check(m);
+}
+
 void compile_to(Session *s, const Options *given)
 {
     /* module: what inproc.c loads, an so without the runtime */
@@ -252,7 +262,10 @@ void compile_to(Session *s, const Options *given)
         if (!o.passes && !o.stop_after)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
+        OutFile *depfile = depfile_create(s, &o);
         emit_text(s, m, o.output);
+        if (depfile)
+            file_commit(depfile);
         report_print(s, r);
         return;
     }
@@ -261,7 +274,7 @@ void compile_to(Session *s, const Options *given)
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
-                        .cards = o.shards ? (int)o.shards : 1,
+                        .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat, !o.cache)};
     run_passes(m, target, &o, r);
     if (target->device)
@@ -271,6 +284,7 @@ void compile_to(Session *s, const Options *given)
              "these passes leave a module that cannot be emitted; it must be packed and planned");
     if (emit.weights == WEIGHTS_C)
         check_c_weights(s, m);
+    OutFile *depfile = depfile_create(s, &o);
     stage_begin(s, r, "write");
     if (target->device)
         gpu_emit(s, m, target, &o, &emit, kind);
@@ -280,6 +294,8 @@ void compile_to(Session *s, const Options *given)
         emit_source(s, m, target, &o, &emit);
     else
         emit_built(s, m, target, &o, &emit, kind);
+    if (depfile)
+        file_commit(depfile);
     stage_end(s, r);
     report_print(s, r);
 }

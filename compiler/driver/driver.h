@@ -20,7 +20,7 @@ typedef struct Options {
     const char **given; /* the words of ours */
     int ngiven;
     const char *text;  /* those that were given, for the comment in generated files */
-    const char *cache; /* the folder of cache.c; NULL: the user's */
+    const char *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
 } Options;
 #undef TEXT
 #undef NUMBER
@@ -47,8 +47,14 @@ EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool need
 const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
+/* All of a compilation to C but the writing: fails where that would. */
+void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
+
+/* depfile.c: the file of -MD or -MF, to be committed behind the outputs; NULL where neither is given.
+ * Lists what the session has read up to now: call it before outputs are read back. */
+OutFile *depfile_create(Session *s, const Options *o);
 
 /* build.c: C to objects, with $CC or cc. */
 typedef struct Build {
@@ -65,18 +71,46 @@ bool on_mac(void);
 void build_output(Session *s, const Build *b, const char *kind);
 
 /* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
- * a name that ends in `extension`, its weights in a .bnw beside it. Compiles what is not there. */
+ * a name that ends in `extension`, its weights, model.bnw, in the same folder. Compiles what is not
+ * there or is damaged. */
 const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
-/* Sets output (the path, without an extension, and its folder in o->cache), weights and name. */
-void cache_place(Session *s, Options *o);
+/* The same in steps, for what is no file (jit.c). cache_place sets output (the path, without an
+ * extension), weights and name; between cache_begin, which returns whether the entry must be made,
+ * and cache_end its files are written. */
+typedef struct CacheEntry {
+    const char *cache, *dir, *emit;
+    int fd; /* holds the lock */
+} CacheEntry;
+CacheEntry cache_place(Session *s, Options *o, const char *emit);
+bool cache_begin(Session *s, const CacheEntry *e);
+void cache_end(Session *s, const CacheEntry *e, const Options *o);
+
+/* The user's cache folder, made where it is missing; fail()s where others could write into it. */
+const char *cache_dir(Session *s);
+typedef struct CacheInfo {
+    const char *dir, *key;
+    const char *model, *options, *kind; /* model, options: JSON strings; "" where it is not whole */
+    uint64_t bytes, own_bytes;          /* own: less what others hold of shared weights */
+    int64_t used;                       /* seconds since 1970 */
+    bool busy;                          /* a program that was started from it runs */
+} CacheInfo;
+size_t cache_list(Session *s, const char *cache, CacheInfo **list); /* least lately used first */
+bool cache_remove(const CacheInfo *i); /* false: it is in use */
+uint64_t cache_limit(Session *s, const char *cache); /* bytes of all entries; 0: no limit */
+void cache_set_limit(Session *s, const char *cache, uint64_t bytes);
+void cache_trim(Session *s, const char *cache); /* removes what exceeds the limit and is not in use */
 /* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
 const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
 /* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
 bool jit_emits(const Options *o);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
-/* gpu.c: refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says
- * STEM or the name of the main source. */
-/* --shards goes with CUDA alone. */
+/* gpu.c: the targets that are GPUs (NULL: there is none of that name, or no more), and how many tokens a prefill
+ * pass of one takes where --batch does not say (0: as of any target). */
+const Target *gpu_target_at(int i);
+const Target *gpu_target_find(const char *name);
+int gpu_batch(const Target *target);
+/* Refuses what cannot be made for a GPU; writes sources, STEM.h and STEM.bnw where -o says STEM or the name of
+ * the main source. */
 void check_shards(Session *s, const Options *o);
 void gpu_check(Session *s, const Options *o, const Target *target, const char *kind);
 void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,

@@ -1,9 +1,41 @@
-/* gpu.c: what is written for a GPU: sources, header and weights, all of them or none. */
+/* gpu.c: the GPU backends, and what is written for a GPU: sources, header and weights, all of them
+ * or none. */
 #include <string.h>
 
 #include "driver/driver.h"
 #include "codegen-cuda/cuda.h"
 #include "codegen-metal/metal.h"
+
+/* All there are: nothing else names one. */
+static const GpuDialect *const dialects[] = {&metal_dialect, &cuda_dialect};
+enum { NDIALECT = sizeof dialects / sizeof *dialects };
+
+const Target *gpu_target_at(int i)
+{
+    return i < NDIALECT ? &dialects[i]->target : NULL;
+}
+
+const Target *gpu_target_find(const char *name)
+{
+    for (int i = 0; i < NDIALECT; i++)
+        if (!strcmp(name, dialects[i]->target.name))
+            return &dialects[i]->target;
+    return NULL;
+}
+
+static const GpuDialect *dialect_of(const Target *target)
+{
+    int i = 0;
+    while (i < NDIALECT && &dialects[i]->target != target)
+        i++;
+    CHECK(i < NDIALECT);
+    return dialects[i];
+}
+
+int gpu_batch(const Target *target)
+{
+    return target->device ? dialect_of(target)->batch : 0;
+}
 
 void gpu_check(Session *s, const Options *o, const Target *target, const char *kind)
 {
@@ -14,10 +46,11 @@ void gpu_check(Session *s, const Options *o, const Target *target, const char *k
              "shaders too "
              "(--emit=lib); it cannot make or run '%s'",
              target->name, kind);
-    if (library && target == cuda_target())
+    if (library && !dialect_of(target)->library)
         fail(s, (Loc){0},
-             "--emit=lib does not go with --target=cuda: leave it out, and compile the file with "
-             "nvcc (docs/cuda.md)");
+             "--emit=lib does not go with --target=%s: leave it out, and compile the file as "
+             "docs/%s.md says",
+             target->name, target->name);
     if (library && !on_mac())
         fail(s, (Loc){0},
              "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
@@ -28,16 +61,19 @@ void gpu_check(Session *s, const Options *o, const Target *target, const char *k
              target->name);
 }
 
-/* Cards of one machine, which all reach each other. */
-enum { MOST_CARDS = 16 };
-
 void check_shards(Session *s, const Options *o)
 {
-    if (o->shards && (!o->target || strcmp(o->target, cuda_target()->name) != 0))
-        fail(s, (Loc){0},
-             "--shards goes with --target=cuda: it counts the cards that share a pass");
-    if (o->shards > MOST_CARDS)
-        fail(s, (Loc){0}, "--shards goes from 1 to %d, not %lld", MOST_CARDS, (long long)o->shards);
+    const Target *target = o->shards && o->target ? gpu_target_find(o->target) : NULL;
+    const char *takes = "";
+    int most = target ? dialect_of(target)->most_gpus : 1;
+    for (int i = 0; i < NDIALECT; i++)
+        if (dialects[i]->most_gpus > 1)
+            takes = format(s, "%s%s%s", takes, *takes ? " or " : "", dialects[i]->target.name);
+    if (o->shards && most < 2)
+        fail(s, (Loc){0}, "--shards goes with --target=%s: it counts the GPUs that share a pass",
+             takes);
+    if (o->shards > most)
+        fail(s, (Loc){0}, "--shards goes from 1 to %d, not %lld", most, (long long)o->shards);
 }
 
 static const char *stem_of(Session *s, const char *output, const char *extension)
@@ -61,26 +97,23 @@ static void write_all(Session *s, const char *const *path, Out *text, int n)
 void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,
               const char *kind)
 {
-    bool cuda = target == cuda_target();
-    const char *stem = stem_of(s, o->output, cuda ? ".cu" : ".metal");
-    const char *source = format(s, "%s%s", stem, cuda ? ".cu" : ".metal");
-    const char *header = format(s, "%s.h", stem), *host = format(s, "%s_metal.m", stem);
+    const GpuDialect *d = dialect_of(target);
+    const char *stem = stem_of(s, o->output, d->source);
+    const char *source = format(s, "%s%s", stem, d->source), *header = format(s, "%s.h", stem);
+    const char *host = d->host ? format(s, "%s%s", stem, d->host) : NULL;
     const char *bnw = format(s, "%s.bnw", stem);
     Out text[3] = {{.s = s}, {.s = s}, {.s = s}};
     OutFile *weights = file_create(s, bnw);
     bnw_write(m, weights); /* and finds the hashes that the descriptor holds */
     emit->bnw_name = file_name(bnw);
     emit->device = true;
-    if (cuda) {
-        emit_cuda(m, emit, &text[0]);
-    } else {
-        emit_metal(m, emit, &text[0]);
-        emit_metal_host(m, emit, file_name(source), &text[2]);
-    }
+    d->emit(m, emit, &text[0]);
     emit_header(m, emit, &text[1]);
-    write_all(s, (const char *const[]){source, header, host}, text, cuda ? 2 : 3);
+    if (host)
+        d->emit_host(m, emit, file_name(source), &text[2]);
+    write_all(s, (const char *const[]){source, header, host}, text, host ? 3 : 2);
     file_commit(weights);
     if (!strcmp(kind, "lib"))
-        build_metallib(s, source, format(s, "%s.metallib", stem));
-    note(s, "wrote %s, %s, %s%s%s", source, header, bnw, cuda ? "" : ", ", cuda ? "" : host);
+        build_metallib(s, source, format(s, "%s%s", stem, d->library));
+    note(s, "wrote %s, %s, %s%s%s", source, header, bnw, host ? ", " : "", host ? host : "");
 }

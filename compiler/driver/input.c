@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "checkpoint/checkpoint.h"
-#include "codegen-metal/metal.h"
 #include "driver/driver.h"
 #include "jit/jit.h"
 
@@ -19,11 +18,9 @@ const Target *find_target(Session *s, const Options *o)
              machine->target);
     if (!machine && (o->jit || alone))
         return jit_target(s, o->target);
-    if (!strcmp(name, metal_target()->name))
-        return metal_target();
-    if (!strcmp(name, cuda_target()->name))
-        return cuda_target();
-    const Target *target = target_find(s, machine ? machine->target : name);
+    const Target *target = gpu_target_find(name);
+    if (!target)
+        target = target_find(s, machine ? machine->target : name);
     if (!target)
         fail(s, (Loc){0}, "there is no target '%s'; `bnc help targets` lists them", name);
     return target;
@@ -37,8 +34,7 @@ Module *load_input(Session *s, const Options *o, const Target **target)
     if (o->context > 1 << 24 || o->batch > 4096)
         fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
-        /* The matrix units of a card want more tokens at a time. */
-        int64_t batch = o->batch || (*target)->device != DEVICE_STAYS ? o->batch : 512;
+        int64_t batch = o->batch ? o->batch : gpu_batch(*target);
         BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)batch, o->kv};
         Module *m = bind_model(s, model_file(s, o->input, FMT_I2_S), &bind);
         m->source = name(s, o->input); /* a folder, where it is one */

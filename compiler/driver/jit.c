@@ -3,16 +3,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bn_model.h"
 #include "driver/driver.h"
-#include "codegen-metal/metal.h"
 #include "jit/jit.h"
 
 /* ---- in this process ---- */
 
 /* The hashes that bnw_write would find. */
-static void recall_hashes(Module *m, const char *path)
+static void read_hashes(Module *m, const char *path)
 {
     size_t size;
     const uint8_t *bytes = file_view(m->s, path, "the weights are gone", &size);
@@ -26,24 +26,10 @@ static void recall_hashes(Module *m, const char *path)
 
 static void write_weights(Module *m, const char *path)
 {
-    if (file_exists(path)) {
-        recall_hashes(m, path);
-        return;
-    }
     note(m->s, "compiling %s", m->source);
     OutFile *f = file_create(m->s, path);
     bnw_write(m, f);
     file_commit(f);
-}
-
-static void write_text(const Module *m, const char *path)
-{
-    Out text = {.s = m->s};
-    if (file_exists(path))
-        return;
-    module_print(m, &text);
-    file_save(m->s, path, &text);
-    out_free(&text);
 }
 
 const Jit *jit_compile(Session *s, const Options *given, const char **weights)
@@ -54,7 +40,7 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
     EmitOptions *emit = NEW(s, EmitOptions);
     JitOptions *how = NEW(s, JitOptions);
     find_target(s, &o); /* before anything is hashed */
-    cache_place(s, &o);
+    CacheEntry e = cache_place(s, &o, "jit");
     *weights = format(s, "%s.bnw", o.output);
     const char *text = format(s, "%s.tir", o.output);
     Module *m = load_input(s, &o, &target);
@@ -69,9 +55,16 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
     s->quiet = true; /* what the passes note is of no use here */
     run_passes(m, target, &o, start_report(s, &o, stderr));
     s->quiet = quiet;
-    write_weights(m, *weights);
-    write_text(m, text);
-    *how = (JitOptions){emit, o.jit_o3, o.cache, text};
+    if (cache_begin(s, &e)) {
+        mode_t mask = umask(077);
+        write_weights(m, *weights);
+        emit_text(s, m, text);
+        umask(mask);
+        cache_end(s, &e, &o);
+    } else {
+        read_hashes(m, *weights);
+    }
+    *how = (JitOptions){emit, o.jit_o3, e.dir, text};
     return jit_open(s, m, target, how);
 }
 

@@ -4,28 +4,16 @@
 #include <math.h>
 #include <string.h>
 
-#include "frontend/frontend.h"
-#include "frontend/gguf.h"
+#include "frontend/bind.h"
+#include "ir/escape.h"
 #include "ir/vocab.h"
 
-typedef struct Bind {
-    Session *s;
-    Module *m;
-    Gguf *g;
-    const char *path, *arch;
-    Fmt kv; /* of states that are declared `any` */
-    Loc file;
-    bool *used; /* by tensor index */
-    const Weight *absent; /* an optional weight that the file lacks */
-} Bind;
-
-/* "{arch}.block_count" -> "bitnet-b1.58.block_count"; {i} -> the layer. */
-static const char *expand(Session *s, const char *pattern, const char *arch, int layer)
+const char *bind_key(const Bind *b, const char *pattern, int layer)
 {
-    Out o = {.s = s};
+    Out o = {.s = b->s};
     for (const char *c = pattern; *c; c++)
-        if (!strncmp(c, "{arch}", 6) && arch) {
-            put(&o, "%s", arch);
+        if (!strncmp(c, "{arch}", 6) && b->arch) {
+            put(&o, "%s", b->arch);
             c += 5;
         } else if (!strncmp(c, "{i}", 3)) {
             put(&o, "%d", layer);
@@ -33,7 +21,7 @@ static const char *expand(Session *s, const char *pattern, const char *arch, int
         } else {
             put(&o, "%c", *c);
         }
-    const char *text = name(s, o.len ? o.text : "");
+    const char *text = name(b->s, o.len ? o.text : "");
     out_free(&o);
     return text;
 }
@@ -43,7 +31,7 @@ static const char *expand(Session *s, const char *pattern, const char *arch, int
 static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *out)
 {
     if (c->key) {
-        const char *key = expand(b->s, c->key, b->arch, 0);
+        const char *key = bind_key(b, c->key, 0);
         int64_t i;
         double f;
         if (gguf_int(b->g, key, &i))
@@ -104,7 +92,7 @@ static void resolve_symbols(Bind *b)
 
 static const Tensor *find_tensor(Bind *b, const char *pattern, int layer, bool take)
 {
-    const Tensor *t = gguf_tensor_find(b->g, expand(b->s, pattern, b->arch, layer));
+    const Tensor *t = gguf_tensor_find(b->g, bind_key(b, pattern, layer));
     if (t && take)
         b->used[gguf_tensor_info(t) - b->g->tensor] = true;
     return t;
@@ -133,15 +121,23 @@ static bool derived(const Symbol *y)
     return false;
 }
 
-static void check_symbol(Bind *b, const Symbol *y)
+/* "key or key"; NULL: it comes from no key. */
+static const char *keys_of(Bind *b, const Symbol *y)
 {
     Out keys = {.s = b->s};
     for (const Choice *c = y->choices; c; c = c->next)
         if (c->key)
-            put(&keys, "%s%s", keys.len ? " or " : "", expand(b->s, c->key, b->arch, 0));
-    err(b->s, b->file, "the model does not say %s: expected %s%s", y->name,
-        keys.len ? "the key " : "a tensor of that shape", keys.len ? keys.text : "");
+            put(&keys, "%s%s", keys.len ? " or " : "", bind_key(b, c->key, 0));
+    const char *text = keys.len ? name(b->s, keys.text) : NULL;
     out_free(&keys);
+    return text;
+}
+
+static void check_symbol(Bind *b, const Symbol *y)
+{
+    const char *keys = keys_of(b, y);
+    err(b->s, b->file, "the model does not say %s: expected %s%s", y->name,
+        keys ? "the key " : "a tensor of that shape", keys ? keys : "");
 }
 
 static void check_symbols(Bind *b)
@@ -170,19 +166,25 @@ static const Type *bound_type(Bind *b, const Type *t, Fmt fmt)
 static void check_expects(Bind *b)
 {
     for (const Expect *e = b->m->expects; e; e = e->next) {
-        const char *key = expand(b->s, e->key, b->arch, 0), *text;
+        const char *key = bind_key(b, e->key, 0), *text;
+        const Symbol *y = e->symbol ? symbol_find(b->m, e->symbol) : NULL;
+        double wanted = y ? (y->is_dim ? (double)y->n : y->f) : e->number, f;
         size_t len;
-        double f;
         int64_t i;
+        bool on;
+        if (e->ignored)
+            continue;
+        if (e->symbol && !y)
+            fail(b->s, e->loc, "%s is expected to be %s, which is not declared", e->key, e->symbol);
         if (e->text && gguf_string(b->g, key, &text, &len)) {
             if (len != strlen(e->text) || memcmp(text, e->text, len))
-                err(b->s, b->file, "%s is '%.*s', but this graph is only right for '%s'", key,
-                    (int)(len < 80 ? len : 80), text, e->text);
+                err(b->s, b->file, "%s is %s, but this graph is only right for '%s'", key,
+                    quote(b->s, text, len), e->text);
         } else if (!e->text && (gguf_float(b->g, key, &f) ||
+                                (gguf_bool(b->g, key, &on) && ((f = on), true)) ||
                                 (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
-            if (f != e->number)
-                err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f,
-                    e->number);
+            if (f != wanted)
+                err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f, wanted);
         } else if (gguf_get(b->g, key)) {
             err(b->s, b->file,
                 "%s has an unexpected type; this graph is only right for one value of it", key);
@@ -236,7 +238,7 @@ static void take_factors(Bind *b, Weight *w)
         if (!t || t->rows != 1 || t->cols != 1 || t->fmt == FMT_COUNT ||
             fmt_info[t->fmt].kind != KIND_FLOAT) {
             err(b->s, b->file, "the model has no tensor %s of one number, which @%s is multiplied by",
-                expand(b->s, w->times, b->arch, w->first + i), w->name);
+                bind_key(b, w->times, w->first + i), w->name);
             return;
         }
         w->factor[i] = *t;
@@ -273,7 +275,7 @@ static bool take_tensors(Bind *b, Weight *w)
     }
     if (found && found < n)
         err(b->s, b->file, "the model has %d of the %d tensors %s", found, n,
-            expand(b->s, w->pattern, b->arch, w->first));
+            bind_key(b, w->pattern, w->first));
     w->type = w->value.type = type_with(b->s, w->type, fmt);
     if (found && w->times)
         take_factors(b, w);
@@ -312,6 +314,9 @@ static void take_constant(Bind *b, Weight *w)
         fail(b->s, w->loc, "@%s is %s, which is no const of this graph", w->name, w->constant_of);
     if (y)
         w->constant = (float)y->f;
+    if (!isfinite(w->constant))
+        fail(b->s, b->file, "@%s would be %g, which a 32-bit float does not hold", w->name,
+             y ? y->f : (double)w->constant);
     w->constant_of = NULL;
 }
 
@@ -347,7 +352,7 @@ static void bind_weight(Bind *b, Weight *w)
         drop_weight(b, w);
     } else {
         err(b->s, b->file, "the model has no tensor %s, which @%s of architecture %s needs",
-            w->pattern ? expand(b->s, w->pattern, b->arch, w->first) : "", w->name, b->m->arch[0]);
+            w->pattern ? bind_key(b, w->pattern, w->first) : "", w->name, b->m->arch[0]);
     }
     w->same_as = NULL;
     w->optional = false;
@@ -374,6 +379,13 @@ static void bind_op(Op *op, void *arg)
         const Symbol *y = a->ref ? symbol_find(b->m, a->ref) : NULL;
         if (!y)
             continue;
+        if (!y->is_dim && !positive_float(y->f)) {
+            const char *keys = keys_of(b, y);
+            fail(b->s, b->file,
+                 "%s%s%s%s is %g; as %s of %s it must be above zero, as a 32-bit float, and finite",
+                 y->name, keys ? " (" : "", keys ? keys : "", keys ? ")" : "", y->f, a->name,
+                 op_info[op->code].name);
+        }
         a->kind = y->is_dim ? ATTR_INT : ATTR_FLOAT;
         a->i = y->n;
         a->f = y->is_dim ? (double)y->n : (float)y->f;
@@ -396,7 +408,7 @@ static void note_layout(Bind *b)
 /* llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank. */
 static const char *pooling_of(Bind *b)
 {
-    const char *key = expand(b->s, "{arch}.pooling_type", b->arch, 0);
+    const char *key = bind_key(b, "{arch}.pooling_type", 0);
     int64_t type;
     if (!gguf_int(b->g, key, &type))
         return NULL;
@@ -436,6 +448,21 @@ static const VocabText *texts(Bind *b, const char *key, int64_t *n)
     return t;
 }
 
+typedef struct Rows {
+    Bind *b;
+    int64_t tokens;
+} Rows;
+
+static void check_rows(Op *op, void *arg)
+{
+    const Rows *r = arg;
+    if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < r->tokens)
+        fail(r->b->s, r->b->file,
+             "the tokenizer has %lld tokens, the embedding @%s rows for %lld of them",
+             (long long)r->tokens, op->in[1]->weight->name,
+             (long long)op->in[1]->type->dim[0].n);
+}
+
 static void bind_vocabulary(Bind *b)
 {
     VocabSource *v = NEW(b->s, VocabSource);
@@ -464,6 +491,8 @@ static void bind_vocabulary(Bind *b)
     v->add_bos = flag_or(b, "tokenizer.ggml.add_bos_token");
     v->add_eos = flag_or(b, "tokenizer.ggml.add_eos_token");
     v->add_space_prefix = flag_or(b, "tokenizer.ggml.add_space_prefix");
+    for (Func *f = b->m->funcs; f; f = f->next)
+        walk(f->body, check_rows, &(Rows){b, v->n});
     b->m->vocab = v;
     b->m->chat_template = string_or(b, "tokenizer.chat_template", NULL);
 }
@@ -549,6 +578,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     resolve_from_shapes(&b);
     check_symbols(&b);
     check_expects(&b);
+    bind_check_keys(&b);
     for (Weight *w = m->weights; w; w = w->next)
         bind_weight(&b, w);
     check_unused(&b);
@@ -589,7 +619,7 @@ void bind_weights(Module *m, const char *path)
         const Type *declared = w->type;
         if (!w->is_state && w->pattern && !take_tensors(&b, w))
             err(m->s, b.file, "the model has no tensor %s",
-                expand(m->s, w->pattern, b.arch, w->first));
+                bind_key(&b, w->pattern, w->first));
         w->type = w->value.type = declared;
     }
     stop_on_errors(m->s);

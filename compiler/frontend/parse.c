@@ -88,6 +88,16 @@ Room tir_room(Parse *p, TirPlace at, const char *word)
     return ROOM_NONE;
 }
 
+/* Texts of graphs hold some dozens of these, those of bound models a few thousand ops. What comes
+ * near the limits is no model, and would keep the passes busy for long. */
+enum { MOST_SYMBOLS = 512, MOST_WEIGHTS = 4096, MOST_EXPECTS = 4096, MOST_OPS = 8192, MOST_ATTRS = 64 };
+
+static void limit(Parse *p, TirPlace at, int n, int most, const char *what)
+{
+    if (n > most)
+        fail(p->s, tir_loc(p, at), "more than %d %s: this is no graph of a model", most, what);
+}
+
 /* ---- module statements ---- */
 
 static const Attr *find(List attrs, const char *key, AttrKind kind)
@@ -168,6 +178,7 @@ void tir_symbol(Parse *p, TirPlace at, bool is_dim, const char *name, Choice *ch
         return;
     }
     Symbol *y = NEW(p->s, Symbol), **end = &p->m->symbols;
+    limit(p, at, ++p->nsymbol, MOST_SYMBOLS, "dims and consts");
     *y = (Symbol){.name = name, .is_dim = is_dim, .loc = tir_loc(p, at), .choices = choices};
     if (choices && !choices->next && !choices->key && !choices->a) {
         y->known = true;
@@ -179,17 +190,19 @@ void tir_symbol(Parse *p, TirPlace at, bool is_dim, const char *name, Choice *ch
     *end = y;
 }
 
-void tir_expect(Parse *p, TirPlace at, const char *key, const char *text, double number)
+void tir_expect(Parse *p, TirPlace at, Expect e)
 {
-    Expect *e = NEW(p->s, Expect), **end = &p->m->expects;
-    *e = (Expect){.key = key, .text = text, .number = number, .loc = tir_loc(p, at)};
-    while (*end)
-        end = &(*end)->next;
-    *end = e;
+    Expect *x = NEW(p->s, Expect);
+    limit(p, at, ++p->nexpect, MOST_EXPECTS, "keys that are expected or ignored");
+    *x = e;
+    x->loc = tir_loc(p, at);
+    *p->last_expect = x;
+    p->last_expect = &x->next;
 }
 
 Weight *tir_weight(Parse *p, TirPlace at, bool state, const char *name, const Type *type)
 {
+    limit(p, at, ++p->nweight, MOST_WEIGHTS, "weights and states");
     if (weight_find(p->m, name))
         err(p->s, tir_loc(p, at), "@%s is declared twice", name);
     Weight *w = weight_add(p->m, name, type);
@@ -399,6 +412,8 @@ void tir_op(Parse *p, TirPlace at, List outs, const char *text, List operands, L
             List results)
 {
     OpCode code = op_by_name(text);
+    limit(p, at, ++p->nop, MOST_OPS, "ops");
+    limit(p, at, attrs.n, MOST_ATTRS, "attributes");
     if (code == OP_COUNT) {
         err(p->s, tir_loc(p, at), "there is no op '%s' (docs/ir.md lists them)", text);
         code = OP_BARRIER;
@@ -521,6 +536,7 @@ Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t s
     *text = (Text){name(s, path), bytes, size};
     Parse p = {.s = s, .text = text, .line = 1, .col = 1};
     p.m = module_new(s, text);
+    p.last_expect = &p.m->expects;
     p.m->batch = 64; /* as bind_model's; the model line may give another */
     if (size > INT32_MAX / 2)
         fail(s, loc_file(s, path), "a text of %zu bytes is no module", size);

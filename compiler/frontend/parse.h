@@ -23,8 +23,10 @@ typedef struct Parse {
     const Text *text;
     Module *m;
     int line, col;
+    int nsymbol, nexpect, nweight, nop;
     Func *func;
     Block *block;
+    Expect **last_expect; /* where the next one is linked */
     List args, inits;    /* of the layers being read */
     struct Bound *bound; /* values by name, open addressing */
     size_t nbound, capbound;
@@ -41,7 +43,7 @@ void tir_arch(Parse *p, TirPlace at, List names, List attrs);
 void tir_model(Parse *p, TirPlace at, const char *title, List attrs);
 void tir_fact(Parse *p, TirPlace at, const char *fact);
 void tir_symbol(Parse *p, TirPlace at, bool is_dim, const char *name, Choice *choices);
-void tir_expect(Parse *p, TirPlace at, const char *key, const char *text, double number);
+void tir_expect(Parse *p, TirPlace at, Expect e); /* its loc is set here */
 Weight *tir_weight(Parse *p, TirPlace at, bool state, const char *name, const Type *type);
 void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs);
 void tir_func_begin(Parse *p, TirPlace at, const char *name);

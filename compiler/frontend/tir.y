@@ -56,7 +56,7 @@ static Choice *choice(Parse *p, const char *key, double number, const char *a, c
 }
 
 %token EOL "end of line" ARCH "arch" MODEL "model" FACTS_ "facts" DIM "dim" CONST "const"
-%token EXPECT "expect" WEIGHT "weight" STATE "state" FUNC "func" LAYERS "layers" FROM "from"
+%token EXPECT "expect" IGNORE "ignore" WEIGHT "weight" STATE "state" FUNC "func" LAYERS "layers" FROM "from"
 %token AT "at" TIMES "x" STRAY "a character that means nothing here"
 %token <word> SYMBOL "@name" VALUE "%name" IDENT "word" STRING "string"
 %token <i> INTEGER "integer"
@@ -87,11 +87,16 @@ statement
     | FACTS_ facts
     | DIM IDENT choices_opt              { tir_symbol(p, @2, true, $2, $3); }
     | CONST IDENT '=' choices            { tir_symbol(p, @2, false, $2, $4); }
-    | EXPECT STRING '=' STRING           { tir_expect(p, @1, $2, $4, 0); }
-    | EXPECT STRING '=' number           { tir_expect(p, @1, $2, NULL, $4); }
+    | EXPECT STRING '=' STRING           { tir_expect(p, @1, (Expect){.key = $2, .text = $4}); }
+    | EXPECT STRING '=' number           { tir_expect(p, @1, (Expect){.key = $2, .number = $4}); }
+    | EXPECT STRING '=' IDENT            { tir_expect(p, @1, (Expect){.key = $2, .symbol = $4}); }
+    | IGNORE ignored
     | weight attrs                       { tir_weight_attrs(p, @1, $1, $2); }
     ;
 
+ignored: STRING                          { tir_expect(p, @1, (Expect){.key = $1, .ignored = true}); }
+    | ignored '|' STRING                 { tir_expect(p, @3, (Expect){.key = $3, .ignored = true}); }
+    ;
 names: STRING                            { $$ = (List){0}; list_add(p, &$$, (void *)(uintptr_t)$1); }
     | names '|' STRING                   { $$ = $1; list_add(p, &$$, (void *)(uintptr_t)$3); }
     ;

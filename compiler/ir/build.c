@@ -432,9 +432,9 @@ Room result_room(const Func *f)
     return f->form == FORM_DECODE || f->form == FORM_PREFILL ? ROOM_HIDDEN : ROOM_LOGITS;
 }
 
-bool func_stays(const Func *f, const Target *target)
+bool func_persistent(const Func *f, const Target *target)
 {
-    return target->device == DEVICE_STAYS && (f->form == FORM_DECODE || f->form == FORM_BEST);
+    return target->device == DEVICE_PERSISTENT && (f->form == FORM_DECODE || f->form == FORM_BEST);
 }
 
 Dim op_units(const Op *op)

@@ -1,6 +1,7 @@
 /* infer.c: the op table in memory, and what each op makes of its operands' types. Inference is
  * also the check of a text: shapes are compared symbol by symbol before binding, number by number
  * after it. */
+#include <math.h>
 #include <string.h>
 
 #include "bn_model.h"
@@ -418,6 +419,12 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
                                                              : 0;
 }
 
+bool positive_float(double v)
+{
+    float f = (float)v;
+    return f > 0 && isfinite(f);
+}
+
 static bool check_attrs(Module *m, Op *op)
 {
     const OpInfo *info = &op_info[op->code];
@@ -437,6 +444,11 @@ static bool check_attrs(Module *m, Op *op)
         }
         if (kind == 'f' && a->kind == ATTR_INT)
             a->kind = ATTR_FLOAT;
+        if (kind == 'f' && !a->ref && !positive_float(a->f)) {
+            err(m->s, op->loc, "%s: %s is %g; it must be above zero, as a 32-bit float, and finite",
+                info->name, a->name, a->f);
+            return false;
+        }
     }
     if (attr_int(op, "claim", 0) < 0 || attr_int(op, "claim", 0) >= BN_CLAIMS) {
         err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_CLAIMS - 1);

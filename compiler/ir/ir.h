@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #if defined(__GNUC__) || defined(__clang__)
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
@@ -47,6 +48,8 @@ typedef struct Session {
     struct Alias *aliases; /* of session_alias */
     double progress_at;    /* when its line was last written; 0: there is none */
     size_t bytes, nalloc; /* allocated so far, for --time-passes */
+    const char **inputs; /* [ninput] interned paths that file_read and file_view opened, each once */
+    size_t ninput;
 } Session;
 
 void session_start(Session *s, FILE *log);
@@ -127,13 +130,35 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
 const char *without_extension(Session *s, const char *path);
 bool ends_with(const char *text, const char *end);
-/* A new folder under $TMPDIR or /tmp, removed, with the files in it, when the session ends. */
-const char *temp_dir(Session *s);
 
 /* Files that the build put inside the compiler (architectures, kernels, the runtime), by the path
  * that the Makefile gives them; NULL: none. NUL after the end. */
 const char *embedded_file(const char *path, size_t *size);
 const char *embedded_at(int i, const char **path, size_t *size); /* NULL after the last */
+
+/* ==== temps.c: what must not outlive the process ==== */
+
+/* For main: signals that end the process first end its children and remove what is registered. */
+void temps_guard(void);
+/* A new folder under $TMPDIR or /tmp, removed with all in it when the session ends. */
+const char *temp_dir(Session *s);
+/* Registers a file or folder to be removed, or takes it off: it is finished or gone. */
+void temp_keep(const char *path);
+void temp_forget(const char *path);
+/* Removes what is named PREFIXxxxxxx in `dir` ("": here) and left by a process that was killed: of
+ * this user, and locked by nobody. */
+void temps_sweep(Session *s, const char *dir, const char *prefix);
+bool path_lock(int fd, bool exclusive); /* flock without waiting: whether it was to be had */
+void remove_tree(const char *path);     /* a file or folder; links are not followed */
+/* A program, found in PATH; it dies with this process. -1 and errno where it cannot be started. */
+typedef struct ChildOptions {
+    int output;         /* becomes its standard output; 0: it keeps ours */
+    bool quiet;         /* its standard error goes to /dev/null */
+    bool foreground;    /* it has the terminal as we do */
+    const char *tmpdir; /* its TMPDIR; NULL: ours */
+} ChildOptions;
+pid_t child_start(Session *s, char *const *words, const ChildOptions *o);
+int child_wait(pid_t pid); /* its wait status */
 
 /* ==== formats.c: element formats and the weights of files ==== */
 
@@ -369,10 +394,13 @@ typedef struct Symbol {
     double f;
     struct Symbol *next;
 } Symbol;
-/* `expect "key" = value`: metadata that this graph was not written for is refused. */
+/* `expect "key" = value`: metadata that this graph was not written for is refused. `ignore "key"`:
+ * metadata that changes nothing in it. */
 typedef struct Expect {
-    const char *key, *text;
+    const char *key;
+    const char *text, *symbol; /* the value: a text, a dim or const, else number */
     double number;
+    bool ignored;
     Loc loc;
     struct Expect *next;
 } Expect;
@@ -486,6 +514,8 @@ const char *fresh_name(Func *f, const char *base);
 /* ==== infer.c ==== */
 
 int64_t lut3_width(int64_t k); /* bytes of the tables that lut3 makes of k values */
+/* What a number among the attributes must be: above zero as a 32-bit float, and finite. */
+bool positive_float(double v);
 bool op_infer(Module *m, Op *op);    /* result types from operands; false after err */
 bool module_infer(Module *m);        /* all of them; false after err */
 
@@ -538,6 +568,8 @@ float ternary_scale(const Tensor *t);
 void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
+/* fail()s where a tensor of floats holds NaN or an infinity; bnw_write does so first. */
+void weights_check(Module *m);
 /* Writes the .bnw (header, weights, tokenizer tables), on all cores; sets bnw_hash and vocab_hash. */
 void bnw_write(Module *m, OutFile *f);
 /* Bytes of a value in scratch at the largest number of tokens, a multiple of 64; rows of i8 are
@@ -590,10 +622,10 @@ typedef struct Tuning {
     const char *choice;
     struct Tuning *next;
 } Tuning;
-/* Whether a target is a GPU: ops run one after another, each by threads of its own, but for a decode
- * step, and @best, that STAY: one launch, whose blocks are to its ops what threads are on a
- * processor. */
-typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_STAYS } Device;
+/* Whether a target is a GPU: ops run one after another, each by threads of its own. With
+ * DEVICE_PERSISTENT a decode step, and @best, are one launch each (func_persistent), whose blocks are
+ * to their ops what threads are on a processor. */
+typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {
     const char *name, *what;
     uint32_t isa;
@@ -606,6 +638,6 @@ struct Target {
     int npart;
     Device device;
 };
-bool func_stays(const Func *f, const Target *target);
+bool func_persistent(const Func *f, const Target *target);
 
 #endif

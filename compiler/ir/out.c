@@ -5,7 +5,6 @@
  */
 #include "ir/ir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -238,8 +237,10 @@ static void file_abandon(void *arg)
     f->map = NULL;
     if (f->f && f->f != stdout)
         fclose(f->f);
-    if (f->temp)
+    if (f->temp) {
         unlink(f->temp);
+        temp_forget(f->temp);
+    }
     f->f = NULL;
     f->temp = NULL;
 }
@@ -248,10 +249,15 @@ static void file_abandon(void *arg)
 static void open_beside(OutFile *f)
 {
     char *temp = scratch_copy(f->s, format(f->s, "%s.tmp-XXXXXX", f->path));
+    const char *base = file_name(f->path), *dir = base == f->path ? "" : format(f->s, "%.*s", (int)(base - f->path), f->path);
+    temps_sweep(f->s, dir, format(f->s, "%s.tmp-", base));
     int fd = mkstemp(temp);
     if (fd < 0)
         file_fail(f, "create it there");
     f->temp = temp;
+    temp_keep(temp);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    path_lock(fd, true);
     mode_t mask = umask(0);
     umask(mask);
     (void)fchmod(fd, 0666 & ~mask);
@@ -322,6 +328,8 @@ void file_commit(OutFile *f)
         file_fail(f, "write it");
     if (f->temp && rename(f->temp, f->path) != 0)
         file_fail(f, "put the finished file in its place");
+    if (f->temp)
+        temp_forget(f->temp);
     f->temp = NULL;
 }
 
@@ -333,6 +341,16 @@ void file_save(Session *s, const char *path, const Out *text)
 }
 
 /* ---- files read whole ---- */
+
+static void input_add(Session *s, const char *path)
+{
+    path = name(s, path);
+    for (size_t i = 0; i < s->ninput; i++)
+        if (s->inputs[i] == path)
+            return;
+    s->inputs = grow(s, s->inputs, s->ninput, sizeof *s->inputs);
+    s->inputs[s->ninput++] = path;
+}
 
 static void close_stream(void *arg)
 {
@@ -357,6 +375,7 @@ char *file_read(Session *s, const char *path, size_t *size)
     *f = fopen(path, "rb");
     if (!*f)
         fail(s, loc_file(s, path), "cannot open it: %s", strerror(errno));
+    input_add(s, path);
     size_t cap = first_room(*f), n = 0;
     char *p = alloc(s, cap);
     for (size_t got; (got = fread(p + n, 1, cap - 1 - n, *f)) > 0;) {
@@ -426,6 +445,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
     session_defer(s, view_end, v);
     if (v->fd < 0 || fstat(v->fd, &st) != 0)
         fail(s, loc, "%s: %s", lost, strerror(errno));
+    input_add(s, path);
     if (!S_ISREG(st.st_mode))
         fail(s, loc, "is %s; a model is a regular file",
              S_ISDIR(st.st_mode) ? "a folder" : "not a regular file and cannot be mapped");
@@ -441,7 +461,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
     return bytes;
 }
 
-/* ---- copies and temporary folders ---- */
+/* ---- copies ---- */
 
 void file_copy(Session *s, const char *from, const char *to)
 {
@@ -461,27 +481,4 @@ void file_copy(Session *s, const char *from, const char *to)
     file_commit(out);
     if (stat(from, &st) == 0)
         (void)chmod(to, st.st_mode & 0777);
-}
-
-static void remove_dir(void *arg)
-{
-    const char *dir = arg;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
-    rmdir(dir);
-}
-
-const char *temp_dir(Session *s)
-{
-    const char *base = getenv("TMPDIR");
-    const char *pattern = format(s, "%s/bnc-XXXXXX", base && *base ? base : "/tmp");
-    char *dir = scratch_copy(s, pattern);
-    if (!mkdtemp(dir))
-        fail(s, (Loc){0}, "cannot make a temporary folder %s: %s", dir, strerror(errno));
-    session_defer(s, remove_dir, dir);
-    return dir;
 }

@@ -26,7 +26,7 @@ static void put_string(Out *o, const char *text)
 static void put_word(Out *o, const char *text)
 {
     static const char *const keywords[] = {"arch",   "model",  "facts", "dim",  "const",
-                                           "expect", "weight", "state", "func", "layers",
+                                           "expect", "ignore", "weight", "state", "func", "layers",
                                            "from",   "at",     "x"};
     bool plain = isalpha((unsigned char)*text) || *text == '_';
     for (const char *c = text; *c; c++)
@@ -279,12 +279,15 @@ void module_print(const Module *m, Out *o)
     for (const Symbol *y = m->symbols; y; y = y->next)
         put_symbol(o, y);
     for (const Expect *e = m->expects; e; e = e->next) {
-        put(o, "expect ");
+        put(o, e->ignored ? "ignore " : "expect ");
         put_string(o, e->key);
-        put(o, " = ");
+        if (!e->ignored)
+            put(o, " = ");
         if (e->text)
             put_string(o, e->text);
-        else
+        else if (e->symbol)
+            put(o, "%s", e->symbol);
+        else if (!e->ignored)
             put_number(o, e->number);
         put(o, "\n");
     }

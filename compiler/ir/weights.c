@@ -214,6 +214,7 @@ typedef struct Writing {
     int64_t size;
     Piece *piece;
     int npiece;
+    bool *bad;      /* of each piece: it holds floats that are not finite */
     uint64_t *hash; /* of each PIECE bytes behind the header */
 } Writing;
 
@@ -233,6 +234,39 @@ static void cut_pieces(Module *m, Writing *x)
     }
 }
 
+/* Exponents of all ones are NaN and infinities; `all_ones` has those bits of a word of t's format. */
+static bool words_finite(const uint8_t *p, int64_t n, uint16_t all_ones)
+{
+    uint16_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t word = (uint16_t)((p[2 * i] | p[2 * i + 1] << 8) & all_ones);
+        worst = word > worst ? word : worst;
+    }
+    return worst != all_ones;
+}
+
+/* Whether values [from, to) of the file's tensor are finite, in any format of floats. */
+static bool all_finite(const Tensor *t, int64_t from, int64_t to)
+{
+    float part[CHUNK];
+    if (t->fmt == FMT_F16 || t->fmt == FMT_BF16)
+        return words_finite(t->data + 2 * from, to - from, t->fmt == FMT_F16 ? 0x7c00 : 0x7f80);
+    for (int64_t at = from; at < to; at += CHUNK) {
+        int64_t k = to - at < CHUNK ? to - at : CHUNK;
+        uint32_t worst = 0;
+        tensor_floats(t, at, k, part);
+        for (int64_t j = 0; j < k; j++) {
+            uint32_t bits;
+            memcpy(&bits, &part[j], 4);
+            bits &= 0x7f800000;
+            worst = bits > worst ? bits : worst;
+        }
+        if (worst == 0x7f800000)
+            return false;
+    }
+    return true;
+}
+
 static void write_piece(Session *own, int i, void *arg)
 {
     const Writing *x = arg;
@@ -248,11 +282,40 @@ static void hash_piece(Session *own, int i, void *arg)
     x->hash[i] = XXH64(x->file + at, (size_t)(left < PIECE ? left : PIECE), 0);
 }
 
+static void check_piece(Session *own, int i, void *arg)
+{
+    const Writing *x = arg;
+    const Piece *p = &x->piece[i];
+    const Tensor *t = p->w->tensor ? &p->w->tensor[p->layer] : NULL;
+    (void)own;
+    if (t && fmt_info[p->w->type->fmt].kind == KIND_FLOAT)
+        x->bad[i] = !all_finite(t, p->from, p->to);
+}
+
+static void check_floats(Module *m, Writing *x)
+{
+    x->bad = NEW_ARRAY(m->s, bool, x->npiece + 1);
+    parallel(x->npiece, check_piece, x);
+    for (int i = 0; i < x->npiece; i++)
+        if (x->bad[i])
+            fail(m->s, m->source ? loc_file(m->s, m->source) : (Loc){0},
+                 "tensor %s holds values that are not finite (NaN or infinite): the file is damaged",
+                 x->piece[i].w->tensor[x->piece[i].layer].name);
+}
+
+void weights_check(Module *m)
+{
+    Writing x = {0};
+    cut_pieces(m, &x);
+    check_floats(m, &x);
+}
+
 void bnw_write(Module *m, OutFile *f)
 {
     Writing x = {.file = file_map(f, (uint64_t)m->weight_bytes), .size = m->weight_bytes};
     int n = (int)((m->weight_bytes - BN_BNW_BODY + PIECE - 1) / PIECE);
     cut_pieces(m, &x);
+    check_floats(m, &x);
     parallel(x.npiece, write_piece, &x);
     if (m->vocab_size)
         memcpy(x.file + m->vocab_at, m->vocab_tables, (size_t)m->vocab_size);

@@ -4,10 +4,11 @@
 
 J         := $(B)/jit
 JIT_SRC   := lower.c constants.c debug.c llvm.c load.c rows.c
-ifeq ($(JIT),1)
+# `deps` gets the LLVM that the rest wants; `demo` calls it first.
+ifeq ($(if $(filter deps demo,$(MAKECMDGOALS)),,$(JIT)),1)
 LLVM_CONFIG ?= $(shell sh tools/llvm.sh)
 ifeq ($(LLVM_CONFIG),)
-$(error JIT=1 needs LLVM 14 to 19 with its headers and clang: `apt-get install llvm-dev clang`, or name an llvm-config \
+$(error JIT=1 needs LLVM 14 to 19 with its headers and clang: `make deps JIT=1`, or name an llvm-config \
     by LLVM_CONFIG)
 endif
 LLVM_BIN  := $(shell $(LLVM_CONFIG) --bindir)
@@ -51,12 +52,12 @@ other_target = --target=$(or $(JIT_TRIPLE_$(firstword $(subst :, ,$1))),$(firstw
 $(foreach r,$(JIT_ROWS),$(eval $(call row,$r,$r,)))
 $(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(call other_target,$r))))
 $J/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ)
-	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ $(LLVM_LIBS) -lxxhash -ljansson -ledit -ldl -lm -o $@
+	$(CC) $(CFLAGS) -pthread $(EXPORTS) $^ $(LLVM_LIBS) -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 # Another LLVM gets other objects.
 JIT_STAMP := $J/.$(notdir $(LLVM_CONFIG))
 $(JIT_STAMP):
 	@mkdir -p $J
-	@JIT=1 sh tools/install.sh
+	@sh tools/packages.sh need jit
 	@rm -f $J/.llvm-* $J/*.bc $J/*.o
 	@touch $@
 $(JIT_OBJ) $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc): | $(JIT_STAMP)

@@ -20,12 +20,23 @@ static void drop_unit_scale(Op *op, void *arg)
 
 /* ---- weights of equal bytes ---- */
 
-static uint64_t weight_hash(const Weight *w)
+/* The XXH64 of a weight's bytes, found when first asked for. */
+typedef struct Hashed {
+    Weight *w;
+    uint64_t hash;
+    bool known;
+} Hashed;
+
+static uint64_t weight_hash(Hashed *x)
 {
-    uint64_t h = (uint64_t)w->count;
-    for (int i = 0; i < (w->count ? w->count : 1); i++)
-        h = XXH64(w->tensor[i].data, w->tensor[i].size, h);
-    return h;
+    const Weight *w = x->w;
+    if (!x->known) {
+        x->hash = (uint64_t)w->count;
+        for (int i = 0; i < (w->count ? w->count : 1); i++)
+            x->hash = XXH64(w->tensor[i].data, w->tensor[i].size, x->hash);
+        x->known = true;
+    }
+    return x->hash;
 }
 
 static bool weight_equal(const Weight *a, const Weight *b)
@@ -43,26 +54,29 @@ static bool may_merge(const Weight *a, const Weight *b)
            a->count == b->count && a->first == b->first && a->times == b->times;
 }
 
+static void merge_weight(Module *m, Weight *w, Weight *v)
+{
+    for (Func *f = m->funcs; f; f = f->next)
+        replace_uses(f, &v->value, &w->value);
+    tally(m, "weights shared", 1);
+    for (int i = 0; i < (v->count ? v->count : 1); i++)
+        tally(m, "bytes of shared weights saved", (int64_t)v->tensor[i].size);
+    note(m->s, "canon: @%s has the bytes of @%s and shares them", v->name, w->name);
+}
+
 static void merge_weights(Module *m)
 {
+    Hashed *all = NULL;
+    size_t n = 0;
     for (Weight *w = m->weights; w; w = w->next) {
-        bool hashed = false;
-        uint64_t h = 0;
-        for (Weight *v = w->next; v; v = v->next) {
-            if (!may_merge(w, v))
-                continue;
-            h = hashed ? h : weight_hash(w);
-            hashed = true;
-            if (h != weight_hash(v) || !weight_equal(w, v))
-                continue;
-            for (Func *f = m->funcs; f; f = f->next)
-                replace_uses(f, &v->value, &w->value);
-            tally(m, "weights shared", 1);
-            for (int i = 0; i < (v->count ? v->count : 1); i++)
-                tally(m, "bytes of shared weights saved", (int64_t)v->tensor[i].size);
-            note(m->s, "canon: @%s has the bytes of @%s and shares them", v->name, w->name);
-        }
+        all = grow(m->s, all, n, sizeof *all);
+        all[n++] = (Hashed){.w = w};
     }
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = i + 1; k < n; k++)
+            if (may_merge(all[i].w, all[k].w) && weight_hash(&all[i]) == weight_hash(&all[k]) &&
+                weight_equal(all[i].w, all[k].w))
+                merge_weight(m, all[i].w, all[k].w);
 }
 
 /* ---- ops computed twice ---- */

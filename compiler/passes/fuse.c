@@ -192,7 +192,7 @@ static void attend(Op *op, void *arg)
 
 void pass_attend(Module *m, const Target *target)
 {
-    for (Func *f = target->device == DEVICE_STAYS ? m->funcs : NULL; f; f = f->next)
+    for (Func *f = target->device == DEVICE_PERSISTENT ? m->funcs : NULL; f; f = f->next)
         if (f->form == FORM_DECODE) {
             func_number(f);
             walk(f->body, attend, m);

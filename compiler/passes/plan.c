@@ -80,7 +80,7 @@ static bool one_token(const Value *v)
 
 static bool repeated(const Plan *p, const Op *op, int i)
 {
-    bool own = !p->target->device || func_stays(p->f, p->target);
+    bool own = !p->target->device || func_persistent(p->f, p->target);
     return own && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
@@ -160,10 +160,13 @@ static bool same_share(const Plan *p, const Op *a, const Op *b)
  * memory taken over earlier would cost a barrier between them. */
 static void keep_for_runs(Plan *p, Block *b)
 {
+    int end = 0; /* of the run that op belongs to */
     for (Op *op = b->first; op; op = op->next) {
-        int end = ++p->now;
-        for (const Op *next = op->next; next && same_share(p, op, next); next = next->next)
-            end++;
+        if (++p->now > end) {
+            end = p->now;
+            for (const Op *o = op; o->next && same_share(p, o, o->next); o = o->next)
+                end++;
+        }
         for (int i = 0; i < op->nin; i++) {
             Life *l = op->in[i]->weight ? NULL : group_of(p, op->in[i]);
             if (l && l->value && l->dies < end)
@@ -351,6 +354,15 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
     return v->room == ROOM_SHARED;
 }
 
+static void remember(Plan *p, const Touch *t)
+{
+    for (int i = 0; i < p->ntouch; i++)
+        if (aligned(&p->touch[i], t) && p->touch[i].wrote == t->wrote && p->touch[i].state == t->state)
+            return;
+    p->touch = grow(p->m->s, p->touch, (size_t)p->ntouch, sizeof *p->touch);
+    p->touch[p->ntouch++] = *t;
+}
+
 static void meet(Plan *p, Block *b, Op *before)
 {
     op_new(b, before, OP_BARRIER, 0, 0);
@@ -372,10 +384,8 @@ static void meet_for(Plan *p, Op *op)
         wait |= waits(p, &touch[i]);
     if (wait)
         meet(p, op->block, op);
-    for (int i = 0; i < n; i++) {
-        p->touch = grow(p->m->s, p->touch, (size_t)p->ntouch, sizeof *p->touch);
-        p->touch[p->ntouch++] = touch[i];
-    }
+    for (int i = 0; i < n; i++)
+        remember(p, &touch[i]);
 }
 
 /* A body starts and ends with everybody together, so that its last layer needs no other care than

@@ -12,7 +12,7 @@
 
 #include "passes/passes.h"
 
-enum { MOST_WORDS = 5 };
+enum { MOST_WORDS = 5, MOST_CHOICES = 4096 };
 
 static bool read_shape(const char *word, Tuning *t)
 {
@@ -70,7 +70,7 @@ const Tuning *tuning_read(Session *s, const char *path)
     Tuning *first = NULL, **end = &first;
     *text = (Text){.path = name(s, path)};
     text->bytes = file_read(s, path, &text->size);
-    int number = 1;
+    int number = 1, choices = 0;
     for (const char *at = text->bytes; *at; number++) {
         const char *word[MOST_WORDS];
         size_t len = strcspn(at, "\n");
@@ -81,6 +81,9 @@ const Tuning *tuning_read(Session *s, const char *path)
         if (n && !good)
             err(s, (Loc){text, number, 1},
                 "expected 'layout ROWSxCOLS FORMAT' or 'kernel OP ROWSxCOLS one|many SYMBOL'");
+        if (good && ++choices > MOST_CHOICES)
+            fail(s, (Loc){text, number, 1}, "more than %d choices: this is no record of `bnc tune`",
+                 MOST_CHOICES);
         if (good) {
             *end = t;
             end = &t->next;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -11,7 +10,6 @@
 
 #include "report/report.h"
 
-extern char **environ;
 
 /* ---- DOT ---- */
 
@@ -107,18 +105,17 @@ void graph_dot(const Func *f, Out *o)
 static bool ended_well(pid_t pid)
 {
     const struct timespec nap = {0, 10000000};
-    for (int i = 0, status; i < 2000; i++) {
-        pid_t done = waitpid(pid, &status, WNOHANG);
-        if (done == pid)
-            return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-        if (done < 0 && errno != EINTR)
-            return false;
-        nanosleep(&nap, NULL);
+    siginfo_t done = {0};
+    for (int i = 0; i < 2000 && done.si_pid != pid; i++) {
+        if (waitid(P_PID, (id_t)pid, &done, WEXITED | WNOHANG | WNOWAIT) != 0 && errno != EINTR)
+            break;
+        if (done.si_pid != pid)
+            nanosleep(&nap, NULL);
     }
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    return false;
+    if (done.si_pid != pid)
+        kill(pid, SIGKILL);
+    int status = child_wait(pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 const char *graph_draw(Session *s, const char *dir, const char *dot)
@@ -126,20 +123,14 @@ const char *graph_draw(Session *s, const char *dir, const char *dot)
     const char *in = format(s, "%s/graph.dot", dir), *out = format(s, "%s/graph.svg", dir);
     char *const words[] = {"dot", "-Tsvg", "-o", (char *)(uintptr_t)out, (char *)(uintptr_t)in,
                            NULL};
-    posix_spawn_file_actions_t quiet;
     Out text = {.s = s};
     size_t size;
-    pid_t pid;
     put(&text, "%s", dot);
     file_save(s, in, &text);
     out_free(&text);
     unlink(out);
-    if (posix_spawn_file_actions_init(&quiet))
-        return NULL;
-    posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    int failed = posix_spawnp(&pid, "dot", &quiet, NULL, words, environ);
-    posix_spawn_file_actions_destroy(&quiet);
-    if (failed || !ended_well(pid) || !file_exists(out))
+    pid_t pid = child_start(s, words, &(ChildOptions){.quiet = true, .tmpdir = dir});
+    if (pid < 0 || !ended_well(pid) || !file_exists(out))
         return NULL;
     const char *svg = strstr(file_read(s, out, &size), "<svg");
     return svg;

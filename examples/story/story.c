@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tales.h"
+#include "fables.h"
 
 static int print_text(void *user, const char *text, size_t len)
 {
@@ -15,13 +15,13 @@ static int print_text(void *user, const char *text, size_t len)
 int main(int argc, char **argv)
 {
     const char *prompt = argc > 1 ? argv[1] : "Once upon a time";
-    size_t size = bn_state_size(&tales_model, 2);
+    size_t size = bn_state_size(&fables_model, 2);
     void *block = malloc(size);
     bn_sampling sampling = {.temperature = 0.7f, .top_k = 40, .top_p = 0.95f, .seed = 7};
     bn_weights weights;
     bn_state *state;
 
-    if (bn_open(&weights, &tales_model, TALES_WEIGHTS) != BN_OK) {
+    if (bn_open(&weights, &fables_model, FABLES_WEIGHTS) != BN_OK) {
         fprintf(stderr, "story: %s\n", weights.message);
         return 1;
     }
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("%s", prompt);
-    if (bn_generate(state, prompt, 200, &sampling, print_text, NULL) == BN_ARGUMENT)
+    if (bn_generate(state, prompt, 600, &sampling, print_text, NULL) == BN_ARGUMENT)
         fprintf(stderr, "story: %s\n", bn_message(state));
     printf("\n");
     bn_done(state);

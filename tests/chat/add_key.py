@@ -1,4 +1,4 @@
-"""add_key.py IN OUT KEY FILE: a GGUF with one more text in its metadata, the contents of FILE."""
+"""add_key.py IN OUT KEY FILE: a GGUF whose metadata has the text KEY, the contents of FILE; its own is dropped."""
 import struct
 import sys
 
@@ -27,14 +27,17 @@ def main():
     source, out, key, text = sys.argv[1:]
     data = open(source, "rb").read()
     tensors, keys = struct.unpack_from("<QQ", data, 8)
-    at, align = 24, 32
+    at, align, kept = 24, 32, []
     for _ in range(keys):
+        begin = at
         size, at = number(data, at, "Q")
         name, at = data[at:at + size], at + size
         kind, at = number(data, at, "I")
         if name == b"general.alignment":
             align = number(data, at, "I")[0]
         at = skip(data, at, kind)
+        if name != key.encode():
+            kept.append(data[begin:at])
     names = at
     for _ in range(tensors):
         size, at = number(data, at, "Q")
@@ -43,7 +46,7 @@ def main():
     body = -at % align + at
     value = open(text, "rb").read()
     extra = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<IQ", 8, len(value)) + value
-    head = data[:8] + struct.pack("<QQ", tensors, keys + 1) + data[24:names] + extra + data[names:at]
+    head = data[:8] + struct.pack("<QQ", tensors, len(kept) + 1) + b"".join(kept) + extra + data[names:at]
     open(out, "wb").write(head + b"\0" * (-len(head) % align) + data[body:])
 
 

@@ -1,11 +1,11 @@
 /* cuda_runtime.h: what the generated CUDA uses of CUDA, for clang++ -x c++ on any machine: blocks
- * run on tests/metal/grid.h, memory of the card is memory, a stream does its work at once, a graph
+ * run on tests/metal/grid.h, memory of the GPU is memory, a stream does its work at once, a graph
  * is the list of calls that were captured.
  *
- * Where there are several cards (FAKE_CUDA_CARDS), their streams work when they are waited for, all
+ * Where there are several GPUs (FAKE_CUDA_GPUS), their streams work when they are waited for, all
  * at once.
  *
- * One idea: what a card would not allow is refused. Pointers are checked to be the card's or the
+ * One idea: what a GPU would not allow is refused. Pointers are checked to be the GPU's or the
  * host's as a copy says; nothing may be allocated while a stream is captured; a launch must fit a
  * block's limits.
  */
@@ -33,28 +33,28 @@
 #define __threadfence() ((void)0)
 #define __syncwarp() ((void)grid_sum_int(0))
 int fake_any(int v, int line);
-/* Of dialect.cuh: blocks meet, weights come. */
-#define grid_come(step, count) fake_come(count, (step).away, BN_CARDS)
-#define grid_arrive(step, count) (grid_barrier(__LINE__), grid_come(step, count))
-#define grid_wait(count, all) fake_wait(count, all, __LINE__)
-void fake_come(unsigned *count, const long *away, int cards);
-void fake_wait(unsigned *count, unsigned all, int line);
-#define afresh(v) (v)
-#define in_shared(p) ((const unsigned char *)(p))
-void part_mark(unsigned long *mark);
-void part_expect(unsigned long *mark, unsigned bytes);
-void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark);
-void part_wait(unsigned long *mark, unsigned parity);
-inline void bring_line(const void *)
+/* Of dialect.cuh: the grid barrier, asynchronous copies, prefetches. */
+#define grid_signal(step, grid) fake_signal((grid).arrived, (step).away, BN_GPUS)
+#define grid_arrive(step, grid) (grid_barrier(__LINE__), grid_signal(step, grid))
+#define grid_wait(grid) fake_wait((grid).arrived, (grid).expected += ALL_BLOCKS, __LINE__)
+void fake_signal(unsigned *arrived, const long *away, int gpus);
+void fake_wait(unsigned *arrived, unsigned expected, int line);
+#define opaque(v) (v)
+#define as_shared(p) ((const unsigned char *)(p))
+void mbar_init(unsigned long *mbar);
+void mbar_expect_tx(unsigned long *mbar, unsigned bytes);
+void cp_async_bulk(void *to, const void *from, unsigned bytes, unsigned long *mbar);
+void mbar_wait(unsigned long *mbar, unsigned parity);
+inline void prefetch_l2_line(const void *)
 {
 }
-void bring_bytes(const void *from, unsigned bytes);
-/* The matrix units. */
-void tile_copy(void *to, const void *from);
-void tile_commit();
-void tile_arrived();
-void tile_load(unsigned *to, const void *row);
-void tile_multiply(int *sums, const unsigned *a, const unsigned *b);
+void prefetch_l2_bytes(const void *from, unsigned bytes);
+/* Tensor cores. */
+void cp_async16(void *to, const void *from);
+void cp_async_commit();
+void cp_async_wait();
+void ldmatrix_x4(unsigned *to, const void *row);
+void mma_u8s8(int *sums, const unsigned *a, const unsigned *b);
 
 struct dim3 {
     unsigned x, y, z;
@@ -185,11 +185,11 @@ cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute what, int value);
-cudaError_t cudaGetDevice(int *card);
-cudaError_t cudaSetDevice(int card);
-cudaError_t cudaDeviceCanAccessPeer(int *can, int card, int other);
+cudaError_t cudaGetDevice(int *device);
+cudaError_t cudaSetDevice(int gpu);
+cudaError_t cudaDeviceCanAccessPeer(int *can, int gpu, int other);
 cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned flags);
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int card);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int gpu);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);

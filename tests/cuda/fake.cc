@@ -1,4 +1,4 @@
-/* fake.cc: the cards of cuda_runtime.h, FAKE_CUDA_CARDS of them. FAKE_CUDA_ORDER is the grid_order
+/* fake.cc: the GPUs of cuda_runtime.h, FAKE_CUDA_GPUS of them. FAKE_CUDA_ORDER is the grid_order
  * of blocks and threads, above 2 another way to shuffle; FAKE_CUDA_SKIP a line whose barrier does
  * nothing; FAKE_CUDA_FAIL the number of the call that fails. */
 #include <cstdio>
@@ -9,8 +9,7 @@
 
 #include "cuda_runtime.h"
 
-/* What the runtime of a card makes for itself is no matter of the model's: not by the malloc that
- * test_golden counts. */
+/* The stand-in allocates by another malloc than the one that test_golden counts. */
 extern "C" void *__libc_malloc(size_t);
 extern "C" void __libc_free(void *);
 void *operator new(size_t n)
@@ -29,7 +28,7 @@ void operator delete(void *p, size_t) noexcept
 typedef void (*Entry)(unsigned char *state, const unsigned char *weights, unsigned layer);
 struct Call { /* a launch, or a copy of rows */
     Entry entry;
-    bool at_once; /* its blocks meet: it has no layer */
+    bool at_once; /* a cooperative launch: it has no layer */
     unsigned blocks, threads;
     size_t bytes;
     unsigned char *state;
@@ -48,18 +47,17 @@ struct FakeStream {
     unsigned pass; /* the streams of one belong together */
     FakeGraph graph;
     std::vector<Call> queue;
-    unsigned
-        done; /* blocks that have done their part of the calls so far, where cards run at once */
+    unsigned done; /* blocks that have finished the calls so far, where GPUs run at once */
 };
 
 struct Memory {
     size_t bytes;
     int device;
 };
-static std::map<const char *, Memory> card; /* their memory, by its first byte */
-static int device;                          /* the current one */
-enum { MOST_CARDS = 4 };
-static bool reaches[MOST_CARDS][MOST_CARDS];
+static std::map<const char *, Memory> gpu; /* their memory, by its first byte */
+static int device;                         /* the current one */
+enum { MOST_GPUS = 4 };
+static bool reaches[MOST_GPUS][MOST_GPUS];
 static std::vector<FakeStream *> streams;
 static unsigned streams_made;
 static struct {
@@ -90,36 +88,36 @@ static void bad_use(const char *what)
     exit(3);
 }
 
-static bool told_to_fail()
+static bool must_fail()
 {
     return ++calls_made == setting("FAKE_CUDA_FAIL");
 }
 
-static unsigned cards()
+static unsigned gpus()
 {
-    const int n = setting("FAKE_CUDA_CARDS");
-    return n < 1 ? 1 : n > MOST_CARDS ? (unsigned)MOST_CARDS : (unsigned)n;
+    const int n = setting("FAKE_CUDA_GPUS");
+    return n < 1 ? 1 : n > MOST_GPUS ? (unsigned)MOST_GPUS : (unsigned)n;
 }
 
 /* The memory that has all of it; NULL: none. */
 static const Memory *memory_of(const void *p, size_t bytes)
 {
-    auto it = card.upper_bound((const char *)p);
-    if (it == card.begin())
+    auto it = gpu.upper_bound((const char *)p);
+    if (it == gpu.begin())
         return nullptr;
     --it;
     const size_t at = (size_t)((const char *)p - it->first);
     return at <= it->second.bytes && bytes <= it->second.bytes - at ? &it->second : nullptr;
 }
 
-static bool on_card(const void *p, size_t bytes)
+static bool on_gpu(const void *p, size_t bytes)
 {
     return memory_of(p, bytes);
 }
 
-static bool touches_card(const void *p)
+static bool touches_gpu(const void *p)
 {
-    return on_card(p, 0);
+    return on_gpu(p, 0);
 }
 
 /* ---- kernels ---- */
@@ -184,15 +182,15 @@ int fake_any(int v, int line)
     return v;
 }
 
-void fake_come(unsigned *count, const long *away, int cards)
+void fake_signal(unsigned *arrived, const long *away, int gpus)
 {
-    for (int c = 0; c < cards && grid_thread() == 0; c++)
-        ++*(unsigned *)((char *)count + (cards > 1 ? away[c] : 0));
+    for (int c = 0; c < gpus && grid_thread() == 0; c++)
+        ++*(unsigned *)((char *)arrived + (gpus > 1 ? away[c] : 0));
 }
 
-void fake_wait(unsigned *count, unsigned all, int line)
+void fake_wait(unsigned *arrived, unsigned expected, int line)
 {
-    while (grid_thread() == 32 && line != grid_skip && int(*count - all) < 0)
+    while (grid_thread() == 32 && line != grid_skip && int(*arrived - expected) < 0)
         grid_later();
     grid_barrier(line);
 }
@@ -205,7 +203,7 @@ static void thread(void *arg, float *tg, unsigned group, unsigned)
     c->entry(c->state, c->weights, c->layer);
 }
 
-/* ---- weights on their way: there when they are waited for, not before ---- */
+/* ---- bulk copies: there when their mbarrier is waited for, not before ---- */
 
 struct Copy {
     void *to;
@@ -215,77 +213,77 @@ struct Copy {
 static std::map<unsigned long *, std::vector<Copy>> coming;
 static std::map<unsigned long *, unsigned> expected, arrived; /* bytes; turns */
 
-void part_mark(unsigned long *mark)
+void mbar_init(unsigned long *mbar)
 {
-    coming[mark].clear();
-    expected[mark] = arrived[mark] = 0;
+    coming[mbar].clear();
+    expected[mbar] = arrived[mbar] = 0;
 }
 
-void part_expect(unsigned long *mark, unsigned bytes)
+void mbar_expect_tx(unsigned long *mbar, unsigned bytes)
 {
-    if (expected[mark])
-        bad_use("a part is asked for before the last was waited for");
-    expected[mark] = bytes;
+    if (expected[mbar])
+        bad_use("an mbarrier expects bytes before the last copy was waited for");
+    expected[mbar] = bytes;
 }
 
-void part_copy(void *to, const void *from, unsigned bytes, unsigned long *mark)
+void cp_async_bulk(void *to, const void *from, unsigned bytes, unsigned long *mbar)
 {
-    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || bytes % 16 || !on_card(from, bytes) ||
-        bytes > expected[mark])
-        bad_use("a part that is not the card's memory, by 16 bytes, as many as expected");
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || bytes % 16 || !on_gpu(from, bytes) ||
+        bytes > expected[mbar])
+        bad_use("cp.async.bulk of what is not the GPU's memory, by 16 bytes, as many as expected");
     memset(to, 0xff, bytes);
-    coming[mark].push_back({to, from, bytes});
+    coming[mbar].push_back({to, from, bytes});
 }
 
-void part_wait(unsigned long *mark, unsigned parity)
+void mbar_wait(unsigned long *mbar, unsigned parity)
 {
-    if (arrived[mark] % 2 == parity) {
+    if (arrived[mbar] % 2 == parity) {
         unsigned bytes = 0;
-        for (const Copy &c : coming[mark]) {
+        for (const Copy &c : coming[mbar]) {
             memcpy(c.to, c.from, c.bytes);
             bytes += c.bytes;
         }
-        if (!bytes || bytes != expected[mark])
-            bad_use("a part is waited for that nobody asked for");
-        coming[mark].clear();
-        expected[mark] = 0;
-        arrived[mark]++;
-    } else if (arrived[mark] % 2 != (parity + 1) % 2) {
-        bad_use("a part is waited for out of turn");
+        if (!bytes || bytes != expected[mbar])
+            bad_use("an mbarrier is waited for, of which no copy was started");
+        coming[mbar].clear();
+        expected[mbar] = 0;
+        arrived[mbar]++;
+    } else if (arrived[mbar] % 2 != (parity + 1) % 2) {
+        bad_use("an mbarrier is waited for out of turn");
     }
 }
 
-void bring_bytes(const void *from, unsigned bytes)
+void prefetch_l2_bytes(const void *from, unsigned bytes)
 {
-    if ((uintptr_t)from % 16 || !bytes || bytes % 16 || !on_card(from, bytes))
-        bad_use("what is brought to the cache is not the card's memory, by 16 bytes");
+    if ((uintptr_t)from % 16 || !bytes || bytes % 16 || !on_gpu(from, bytes))
+        bad_use("an L2 prefetch of what is not the GPU's memory, by 16 bytes");
 }
 
-/* ---- the matrix units ---- */
+/* ---- tensor cores ---- */
 
 static std::map<unsigned, std::vector<Copy>>
     asked; /* by thread: there when it waits, poison before */
 
-void tile_copy(void *to, const void *from)
+void cp_async16(void *to, const void *from)
 {
-    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || !on_card(from, 16))
-        bad_use("a copy that is not the card's memory, by 16 bytes");
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || !on_gpu(from, 16))
+        bad_use("a copy that is not the GPU's memory, by 16 bytes");
     memset(to, 0xff, 16);
     asked[grid_fiber()].push_back({to, from, 16});
 }
 
-void tile_commit()
+void cp_async_commit()
 {
 }
 
-void tile_arrived()
+void cp_async_wait()
 {
     for (const Copy &c : asked[grid_fiber()])
         memcpy(c.to, c.from, c.bytes);
     asked[grid_fiber()].clear();
 }
 
-void tile_load(unsigned *to, const void *row)
+void ldmatrix_x4(unsigned *to, const void *row)
 {
     const unsigned lane = grid_fiber() % 32;
     Put mine = {};
@@ -297,7 +295,7 @@ void tile_load(unsigned *to, const void *row)
 
 /* a: rows lane / 4 (+ 8), bytes 4 (lane % 4) .. (+ 16); b: column lane / 4, the same bytes; sums:
  * those rows, columns 2 (lane % 4) and the next. */
-void tile_multiply(int *sums, const unsigned *a, const unsigned *b)
+void mma_u8s8(int *sums, const unsigned *a, const unsigned *b)
 {
     const unsigned lane = grid_fiber() % 32;
     Put mine = {};
@@ -341,23 +339,23 @@ static cudaError_t put(const Call &c, cudaStream_t s)
 {
     if (s->capturing)
         s->graph.calls.push_back(c);
-    else if (cards() > 1)
+    else if (gpus() > 1)
         s->queue.push_back(c);
     else
         make(c);
     return cudaSuccess;
 }
 
-/* ---- several cards: the calls of their streams, in any order that these allow ---- */
+/* ---- several GPUs: the calls of their streams, in any order that these allow ---- */
 
 struct Pass {
     std::vector<FakeStream *> stream;
-    unsigned blocks, threads; /* that a card runs at once */
+    unsigned blocks, threads; /* that a GPU runs at once */
     size_t bytes;
 };
 
-/* A block of a card takes its share of each call's blocks, and waits for the card's others. */
-static void card_thread(void *arg, float *tg, unsigned group, unsigned thread_number)
+/* A block of a GPU takes its share of each call's blocks, and waits for the GPU's others. */
+static void gpu_thread(void *arg, float *tg, unsigned group, unsigned thread_number)
 {
     const Pass *p = (const Pass *)arg;
     FakeStream *s = p->stream[group / p->blocks];
@@ -382,7 +380,7 @@ static void card_thread(void *arg, float *tg, unsigned group, unsigned thread_nu
     }
 }
 
-static void run_cards(unsigned pass)
+static void run_gpus(unsigned pass)
 {
     Pass p = {{}, 1, 32, 16};
     for (FakeStream *s : streams)
@@ -398,8 +396,8 @@ static void run_cards(unsigned pass)
     for (FakeStream *s : p.stream)
         for (FakeStream *other : p.stream)
             if (s != other && !reaches[s->device][other->device])
-                bad_use("a card writes where another has not let it");
-    grid_run_at_once(card_thread, &p, (unsigned)p.stream.size() * p.blocks, p.threads, p.bytes,
+                bad_use("a GPU stores to a peer that it has no access to");
+    grid_run_at_once(gpu_thread, &p, (unsigned)p.stream.size() * p.blocks, p.threads, p.bytes,
                      order());
     for (FakeStream *s : p.stream)
         s->queue.clear();
@@ -409,11 +407,11 @@ static cudaError_t launch(const void *entry, dim3 grid, dim3 block, void **args,
                           bool at_once, cudaStream_t s)
 {
     Call c = {};
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorIllegalState;
     if (!grid.x || grid.x > 0x7fffffff || !block.x || block.x > 1024 || block.x % 32 ||
         shared > (raised.count(entry) ? raised[entry] : 48 << 10))
-        return bad("a launch that no card takes");
+        return bad("a launch beyond the limits of a GPU");
     c.entry = (Entry)entry;
     c.at_once = at_once;
     c.blocks = grid.x;
@@ -426,7 +424,7 @@ static cudaError_t launch(const void *entry, dim3 grid, dim3 block, void **args,
     if (!state || !weights)
         return bad("a kernel is given the host's memory");
     if (s->device != device || state->device != device || weights->device != device)
-        return bad("a kernel, its stream and its memory are of different cards");
+        return bad("a kernel, its stream and its memory are of different GPUs");
     return put(c, s);
 }
 
@@ -445,35 +443,35 @@ cudaError_t cudaLaunchCooperativeKernel(const void *entry, dim3 grid, dim3 block
 
 cudaError_t cudaFuncSetAttribute(const void *entry, cudaFuncAttribute, int bytes)
 {
-    if (told_to_fail() || bytes > 227 << 10)
+    if (must_fail() || bytes > 227 << 10)
         return cudaErrorInvalidValue;
     raised[entry] = (size_t)bytes;
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDevice(int *card_number)
+cudaError_t cudaGetDevice(int *number)
 {
-    *card_number = device;
-    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+    *number = device;
+    return must_fail() ? cudaErrorIllegalState : cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int card_number)
+cudaError_t cudaSetDevice(int number)
 {
-    if (card_number < 0 || (unsigned)card_number >= cards())
-        return bad("there is no such card");
-    device = card_number;
+    if (number < 0 || (unsigned)number >= gpus())
+        return bad("there is no such GPU");
+    device = number;
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceCanAccessPeer(int *can, int card_number, int other)
+cudaError_t cudaDeviceCanAccessPeer(int *can, int number, int other)
 {
-    *can = card_number != other && (unsigned)card_number < cards() && (unsigned)other < cards();
-    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+    *can = number != other && (unsigned)number < gpus() && (unsigned)other < gpus();
+    return must_fail() ? cudaErrorIllegalState : cudaSuccess;
 }
 
 cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned)
 {
-    if (told_to_fail() || other == device || (unsigned)other >= cards())
+    if (must_fail() || other == device || (unsigned)other >= gpus())
         return cudaErrorInvalidValue;
     if (reaches[device][other])
         return cudaErrorPeerAccessAlreadyEnabled;
@@ -484,21 +482,21 @@ cudaError_t cudaDeviceEnablePeerAccess(int other, unsigned)
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
 {
     *value = MULTIPROCESSORS;
-    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+    return must_fail() ? cudaErrorIllegalState : cudaSuccess;
 }
 
 /* ---- memory ---- */
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorMemoryAllocation;
     *p = __libc_malloc(bytes + 256);
     if (!*p)
         return cudaErrorMemoryAllocation;
     char *at = (char *)(((uintptr_t)*p + 255) / 256 * 256);
-    card[at] = {bytes, device};
-    card[at - 1] = {0, device}; /* keeps neighbours apart */
+    gpu[at] = {bytes, device};
+    gpu[at - 1] = {0, device}; /* keeps neighbours apart */
     memset(at, 0xa5, bytes);
     *p = at;
     return cudaSuccess;
@@ -506,15 +504,15 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
-    if (p && !card.erase((char *)p))
-        return bad("what is freed is not the card's");
-    card.erase((char *)p - 1);
-    return cudaSuccess; /* the bytes stay taken: late use shows in no other test's memory */
+    if (p && !gpu.erase((char *)p))
+        return bad("what is freed is not the GPU's");
+    gpu.erase((char *)p - 1);
+    return cudaSuccess; /* the bytes are not freed: late use shows in no other test's memory */
 }
 
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorMemoryAllocation;
     *p = __libc_malloc(bytes);
     hosts[(const char *)*p] = bytes;
@@ -532,19 +530,19 @@ cudaError_t cudaHostGetDevicePointer(void **to, void *p, unsigned flags)
     bool known = p == pinned;
     for (const auto &host : hosts)
         known |= (size_t)((const char *)p - host.first) < host.second;
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorInvalidValue;
     if (!known || flags)
-        return bad("a card is to reach the host's memory that is not pinned for it");
+        return bad("a GPU is to reach the host's memory that is not pinned for it");
     *to = p;
     return cudaSuccess;
 }
 
 cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorMemoryAllocation;
-    if (!p || !bytes || touches_card(p) || !(flags & cudaHostRegisterMapped))
+    if (!p || !bytes || touches_gpu(p) || !(flags & cudaHostRegisterMapped))
         return bad("cudaHostRegister of what is not the host's memory");
     pinned = p;
     return cudaSuccess;
@@ -560,21 +558,21 @@ cudaError_t cudaHostUnregister(void *p)
 
 cudaError_t cudaMemset(void *p, int value, size_t bytes)
 {
-    if (!on_card(p, bytes))
-        return bad("cudaMemset beyond the card's memory");
+    if (!on_gpu(p, bytes))
+        return bad("cudaMemset beyond the GPU's memory");
     memset(p, value, bytes);
     return cudaSuccess;
 }
 
 static bool copy_fits(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    return kind == cudaMemcpyHostToDevice ? on_card(to, bytes) && !touches_card(from)
-                                          : on_card(from, bytes) && !touches_card(to);
+    return kind == cudaMemcpyHostToDevice ? on_gpu(to, bytes) && !touches_gpu(from)
+                                          : on_gpu(from, bytes) && !touches_gpu(to);
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorIllegalState;
     if (!copy_fits(to, from, bytes, kind))
         return bad("a copy beyond memory, or not the way it says");
@@ -586,7 +584,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                               size_t wide, size_t rows, cudaMemcpyKind kind, cudaStream_t s)
 {
     Call c = {};
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorIllegalState;
     if (!wide || !rows || (rows > 1 && (wide > to_pitch || wide > from_pitch)) ||
         !copy_fits(to, from, wide, kind) ||
@@ -612,23 +610,23 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorMemoryAllocation;
     grid_skip = setting("FAKE_CUDA_SKIP");
     *s = new FakeStream();
     (*s)->device = device;
-    (*s)->pass = streams_made++ / cards();
+    (*s)->pass = streams_made++ / gpus();
     streams.push_back(*s);
     return cudaSuccess;
 }
 
-/* FAKE_CUDA_LINES: a file for the lines of the barriers that threads met. */
+/* FAKE_CUDA_LINES: a file for the lines of the barriers that threads arrived at. */
 static void tell_lines()
 {
     const char *path = getenv("FAKE_CUDA_LINES");
     FILE *f = path ? fopen(path, "w") : nullptr;
     for (int i = 1; f && i < GRID_LINES; i++)
-        if (grid_met[i])
+        if (grid_arrived[i])
             fprintf(f, "%d\n", i);
     if (f)
         fclose(f);
@@ -646,18 +644,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorIllegalState;
     if (s->capturing)
         return bad("a stream that is captured cannot be waited for");
     if (!s->queue.empty())
-        run_cards(s->pass);
+        run_gpus(s->pass);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, int)
 {
-    if (told_to_fail() || s->capturing)
+    if (must_fail() || s->capturing)
         return cudaErrorIllegalState;
     s->capturing = true;
     return cudaSuccess;
@@ -670,12 +668,12 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
     s->capturing = false;
     *graph = new FakeGraph(s->graph);
     s->graph.calls.clear();
-    return told_to_fail() ? cudaErrorIllegalState : cudaSuccess;
+    return must_fail() ? cudaErrorIllegalState : cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorMemoryAllocation;
     *exec = new FakeGraph(*graph);
     return cudaSuccess;
@@ -683,7 +681,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
-    if (told_to_fail())
+    if (must_fail())
         return cudaErrorIllegalState;
     for (const Call &c : exec->calls)
         put(c, s);

@@ -1,5 +1,5 @@
-/* test_golden.c: compiled models against ../shared/golden, with the tolerances that its README
- * derives. Usage: test_golden GOLDEN_DIR MODEL.TARGET.so ... : each library was written by
+/* test_golden.c: compiled models against ../shared/golden, tests/golden and tests/arch-models, with the
+ * tolerances that their READMEs derive. Usage: test_golden GOLDEN_DIR MODEL.TARGET.so ... : each library was written by
  * `bnc MODEL.gguf --emit=so --name=m --target=TARGET --kv=f32`, MODEL.kv-KV.TARGET.so with
  * --kv=KV; MODEL up to its last '-' names the golden file. Malloc counts while armed: nothing may be allocated after bn_init. */
 #include <dlfcn.h>
@@ -43,7 +43,7 @@ void *realloc(void *p, size_t n)
     F(bn_open)                                                                                     \
     F(bn_close) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind)         \
         F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)       \
-        F(bn_embed)
+        F(bn_embed) F(bn_chat) F(bn_chat_tokens)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -235,18 +235,41 @@ static void check_synth(Lib *l)
 
 /* ---- trained models: prompts, greedy tokens, likelihood ---- */
 
+/* The tokens of a conversation that begins an answer, and its text: what the template compiled to. */
+static void check_messages(Lib *l, const json_t *messages, const char *text, int32_t *tokens,
+                           size_t cap, size_t *n)
+{
+    bn_turn turns[16];
+    size_t count = json_array_size(messages), need;
+    assert_in_range(count, 1, sizeof turns / sizeof *turns);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *m = json_array_get(messages, i);
+        turns[i] = (bn_turn){json_string_value(json_object_get(m, "role")),
+                             json_string_value(json_object_get(m, "content"))};
+    }
+    size_t room = 8 * strlen(text) + 4096; /* the text, and what the template works with */
+    char *said = __libc_malloc(room);
+    assert_int_equal(l->bn_chat(&l->w, turns, (int)count, 1, said, room, &need), BN_OK);
+    assert_string_equal(said, text);
+    free(said);
+    assert_int_equal(l->bn_chat_tokens(&l->w, turns, (int)count, 1, tokens, cap, n), BN_OK);
+}
+
 static void check_prompt(Lib *l, const json_t *p)
 {
     int n, steps, v = vocab(l), *tokens = ints(json_object_get(p, "tokens"), &n);
     int *greedy = ints(json_object_get(p, "greedy"), &steps);
     const char *text = json_string_value(json_object_get(p, "text"));
     const json_t *top = json_object_get(p, "last_top"),
-                 *margin = json_object_get(p, "greedy_margin");
-    int32_t got[BN_TOKEN_ROOM(512)];
-    size_t ngot;
-    assert_int_equal(l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got,
-                                    sizeof got / sizeof *got, &ngot),
-                     BN_OK);
+                 *margin = json_object_get(p, "greedy_margin"),
+                 *messages = json_object_get(p, "messages");
+    int32_t got[BN_TOKEN_ROOM(4096)];
+    size_t ngot, cap = sizeof got / sizeof *got;
+    if (messages)
+        check_messages(l, messages, text, got, cap, &ngot);
+    else
+        assert_int_equal(
+            l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got, cap, &ngot), BN_OK);
     assert_int_equal(ngot, n);
     assert_memory_equal(got, tokens, sizeof(int32_t) * (size_t)n);
     start(l, 2);
@@ -264,11 +287,12 @@ static void check_prompt(Lib *l, const json_t *p)
         const json_t *pair = json_array_get(top, (size_t)i);
         assert_true(fabs(logits[(int)number(pair, 0)] - number(pair, 1)) < 0.4 * sd);
     }
-    for (int i = 0; i < steps && number(margin, i) >= 0.5; i++) {
+    /* Where the golden leaves no doubt the token is the same; either way it goes on with the golden's. */
+    for (int i = 0; i < steps; i++) {
         bn_sampling greedily = {0};
-        int32_t token = l->bn_sample(l->s, &greedily);
-        assert_int_equal(token, greedy[i]);
-        assert_int_equal(l->bn_eval(l->s, &token, 1, &logits), BN_OK);
+        if (number(margin, i) >= 0.5)
+            assert_int_equal(l->bn_sample(l->s, &greedily), greedy[i]);
+        assert_int_equal(l->bn_eval(l->s, greedy + i, 1, &logits), BN_OK);
     }
     stop(l);
     free(tokens);
@@ -283,6 +307,13 @@ static double nll_slack(const Lib *l)
     return strstr(l->name, ".kv-int8") ? 4.0 : 1.0;
 }
 
+/* How far the mean NLL of an excerpt may be off, in nats a token. A golden may say so. */
+static double nll_bound(const Lib *l)
+{
+    const json_t *own = json_object_get(l->golden, "nll_bound");
+    return (own ? json_number_value(own) : 0.005) * nll_slack(l);
+}
+
 static double check_excerpt(Lib *l, const json_t *e)
 {
     int n, v = vocab(l), *tokens = ints(json_object_get(e, "tokens"), &n);
@@ -295,7 +326,7 @@ static double check_excerpt(Lib *l, const json_t *e)
         mean += log(sum) / (n - 1);
     }
     print_message("%s: mean NLL %.5f, golden %.5f (%+.5f)\n", l->name, mean, want, mean - want);
-    assert_true(fabs(mean - want) < 0.005 * nll_slack(l));
+    assert_true(fabs(mean - want) < nll_bound(l));
     if (!l->slow)
         check_cuts(l, tokens, n < 80 ? n : 80, x);
     free(x);
@@ -313,7 +344,7 @@ static void check_trained(Lib *l)
     size_t excerpts = l->slow ? 1 : json_array_size(nll);
     for (size_t i = 0; i < excerpts; i++)
         off += check_excerpt(l, json_array_get(nll, i)) / (double)excerpts;
-    assert_true(fabs(off) < 0.003 * nll_slack(l));
+    assert_true(fabs(off) < 0.6 * nll_bound(l));
 }
 
 /* ---- loading ---- */

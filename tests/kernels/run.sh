@@ -3,7 +3,7 @@
 # WebAssembly under Node: all ternary products against a plain loop (exact.c), the other kernels
 # against their references (tests/unit/test_kernels.c, test_kv.c), and whole models against plain C.
 bnc=$1
-model=examples/models/tales-27m-i2_s.gguf
+model=examples/models/fables-27m-i2_s.gguf
 dir=build/kernels
 mkdir -p $dir
 . tests/lib.sh

@@ -11,7 +11,7 @@
  *   BN_SKIP_BARRIER=N   the Nth barrier (from 1) of command buffer BN_SKIP_IN (from 1) does nothing
  *   BN_NO_INDIRECT=1    the device has no indirect command buffers
  *   BN_FAIL_COMMANDS=N  command buffer N (from 1) ends with an error
- *   BN_FAKE_LOG=FILE    at the end: lines of barriers met, barriers in each of the first command
+ *   BN_FAKE_LOG=FILE    at the end: lines of barriers that threads arrived at, barriers in each of the first command
  * buffers, how many buffers and command buffers were made, how many
  * passes were an indirect one, objects left
  */
@@ -63,7 +63,7 @@ __attribute__((destructor)) static void report(void)
         return;
     fprintf(f, "lines");
     for (int i = 0; i < GRID_LINES; i++)
-        if (grid_met[i])
+        if (grid_arrived[i])
             fprintf(f, " %d", i);
     fprintf(f, "\nbarriers");
     for (int i = 0; i < LOGGED && i < seen.commands; i++)
@@ -486,7 +486,7 @@ enum { MOST_USED = 8 };
             return usage[i];
     return 0;
 }
-/* Buffers of indirect commands are not there unless the encoder was told: the first is written. */
+/* Buffers of indirect commands are not there unless the encoder names them: the first is written. */
 - (void)executeCommandsInBuffer:(id<MTLIndirectCommandBuffer>)commands withRange:(NSRange)range
 {
     FakeIndirect *from = (FakeIndirect *)commands;

@@ -10,7 +10,7 @@
 #include <ucontext.h>
 
 enum { STACK = 64 << 10, GUARD = 64, IDLE = 100000 };
-typedef enum Wait { READY, BARRIER, MEET, SUM, MAX, SUM_INT, WORD, LATER, DONE } Wait;
+typedef enum Wait { READY, BARRIER, BARRIER_ALL, SUM, MAX, SUM_INT, WORD, LATER, DONE } Wait;
 
 typedef struct Fiber {
 #if defined(__x86_64__)
@@ -37,7 +37,7 @@ static struct {
     unsigned group, down; /* of fiber 0; whether later ones have lower numbers */
 } job;
 int grid_skip;
-unsigned char grid_met[GRID_LINES];
+unsigned char grid_arrived[GRID_LINES];
 
 static unsigned group_of(unsigned i)
 {
@@ -128,7 +128,7 @@ static void resume(Fiber *f)
 void grid_barrier(int line)
 {
     if (line > 0 && line < GRID_LINES)
-        grid_met[line] = 1;
+        grid_arrived[line] = 1;
     if (line == grid_skip)
         return;
     fiber[now].wait = BARRIER;
@@ -136,13 +136,13 @@ void grid_barrier(int line)
     leave();
 }
 
-void grid_meet_all(int line)
+void grid_barrier_all(int line)
 {
     if (line > 0 && line < GRID_LINES)
-        grid_met[line] = 1;
+        grid_arrived[line] = 1;
     if (line == grid_skip)
         return;
-    fiber[now].wait = MEET;
+    fiber[now].wait = BARRIER_ALL;
     fiber[now].line = line;
     leave();
 }
@@ -229,7 +229,7 @@ static int exchange(Fiber *f)
     return 1;
 }
 
-/* Lets fibers go on that are all at one barrier, or meeting. */
+/* Lets fibers go on that are all at one barrier. */
 static int pass(unsigned first, unsigned n, Wait what)
 {
     for (unsigned i = first; i < first + n; i++)
@@ -335,7 +335,7 @@ static bool run_some(const unsigned *lane, unsigned *done)
         ready = idle ? ready_lane(first) : ready;
         spun = idle ? spun + 1 : 0;
         if (idle > IDLE)
-            broken("threads wait for what nobody tells them");
+            broken("threads wait for what nobody writes");
         if (at == kept % n) {
             kept = chance();
             spun = 0;
@@ -367,14 +367,14 @@ static void run_groups(grid_order how)
             done += run_group(first, sub, lane);
         while (how == GRID_SHUFFLED && run_some(lane, &done))
             continue;
-        if (pass(0, count, MEET) || done > before) {
+        if (pass(0, count, BARRIER_ALL) || done > before) {
             idle = 0;
             continue;
         }
         if (!wake(0, count))
             broken("threads wait for different things: some have ended or are at another barrier");
         if (++idle > IDLE)
-            broken("threads wait for what nobody tells them");
+            broken("threads wait for what nobody writes");
     }
 }
 

@@ -3,7 +3,7 @@
  *
  * One idea: whatever a GPU may do is an order. The engine runs one simdgroup as far as it gets
  * without the others, then the next, and where several groups run at once, one group as far as it
- * gets before the next; threads and simdgroups in an order that it is told, forwards, backwards or
+ * gets before the next; threads and simdgroups in a given order, forwards, backwards or
  * shuffled; a kernel that lacks a barrier gives another result in one of
  * these. Memory that a group shares is poisoned before it.
  */
@@ -31,14 +31,14 @@ typedef void (*grid_kernel)(void *arg, float *tg, unsigned group, unsigned threa
 void grid_run(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
               grid_order order);
 
-/* The same, with all groups at once, so that they can meet. */
+/* The same, with all groups at once, for barriers of all of them. */
 void grid_run_at_once(grid_kernel fn, void *arg, unsigned groups, unsigned threads, size_t bytes,
                       grid_order order);
 
 /* What kernels call. A barrier is known by its line; grid_skip names one that does nothing (0:
  * none), for tests. */
 void grid_barrier(int line);
-void grid_meet_all(int line); /* a barrier of all groups that run at once */
+void grid_barrier_all(int line); /* a barrier of all groups that run at once */
 void grid_later(void); /* lets others go on, for a thread that waits for what they write */
 /* Shows `bytes` at `mine` (at most GRID_WORD) to the lanes of its simdgroup, which all come to the same line:
  * those of lane l stand at GRID_WORD l of the result, until the simdgroup's next exchange. */
@@ -52,9 +52,9 @@ void grid_stop(const char *what); /* ends the process: a rule is broken */
 unsigned grid_fiber(void);  /* among all that run at once */
 extern int grid_skip;
 extern unsigned grid_seed; /* not 0: of GRID_SHUFFLED, before the first run */
-/* Lines of the barriers that threads met: grid_met[line]. */
+/* Lines of the barriers that threads arrived at: grid_arrived[line]. */
 enum { GRID_LINES = 1 << 14 };
-extern unsigned char grid_met[GRID_LINES];
+extern unsigned char grid_arrived[GRID_LINES];
 
 #ifdef __cplusplus
 }

@@ -2,8 +2,8 @@
  *
  * One idea: a check looks at one way in which model files go wrong, adds a finding for each fault,
  * and is one row of the table at the end. An error is a file that runs wrong or not at all; a
- * warning is what a person should look at. The graph's rules are not written a second time:
- * bind_model is run, and what it says are findings. The tokenizer's checks stand in
+ * warning is what a person should look at. What the compiler refuses is not written a second time:
+ * compile_check is run, and what it says are findings. The tokenizer's checks stand in
  * vocab.c.
  */
 #include <math.h>
@@ -65,40 +65,47 @@ static bool is_projection(const Tensor *t)
 
 /* ---- the graph ---- */
 
-typedef struct Bound {
+typedef struct Apart {
     Session session;
     const Inspect *p;
-    Module *m;
-} Bound;
+} Apart;
 
-static void bind_apart(void *arg)
+static void compile_apart(void *arg)
 {
-    Bound *b = arg;
-    BindOptions o = {.arch_path = b->p->arch_path, .i2s_layout = i2s_layout_name(b->p->layout)};
-    b->m = bind_model(&b->session, b->p->file, &o);
+    Apart *b = arg;
+    Options o = {.input = b->p->file,
+                 .arch = b->p->arch_path,
+                 .i2s_layout = i2s_layout_name(b->p->layout),
+                 .level = 2,
+                 .quiet = true};
+    compile_check(&b->session, &o);
 }
 
-/* What the compiler says of the file, and whether vocab_build can make its tokenizer. */
+/* What the compiler says of the file: all that a compilation refuses, and what it warns of. */
 static void check_graph(Check *c)
 {
-    Bound b = {.p = c->p};
+    static const char *const said[] = {[WARNING] = "warning: ", [ERROR] = "error: "};
+    Apart b = {.p = c->p};
     char *text = NULL;
     size_t len = 0;
     FILE *log = open_memstream(&text, &len);
     CHECK(log);
     session_start(&b.session, log);
     b.session.quiet = true;
-    bool bound = session_try(&b.session, bind_apart, &b);
-    if (bound)
-        check_vocabulary(c, b.m->vocab);
+    session_try(&b.session, compile_apart, &b);
     session_end(&b.session);
     fclose(log);
     for (char *line = text, *next; line && *line; line = next) {
-        char *said = strstr(line, "error: ");
         next = line + strcspn(line, "\n");
         next += *next == '\n' ? 1 : 0;
-        if (said && said < next)
-            found(c, ERROR, format(c->p->s, "%.*s", (int)strcspn(said + 7, "\n"), said + 7));
+        for (Grade g = WARNING; g <= ERROR; g++) {
+            char *at = strstr(line, said[g]);
+            if (at && at < next) {
+                at += strlen(said[g]);
+                found(c, g, format(c->p->s, "%.*s", (int)strcspn(at, "\n"), at));
+                break;
+            }
+        }
     }
     free(text);
 }

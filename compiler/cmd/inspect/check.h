@@ -16,7 +16,6 @@ void found(Check *c, Grade grade, const char *text);
 bool ends_in(const char *text, const char *end);
 
 /* vocab.c */
-void check_vocabulary(Check *c, const VocabSource *v); /* what vocab_build says of it */
 void check_merges(Check *c);
 void check_specials(Check *c);
 void check_template(Check *c);

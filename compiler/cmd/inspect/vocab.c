@@ -61,17 +61,6 @@ static bool words_open(Words *w, const Inspect *p, int64_t *twice)
 
 /* ---- tokenizer ---- */
 
-void check_vocabulary(Check *c, const VocabSource *v)
-{
-    char message[256] = "";
-    size_t size;
-    uint8_t *tables = vocab_build(v, &size, message);
-    if (!tables || *message)
-        found(c, tables ? WARNING : ERROR,
-              format(c->p->s, "%s%s", tables ? "" : "the tokenizer cannot be built: ", message));
-    free(tables);
-}
-
 static bool is_model(const Inspect *p, const char *want)
 {
     const char *text;

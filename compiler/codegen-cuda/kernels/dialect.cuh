@@ -1,9 +1,9 @@
-/* dialect.cuh: what makes the shaders of codegen-metal CUDA C++: nvcc's, clang's (-x cuda), and,
- * with the headers of tests/cuda, plain C++. Words that are no macros, as address spaces, cuda.c
- * translates.
+/* dialect.cuh: makes the shared kernels (codegen-gpu/kernels, in Metal) CUDA C++: for nvcc, for
+ * clang and, with the headers of tests/cuda, for any C++ compiler. Keywords that cannot be macros,
+ * such as address spaces, are translated by cuda.c.
  *
- * A threadgroup is a block, a simdgroup a warp. An entry point reads the step from the first bytes
- * of the state.
+ * A threadgroup is a block, a simdgroup a warp. An entry point reads its bn_step from the first
+ * bytes of the state.
  */
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -26,103 +26,114 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
 #endif
 #define BN_TABLE static __device__ const
 
-/* Blocks of a decode step, which run at once: the multiprocessors of an H100 or H200. */
+/* Blocks of a persistent kernel, one a multiprocessor (occupancy 1): an H100 or H200 has 132. */
 #ifndef BN_BLOCKS
 #define BN_BLOCKS 132
 #endif
 
-/* Cards that share a pass: see cards.cu. */
-#ifndef BN_CARDS
-#define BN_CARDS 1
+/* GPUs that share a pass (tensor parallelism): see tensor_parallel.cu. */
+#ifndef BN_GPUS
+#define BN_GPUS 1
 #endif
 
-/* What a pass is told: the position of its first token, how many tokens there are, how many of the
- * best words are wanted; which card this is; how far the cards' states stand from its own, and what
- * the host has of its beginning, in bytes; where in the host's memory hidden values and logits
- * belong. */
+/* The parameters of a pass: position of the first token, number of tokens, how many top-k logits
+ * are wanted; the number of this GPU; the distance in bytes from its state to each GPU's state, and
+ * to the host's copy of the state's first bytes; where hidden values and logits go in the host's
+ * memory. */
 struct bn_step {
     int pos, ntok, best;
-    uint card;
-    long away[BN_CARDS], host;
+    uint gpu;
+    long away[BN_GPUS], host;
     float *hidden, *logits;
 };
 
-/* Positions that attention takes one behind the other at most; others are added up with them. */
+/* Positions of one chunk of attention, at most; the results of several chunks are combined
+ * (split-KV). */
 #ifndef BN_CHUNK
 #define BN_CHUNK 512
 #endif
 
+/* The grid barrier, of all blocks of all GPUs, in two halves: between them a block does what needs
+ * no other block. Each GPU has a counter, `arrived`, to which every block adds 1; the barrier is
+ * passed when it reaches `expected`. What was written before the barrier is seen behind it. Blocks
+ * are co-resident, for the launch is cooperative. */
+enum { ALL_BLOCKS = BN_GPUS * BN_BLOCKS };
+struct bn_grid {
+    uint *arrived, expected;
+};
+
 #ifndef BN_FAKE_CUDA
-/* Weights on their way to shared memory (PTX's mbarrier and cp.async.bulk): a mark counts the bytes
- * that arrive. */
+/* Asynchronous bulk copies to shared memory (PTX's mbarrier and cp.async.bulk): an mbarrier counts
+ * the bytes that have arrived. */
 static inline __device__ uint shared_at(const void *p)
 {
     return (uint)__cvta_generic_to_shared(p);
 }
-static inline __device__ void part_mark(ulong *mark)
+static inline __device__ void mbar_init(ulong *mbar)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_at(mark)) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_at(mbar)) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-static inline __device__ void part_expect(ulong *mark, uint bytes)
+static inline __device__ void mbar_expect_tx(ulong *mbar, uint bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_at(mark)),
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_at(mbar)),
                  "r"(bytes)
                  : "memory");
 }
-static inline __device__ void part_copy(void *to, const void *from, uint bytes, ulong *mark)
+static inline __device__ void cp_async_bulk(void *to, const void *from, uint bytes, ulong *mbar)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], "
                  "%2, [%3];" ::"r"(shared_at(to)),
-                 "l"(from), "r"(bytes), "r"(shared_at(mark))
+                 "l"(from), "r"(bytes), "r"(shared_at(mbar))
                  : "memory");
 }
-static inline __device__ void part_wait(ulong *mark, uint parity)
+static inline __device__ void mbar_wait(ulong *mbar, uint parity)
 {
     uint there;
     do
         asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
                      "selp.u32 %0, 1, 0, p;}"
                      : "=r"(there)
-                     : "r"(shared_at(mark)), "r"(parity)
+                     : "r"(shared_at(mbar)), "r"(parity)
                      : "memory");
     while (!there);
 }
-/* Prefetches to the L2 cache: a line; bytes, of 16 each. */
-static inline __device__ void bring_line(const void *from)
+/* Prefetches to the L2 cache: one line of 128 bytes; a multiple of 16 bytes. */
+static inline __device__ void prefetch_l2_line(const void *from)
 {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
-static inline __device__ void bring_bytes(const void *from, uint bytes)
+static inline __device__ void prefetch_l2_bytes(const void *from, uint bytes)
 {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
 }
 
-/* The matrix units (PTX's cp.async, ldmatrix, mma): 16 bytes to shared memory, later; all that was
- * asked for is there, for the thread that asked; 4 matrices of 8 rows x 16 bytes, lane i naming row
- * i % 8 of matrix i / 8, of which a lane gets 4 bytes i % 4 of row i / 4; sums [16 x 8] += a [16 x
- * 32] b [32 x 8]. */
-static inline __device__ void tile_copy(void *to, const void *from)
+/* Tensor cores (PTX's cp.async, ldmatrix, mma). cp_async16: 16 bytes to shared memory,
+ * asynchronously; cp_async_wait: all copies that this thread has committed have arrived.
+ * ldmatrix_x4: 4 matrices of 8 rows x 16 bytes, lane i naming row i % 8 of matrix i / 8; a lane
+ * receives 4 bytes, i % 4, of row i / 4 of each. mma_u8s8: sums [16 x 8] += a [16 x 32] b [32 x 8].
+ */
+static inline __device__ void cp_async16(void *to, const void *from)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_at(to)), "l"(from)
                  : "memory");
 }
-static inline __device__ void tile_commit()
+static inline __device__ void cp_async_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
-static inline __device__ void tile_arrived()
+static inline __device__ void cp_async_wait()
 {
     asm volatile("cp.async.wait_group 0;" ::: "memory");
 }
-static inline __device__ void tile_load(uint *to, const void *row)
+static inline __device__ void ldmatrix_x4(uint *to, const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                  : "r"(shared_at(row))
                  : "memory");
 }
-static inline __device__ void tile_multiply(int *sums, const uint *a, const uint *b)
+static inline __device__ void mma_u8s8(int *sums, const uint *a, const uint *b)
 {
     asm volatile(
         "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
@@ -130,52 +141,53 @@ static inline __device__ void tile_multiply(int *sums, const uint *a, const uint
         : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/* All blocks of all cards meet: *count, which each card has, has reached `all` when each has come.
- * What they wrote before is seen behind it. In two steps: a block has come, and does meanwhile what
- * needs no other; all have. grid_come: its threads have met already. */
-static inline __device__ void grid_come(const bn_step &step, uint *count)
+/* For a block whose threads are synchronized already. */
+static inline __device__ void grid_signal(const bn_step &step, const bn_grid &grid)
 {
     if (threadIdx.x)
         return;
-    if (BN_CARDS == 1) {
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+    if (BN_GPUS == 1) {
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(grid.arrived) : "memory");
         return;
     }
     __threadfence_system();
-    for (int c = 0; c < BN_CARDS; c++)
-        asm volatile("red.relaxed.sys.global.add.u32 [%0], 1;" ::"l"((uchar *)count + step.away[c])
-                     : "memory");
+    for (int i = 0; i < BN_GPUS; i++)
+        asm volatile(
+            "red.relaxed.sys.global.add.u32 [%0], 1;" ::"l"((uchar *)grid.arrived + step.away[i])
+            : "memory");
 }
-static inline __device__ void grid_arrive(const bn_step &step, uint *count)
+static inline __device__ void grid_arrive(const bn_step &step, const bn_grid &grid)
 {
     __syncthreads();
-    grid_come(step, count);
+    grid_signal(step, grid);
 }
-static inline __device__ uint grid_count(const uint *count)
+static inline __device__ uint grid_count(const uint *arrived)
 {
     uint seen;
-    if (BN_CARDS == 1)
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+    if (BN_GPUS == 1)
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
     else
-        asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+        asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
     return seen;
 }
-/* Another warp looks than the one that has said that its block has come, and may still ask. */
-static inline __device__ void grid_wait(const uint *count, uint all)
+/* The thread that polls is of another warp than the one that signals, which may still be
+ * prefetching. */
+static inline __device__ void grid_wait(bn_grid &grid)
 {
-    while (threadIdx.x == 32 && int(grid_count(count) - all) < 0)
+    grid.expected += ALL_BLOCKS;
+    while (threadIdx.x == 32 && int(grid_count(grid.arrived) - grid.expected) < 0)
         continue;
     __syncthreads();
 }
-/* v, of which the compiler knows nothing: what it computes from it, it does where it is used, and
- * keeps in no register from the kernel's beginning. */
-static inline __device__ uint afresh(uint v)
+/* v, as a value that the compiler cannot trace: it recomputes what depends on v where that is used,
+ * instead of keeping it in a register from the kernel's beginning. */
+static inline __device__ uint opaque(uint v)
 {
     asm volatile("" : "+r"(v));
     return v;
 }
-/* A pointer that leads to shared memory: loads need not find out. */
-static inline __device__ const uchar *in_shared(const uchar *p)
+/* A generic pointer known to be shared: loads become ld.shared. */
+static inline __device__ const uchar *as_shared(const uchar *p)
 {
     return (const uchar *)__cvta_shared_to_generic(__cvta_generic_to_shared(p));
 }
@@ -203,18 +215,19 @@ static inline __device__ float simd_max(float v)
     return v;
 }
 
-/* simd_max of values of 0 or more, whose bits are in the order of the values. */
+/* simd_sum of int by one instruction; simd_max_abs: simd_max of values that are not negative, whose
+ * bits compare as the values do. */
 #if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 800
 static inline __device__ int simd_sum(int v)
 {
     return __reduce_add_sync(0xffffffffu, v);
 }
-static inline __device__ float simd_most(float v)
+static inline __device__ float simd_max_abs(float v)
 {
     return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(v)));
 }
 #else
-static inline __device__ float simd_most(float v)
+static inline __device__ float simd_max_abs(float v)
 {
     return simd_max(v);
 }
@@ -228,8 +241,8 @@ template <typename T, typename U> static inline __device__ T as_type(U u)
     return t;
 }
 
-/* layer by value: a launch is given a copy. A light one uses so few registers that a
- * multiprocessor's 2048 threads can all run it. */
+/* An entry point that is launched with a block for each group of the dispatch's grid.
+ * BN_LIGHT_ENTRY limits registers so that the occupancy is a multiprocessor's 2048 threads. */
 #define BN_ENTRY(name) BN_ENTRY_OF(name, __launch_bounds__(THREADS))
 #define BN_LIGHT_ENTRY(name) BN_ENTRY_OF(name, __launch_bounds__(THREADS, 2048 / THREADS))
 #define BN_ENTRY_OF(name, bounds)                                                                  \

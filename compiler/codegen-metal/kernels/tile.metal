@@ -1,16 +1,16 @@
 /* tile.metal: products of many tokens by simdgroup matrices.
  *
  * One idea: int8 and -1, 0, 1 are exact in half, and their sums in float up to 2^24, so a product of
- * matrices of floats is the integer product, to the bit. (|q| is at most 128: up to 2^17 columns.)
+ * matrices of floats is the integer product, bit-exact. (|q| is at most 128: up to 2^17 columns.)
  *
- * A group makes 32 rows x 32 tokens, a simdgroup a quarter of them, 16 x 16 in four sums. It goes
- * through K a plane of q2r4 (ternary.metal) at a time, 32 columns, which all threads bring to
+ * A threadgroup makes 32 rows x 32 tokens, a simdgroup a quarter of them, 16 x 16 in four sums. It goes
+ * through K a plane of q2r4 (ternary.metal) at a time, 32 columns, which all threads copy to
  * threadgroup memory as half, in blocks of 8 x 8 that are loaded without gaps:
  *
  *   tg   | tokens 0-7: columns 0-7, 8-15, 16-23, 24-31 | tokens 8-15 ... | rows, the same | rows of up |
  *        | 128 bytes each                              |                 | 2 KiB          | 2 KiB      |
  *
- * At the end the sums stand there, as float: [matrix][token][row].
+ * At the end the sums are there, as float: [matrix][token][row].
  */
 #include <metal_stdlib>
 using namespace metal;
@@ -30,8 +30,8 @@ static inline half tile_value(uint2 q, int i)
 }
 
 /* Leaves sum_k w[m][r][k] q[t][k] in tg[m][t][r] of N matrices, rows from row0 and tokens from
- * token0 on; w at the matrices' first bytes. Rows and tokens that are none have sums that nobody
- * wants. */
+ * token0 on; w at the matrices' first bytes. Sums of rows and tokens beyond the last are not
+ * used. */
 template <int N>
 static inline void q2_tile(device const uchar *gate, device const uchar *up, device const char *q,
                            int T, int n, int k, int row0, int token0, uint me,

@@ -25,8 +25,7 @@ static inline int q2_four(uint w, uint q)
     return sum;
 }
 
-/* The part of step j that falls to this lane; w at the block's first byte, q at its first
- * activation. */
+/* This lane's share of step j; w at the block's first byte, q at its first activation. */
 static inline int q2_step(device const uchar *w, device const char *q, int j, uint lane)
 {
     const uint4 codes = ((device const uint4 *)(w + 128 * ulong(j)))[lane % 8];
@@ -40,7 +39,7 @@ static inline int q2_step(device const uchar *w, device const char *q, int j, ui
     return sum;
 }
 
-/* In lane r, the sum of what the lanes of row r have: 0 to 3. */
+/* In lane r, 0 to 3, the sum over the lanes of row r. */
 template <typename V> static inline V q2_together(V mine, uint lane)
 {
     V sum = 0;
@@ -82,12 +81,12 @@ static inline float q2b_value(device const uchar *w, device const float *c, devi
 /* Which block of rows and which token a simdgroup of group g works on. */
 static inline int q2_block(int n, uint g, uint me)
 {
-    return int(g % (uint(n + 4 * GROUPS - 1) / (4 * GROUPS)) * GROUPS + me / LANES);
+    return int(g % (uint(n + 4 * WARPS - 1) / (4 * WARPS)) * WARPS + me / LANES);
 }
 
 static inline uint q2_token(int n, uint g)
 {
-    return g / (uint(n + 4 * GROUPS - 1) / (4 * GROUPS));
+    return g / (uint(n + 4 * WARPS - 1) / (4 * WARPS));
 }
 
 //@ tmatmul_q2 : q2_value q2_place

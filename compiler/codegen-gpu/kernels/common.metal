@@ -1,21 +1,21 @@
-/* common.metal: float work on tokens. Metal 2.4 and later; also C++ for tests/metal, so no
+/* common.metal: float ops on tokens. Metal 2.4 and later; also C++ for tests/metal, so no
  * address-space tricks beyond `device`, `constant` and `threadgroup`.
  *
  * One idea: a kernel is a function that one threadgroup of THREADS threads calls for one unit of
- * its op's work: group `g` of the op, thread `me`, and scratch `tg` for what its threads share. The
+ * its op's work: group `g` of the op, thread `me`, and scratch `tg` in threadgroup memory. The
  * compiler prints the entry points, with shapes as literals, so everything here is inlined and
  * specialised. A unit is a token's row (g = token), 4 rows of a product for a token, or a head of a
- * token. Reductions are simd_sum over 32 lanes, then over the 4 simdgroups through tg.
+ * token. Reductions are simd_sum over 32 lanes, then over the simdgroups through tg.
  */
 #include <metal_stdlib>
 using namespace metal;
 
 //@ group
-/* Threads of a group, and of a simdgroup; every Apple GPU has simdgroups of 32. */
-enum { THREADS = BN_THREADS, LANES = 32, GROUPS = THREADS / LANES };
+/* Threads of a threadgroup (CUDA: block) and of a simdgroup (warp): 32 on every Apple GPU too. */
+enum { THREADS = BN_THREADS, LANES = 32, WARPS = THREADS / LANES };
 
 //@ group_sum : group
-/* The sum of v over the group, for all its threads; nobody has used tg before. */
+/* The sum of v over the threadgroup, for all its threads; tg is unused before. */
 static inline float group_sum(float v, uint me, threadgroup float *tg)
 {
     v = simd_sum(v);
@@ -23,13 +23,13 @@ static inline float group_sum(float v, uint me, threadgroup float *tg)
         tg[me / LANES] = v;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     v = tg[0];
-    for (int s = 1; s < GROUPS; s++)
+    for (int s = 1; s < WARPS; s++)
         v += tg[s];
     return v;
 }
 
 //@ group_max : group
-/* The largest. The barrier in front lets those finish that still read what group_sum left in tg. */
+/* The largest. The first barrier: threads may still read what group_sum left in tg. */
 static inline float group_max(float v, uint me, threadgroup float *tg)
 {
     v = simd_max(v);
@@ -38,7 +38,7 @@ static inline float group_max(float v, uint me, threadgroup float *tg)
         tg[me / LANES] = v;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     v = tg[0];
-    for (int s = 1; s < GROUPS; s++)
+    for (int s = 1; s < WARPS; s++)
         v = max(v, tg[s]);
     return v;
 }
@@ -168,8 +168,8 @@ template <typename W>
 static inline void linear(device const uchar *w, device const float *x, device float *y, int T,
                           int n, int k, uint g, uint me)
 {
-    const uint each = uint(n + GROUPS - 1) / GROUPS, t = g / each;
-    const int r = int(g % each * GROUPS + me / LANES);
+    const uint each = uint(n + WARPS - 1) / WARPS, t = g / each;
+    const int r = int(g % each * WARPS + me / LANES);
     if (r >= n)
         return; /* the whole simdgroup */
     const float sum = linear_row<W>(w, x + ulong(t) * k, k, r, me);

@@ -1,33 +1,34 @@
-/* best.cu: the largest logits by a copy of the output matrix in 6 bits, whose errors are known.
- * compiler/ir/low.c pictures the copy; codegen-c/kernels/scalar_head.c proves the bound, and that a
- * word below a value that `best` words reach is not among the best.
+/* topk.cu: the op `screen`, exact top-k logits by upper bounds: a copy of the lm_head in 6 bits,
+ * whose errors are known, bounds each logit from above; only rows that may be among the top k are
+ * computed. compiler/ir/low.c pictures the copy; codegen-c/kernels/scalar_head.c proves the bound,
+ * and that a token whose bound is below a value that k logits reach is not among the top k.
  *
- * One idea: how large the largest logits are is found out first. All blocks stay, and a warp reads
- * the copy of its rows and bounds their logits; of each set of warps the row that looks largest is
- * computed, as linear does it. When all blocks have met, these values say below what bound a row
- * need not be; each warp computes what is left of its own.
+ * One idea: find a threshold first. A warp reads the copy of its rows and bounds their logits; of
+ * each set of warps the row that looks largest is computed, as linear computes it, and given to all
+ * blocks. Behind a grid barrier the k-th largest of these candidates is the threshold; each warp
+ * computes those of its rows whose bound reaches it.
  *
  *   bounds, then logits, of a block's rows   | of warp 0 [SHARE] | of warp 1 [SHARE] | .. |
  */
 
-//@ screen : stay
-enum { SET = 4, SETS = GROUPS / SET }; /* warps of a set, sets of a block */
-static_assert(BN_BLOCKS * SETS <= 4096, "CUDA_SETS in print.h");
-/* What a block's warps share. */
+//@ screen : persistent
+enum { SET = 4, SETS = WARPS / SET }; /* warps of a set, sets of a block */
+static_assert(BN_BLOCKS * SETS <= 4096, "CUDA_SETS in codegen-cuda/internal.h");
+/* Scratch of a block. */
 struct bn_screen {
-    double x[GROUPS], d[GROUPS]; /* sums of x^2, of (x - q / s)^2, of q, a part of each */
-    int q[GROUPS];
-    int row[GROUPS]; /* which looks largest, and what it seems to be */
-    float top[GROUPS];
-    float least; /* of the logits that are wanted */
+    double x[WARPS], d[WARPS]; /* each warp's part of the sums of x^2, of (x - q / s)^2, of q */
+    int q[WARPS];
+    int row[WARPS]; /* each warp's row that looks largest, and its logit by the copy */
+    float top[WARPS];
+    float threshold;
 };
-static_assert(sizeof(bn_screen) == 4 * (7 * GROUPS + 2), "SCRATCH_SCREEN in metal.c");
+static_assert(sizeof(bn_screen) == 4 * (7 * WARPS + 2), "SCRATCH_SCREEN in codegen-cuda/cuda.c");
 /* scalar_head.c's A and B, 1 / s, and the sum of q. */
 struct bn_slack {
     float a, b, unit;
     int total;
 };
-/* As f32, rounded up; 2^-100 keeps clear of numbers that f32 rounds coarsely. */
+/* As f32, rounded up; 2^-100 is added because denormals are rounded coarsely. */
 static inline float screen_up(double v)
 {
     return float(v * (1.0 + 1.0 / 4194304.0) + 7.8886090522101181e-31);
@@ -55,7 +56,7 @@ static inline bn_slack screen_start(const float *x, const char *q, float s, int 
     __syncthreads();
     xx = dd = 0;
     slack.total = 0;
-    for (int i = 0; i < GROUPS; i++) {
+    for (int i = 0; i < WARPS; i++) {
         xx += tg->x[i];
         dd += tg->d[i];
         slack.total += tg->q[i];
@@ -69,7 +70,7 @@ static inline bn_slack screen_start(const float *x, const char *q, float s, int 
     return slack;
 }
 
-/* What stands for a row: the logit by its codes, and what it is at most. */
+/* A row's logit by the copy, and its upper bound. */
 struct bn_bound {
     float about, most;
 };
@@ -104,17 +105,17 @@ static inline void screen_sums(const uchar *const *w4, const uchar *const *w2, c
         sum[i] = simd_sum(sum[i]);
 }
 
-/* Floats in the order of their values, as the sampler sees them: what is no number is the smallest
- * finite one, and so is -INFINITY; INFINITY the largest. */
+/* Keys that compare as the sampler compares logits: NaN and -INFINITY are the smallest finite
+ * value, INFINITY the largest. */
 static inline uint screen_key(float v)
 {
     const float most = 3.40282346638528859812e+38f;
     const uint bits = as_type<uint>(v > -most ? (v < most ? v : most) : -most);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
-/* The upper 16 bits of the value that `best` sets' reach and no larger one, by a warp; no number,
- * which no bound is below, where they are fewer. */
-static inline float screen_least(const float *found, int best, int lane)
+/* The threshold, by a warp: the upper 16 bits of the largest value that `best` sets' candidates
+ * reach; NaN, which no bound is below, where there are fewer. */
+static inline float screen_threshold(const float *found, int best, int lane)
 {
     enum { EACH_HAS = (ALL_BLOCKS * SETS + LANES - 1) / LANES };
     uint key[EACH_HAS], least = 0;
@@ -132,42 +133,51 @@ static inline float screen_least(const float *found, int best, int lane)
     return as_type<float>(least >> 31 ? least & 0x7fffffffu : ~least);
 }
 
-//@ screen_stay : screen warp_row
-/* y[r] = sum_k w[r][k] x[k], the bits of linear, where that may be among the `best` largest, else
- * -INFINITY; a unit of the share is GROUPS rows, a warp's each. found: a float for each set of all
- * blocks, in the state; y may be the host's memory. */
+//@ screen_persistent : screen warp_row
+/* A low-bit copy: its codes, factors for each 8 rows; activations, and as int8 with a scale. */
+struct bn_lowbit {
+    const uchar *codes;
+    const float *about;
+};
+struct bn_activations {
+    const float *x;
+    const char *q;
+    const float *s;
+};
+/* y[r] = sum_k w[r][k] x[k], bit-exact as of linear, where that may be among the `best` largest,
+ * else -INFINITY. w, y: the lm_head [n x k] and all logits, in the host's memory. A unit of the
+ * share is WARPS rows, one a warp. found: a candidate for each set of all blocks, in the state. */
 template <typename W>
-static inline void screen_stay(const uchar *w, const uchar *low, const float *about, const float *x,
-                               const char *q, const float *s, float *y, int best, int n, int k,
-                               float *found, const bn_step &step, uint *met, uint &all, uint b,
-                               uint me, bn_screen *tg, float *bounds)
+static inline void screen_persistent(const uchar *w, bn_lowbit copy, bn_activations in, float *y,
+                                     int best, int n, int k, float *found, const bn_step &step,
+                                     bn_grid &grid, uint b, uint me, bn_screen *tg, float *bounds)
 {
-    const int units = (n + GROUPS - 1) / GROUPS, from = share_from(units, b),
+    const int units = (n + WARPS - 1) / WARPS, from = share_from(units, b),
               count = share_from(units, b + 1) - from, wide = (k + 127) / 128 * 128,
-              lane = int(me % LANES), warp = int(me / LANES), mine = from * GROUPS + warp;
-    const uchar *low2 = low + ulong((n + 7) / 8 * 8) * (wide / 2);
+              lane = int(me % LANES), warp = int(me / LANES), mine = from * WARPS + warp;
+    const uchar *low = copy.codes, *low2 = low + ulong((n + 7) / 8 * 8) * (wide / 2);
     float *bound = bounds + warp * SHARE(units), top = -INFINITY;
     int largest = -1;
-    for (int i = int(me); i < count * GROUPS; i += THREADS)
-        if (from * GROUPS + i < n)
-            y[from * GROUPS + i] = -INFINITY;
-    const bn_slack slack = screen_start(x, q, *s, k, me, tg);
+    for (int i = int(me); i < count * WARPS; i += THREADS)
+        if (from * WARPS + i < n)
+            y[from * WARPS + i] = -INFINITY;
+    const bn_slack slack = screen_start(in.x, in.q, *in.s, k, me, tg);
 #pragma unroll 1
     for (int u = 0; u < count; u += SIDE) {
         const uchar *w4[SIDE], *w2[SIDE];
         int row[SIDE], sum[SIDE] = {};
         float of[SIDE][3];
-        for (int i = 0; i < SIDE; i++) { /* another again behind the last */
-            row[i] = min(mine + min(u + i, count - 1) * GROUPS, n - 1);
+        for (int i = 0; i < SIDE; i++) { /* units beyond the last repeat it */
+            row[i] = min(mine + min(u + i, count - 1) * WARPS, n - 1);
             w4[i] = low + ulong(row[i]) * (wide / 2);
             w2[i] = low2 + ulong(row[i]) * (wide / 4);
             for (int j = 0; j < 3; j++)
-                of[i][j] = about[row[i] / 8 * 40 + row[i] % 8 + (j ? 8 * j + 16 : 0)];
+                of[i][j] = copy.about[row[i] / 8 * 40 + row[i] % 8 + (j ? 8 * j + 16 : 0)];
         }
-        screen_sums(w4, w2, q, wide, lane, sum);
+        screen_sums(w4, w2, in.q, wide, lane, sum);
         for (int i = 0; i < SIDE; i++) {
             const bn_bound is = screen_bound(slack, sum[i], of[i][0], of[i][1], of[i][2]);
-            if (is.about > top && mine + (u + i) * GROUPS < n) { /* a row is found once */
+            if (is.about > top && mine + (u + i) * WARPS < n) { /* not a repeated one */
                 top = is.about;
                 largest = row[i];
             }
@@ -186,23 +196,23 @@ static inline void screen_stay(const uchar *w, const uchar *low, const float *ab
                 top = tg->top[i];
                 largest = tg->row[i];
             }
-        const float logit = largest < 0 ? -INFINITY : warp_row<W>(w, x, k, largest, me);
+        const float logit = largest < 0 ? -INFINITY : warp_row<W>(w, in.x, k, largest, me);
         if (lane == 0)
-            give(step, found + b * SETS + warp, logit);
+            peer_store(step, found + b * SETS + warp, logit);
     }
-    grid_arrive(step, met);
-    grid_wait(met, all += ALL_BLOCKS);
+    grid_arrive(step, grid);
+    grid_wait(grid);
     if (warp == 0) {
-        const float least = screen_least(found, best, lane);
+        const float threshold = screen_threshold(found, best, lane);
         if (lane == 0)
-            tg->least = least;
+            tg->threshold = threshold;
     }
     __syncthreads();
-    const float least = tg->least;
+    const float threshold = tg->threshold;
 #pragma unroll 1
     for (int u = 0; u < count; u += LANES) {
-        const bool may = u + lane < count && mine + (u + lane) * GROUPS < n &&
-                         !(bound[min(u + lane, count - 1)] < least);
+        const bool may = u + lane < count && mine + (u + lane) * WARPS < n &&
+                         !(bound[min(u + lane, count - 1)] < threshold);
         uint left = uint(simd_sum(may ? int(1u << lane) : 0));
         if (u + lane < count && !may)
             bound[u + lane] = -INFINITY;
@@ -210,15 +220,15 @@ static inline void screen_stay(const uchar *w, const uchar *low, const float *ab
         for (int i = 0; i < LANES; i++) {
             if (!(left >> i & 1))
                 continue; /* the whole warp */
-            const float logit = warp_row<W>(w, x, k, mine + (u + i) * GROUPS, me);
+            const float logit = warp_row<W>(w, in.x, k, mine + (u + i) * WARPS, me);
             if (lane == 0)
-                bound[u + i] = logit < least ? -INFINITY : logit;
+                bound[u + i] = logit < threshold ? -INFINITY : logit;
         }
     }
     __syncthreads();
-    for (int i = int(me); i < count * GROUPS; i += THREADS) {
-        const float v = bounds[i % GROUPS * SHARE(units) + i / GROUPS];
-        if (from * GROUPS + i < n && v != -INFINITY)
-            y[from * GROUPS + i] = v;
+    for (int i = int(me); i < count * WARPS; i += THREADS) {
+        const float v = bounds[i % WARPS * SHARE(units) + i / WARPS];
+        if (from * WARPS + i < n && v != -INFINITY)
+            y[from * WARPS + i] = v;
     }
 }
