@@ -367,6 +367,7 @@ CacheEntry cache_place(Session *s, Options *o, const char *emit)
              "this command chooses -o, -MD, --emit, --weights and --amalgamate itself; to "
              "choose, compile with --emit=exe");
     CacheEntry e = {.emit = emit};
+    o->chat_optional = true;
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);
     e.dir = format(s, "%s/%s", e.cache, key_of(s, o, emit));
     open_entry(s, &e);

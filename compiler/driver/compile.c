@@ -275,7 +275,7 @@ void compile_to(Session *s, const Options *given)
                         .amalgamate = o.amalgamate,
                         .profile = o.profile,
                         .gpus = o.shards ? (int)o.shards : 1,
-                        .chat = compile_chat(s, m, o.chat, !o.cache)};
+                        .chat = compile_chat(s, m, o.chat, !o.chat_optional)};
     run_passes(m, target, &o, r);
     if (target->device)
         gpu_check(s, &o, target, kind);

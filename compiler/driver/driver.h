@@ -20,6 +20,7 @@ typedef struct Options {
     const char **given; /* the words of ours */
     int ngiven;
     const char *text;  /* those that were given, for the comment in generated files */
+    bool chat_optional; /* a chat template of the model's own that cannot be compiled is left out */
     const char *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
 } Options;
 #undef TEXT
@@ -47,7 +48,8 @@ EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool need
 const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
 void emit_text(Session *s, const Module *m,
                const char *path); /* the module as text; "-": standard output */
-/* All of a compilation to C but the writing: fails where that would. */
+/* All of a compilation to C but the writing and the chat template (template_fault): fails where that
+ * would. */
 void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
