@@ -171,7 +171,10 @@ static int write_prompt(Chat *c)
     }
     if (status == BN_TEMPLATE) {
         char *reason = write_text(c, turn, c->nturn, 1, &status);
-        say(c, "the chat template refuses: %s", reason);
+        Out shown = {.s = c->s}; /* a stranger's words */
+        put_escaped(&shown, reason, strlen(reason));
+        say(c, "the chat template refuses: %s", shown.len ? shown.text : "(without a reason)");
+        out_free(&shown);
         free(reason);
     } else if (status != BN_OK) {
         say(c, "cannot write the prompt: %s", bn_status_text(status));
