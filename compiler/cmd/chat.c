@@ -17,6 +17,7 @@
 
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
+#include "ir/escape.h"
 
 #define CHAT_COMMANDS(C)                                                                           \
     C("/reset", "", "forget the conversation, keep the system text", chat_reset)                   \
