@@ -17,20 +17,20 @@ export PWD := $(CURDIR)
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_json.c jinja_call.c cli.c profile.c
+RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_parts.c jinja_json.c jinja_call.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h bn_profile.h
-IR_SRC  := session.c out.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
-CG_SRC  := targets.c chunks.c call.c record.c emit.c sites.c
+CG_SRC  := targets.c chunks.c call.c fields.c record.c sites.c function.c emit.c
 # The GPU backends: what they share, then a folder a dialect.
 GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
            codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
 SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.metal \
            cuda/dialect.cuh cuda/tensor_parallel.cu cuda/norm.cu cuda/attention.cu cuda/mma_tile.cu \
            cuda/persistent.cu cuda/topk.cu
-CK_SRC  := config.c tokenizer.c sentencepiece.c gguf_out.c convert.c
+CK_SRC  := config.c tokens.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c profile.c bench.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
@@ -82,7 +82,8 @@ $(B)/gen/unicode: tools/unicode.c | $(B)/.tools
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
 UNICODE := /usr/share/unicode
 $(B)/gen/unicode_tables.h: $(B)/gen/unicode
-	$< $(UNICODE)/UnicodeData.txt $(UNICODE)/PropList.txt $@
+	$< $(UNICODE) $@ $(B)/gen/unicode_normal.h
+$(B)/gen/unicode_normal.h: $(B)/gen/unicode_tables.h ;
 $(B)/gen/embed: tools/embed.c | $(B)/.tools
 	@mkdir -p $(B)/gen
 	$(CC) $(CSTD) $(CFLAGS) $(WARN) $< -o $@
@@ -103,8 +104,11 @@ $(B)/gen/jinja.lex.c: compiler/chat/jinja.l $(B)/gen/jinja.tab.c
 # ---- objects ----
 
 $(B)/gen/tir.lex.o $(B)/gen/jinja.lex.o: WARN += -Wno-sign-compare -Wno-unused-function
-$(B)/frontend/parse.o: $(B)/gen/tir.lex.c
+# A grammar ends with the function that calls lexer and parser, and includes the lexer's header.
+$(B)/gen/tir.tab.o $(B)/san/gen/tir.tab.o: $(B)/gen/tir.lex.c
+$(B)/gen/jinja.tab.o $(B)/san/gen/jinja.tab.o: $(B)/gen/jinja.lex.c
 $(B)/rt/pretokenize.o $(B)/rt/tokenize.o: | $(B)/gen/unicode_tables.h
+$(B)/ir/vocab_normal.o: | $(B)/gen/unicode_normal.h
 
 define compile
 @mkdir -p $(@D)
@@ -173,8 +177,9 @@ bench: all
 bench-peers: all
 	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
-floors:
-	@sh tests/floors.sh
+FLOOR_OBJ := $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o
+floors: $(FLOOR_OBJ)
+	@python3 tests/floors.py $(FLOOR_OBJ) $(wildcard $(JIT_SRC:%.c=$(B)/jit/%.o))
 
 clean:
 	rm -rf $(B)

@@ -34,7 +34,7 @@ $(B)/$(SO): $(B)/libbnrt.map $(SO_OBJ)
 # ---- what bnc says of itself ----
 
 # Before `bnc help --man` there was nothing to make these of.
-SHARE      := $(if $(shell grep -l 'completions' compiler/main.c compiler/driver/*.c),man completions)
+SHARE      := $(wildcard compiler/cmd/completions.c)
 MAN        := $(if $(SHARE),$(B)/share/bnc.1)
 COMPLETION := $(if $(SHARE),$(B)/share/bnc.bash $(B)/share/bnc.zsh $(B)/share/bnc.fish)
 $(B)/share/bnc.1: $(B)/bnc

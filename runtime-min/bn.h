@@ -25,6 +25,15 @@
 extern "C" {
 #endif
 
+/* With BN_SHARED, which `bnc --emit=so` compiles with beside -fvisibility=hidden, a shared object
+ * exports what this header declares and the model, and nothing else. */
+#if defined(BN_SHARED) && defined(__GNUC__)
+#define BN_EXPORT __attribute__((visibility("default")))
+#pragma GCC visibility push(default)
+#else
+#define BN_EXPORT
+#endif
+
 #define BN_VERSION "0.1.0"
 
 /* Every status with its meaning; bn_status_text returns the text. */
@@ -59,12 +68,16 @@ typedef struct bn_info {
     const char *name, *arch, *target, *source_hash, *compiler;
     int32_t vocab, context, layers, width; /* words, positions, blocks, model dimension */
     int32_t batch;                         /* tokens that one prefill pass takes */
-    int32_t bos, eos, eot;
+    int32_t bos, eos, eot;    /* of several that end a text, the tokenizer's own and that of a turn */
     int32_t add_bos, add_eos; /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
     int32_t embedding, pooling; /* floats of an embedding; how the model makes it: bn_pooling */
     uint64_t weight_bytes;    /* size of the .bnw */
+    const int32_t *ends; /* [nends]: every token that ends a text, eos and eot among them */
+    int32_t nends;
 } bn_info;
 const bn_info *bn_describe(const bn_model *model);
+/* Does this token end a text? True for ids below 0, which bn_sample returns for none. */
+int bn_ends(const bn_model *model, int32_t token);
 
 /* Weights, read-only and shared. The struct is the caller's; its fields are for reading. */
 typedef struct bn_weights {
@@ -118,11 +131,14 @@ int bn_position(const bn_state *state);
 /* Forgets everything from `position` on (0: all). The next call continues there. */
 bn_status bn_rewind(bn_state *state, int position);
 
-/* Text to tokens. `tokens` is result and workspace in one: room for BN_TOKEN_ROOM(len) ids is
- * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. */
+/* Text to tokens. `tokens` is result and workspace in one: room for bn_token_room(w, len) ids is
+ * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. That room is
+ * BN_TOKEN_ROOM(len), a constant where len is, unless the tokenizer normalizes texts in a way that
+ * can make them longer. */
 enum { BN_ADD_SPECIAL = 1,     /* BOS and EOS as the model's metadata says */
        BN_PARSE_SPECIAL = 2 }; /* text of special tokens ("<|eot_id|>") becomes their ids */
 #define BN_TOKEN_ROOM(bytes) (8 * (size_t)(bytes) + 16)
+size_t bn_token_room(const bn_weights *w, size_t len);
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
                       int32_t *tokens, size_t cap, size_t *count);
 /* The raw bytes of one token, in the weights; they may be a part of a UTF-8 character. Empty for
@@ -193,6 +209,9 @@ bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin
 bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
                          const bn_chat_options *options, int32_t *tokens, size_t cap, size_t *need);
 
+#if defined(BN_SHARED) && defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

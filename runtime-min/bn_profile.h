@@ -128,11 +128,11 @@ BN_INLINE void bn_start(const bn_call *c, bn_profile p, int slot, int pass)
 
 /* profile.c. All are to be called between passes, by the thread that the state belongs to. The logs
  * of a state hold anything before the first bn_profile_clear. */
-void bn_profile_clear(bn_state *s, const bn_profile *p);
-const bn_log *bn_profile_log(const bn_state *s, const bn_profile *p, int thread);
-const uint64_t *bn_profile_ticks(const bn_log *log); /* [nslot] */
+BN_EXPORT void bn_profile_clear(bn_state *s, const bn_profile *p);
+BN_EXPORT const bn_log *bn_profile_log(const bn_state *s, const bn_profile *p, int thread);
+BN_EXPORT const uint64_t *bn_profile_ticks(const bn_log *log); /* [nslot] */
 /* The lap that ended `back` laps before the last one; NULL: forgotten, or there was none. */
-const bn_stamp *bn_profile_stamp(const bn_log *log, const bn_profile *p, uint64_t back);
+BN_EXPORT const bn_stamp *bn_profile_stamp(const bn_log *log, const bn_profile *p, uint64_t back);
 
 #ifdef __cplusplus
 }

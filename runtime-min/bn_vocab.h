@@ -11,24 +11,24 @@
  *   +------+--------+-------+------+-------+-------+------+---------+
  *   |magic |version | bytes | kind | split | flags |  n   | symbols |
  *   +------+--------+-------+------+-------+-------+------+---------+
- *   | bos  |  eos   |  eot  | unk  |  pad  |longest|  0   |    0    |
+ *   | bos  |  eos   |  eot  | unk  |  pad  |longest| grow |    0    |
  *   +------+--------+-------+------+-------+-------+------+---------+ 64
- *   | table[7] = {at, count}                               |   0    |
- *   +------------------------------------------------------+--------+ 128
- *   | 256 bits: first bytes in USER  | first bytes in SPECIAL       |
- *   +--------------------------------+------------------------------+ 192
+ *   | table[14] = {at, count}                              |   0    |
+ *   +------------------------------------------------------+--------+ 192
+ *   | 256 bits each: first bytes in USER | in SPECIAL | in LATE | 0 |
+ *   +---------------------------------------------------------------+ 320
  *   | start[256]: the symbol where each byte or character starts    |
- *   +---------------------------------------------------------------+ 1216
+ *   +---------------------------------------------------------------+ 1344
  *   | byte[256]: the token of each byte                             |
- *   +---------------------------------------------------------------+ 2240
- *   | PIECES ...  POOL ...  PAIRS ...  CHARS ... WORDS ... USER ... |
+ *   +---------------------------------------------------------------+ 2368
+ *   | PIECES ...  POOL ...  PAIRS ...  and so on                    |
  *   +---------------------------------------------------------------+ bytes
  *
  * `at` counts bytes from the start of the section; every table starts on a multiple of 64, in this
  * order, gaps are zero:
  *
  *   PIECES   u32 [symbols + 1]     piece i is POOL[PIECES[i] .. PIECES[i+1])
- *   POOL     u8  [...]             pieces (what a token prints), then the texts of SPECIAL and USER
+ *   POOL     u8  [...]             pieces (what a token prints), then texts that other tables name
  *   PAIRS    bn_vocab_pair [...]   hash table: (left, right) -> rank, merged
  *   CHARS    bn_vocab_char [...]   hash table: code point -> symbol (SPM only)
  *   WORDS    u32 [...]             hash table: piece -> token (splits that take whole words first)
@@ -38,6 +38,14 @@
  *             +----------+--------------+
  *   USER     bn_vocab_special [...] texts recognised in any text (user-defined tokens), sorted
  *   SPECIAL  bn_vocab_special [...] texts recognised under BN_PARSE_SPECIAL, sorted
+ *   LATE     bn_vocab_special [...] user-defined tokens recognised in the normalized text, sorted
+ *   ENDS     i32 [...]             the tokens that end a text, each once
+ *   STEPS    bn_vocab_step [...]   the normalizer: what is done to a text, in this order
+ *   MAP      bn_vocab_map [...]    hash tables, one a step: code point -> text in POOL
+ *   CLASS    bn_vocab_char [...]   hash table: code point -> canonical combining class above 0
+ *   COMPOSE  bn_vocab_pair [...]   hash table: (code point, code point) -> 0, code point
+ *   TRIE     u32 [...]             double array over the keys of SentencePiece's character map:
+ *                                  bit 8: a key ends; 31, 7..0: its byte; 30..10, 9: where to go on
  *
  * Symbols 0 .. n-1 are the tokens; symbols n .. are what merging passes through without being a
  * token; those come out as bytes. A hash table is open addressing with linear probing; it has
@@ -49,9 +57,10 @@
 #include "bn_model.h"
 
 #define BN_VOCAB_MAGIC 0x1a564e42u /* "BNV\x1a" */
-#define BN_VOCAB_VERSION 1u
+#define BN_VOCAB_VERSION 2u
 #define BN_VOCAB_NONE 0xffffffffu    /* an empty slot, no pair, no parent */
 #define BN_VOCAB_MAX ((1 << 24) - 1) /* tokens: the width of WORDS */
+#define BN_VOCAB_GROW 64u            /* the most that a normalizer may make of one byte */
 #define BN_VOCAB_SPACE 0x2581u       /* what SPM writes for a space */
 #define BN_VOCAB_BAD 0x110000u       /* a byte b that is no UTF-8 is the code point BAD + b */
 
@@ -62,13 +71,47 @@ enum {                                                      /* flags */
     BN_VOCAB_ADD_EOS = 2,
     BN_VOCAB_SPACE_PREFIX = 4, /* SPM puts a space before a text, and detokenizing drops it */
     BN_VOCAB_WHOLE_WORDS = 8,  /* a pre-token that is a token needs no merging */
-    BN_VOCAB_CUT_SPACES = 16   /* SPM: no token holds a space after another character, so a text
+    BN_VOCAB_CUT_SPACES = 16,  /* SPM: no token holds a space after another character, so a text
                                   falls apart there without changing the result */
+    BN_VOCAB_SPLIT_SPACES = 32, /* SPM: every space begins a word; no token goes on behind one */
+    /* Where that space is put: before each part between special tokens, or only before one with
+     * which the text begins; not where the part begins with a space. None: the STEPS put it. */
+    BN_VOCAB_PREFIX_EACH = 64,
+    BN_VOCAB_PREFIX_FIRST = 128,
+    BN_VOCAB_PREFIX_LACKING = 256
+};
+
+/* Steps of a normalizer. A text is what stands between two special tokens. */
+enum {
+    BN_STEP_MAP = 1,   /* each code point by MAP[at .. at + len) */
+    BN_STEP_ORDER,     /* marks behind a base by their class, as Unicode's normal forms have it */
+    BN_STEP_COMPOSE,   /* bases with their marks by COMPOSE */
+    BN_STEP_REPLACE,   /* POOL[at .. at + len) by POOL[with .. with + with_len) */
+    BN_STEP_PREPEND,   /* POOL[at .. at + len) before a text that is not empty */
+    BN_STEP_STRIP,     /* spaces at an end */
+    BN_STEP_SPM        /* SentencePiece's: TRIE, whose values are offsets into POOL[at .. at + len),
+                          of texts that end with a NUL; spaces; user-defined tokens as they are */
+};
+enum { /* flags of steps */
+    BN_STEP_UNICODE = 1, /* MAP: takes syllables of Hangul apart, and leaves ASCII alone */
+    BN_STEP_LEFT = 1,    /* STRIP */
+    BN_STEP_RIGHT = 2,
+    BN_STEP_SQUEEZE = 1, /* SPM: no spaces at the ends, single ones inside */
+    BN_STEP_PREFIX = 2,  /* SPM: a space first */
+    BN_STEP_SUFFIX = 4   /* SPM: a space last */
+};
+
+/* Above the token of a bn_vocab_special: */
+enum {
+    BN_SPECIAL_LSTRIP = 1 << 24, /* takes the spaces before it in */
+    BN_SPECIAL_RSTRIP = 1 << 25, /* takes the spaces behind it in */
+    BN_SPECIAL_WORD = 1 << 26    /* only where no letter, digit, mark or underscore touches it */
 };
 
 /* Every table with the bytes of one element. */
 #define BN_VOCAB_TABLES(T)                                                                         \
-    T(PIECES, 4) T(POOL, 1) T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16)
+    T(PIECES, 4) T(POOL, 1) T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16)        \
+    T(LATE, 16) T(ENDS, 4) T(STEPS, 24) T(MAP, 12) T(CLASS, 8) T(COMPOSE, 16) T(TRIE, 4)
 enum {
 #define BN_VOCAB_ENUM(name, bytes) BN_VOCAB_##name,
     BN_VOCAB_TABLES(BN_VOCAB_ENUM)
@@ -82,12 +125,13 @@ typedef struct bn_vocab {
     int32_t n, symbols;
     int32_t bos, eos, eot, unk, pad; /* -1: none */
     uint32_t longest;                /* bytes of the longest piece in WORDS */
-    uint32_t zero[2];
+    uint32_t grow; /* the steps make at most grow * n bytes of n; 1 where there are none */
+    uint32_t zero;
     struct {
         uint32_t at, count;
     } table[BN_VOCAB_NTABLES];
-    uint32_t zero2[2];
-    uint8_t first[2][32]; /* bit b: some text of USER, SPECIAL starts with byte b */
+    uint32_t zero2[4];
+    uint8_t first[4][32]; /* bit b: some text of USER, SPECIAL, LATE starts with byte b */
     int32_t start[256];   /* BPE: symbol of each byte. SPM: symbol of each ASCII character, that of
                              U+2581 for the space; -1 - c where the vocabulary never uses c */
     int32_t byte[256];    /* the token that stands for one raw byte */
@@ -105,9 +149,17 @@ typedef struct bn_vocab_char {
  * (always an earlier one), so the longest match is found by one binary search and a walk up. */
 typedef struct bn_vocab_special {
     uint32_t at, len; /* in POOL */
-    int32_t token;
+    uint32_t token;   /* with BN_SPECIAL_* above its 24 bits */
     uint32_t parent;
 } bn_vocab_special;
+
+typedef struct bn_vocab_step {
+    uint32_t kind, flags, at, len, with, with_len;
+} bn_vocab_step;
+
+typedef struct bn_vocab_map {
+    uint32_t code, at, len; /* code BN_VOCAB_NONE: empty; the text in POOL */
+} bn_vocab_map;
 
 static inline const void *bn_vocab_table(const bn_vocab *v, int table)
 {
@@ -204,8 +256,36 @@ bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
                              const unsigned char *mark, bn_guarded guarded, const void *arg,
                              int32_t *tokens, size_t cap, size_t *count);
 
-/* ---- pretokenize.c. The length of the first pre-token of s[0 .. n), n >= 1; at least 1. The sum
- * over a text takes linear time. */
+/* The longest entry of the table (USER, SPECIAL or LATE) that s starts with, or NULL. */
+const bn_vocab_special *bn_vocab_longest(const bn_vocab *v, int table, const unsigned char *s,
+                                         size_t n);
+
+/* ---- normalize.c. The steps over s[0 .. n); the result, *len bytes, ends where buffer[0 .. room)
+ * ends. NULL where that is too small; 2 grow (n + 1) + 64 is not. s stands outside the buffer. */
+const unsigned char *bn_normalize(const bn_vocab *v, const unsigned char *s, size_t n,
+                                  unsigned char *buffer, size_t room, size_t *len);
+/* TRIE from *node on by the byte c: 0 where no key goes on so; else *node moves, and *leaf tells
+ * whether a key ends there: its value is the unit at *node. The first node is that of unit 0. */
+BN_INLINE uint32_t bn_vocab_node(uint32_t at, uint32_t unit)
+{
+    return at ^ (unit >> 10) << ((unit & 0x200) >> 6);
+}
+BN_INLINE int bn_vocab_walk(const uint32_t *trie, uint32_t units, unsigned char c, uint32_t *node,
+                            int *leaf)
+{
+    uint32_t at = *node ^ c;
+    if (at >= units || (trie[at] & 0x800000ffu) != c)
+        return 0;
+    *node = bn_vocab_node(at, trie[at]);
+    *leaf = trie[at] >> 8 & 1;
+    return 1;
+}
+
+/* ---- pretokenize.c. \s and \w of a code point. */
+int bn_is_space(uint32_t code);
+int bn_is_word(uint32_t code);
+/* The length of the first pre-token of s[0 .. n), n >= 1; at least 1. The sum over a text takes linear
+ * time. */
 size_t bn_pretoken(uint32_t split, const unsigned char *s, size_t n);
 
 #endif

@@ -209,7 +209,7 @@ bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, in
         *need = status == BN_SPACE ? *need / sizeof *tokens + 1 : 0;
         return status;
     }
-    size_t text = r.used / 2, sure = BN_TOKEN_ROOM(text) + text / 2 + 3;
+    size_t text = r.used / 2, sure = bn_token_room(w, text) + text / 2 + 3;
     int bos = v->flags & BN_VOCAB_ADD_BOS && v->bos >= 0;
     *need = sure > cap ? sure : cap + 1;
     if (bytes < 4 * text + sizeof *tokens)

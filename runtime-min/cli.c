@@ -319,7 +319,7 @@ static int cli_load_prompt(cli *c)
 
 static int cli_tokenize(cli *c)
 {
-    size_t cap = BN_TOKEN_ROOM(c->prompt_len);
+    size_t cap = bn_token_room(&c->w, c->prompt_len);
     unsigned flags = BN_ADD_SPECIAL | (c->value[CLI_SPECIAL] ? BN_PARSE_SPECIAL : 0u);
     c->ids = c->prompt_len < SIZE_MAX / 64 ? malloc(cap * sizeof *c->ids) : NULL;
     if (!c->ids)
@@ -663,7 +663,10 @@ static int cli_info(const cli *c)
     printf("\"vocab\":%" PRId32 ",\"context\":%" PRId32 ",\"layers\":%" PRId32 ",\"width\":%" PRId32
            ",\"batch\":%" PRId32, x->vocab, x->context, x->layers, x->width, x->batch);
     printf(",\"bos\":%" PRId32 ",\"eos\":%" PRId32 ",\"eot\":%" PRId32, x->bos, x->eos, x->eot);
-    printf(",\"add_bos\":%s,\"add_eos\":%s,\"embedding\":%" PRId32 ",\"weight_bytes\":%" PRIu64 "}\n",
+    printf(",\"ends\":[");
+    for (int32_t i = 0; i < x->nends; i++)
+        printf("%s%" PRId32, i ? "," : "", x->ends[i]);
+    printf("],\"add_bos\":%s,\"add_eos\":%s,\"embedding\":%" PRId32 ",\"weight_bytes\":%" PRIu64 "}\n",
            x->add_bos ? "true" : "false", x->add_eos ? "true" : "false", x->embedding,
            x->weight_bytes);
     return 0;

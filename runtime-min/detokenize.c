@@ -43,7 +43,11 @@ bn_status bn_vocab_check(const bn_weights *w)
     for (int i = 0; i < 5; i++)
         if (ids[i] < -1 || ids[i] >= v->n)
             return BN_FORMAT;
-    return BN_OK;
+    const int32_t *end = bn_vocab_table(v, BN_VOCAB_ENDS);
+    for (uint32_t i = 0; i < v->table[BN_VOCAB_ENDS].count; i++)
+        if (end[i] < 0 || end[i] >= v->n)
+            return BN_FORMAT;
+    return v->grow >= 1 && v->grow <= BN_VOCAB_GROW ? BN_OK : BN_FORMAT;
 }
 
 const unsigned char *bn_vocab_piece(const bn_vocab *v, uint32_t symbol, size_t *len)

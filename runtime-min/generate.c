@@ -69,9 +69,13 @@ static bn_status generate_step(bn_state *s, bn_text *text, int32_t token, bn_on_
     return status;
 }
 
-static int generate_ends(const bn_info *info, int32_t token)
+int bn_ends(const bn_model *model, int32_t token)
 {
-    return token < 0 || token == info->eos || token == info->eot;
+    const bn_info *info = &model->info;
+    int ends = token < 0 || token == info->eos || token == info->eot;
+    for (int32_t i = 0; i < info->nends && !ends; i++)
+        ends = info->ends[i] == token;
+    return ends;
 }
 
 bn_status bn_generate(bn_state *s, const char *prompt, int max_tokens, bn_sampling *how,
@@ -90,7 +94,7 @@ bn_status bn_generate(bn_state *s, const char *prompt, int max_tokens, bn_sampli
     status = generate_piece(s, &text, s->history[s->position - 1], &bytes);
     for (int i = 0; i < max_tokens && status == BN_OK; i++) {
         int32_t token = bn_sample(s, how);
-        if (generate_ends(&s->model->info, token))
+        if (bn_ends(s->model, token))
             break;
         status = generate_step(s, &text, token, on_text, user);
     }

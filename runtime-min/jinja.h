@@ -112,6 +112,7 @@ typedef struct bnj_run {
     char sentence[160];
 } bnj_run;
 
+/* Files below call those above them only. */
 /* ---- jinja_value.c: memory, failure, values ---- */
 void *bnj_alloc(bnj_run *r, size_t bytes); /* 16-aligned; NULL after a failure */
 void *bnj_array(bnj_run *r, size_t n, size_t bytes);
@@ -132,18 +133,6 @@ int bnj_true(bnj_value v);
 int bnj_number(bnj_value v); /* BOOL, INT, FLOAT */
 double bnj_double(bnj_value v);
 const char *bnj_type(bnj_value v); /* Python's name of its type */
-int bnj_equal(bnj_run *r, bnj_value a, bnj_value b, int depth);
-int bnj_less(bnj_run *r, bnj_value a, bnj_value b, int depth);
-int bnj_in(bnj_run *r, bnj_value a, bnj_value b);
-bnj_value bnj_compare(bnj_run *r, int op, bnj_value a, bnj_value b);
-bnj_value bnj_calculate(bnj_run *r, int op, bnj_value a, bnj_value b);
-bnj_value bnj_attr(bnj_run *r, bnj_value v, bnj_value key);
-bnj_value bnj_item(bnj_run *r, bnj_value v, bnj_value key);
-bnj_value bnj_slice(bnj_run *r, const bnj_value *v);
-bnj_value bnj_items(bnj_run *r, bnj_value v); /* what a loop over v goes through, as a list */
-int64_t bnj_length(bnj_run *r, bnj_value v);
-const bnj_value *bnj_find_key(bnj_run *r, const bnj_value *item, size_t n, bnj_value key);
-void bnj_set_key(bnj_run *r, bnj_space *s, bnj_value key, bnj_value v);
 
 /* ---- jinja_text.c: texts ---- */
 typedef struct bnj_sink { /* counts first, then writes */
@@ -161,7 +150,6 @@ size_t bnj_char(const char *s, size_t n, uint32_t *code);
 int bnj_space_code(uint32_t code);
 size_t bnj_count(bnj_value text); /* characters */
 size_t bnj_find(bnj_run *r, const char *s, size_t n, size_t from, const char *what, size_t len);
-bnj_value bnj_string(bnj_run *r, bnj_value v);                                 /* str(v) */
 bnj_value bnj_join(bnj_run *r, const bnj_value *text, size_t n, bnj_value by); /* texts only */
 bnj_value bnj_case(bnj_run *r, bnj_value v, char how); /* 'u' 'l' 'c' 't', 'j': Jinja's title */
 bnj_value bnj_strip(bnj_run *r, bnj_value v, int ends,
@@ -170,15 +158,31 @@ bnj_value bnj_replace(bnj_run *r, bnj_value v, bnj_value old, bnj_value by, int6
 bnj_value bnj_split(bnj_run *r, bnj_value v, const bnj_value *by, int64_t most, int from_right);
 bnj_value bnj_lines(bnj_run *r, bnj_value v, int keep);
 bnj_value bnj_indent(bnj_run *r, bnj_value v, bnj_value with, int first, int blank);
-bnj_value bnj_format(bnj_run *r, bnj_value v, const bnj_value *arg, int n);
 bnj_value bnj_strftime(bnj_run *r, bnj_value format);
 
+/* ---- jinja_parts.c: comparison, arithmetic, parts ---- */
+int bnj_method_id(bnj_value name); /* -1: none */
+int bnj_equal(bnj_run *r, bnj_value a, bnj_value b, int depth);
+int bnj_less(bnj_run *r, bnj_value a, bnj_value b, int depth);
+int bnj_in(bnj_run *r, bnj_value a, bnj_value b);
+bnj_value bnj_compare(bnj_run *r, int op, bnj_value a, bnj_value b);
+bnj_value bnj_calculate(bnj_run *r, int op, bnj_value a, bnj_value b);
+bnj_value bnj_attr(bnj_run *r, bnj_value v, bnj_value key);
+bnj_value bnj_item(bnj_run *r, bnj_value v, bnj_value key);
+bnj_value bnj_slice(bnj_run *r, const bnj_value *v);
+bnj_value bnj_items(bnj_run *r, bnj_value v); /* what a loop over v goes through, as a list */
+int64_t bnj_length(bnj_run *r, bnj_value v);
+const bnj_value *bnj_find_key(bnj_run *r, const bnj_value *item, size_t n, bnj_value key);
+void bnj_set_key(bnj_run *r, bnj_space *s, bnj_value key, bnj_value v);
+
 /* ---- jinja_json.c: numbers and JSON, both ways ---- */
+bnj_value bnj_string(bnj_run *r, bnj_value v); /* str(v) */
 size_t bnj_put_int(int64_t i, char out[24]);
 size_t bnj_put_float(double f, char out[40]);
 bnj_value bnj_parse_number(bnj_run *r, const char *s, size_t n);
 bnj_value bnj_parse(bnj_run *r, const char *what, const char *json);
 bnj_value bnj_json(bnj_run *r, bnj_value v, const bnj_value arg[BNJ_ARGS]);
+bnj_value bnj_format(bnj_run *r, bnj_value v, const bnj_value *arg, int n);
 void bnj_repr(bnj_run *r, bnj_sink *o, bnj_value v, int depth);
 
 /* ---- jinja_call.c: filters, tests, methods, functions. v: the value, then positional arguments,
@@ -188,7 +192,6 @@ bnj_value bnj_test(bnj_run *r, int id, const bnj_value *v, int npos, int nkw);
 bnj_value bnj_method(bnj_run *r, int id, const bnj_value *v, int npos, int nkw);
 bnj_value bnj_function(bnj_run *r, int id, const bnj_value *v, int npos, int nkw);
 int bnj_function_id(bnj_value name); /* -1: none */
-int bnj_method_id(bnj_value name);
 
 /* ---- jinja_run.c ---- */
 /* Reads the header; 0 where that is no template. */

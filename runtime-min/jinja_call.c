@@ -23,11 +23,6 @@ int bnj_function_id(bnj_value name)
     return jj_id_of(jj_functions, BN_NFUNCTION, name);
 }
 
-int bnj_method_id(bnj_value name)
-{
-    return jj_id_of(jj_methods, BN_NMETHOD, name);
-}
-
 /* The place of argument `name` in "a b c"; -1: there is none of that name. */
 static int jj_place_of(const char *args, bnj_value name)
 {

@@ -111,44 +111,6 @@ size_t bnj_find(bnj_run *r, const char *s, size_t n, size_t from, const char *wh
 
 /* ---- joining ---- */
 
-bnj_value bnj_string(bnj_run *r, bnj_value v)
-{
-    char number[40];
-    size_t n;
-    switch (v.kind) {
-    case BNJ_TEXT:
-        return v;
-    case BNJ_UNDEFINED:
-    case BNJ_MISSING:
-        return bnj_literal("");
-    case BNJ_NONE:
-        return bnj_literal("None");
-    case BNJ_BOOL:
-        return bnj_literal(v.u.i ? "True" : "False");
-    case BNJ_INT:
-    case BNJ_FLOAT: {
-        n = v.kind == BNJ_INT ? bnj_put_int(v.u.i, number) : bnj_put_float(v.u.f, number);
-        char *to = bnj_alloc(r, n);
-        if (!to)
-            return bnj_undefined();
-        memcpy(to, number, n);
-        return bnj_view(to, n, NULL, 1);
-    }
-    case BNJ_LIST:
-    case BNJ_DICT: {
-        bnj_sink count = {NULL, NULL, 0, 0}, out = {NULL, NULL, 0, 0};
-        bnj_repr(r, &count, v, 0);
-        out.s = bnj_alloc(r, count.n + 1);
-        out.mark = bnj_alloc(r, count.n + 1);
-        if (r->status == BN_OK)
-            bnj_repr(r, &out, v, 0);
-        return r->status == BN_OK ? bnj_view(out.s, out.n, out.mark, 0) : bnj_undefined();
-    }
-    default:
-        return bnj_fail(r, "%s is no text", bnj_type(v));
-    }
-}
-
 typedef struct jj_joined {
     const bnj_value *text;
     size_t n;
@@ -445,50 +407,6 @@ bnj_value bnj_indent(bnj_run *r, bnj_value v, bnj_value with, int first, int bla
 {
     jj_indented x = {v, with, first, blank};
     return bnj_make(r, jj_write_indented, &x);
-}
-
-/* ---- str.format: {}, {0}; what stands behind a colon is refused ---- */
-
-typedef struct jj_formatted {
-    bnj_value v;
-    const bnj_value *text;
-    int n;
-} jj_formatted;
-
-static void jj_write_formatted(bnj_run *r, bnj_sink *o, const void *arg)
-{
-    const jj_formatted *f = arg;
-    const char *s = f->v.u.s;
-    int next = 0;
-    for (size_t at = 0; at < f->v.n && bnj_work(r, 1); at++) {
-        int brace = s[at] == '{' || s[at] == '}';
-        if (!brace || (at + 1 < f->v.n && s[at + 1] == s[at])) {
-            bnj_put(o, bnj_cut(f->v, at, at + 1));
-            at += brace;
-            continue;
-        }
-        int i = -1;
-        if (s[at] == '{' && at + 1 < f->v.n && s[at + 1] == '}')
-            i = next++;
-        else if (s[at] == '{' && at + 2 < f->v.n && s[at + 2] == '}' && s[at + 1] >= '0' &&
-                 s[at + 1] <= '9')
-            i = s[at + 1] - '0';
-        if (i < 0 || i >= f->n) {
-            bnj_fail(r, "format knows {} and {0} with a value for each");
-            return;
-        }
-        bnj_put(o, f->text[i]);
-        at += s[at + 1] == '}' ? 1 : 2;
-    }
-}
-
-bnj_value bnj_format(bnj_run *r, bnj_value v, const bnj_value *arg, int n)
-{
-    bnj_value text[BNJ_ARGS];
-    jj_formatted f = {v, text, n};
-    for (int i = 0; i < n; i++)
-        text[i] = bnj_string(r, arg[i]);
-    return bnj_make(r, jj_write_formatted, &f);
 }
 
 /* ---- the date, in English whatever the locale ---- */

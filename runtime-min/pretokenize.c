@@ -34,6 +34,24 @@ static unsigned pre_kind(uint32_t code)
     return code - (start >> 2) < bn_uni_length[lo] ? 1u << (start & 3) : PRE_OTHER;
 }
 
+int bn_is_space(uint32_t code)
+{
+    return code < BN_VOCAB_BAD && pre_kind(code) == PRE_SPACE;
+}
+
+int bn_is_word(uint32_t code)
+{
+    uint32_t lo = 0, hi = BN_UNI_WORDS;
+    while (hi - lo > 1) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (bn_uni_word[mid][0] <= code)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return code - bn_uni_word[lo][0] < bn_uni_word[lo][1];
+}
+
 static pre_char pre_at(const unsigned char *s, size_t n, size_t at)
 {
     pre_char c = {0, 0};

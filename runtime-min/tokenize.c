@@ -18,7 +18,9 @@
  *
  * So BN_TOKEN_ROOM, 8 words a byte and 16 more, is always enough: what precedes a segment has left
  * at most 4 tokens a byte (a special token of one byte and the three of the SPM space behind it),
- * and the segment itself, with that space, takes 7 m <= 7 bytes + 7.
+ * and the segment itself, with that space, takes 7 m <= 7 bytes + 7. A normalizer makes at most
+ * `grow` bytes of one; its text stands at the end of the buffer while it is cut, a word for 4
+ * bytes: bn_token_room has the factor, and the eighth word of a byte the place.
  *
  * The heap holds at most 2 m entries: m - 1 at first, then each merge takes one and adds two.
  * Symbol [p .. e] has its id at id[p]; link[p] = e and link[e] = p, so both neighbours are found.
@@ -285,11 +287,24 @@ static size_t tok_cut(const unsigned char *s, size_t n)
     return at;
 }
 
+/* The first place after the start where a space stands, else n. */
+static size_t tok_word(const unsigned char *s, size_t n)
+{
+    size_t at = tok_space(s, n);
+    at += at == 0;
+    while (at < n && !tok_space(s + at, n - at))
+        at++;
+    return at;
+}
+
 static int tok_spm(tok_run *r, const unsigned char *s, size_t n, int prefix)
 {
     uint32_t code;
+    const uint32_t flags = r->v->flags;
     for (size_t len; n > 0; s += len, n -= len, prefix = 0) {
-        len = r->v->flags & BN_VOCAB_CUT_SPACES ? tok_cut(s, n) : n;
+        len = flags & BN_VOCAB_CUT_SPACES ? tok_cut(s, n) : n;
+        if (flags & BN_VOCAB_SPLIT_SPACES)
+            len = prefix && tok_space(s, n) ? 0 : tok_word(s, n);
         if (!tok_open(r, len + (prefix != 0)))
             return 0;
         if (prefix)
@@ -305,45 +320,49 @@ static int tok_spm(tok_run *r, const unsigned char *s, size_t n, int prefix)
     return 1;
 }
 
+/* Does a space go before this part of a text? */
+static int tok_prefix(const bn_vocab *v, const unsigned char *s, size_t n, int begins)
+{
+    if (v->flags & BN_VOCAB_PREFIX_LACKING && n > 0 && tok_space(s, n))
+        return 0;
+    return v->flags & BN_VOCAB_PREFIX_EACH || (begins && v->flags & BN_VOCAB_PREFIX_FIRST);
+}
+
+/* A part without special tokens; `begins`: the text begins with it. */
+static int tok_part(tok_run *r, const unsigned char *s, size_t n, int begins)
+{
+    if (r->v->kind == BN_VOCAB_BPE)
+        return tok_bpe(r, s, n);
+    return tok_spm(r, s, n, tok_prefix(r->v, s, n, begins));
+}
+
 /* ---- special tokens ---- */
 
-/* The longest entry of `table` (USER or SPECIAL) that s starts with, or NULL. Every text between
- * that entry and s in sorted order starts with it too, so it is the last text not above s or one
- * of that text's parents: the first no longer than what the two have in common. */
-static const bn_vocab_special *tok_longest(const bn_vocab *v, int table, const unsigned char *s,
-                                           size_t n)
+/* Whose bytes are the template's (mark; NULL: nobody looks), and which user-defined tokens are only
+ * its to write. */
+typedef struct tok_marks {
+    const unsigned char *mark;
+    bn_guarded guarded;
+    const void *arg;
+} tok_marks;
+
+/* e, else the longest entry that it begins with, that may count where `run` bytes have marks. With
+ * `only`, of those that are guarded. */
+static const bn_vocab_special *tok_allowed(const bn_vocab *v, int table, const bn_vocab_special *e,
+                                           const tok_marks *m, size_t run, int only)
 {
     const bn_vocab_special *entry = bn_vocab_table(v, table);
-    const unsigned char *pool = bn_vocab_table(v, BN_VOCAB_POOL);
-    uint32_t pool_bytes = v->table[BN_VOCAB_POOL].count, lo = 0, hi = v->table[table].count;
-    size_t common = 0; /* of s and entry[lo - 1] */
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        const bn_vocab_special *e = entry + mid;
-        size_t i = 0;
-        if (e->at > pool_bytes || e->len > pool_bytes - e->at)
-            return NULL;
-        while (i < n && i < e->len && s[i] == pool[e->at + i])
-            i++;
-        if (i < e->len && (i == n || s[i] < pool[e->at + i])) {
-            hi = mid;
-        } else {
-            lo = mid + 1;
-            common = i;
-        }
-    }
-    for (uint32_t at = lo - 1; at != BN_VOCAB_NONE;) {
-        const bn_vocab_special *e = entry + at;
-        if (e->len > 0 && e->len <= common)
-            return e;
-        at = e->parent < at ? e->parent : BN_VOCAB_NONE;
+    for (; e; e = e->parent < (uint32_t)(e - entry) ? entry + e->parent : NULL) {
+        int guarded = m && m->guarded && m->guarded(m->arg, (int32_t)(e->token & BN_VOCAB_MAX));
+        if (guarded ? e->len <= run : !only)
+            return e->len > 0 ? e : NULL;
     }
     return NULL;
 }
 
 /* Finds the leftmost special text in s; *at is where it or the end is. */
 static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const unsigned char *s,
-                                           size_t n, size_t *at)
+                                           size_t n, const tok_marks *m, size_t *at)
 {
     const uint8_t *first = v->first[table - BN_VOCAB_USER];
     *at = n;
@@ -352,7 +371,9 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     for (size_t i = 0; i < n; i++) {
         if (!(first[s[i] >> 3] >> (s[i] & 7) & 1))
             continue;
-        const bn_vocab_special *e = tok_longest(v, table, s + i, n - i);
+        const bn_vocab_special *e = bn_vocab_longest(v, table, s + i, n - i);
+        if (e && m->guarded)
+            e = tok_allowed(v, table, e, m, 0, 0);
         if (e) {
             *at = i;
             return e;
@@ -361,44 +382,33 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     return NULL;
 }
 
-/* Whose bytes are the template's, and which user-defined tokens are only its to write. */
-typedef struct tok_marks {
-    const unsigned char *mark, *end;
-    bn_guarded guarded;
-    const void *arg;
-} tok_marks;
-
-/* The longest user-defined token at s that may count there, of whose n bytes `run` have a mark. */
-static const bn_vocab_special *tok_user(const bn_vocab *v, const unsigned char *s, size_t n,
-                                        size_t run, const tok_marks *m)
-{
-    const bn_vocab_special *entry = bn_vocab_table(v, BN_VOCAB_USER),
-                           *e = tok_longest(v, BN_VOCAB_USER, s, n);
-    while (e && m->guarded && e->len > run && m->guarded(m->arg, e->token))
-        e = e->parent < (uint32_t)(e - entry) ? entry + e->parent : NULL;
-    return e && e->len > 0 ? e : NULL;
-}
-
-/* The same, where special tokens need a mark on each of their bytes and most user-defined ones none.
- * m->end is where the marks that were last looked at stop, kept from call to call: no mark is read
+/* The same, where special and guarded tokens need a mark on each of their bytes, also those that else
+ * are looked for in the normalized text; other user-defined ones need none.
+ * *end is where the marks that were last looked at stop, kept from call to call: no mark is read
  * more than once. */
 static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char *s, size_t n,
-                                          tok_marks *m, size_t *at)
+                                          const tok_marks *m, const unsigned char *mark,
+                                          const unsigned char **end, size_t *at)
 {
-    const unsigned char *mark = m->mark, **end = &m->end;
     size_t run = *end > mark ? (size_t)(*end - mark) : 0; /* of the marked bytes from i on */
     for (size_t i = 0; i < n; i++) {
-        const bn_vocab_special *user = NULL, *special = NULL;
+        const bn_vocab_special *user = NULL, *special = NULL, *late = NULL;
         unsigned char bit = (unsigned char)(1 << (s[i] & 7));
         while (run < n && (run < i || mark[run]))
             run++;
         *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
-            user = tok_user(v, s + i, n - i, run - i, m);
+            user = tok_allowed(v, BN_VOCAB_USER, bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i), m,
+                               run - i, 0);
         if (run > i && v->first[1][s[i] >> 3] & bit)
-            special = tok_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
+            special = bn_vocab_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
+        if (m->guarded && run > i && v->first[2][s[i] >> 3] & bit && v->table[BN_VOCAB_LATE].count)
+            late = tok_allowed(v, BN_VOCAB_LATE, bn_vocab_longest(v, BN_VOCAB_LATE, s + i, run - i), m,
+                               run - i, 1);
         if (user && (!special || user->len > special->len))
             special = user;
+        if (late && (!special || late->len > special->len))
+            special = late;
         if (special) {
             *at = i;
             return special;
@@ -408,9 +418,117 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
     return NULL;
 }
 
-/* Plain text and special tokens in turn; SPM starts each plain part with a space. */
+/* The spaces at the start of s[0 .. n), and those at its end. */
+static size_t tok_spaces_first(const unsigned char *s, size_t n)
+{
+    size_t at = 0, len;
+    uint32_t code;
+    for (; at < n; at += len) {
+        len = bn_vocab_decode(s + at, n - at, &code);
+        if (!bn_is_space(code))
+            break;
+    }
+    return at;
+}
+
+/* The last code point of s[0 .. n), n >= 1, and its bytes. */
+static size_t tok_last(const unsigned char *s, size_t n, uint32_t *code)
+{
+    size_t len = 1;
+    while (len < 4 && len < n && (s[n - len] & 0xc0) == 0x80)
+        len++;
+    if (bn_vocab_decode(s + n - len, len, code) == len)
+        return len;
+    *code = BN_VOCAB_BAD + s[n - 1];
+    return 1;
+}
+
+static size_t tok_spaces_last(const unsigned char *s, size_t n)
+{
+    uint32_t code;
+    for (size_t end = n, len; end > 0; end -= len) {
+        len = tok_last(s, end, &code);
+        if (!bn_is_space(code))
+            return n - end;
+    }
+    return n;
+}
+
+/* Does no word go on over the ends of the token s[at .. end)? */
+static int tok_alone(const unsigned char *s, size_t n, size_t at, size_t end)
+{
+    uint32_t code;
+    if (at > 0 && (tok_last(s, at, &code), bn_is_word(code)))
+        return 0;
+    return end == n || (bn_vocab_decode(s + end, n - end, &code), !bn_is_word(code));
+}
+
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, const tok_marks *m, int begins);
+
+/* What stands between the special tokens of `table`. */
+static int tok_between(tok_run *r, const unsigned char *s, size_t n, int table, const tok_marks *m,
+                       int begins)
+{
+    return table == BN_VOCAB_LATE ? tok_part(r, s, n, begins) : tok_plain(r, s, n, m, begins);
+}
+
+/* Special tokens of `table` and what stands between them, in turn. A token that takes spaces in may
+ * reach over the next one: that one counts all the same, as in Hugging Face's tokenizers. */
+static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
+                     const tok_marks *m, int begins)
+{
+    const unsigned char *mark = table == BN_VOCAB_LATE ? NULL : m->mark;
+    size_t from = 0, next = 0, run = 0, run_end = 0; /* s[run .. run_end) was seen to be spaces */
+    const unsigned char *marks = mark;
+    while (next < n) {
+        size_t at;
+        const bn_vocab_special *e =
+            mark ? tok_marked(r->v, s + next, n - next, m, mark + next, &marks, &at)
+                 : tok_special(r->v, table, s + next, n - next, m, &at);
+        if (!e)
+            break;
+        at += next;
+        size_t start = at, stop = next = at + e->len;
+        if (e->token & BN_SPECIAL_WORD && !tok_alone(s, n, at, stop))
+            continue;
+        if (e->token & BN_SPECIAL_LSTRIP && at > from)
+            start -= tok_spaces_last(s + from, at - from);
+        if (e->token & BN_SPECIAL_RSTRIP) {
+            if (stop < run || stop > run_end) {
+                run = stop;
+                run_end = stop + tok_spaces_first(s + stop, n - stop);
+            }
+            stop = run_end;
+        }
+        if (from < start &&
+            !tok_between(r, s + from, start - from, table, m, begins && from == 0))
+            return 0;
+        if (!tok_push(r, (int32_t)(e->token & BN_VOCAB_MAX)))
+            return 0;
+        from = stop;
+    }
+    return from >= n || tok_between(r, s + from, n - from, table, m, begins && from == 0);
+}
+
+/* A part without the special tokens that are looked for before a text is normalized. */
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, const tok_marks *m, int begins)
+{
+    const size_t cap = r->cap;
+    if (r->v->table[BN_VOCAB_STEPS].count) {
+        size_t room = (r->cap - r->count) * sizeof *r->out;
+        s = bn_normalize(r->v, s, n, (unsigned char *)(r->out + r->count), room, &n);
+        if (!s)
+            return 0;
+        r->cap -= (n + sizeof *r->out - 1) / sizeof *r->out;
+    }
+    int fits = r->v->table[BN_VOCAB_LATE].count ? tok_split(r, s, n, BN_VOCAB_LATE, m, begins)
+                                                : tok_part(r, s, n, begins);
+    r->cap = cap;
+    return fits;
+}
+
 static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags,
-                    tok_marks *m)
+                    const tok_marks *m)
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
@@ -418,26 +536,20 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
-    while (n > 0) {
-        size_t plain;
-        const bn_vocab_special *e = m->mark ? tok_marked(v, s, n, m, &plain)
-                                            : tok_special(v, table, s, n, &plain);
-        int fits = v->kind == BN_VOCAB_BPE
-                       ? tok_bpe(r, s, plain)
-                       : tok_spm(r, s, plain, (v->flags & BN_VOCAB_SPACE_PREFIX) != 0);
-        if (!fits || (e && !tok_push(r, e->token)))
-            return 0;
-        plain += e ? e->len : 0;
-        s += plain;
-        if (m->mark)
-            m->mark += plain;
-        n -= plain;
-    }
+    if (!tok_split(r, s, n, table, m, 1))
+        return 0;
     return !add_eos || tok_push(r, v->eos);
 }
 
+size_t bn_token_room(const bn_weights *w, size_t len)
+{
+    const bn_vocab *v = bn_vocab_of(w);
+    size_t grow = v && v->grow > 0 ? v->grow : 1;
+    return len <= TOK_LONGEST ? BN_TOKEN_ROOM(grow * len) : BN_TOKEN_ROOM(len);
+}
+
 static bn_status tok_start(const bn_weights *w, const char *text, size_t len, unsigned flags,
-                           tok_marks m, int32_t *tokens, size_t cap, size_t *count)
+                           const tok_marks *m, int32_t *tokens, size_t cap, size_t *count)
 {
     tok_run r = {0};
     if (!count)
@@ -451,7 +563,7 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
     r.npairs = r.v->table[BN_VOCAB_PAIRS].count;
     r.out = tokens;
     r.cap = cap;
-    if (!tok_text(&r, (const unsigned char *)text, len, flags, &m))
+    if (!tok_text(&r, (const unsigned char *)text, len, flags, m))
         return BN_SPACE;
     *count = r.count;
     return BN_OK;
@@ -460,12 +572,14 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
                       int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, flags, (tok_marks){NULL, NULL, NULL, NULL}, tokens, cap, count);
+    const tok_marks none = {NULL, NULL, NULL};
+    return tok_start(w, text, len, flags, &none, tokens, cap, count);
 }
 
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
                              const unsigned char *mark, bn_guarded guarded, const void *arg,
                              int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, 0, (tok_marks){mark, mark, guarded, arg}, tokens, cap, count);
+    const tok_marks m = {mark, guarded, arg};
+    return tok_start(w, text, len, 0, &m, tokens, cap, count);
 }

@@ -1,24 +1,38 @@
 #!/bin/sh
-# `make check`: builds everything, runs every test, counts, and says how it ended. Arguments: the
-# make to call, the folder of shared models and goldens (skipped, and said so, where absent).
+# `make check`: builds what the steps of tests/steps.def need, runs them, counts, and says how it ended.
+# Arguments: the make to call, the folder of shared models and goldens (skipped, and said so, where absent).
 #
-# Most steps use one core for most of their time, so two lanes of them run beside each other; a step
-# reads only what was built before it or in its own lane.
+# ONLY=PATTERN (a regular expression) runs the steps whose name or command matches; of the others the
+# cases of scripts, the texts and the functions of unit tests that match. `make -j1 check` runs one thing
+# at a time; else as many builds as there are processors, then two lanes of steps.
 make=$1
 shared=$2
-counts=build/check.counts
+only=${ONLY:-}
+unset ONLY
 mkdir -p build
+counts=build/check.counts
+plan=build/check.plan
 : >$counts
-jobs=$(nproc 2>/dev/null || echo 2)
-lane=0
+: >$plan
+jobs=$(echo " ${MAKEFLAGS:-}" | sed -n 's/.* -j *\([0-9][0-9]*\).*/\1/p')
+jobs=${jobs:-$(nproc 2>/dev/null || echo 2)}
+quick=$PWD/tests/quick-cc.sh
+jit=
+[ "${CI:-}" = true ] && jit=jit
+export ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED="$shared"
+. tests/rows.sh
+began=$(date +%s)
 
-# step NAME COMMAND...: runs it; its last line "N passed, M failed[, K skipped]" counts, else one.
+build() { # build TARGET...
+    "$make" -s -j"$jobs" SHARED="$shared" "$@"
+}
+
+# step NAME COMMAND NEEDS: makes what it needs, runs it; its last line "N passed, M failed[, K skipped]"
+# counts, else one.
 step() {
-    title=$1
-    shift
     log=build/check.log.$lane
     start=$(date +%s)
-    if "$@" >"$log" 2>&1; then ok=1; else ok=0; fi
+    if { [ -z "$3" ] || [ $built = 1 ] || build $3; } >"$log" 2>&1 && eval "$2" >>"$log" 2>&1; then ok=1; else ok=0; fi
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     cm=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
     sk=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) test.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
@@ -32,9 +46,10 @@ step() {
         fl=$((1 - ok))
     fi
     [ $ok = 1 ] || [ "$fl" != 0 ] || fl=1
-    echo "$cm $fl $sk" >>$counts
+    took=$(($(date +%s) - start))
+    echo "$cm $fl $sk $took $1" >>$counts
     {
-        printf '%-34s %4d passed %3d failed %3d skipped  %4d s\n' "$title" "$cm" "$fl" "$sk" $(($(date +%s) - start))
+        printf '%-28s %4d passed %3d failed %3d skipped  %4d s\n' "$1" "$cm" "$fl" "$sk" $took
         grep -E 'skipped[,:]|^skip' "$log" | sort -u | head -n 5
         [ $ok = 1 ] || tail -n 60 "$log"
     } >"$log.said"
@@ -42,79 +57,94 @@ step() {
 }
 
 skip() { # skip NAME WHY
-    echo "0 0 1" >>$counts
-    printf '%-34s skipped: %s\n' "$1" "$2"
+    echo "0 0 1 0 $1" >>$counts
+    printf '%-28s skipped: %s\n' "$1" "$2"
 }
 
-finish() { # the sum of all steps; fails where one did
+finish() { # the slowest steps, the sum of all; fails where one did
+    if [ "$(wc -l <$counts)" -gt 10 ]; then
+        printf '\nthe slowest, of %d s:\n' $(($(date +%s) - began))
+        sort -k 4,4nr $counts | head -n 10 | awk '{s = $4; $1 = $2 = $3 = $4 = ""; sub(/^ */, ""); printf "%6d s  %s\n", s, $0}'
+    fi
     echo
     awk '{p += $1; f += $2; s += $3}
-         END {printf "%d passed, %d failed%s\n", p, f, s ? ", " s " skipped" : ""; exit f > 0}' $counts
+         END {printf "%d passed, %d failed%s\n", p, f, s ? ", " s " skipped" : ""; exit f > 0 || !NR}' $counts
 }
 
-run_env="ASAN_OPTIONS=allocator_may_return_null=1 BN_SHARED=$shared"
-quick_env="$run_env CC=$PWD/tests/quick-cc.sh"
-jit=
-[ "$CI" = true ] && jit=jit
-step "tools" sh tools/packages.sh install build check $jit
-step "build" $make -s -j"$jobs" all
-grep -q ' [1-9][0-9]* ' $counts && { finish; exit 1; }
-step "floor rule" sh tests/floors.sh
+# selected NAME COMMAND: what of a step ONLY asks for, as a command; empty: nothing.
+selected() {
+    if [ -z "$only" ] || printf '%s\n%s\n' "$1" "$2" | grep -qE -- "$only"; then
+        echo "$2"
+        return
+    fi
+    case $2 in
+    *tests/*run_*.sh* | *tests/docs.sh* | *tests/kernels/run.sh*)
+        eval "$2 --list" 2>/dev/null | grep -qE -- "$only" && echo "$2 '$only'"
+        ;;
+    build/san/test_*)
+        grep -hoE 'cmocka_unit_test[a-z_]*\([A-Za-z0-9_]+' "tests/unit/${2#build/san/}.c" | grep -qE "\(.*($only)" &&
+            echo "TEST_FILTER='*$only*' $2"
+        ;;
+    esac
+}
 
-units="runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize"
-inside() { # unit tests, text and fuzzers: what is linked with the compiler's own objects
-    lane=1
-    step "build of unit tests" $make -s $(for u in $units; do echo build/san/test_$u; done) build/san/bnc
-    for u in $units; do
-        step "unit: $u (ASan, UBSan)" env $run_env build/san/test_$u
-    done
-    step "text: passes, identity, errors" env $run_env sh tests/run_text.sh build/san/bnc
-    step "reports on passes" env $run_env sh tests/run_reports.sh build/san/bnc
-    step "build of fuzzers" $make -s fuzz-build
-    for f in gguf safetensors tir tokenizer jinja chat; do
-        step "fuzz: $f" sh tests/fuzz/run.sh $f "${FUZZ_SECONDS:-4}"
-    done
-    step "kernels: other machines" sh tests/kernels/run.sh build/bnc
-    step "chat: templates, conversations" env $quick_env sh tests/run_chat.sh build/bnc
-    step "convert: checkpoints to GGUF" env $quick_env sh tests/run_convert.sh build/bnc
-    step "reference: against its goldens" env $run_env sh tests/run_reference.sh
-    step "docs" env $quick_env sh tests/docs.sh
-    if sh tools/llvm.sh >/dev/null; then
-        step "build with LLVM" $make -s jit-build
-        step "JIT: the bits of the C" env $quick_env sh tests/run_jit.sh build/jit/bnc build/bnc
-    else
-        skip "JIT" "no llvm-config of LLVM 14 to 19 with its clang (apt-get install llvm-dev clang)"
-    fi
+missing() { # missing CONDITION: why a step cannot run here
+    case $1 in
+    shared) [ -d "$shared/models" ] && [ -d "$shared/golden" ] || echo "no models and goldens in $shared" ;;
+    llvm)
+        sh tools/llvm.sh >/dev/null ||
+            echo "no llvm-config of LLVM 14 to 19 with its clang (apt-get install llvm-dev clang)"
+        ;;
+    esac
 }
-outside() { # what the compiler wrote
-    lane=2
-    if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
-        step "build of models" $make -s SHARED="$shared" golden-build
-        step "golden: logits, tokens, NLL" $make -s SHARED="$shared" golden-run
-        step "best words against all logits" $make -s SHARED="$shared" best-run
-    else
-        skip "golden" "no models and goldens in $shared"
-    fi
-    step "build of the committed model" $make -s trained-build
-    step "committed model: NLL, chat" $make -s trained-run
-    step "build of other graphs" $make -s arch-build
-    step "other graphs: logits, vectors" $make -s arch-run
-    step "embed: vectors of texts" env $quick_env sh tests/run_embed.sh build/bnc
-    step "choices: layouts, targets, tuning" env $quick_env sh tests/run_choices.sh build/bnc
-    step "build of model files" $make -s build/retype
-    step "formats: floats, parts" env $quick_env sh tests/run_formats.sh build/bnc
-    step "CUDA without a GPU" env $quick_env sh tests/run_cuda.sh build/bnc
-    step "fold: factors of projections" env $quick_env sh tests/run_fold.sh build/bnc
-    step "metadata: refused or computed" env $quick_env sh tests/run_metadata.sh build/bnc
-    step "quality: ppl, compare, checks" env $quick_env sh tests/run_quality.sh build/bnc
-    step "quantize: files, losses, auto" env $quick_env sh tests/run_quantize.sh build/bnc
-    step "profile and bench" env $quick_env sh tests/run_profile.sh build/bnc
-    step "report: a page of a compilation" env $quick_env sh tests/run_report.sh build/bnc
-    step "Metal: shaders, host, barriers" env $quick_env sh tests/run_metal.sh build/bnc
-    step "install: files, consumers, bytes" env $run_env sh tests/run_install.sh build/bnc
-    step "generated C" env $quick_env sh tests/run_generated.sh build/bnc
+
+# ---- what is to be run: lane, name, why not, needs, command ----
+separator=$(printf '\001')
+rows STEP tests/steps.def | tr '\t' '\001' >build/check.rows
+while IFS=$separator read -r name lane condition needs command what; do
+    chosen=$(selected "$name" "$command")
+    case $lane in first) [ "$name" = build ] || [ -n "$chosen" ] || continue ;; *) [ -n "$chosen" ] || continue ;; esac
+    printf '%s\001%s\001%s\001%s\001%s\n' "$lane" "$name" "$(missing "$condition")" "$needs" "${chosen:-$command}" >>$plan
+done <build/check.rows
+if [ -n "$only" ] && [ "$(grep -vc "^first${separator}build" $plan)" = 0 ]; then
+    echo "nothing matches ONLY=$only"
+    exit 1
+fi
+
+run_lane() { # run_lane LANE
+    lane=$1
+    while IFS=$separator read -r of name why needs command <&3; do
+        [ "$of" = "$lane" ] || continue
+        if [ -n "$why" ]; then skip "$name" "$why"; else step "$name" "$command" "$needs"; fi
+    done 3<$plan
 }
-inside &
-outside
-wait
+
+built=0
+run_lane first
+if awk '$2 > 0 {bad = 1} END {exit !bad}' $counts; then
+    finish
+    exit 1
+fi
+# All that the others need at once: beside each other lanes may not build. Where that fails, each step
+# builds its own, one after the other, and those that cannot say why.
+needs=$(awk -F "$separator" '$1 != "first" && $3 == "" {print $4}' $plan | tr ' ' '\n' | sort -u | tr '\n' ' ')
+start=$(date +%s)
+if [ -z "${needs% }" ] || build -k $needs >build/check.log.build 2>&1; then built=1; fi
+took=$(($(date +%s) - start))
+if [ $built = 1 ]; then
+    printf '%-28s %4d passed   0 failed   0 skipped  %4d s\n' "what the others need" 1 $took
+    echo "1 0 0 $took what the others need" >>$counts
+else
+    echo "building failed; each step tries again:"
+    tail -n 30 build/check.log.build
+    jobs=1
+fi
+if [ "$jobs" = 1 ]; then
+    run_lane inside
+    run_lane outside
+else
+    run_lane inside &
+    run_lane outside
+    wait
+fi
 finish

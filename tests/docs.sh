@@ -1,8 +1,10 @@
 #!/bin/sh
-# docs.sh: keeps README.md and docs/*.md true.
+# docs.sh [NAME...]: keeps README.md and docs/*.md true; with names the documents that match one (parts
+# or regular expressions), with --list their names; `tables` stands for all tables.
 #
 #   tables   what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made from the .def files:
-#            ops, formats (docs/ir.md), passes (docs/house.md, docs/passes.md), statuses (docs/embedding.md). The
+#            ops, formats (docs/ir.md), rooms, steps (docs/house.md), passes (docs/house.md, docs/passes.md), statuses
+#            (docs/embedding.md). The
 #            shapes table of docs/ir.md, written by hand, must have one row an op, in their order.
 #   blocks   a fenced block after the line `<!-- run -->` is run from the root of the project: lines
 #            that begin with `$ ` are commands (a `\` at the end goes on to the next line), the rest
@@ -22,6 +24,18 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 passed=0 failed=0 skipped=0
 update=${UPDATE:-0}
+names=$*
+if [ "$names" = --list ]; then
+    printf '%s\n' tables README.md docs/*.md
+    exit
+fi
+wanted() { # wanted NAME: does one of the script's names match?
+    [ -n "$names" ] || return 0
+    for pattern in $names; do
+        echo "$1" | grep -qE -- "$pattern" && return 0
+    done
+    return 1
+}
 
 # same NAME FILE WANTED: FILE must equal WANTED, or becomes it with UPDATE=1.
 same() {
@@ -40,33 +54,7 @@ same() {
 
 # ---- tables ----
 
-# rows MACRO FILE: each MACRO(...) of a .def on one line, fields apart by tabs, strings unquoted,
-# comments and the line breaks inside a row gone. Rows of a #define have a backslash at the end.
-rows() {
-    awk -v macro="$1" '
-        function fields(row,    out, c, i, quoted) {
-            out = ""; quoted = 0
-            for (i = 1; i <= length(row); i++) {
-                c = substr(row, i, 1)
-                if (c == "\"") quoted = !quoted
-                else if (c == "," && !quoted) { sub(/ *$/, "", out); out = out "\t" }
-                else if (c == ")" && !quoted) break
-                else if (c != " " || (out != "" && out !~ /\t$/)) out = out c
-            }
-            return out
-        }
-        function whole(row,    c, i, quoted, depth) {
-            for (i = 1; i <= length(row); i++) {
-                c = substr(row, i, 1)
-                if (c == "\"") quoted = !quoted
-                if (c == ")" && !quoted) return 1
-            }
-            return 0
-        }
-        row == "" && index($0, macro "(") != 1 { next }
-        { sub(/^ */, ""); row = row (row == "" ? "" : " ") $0 }
-        whole(row) { print fields(substr(row, length(macro) + 2)); row = "" }' "$2"
-}
+. tests/rows.sh
 
 cell='function cell(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " " t " " }
       function code(t) { gsub(/\|/, "\\|", t); return t == "" ? " " : " `" t "` " }'
@@ -105,6 +93,22 @@ table_machines() {
     rows MACHINE compiler/jit/machines.def | awk -F '\t' "$cell"'{ printf "|%s|%s|%s|\n", code($1), cell($6), code($2) }'
 }
 
+table_rooms() {
+    echo "| place | holds | may use |"
+    echo "|---|---|---|"
+    rows ROOM tests/rooms.def | awk -F '\t' "$cell"'
+        { n = split($3, use, " "); line = "itself"
+          for (i = 1; i <= n; i++) line = line ", " (use[i] == "contract" ? "the contract" : "`" use[i] "`")
+          printf "|%s|%s|%s|\n", code($2), cell($5), cell(line) }'
+}
+
+table_steps() {
+    echo "| step | runs | tests |"
+    echo "|---|---|---|"
+    rows STEP tests/steps.def | awk -F '\t' "$cell"'
+        { sub(/^([A-Z]+=[^ ]* )+/, "", $5); printf "|%s|%s|%s|\n", cell($1), code($5), cell($6) }'
+}
+
 line_of_pass() { # NAME
     rows PASS compiler/passes/passes.def | awk -F '\t' -v name="$1" '
         function facts(what, t) {
@@ -128,27 +132,32 @@ check_table() {
     }
     same "table of $1 in $2" "$2" "$tmp/wanted"
 }
-check_table ops docs/ir.md
-check_table formats docs/ir.md
-check_table passes docs/house.md
-check_table statuses docs/embedding.md
-check_table machines docs/jit.md
-rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
-sed -n 's/^## //p' docs/passes.md >"$tmp/sections"
-same "sections of docs/passes.md" "$tmp/sections" "$tmp/wanted"
-for p in $(cat "$tmp/wanted"); do
-    check_table "pass $p" docs/passes.md line_of_pass "$p"
-done
+check_tables() {
+    check_table ops docs/ir.md
+    check_table formats docs/ir.md
+    check_table passes docs/house.md
+    check_table rooms docs/house.md
+    check_table steps docs/house.md
+    check_table statuses docs/embedding.md
+    check_table machines docs/jit.md
+    rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
+    sed -n 's/^## //p' docs/passes.md >"$tmp/sections"
+    same "sections of docs/passes.md" "$tmp/sections" "$tmp/wanted"
+    for p in $(cat "$tmp/wanted"); do
+        check_table "pass $p" docs/passes.md line_of_pass "$p"
+    done
 
-rows OP compiler/ir/ops.def | cut -f 2 >"$tmp/wanted"
-sed -n '/^<!-- shapes -->$/,/^<!-- \/shapes -->$/s/^| `\([a-z0-9_]*\)`.*/\1/p' docs/ir.md >"$tmp/shapes"
-if cmp -s "$tmp/shapes" "$tmp/wanted"; then
-    passed=$((passed + 1))
-else
-    failed=$((failed + 1))
-    echo "FAILED: the shapes table of docs/ir.md does not list the ops of ops.def"
-    diff "$tmp/shapes" "$tmp/wanted"
-fi
+    rows OP compiler/ir/ops.def | cut -f 2 >"$tmp/wanted"
+    sed -n '/^<!-- shapes -->$/,/^<!-- \/shapes -->$/s/^| `\([a-z0-9_]*\)`.*/\1/p' docs/ir.md >"$tmp/shapes"
+    if cmp -s "$tmp/shapes" "$tmp/wanted"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: the shapes table of docs/ir.md does not list the ops of ops.def"
+        diff "$tmp/shapes" "$tmp/wanted"
+    fi
+}
+! wanted tables || check_tables
 
 # ---- blocks ----
 
@@ -190,6 +199,7 @@ mkdir -p build/doc
 XDG_CACHE_HOME=$PWD/build/doc/cache
 export XDG_CACHE_HOME
 for doc in README.md docs/*.md; do
+    wanted "$doc" || continue
     rm -rf "$tmp/blocks"
     mkdir "$tmp/blocks"
     awk -v dir="$tmp/blocks" '

@@ -1,5 +1,35 @@
 # lib.sh: what the scripts of end-to-end tests share. A script sets dir, its folder below build/, reads
-# this, and ends with `finish`.
+# this, calls `cases`, and ends with `finish`.
+#
+# Behind its head a script is cut into cases by lines `# ---- NAME: what ----`, or `# ---- NAME after
+# OTHER...: what ----` where it uses what others made; the last is `# ---- end ----`. With names behind
+# its own arguments it runs its head, the cases that match one of them (as parts or regular expressions)
+# with those that they come after, and its end; with --list it prints the names.
+cases() { # cases COUNT ARGUMENT...: the script's arguments, of which COUNT are its own
+    own=$1
+    shift
+    [ $# -gt "$own" ] || return 0
+    names=
+    n=0
+    for argument; do
+        n=$((n + 1))
+        [ $n -le "$own" ] || names="$names $argument"
+    done
+    script=$(awk -v names="$names" -f tests/cases.awk "$0" "$0") || exit 2
+    case $names in *" --list"*) printf '%s\n' "$script" && exit ;; esac
+    while [ $# -gt "$own" ]; do # the last goes: the others go round
+        n=1
+        count=$#
+        while [ $n -lt $count ]; do
+            set -- "$@" "$1"
+            shift
+            n=$((n + 1))
+        done
+        shift
+    done
+    sh -c "$script" "$0" "$@"
+    exit
+}
 passed=0
 failed=0
 skipped=0

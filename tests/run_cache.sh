@@ -6,6 +6,7 @@ dir=build/cache
 rm -rf $dir
 mkdir -p $dir/home $dir/tmp
 . tests/lib.sh
+cases 1 "$@"
 model=$PWD/tests/arch-models/qwen3-i2_s.gguf
 here=$PWD
 TMPDIR=$PWD/$dir/tmp
@@ -23,7 +24,7 @@ told() { # told FILE: what the model says there; what bnc says in $dir/said
     "$bnc" run "$model" -p ab -n 2 --temp 0 -t 1 >"$1" 2>$dir/said
 }
 
-# ---- once ----
+# ---- once: compiled once ----
 check "the first run" told $dir/first
 check "and compiles" grep -q compiling $dir/said
 check "the second run" told $dir/second
@@ -34,7 +35,7 @@ check "the folder is ours alone" test "$(stat -c %a $cache)" = 700
 entry=$(ls -d $cache/*)
 check "no file of it can be written by others" test -z "$(find $cache -perm /022)"
 
-# ---- what the key holds ----
+# ---- key after once: what the key holds ----
 run --ctx=32 >$dir/log 2>&1
 check "options: another entry" test "$(entries)" = 2
 check "the same weights are one file" test "$(ls -i $cache/*/model.bnw | awk '{print $1}' | sort -u | wc -l)" = 1
@@ -55,7 +56,7 @@ check "a template's bytes: another entry each" test "$(entries)" = 7
 check "bnc cache lists them" test "$(grep -o '"key"' $dir/list | wc -l)" = 7
 check "the list names the model" grep -q 'other.gguf' $dir/list
 
-# ---- damage ----
+# ---- damage after once: damaged entries ----
 again() { # again NAME: the damaged entry is made again and says the same
     check "$1: runs" told $dir/second
     check "$1: is made again" grep -q compiling $dir/said
@@ -76,7 +77,7 @@ again "a program that others may write"
 rm $entry/model && ln -s /bin/true $entry/model
 again "a link in place of the program"
 
-# ---- whose folder it is ----
+# ---- owner after once: whose folder it is ----
 chmod 777 $cache
 refused "a cache that others may write" "may be written by others" run
 chmod 700 $cache
@@ -105,7 +106,7 @@ check "and the model runs" cmp $dir/first $dir/second
 (umask 0 && XDG_CACHE_HOME=$PWD/$dir/open && export XDG_CACHE_HOME && run) >$dir/log 2>&1
 check "umask 0 opens nothing" test -z "$(find $dir/open -perm /022)"
 
-# ---- in use, clear, limit ----
+# ---- limit after once: in use, clear, limit ----
 mkfifo $dir/in
 (sleep 60 >$dir/in & echo $! >$dir/sleeper; exec "$bnc" run "$model" --ids $dir/in -n 2 -t 1) >$dir/log2 2>&1 &
 user=$!
@@ -132,7 +133,7 @@ check "a limit removes what exceeds it" test "$(entries)" = 0
 check "no limit" sh -c "'$bnc' cache --json | grep -q '\"limit\":0'"
 refused "a limit without a number" "a limit is a size" "$bnc" cache limit much
 
-# ---- --no-cache ----
+# ---- none after once: --no-cache ----
 check "--no-cache runs" sh -c "'$bnc' run '$model' --no-cache -p ab -n 2 --temp 0 -t 1 >$dir/second"
 check "says the same" cmp $dir/first $dir/second
 check "keeps nothing" test "$(entries)" = 0
@@ -140,7 +141,7 @@ check "leaves nothing" test -z "$(ls $TMPDIR)"
 "$bnc" run "$model" --no-cache -p ab -n 2 --no-such-option >$dir/log 2>&1
 check "its program's status is bnc's" test $? = 1
 
-# ---- litter ----
+# ---- litter after once: signals and failures ----
 printf '#!/bin/sh\necho $$ >%s/pid\nsleep 120 &\necho $! >%s/grandchild\nwait\n' "$PWD/$dir" "$PWD/$dir" >$dir/slow.sh
 chmod 755 $dir/slow.sh
 gone() { # gone PID: within some seconds
@@ -183,4 +184,5 @@ os.execv(sys.argv[1], sys.argv[1:])' "$bnc" "$model" --emit=exe --weights=file -
     check "SIG$signal leaves no half-written output" test -z "$(ls -A $dir/out)"
 done
 
+# ---- end ----
 finish

@@ -7,6 +7,7 @@ dir=build/choices
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 logits() { # logits PROGRAM THREADS: of a prompt that a prefill and a decode step read
     "$1" -p "Once upon a time there was a king who had three daughters, and" --logits -t "$2" | cksum
@@ -31,7 +32,7 @@ build plain --target=$target
 want=$(logits $dir/plain 2)
 check "logits are there" test -n "$want"
 
-# ---- one layout or the other ----
+# ---- layouts: one layout or the other ----
 cat >$dir/t3.tune <<'T'
 # every shape of the committed model in 1.67 bits
 layout 512x512 t3r32
@@ -46,7 +47,7 @@ check "t3r32: same logits" test "$(logits $dir/t3 2)" = "$want"
 check "t3r32: smaller" test "$(wc -c <$dir/t3)" -lt "$(wc -c <$dir/plain)"
 check "t3r32 stands in the IR" sh -c "'$bnc' opt --quiet --target=$target --tune=$dir/t3.tune $model | grep -q 't3r32<1536 x 512>'"
 
-# ---- several machines in one file ----
+# ---- multi: several machines in one file ----
 build multi --target=x86-64-multi
 check "multi: same logits" test "$(logits $dir/multi 3)" = "$want"
 "$bnc" $model --target=x86-64-multi --quiet --passes=quant,canon,fold,fuse,specialize,select,pack,plan --emit=ir -o $dir/multi.tir
@@ -54,14 +55,14 @@ check "multi: its text compiles" "$bnc" $dir/multi.tir --target=x86-64-multi --q
 check "multi: emit once more" "$bnc" $model --target=x86-64-multi --quiet -o $dir/multi.c
 check "multi: the same weights" cmp $dir/again.bnw $dir/multi.bnw
 
-# ---- what `bnc tune` measures ----
+# ---- tune: what `bnc tune` measures ----
 check "tune" "$bnc" tune $model --target=$target -t 1 --quiet -o $dir/here.tune
 check "tune names a layout a shape" test "$(grep -c '^layout ' $dir/here.tune)" = 4
 check "tune names kernels" grep -q '^kernel tglu 1536x512 one ' $dir/here.tune
 build tuned --target=$target --tune=$dir/here.tune
 check "tuned: same logits" test "$(logits $dir/tuned 1)" = "$want"
 
-# ---- mistakes ----
+# ---- mistakes: mistakes ----
 echo "layout 512 q2r4" >$dir/bad.tune
 refused "a bad shape" "bad.tune:1:1: error: expected 'layout ROWSxCOLS FORMAT'" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
 printf '# fine\nkernel dance 5x5 one x\n' >$dir/bad.tune
@@ -71,4 +72,5 @@ refused "tune without -o" "say where to write the record" "$bnc" tune $model
 refused "tune for several machines" "cannot run target x86-64-multi alone" "$bnc" tune $model --target=x86-64-multi -o $dir/x.tune
 check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.tune
 
+# ---- end ----
 finish

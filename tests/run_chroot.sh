@@ -68,7 +68,7 @@ consumers() { # consumers NAME INCLUDE: a program by each road, and that all of 
         check "$name: $program tells the same" cmp $dir/said.a $dir/said
     done
     check "$name: CMake's program" inside $name \
-        "test \"\$(echo 'The old man' | sequel)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 12 --temp 0)\""
+        "test \"\$(echo 'The old man' | sequel)\" = \"\$(bnc run $model --quiet -p 'The old man' -n 24 --temp 0)\""
     check "$name: the manual" inside $name 'test -s $(ls /usr/share/man/man1/bnc.1.gz /usr/local/share/man/man1/bnc.1 2>/dev/null)'
 }
 

@@ -11,6 +11,7 @@ dir=build/convert
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 if ! python3 -c '' 2>/dev/null; then
     echo "skipped: no python3, which makes the checkpoints"
@@ -33,21 +34,21 @@ back() { # back NAME GGUF OPTION...: there and back is the same model, bit for b
     check "$1 is $src" python3 $ref/gguf.py same "$src" $dir/"$1".gguf 1e-7
 }
 
-# ---- every kind of checkpoint ----
+# ---- kinds: every kind of checkpoint ----
 check "a small model" "$bnc" synth --quiet --shape=tales-4m --layers=2 -o $dir/small.gguf
 back packed $model --shards=2
 back reciprocal $dir/small.gguf --scale=divide
 back masters $dir/small.gguf --masters
 back shards $dir/small.gguf --shards=3
 
-# ---- every container: what synth writes of the same model ----
+# ---- containers after kinds: every container: what synth writes of the same model ----
 for type in tq1_0 tq2_0 f16; do
     check "a small model in $type" "$bnc" synth --quiet --shape=tales-4m --layers=2 --type=$type -o $dir/want.gguf
     check "convert --type=$type" "$bnc" convert --quiet --type=$type $dir/shards -o $dir/got.gguf
     check "$type: the same bytes" python3 $ref/gguf.py same $dir/want.gguf $dir/got.gguf
 done
 
-# ---- a folder where a model file goes ----
+# ---- folder after kinds: a folder where a model file goes ----
 check "compile a converted file" "$bnc" $dir/shards.gguf --quiet -o $dir/file.c
 check "compile a folder" "$bnc" $dir/shards --quiet -o $dir/folder.c
 check "the folder's weights are the file's" cmp $dir/file.bnw $dir/folder.bnw
@@ -69,7 +70,7 @@ check "run sees a changed file" sh -c "! CC=false '$bnc' run $dir/shards -p x -n
 check "the module names the folder" sh -c "'$bnc' $dir/shards --quiet --emit=ir -o $dir/m.tir && grep -q 'source = \"$dir/shards\"' $dir/m.tir"
 check "a module's text finds the folder again" "$bnc" $dir/m.tir --quiet -o $dir/m.c
 
-# ---- what is refused: one file of a good folder changed ----
+# ---- refused after kinds: what is refused: one file of a good folder changed ----
 checkpoint good $dir/small.gguf --masters
 refused() { # refused TEXT FILE SED: the folder with FILE changed by SED is refused with TEXT
     rm -rf $dir/bad $dir/bad.gguf
@@ -94,13 +95,15 @@ refused "not the JSON that it should be" config.json 's/{/[/'
 refused "these files are not of one model" tokenizer.json 's/: 7,/: 7000000,/'
 refused "have the same number" tokenizer.json 's/: 7,/: 8,/'
 refused "the pre-tokenizer is none that bnc knows" tokenizer.json 's/{1,3}/{1,4}/'
-refused "the normalizer 'Lowercase'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "Lowercase"}/'
+refused "the normalizer 'BertNormalizer'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "BertNormalizer"}/'
+refused "the normalizer 'Replace' of the pattern ' {2,}'" tokenizer.json 's/"normalizer": null/"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}/'
+refused "end_of_word_suffix is '</w>'" tokenizer.json 's/"unk_token": null/"unk_token": null, "end_of_word_suffix": "<\/w>"/'
 refused "the tokenizer is 'Unigram'" tokenizer.json 's/"BPE"/"Unigram"/'
 refused "merge 0 is not two symbols" tokenizer.json 's/"merges": \["b a"/"merges": ["ba"/'
 refused "the dtype 'F12'" model.safetensors 's/"F32"/"F12"/'
 refused "the header is damaged" model.safetensors 's/"data_offsets": \[0/"data_offsets": [1/'
 
-# ---- others' checkpoints, graphs and vocabularies ----
+# ---- others: others' checkpoints, graphs and vocabularies ----
 if [ -d "$shared/models/hf-tales-4m-packed" ]; then
     tales=$shared/models/tales-4m-i2_s.gguf
     for kind in packed bitlinear online; do
@@ -154,4 +157,5 @@ else
     skip "no checkpoints in $shared/models"
 fi
 
+# ---- end ----
 finish

@@ -9,6 +9,7 @@ dir=build/cuda
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 if ! command -v clang++ >/dev/null 2>&1; then
     skip "CUDA" "clang++ is missing"
@@ -17,19 +18,6 @@ if ! command -v clang++ >/dev/null 2>&1; then
 fi
 check "the GPU compiles" clang++ -std=c++17 -O2 -fPIC -Wall -Wextra -Werror -Itests/cuda -Itests/metal -c tests/cuda/fake.cc -o $dir/fake.o
 check "the grid compiles" cc -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Itests/metal -c tests/metal/grid.c -o $dir/grid.o
-
-# ---- who calls whom: dialects use codegen-gpu; it knows them by their records alone, and they do not know each other ----
-edges() { # edges FOLDER: what its objects need of the other GPU folders' objects, one "FOLDER SYMBOL" a line
-    for other in gpu metal cuda; do
-        [ $other = "$1" ] || nm build/codegen-$other/*.o | sed -n "s/.* [BDRT] \\(.*\\)/\\1 $other/p"
-    done | sort >$dir/others
-    nm -u build/codegen-"$1"/*.o | sed -n 's/^ *U //p' | sort -u | join - $dir/others | awk '{print $2, $1}'
-}
-for of in gpu metal cuda; do
-    edges $of >$dir/edges-$of
-    check "codegen-$of needs no dialect" sh -c "! grep -v '^gpu ' $dir/edges-$of"
-done
-check "dialects need codegen-gpu" test "$(cat $dir/edges-metal $dir/edges-cuda | wc -l)" -gt 10
 
 # model FILE NAME OPTION...: build/cuda/NAME.x86-64.so, a library with the runtime inside.
 model() {
@@ -49,7 +37,7 @@ golden() { # golden GOLDENS NAME [SETTING...]
     env -C $dir "$@" "$root"/build/test_golden "$goldens" "$root/$dir/$name".x86-64.so
 }
 
-# ---- goldens: a model of each graph in the GPU's orders of execution ----
+# ---- goldens: goldens of a model of each graph in the GPU's orders of execution ----
 m=synth-tiny-bitnet-b1.58-i2_s
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
@@ -60,7 +48,7 @@ else
     skip "goldens" "no $shared/golden"
 fi
 
-# ---- to the context's end, beyond a chunk of attention; barriers; calls that fail ----
+# ---- steps: to the context's end, beyond a chunk of attention; barriers; calls that fail ----
 blocks=5 model tests/arch-models/qwen3-i2_s.gguf small --ctx=8 --batch=4 --kv=f32
 model tests/arch-models/qwen3-i2_s.gguf long --ctx=272 --batch=64 --kv=f16
 program_of() { # program_of NAME SOURCE
@@ -106,7 +94,7 @@ for line in $(awk -v a="${combine:-0}" '$1 < a && $1 > a - 3' $dir/long-lines); 
     check "without that of chunks: $(sed -n "${line}p" $dir/long.cu)" differs "$line"
 done
 check "chunks have a block barrier and a grid barrier" test $found = 2
-# ---- top-k logits: bit-exact as all logits ----
+# ---- topk after steps: bit-exact as all logits ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
 best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
     name=$1 positions=$2
@@ -144,7 +132,7 @@ check "top-k needs barriers" test $found -ge 6
 blocks=5 model $dir/ragged.gguf ragged
 check "top-k of 353" best ragged 32
 
-# ---- tensor parallelism: bit-exact as one GPU ----
+# ---- parallel after steps topk: bit-exact as one GPU ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf three --ctx=8 --batch=4 --kv=f32 --shards=3
 model tests/arch-models/qwen3-i2_s.gguf far --ctx=272 --batch=64 --kv=f16 --shards=2
@@ -187,7 +175,7 @@ done
 run two FAKE_CUDA_GPUS=2 FAKE_CUDA_FAIL=220
 check "a pass that a GPU does not receive leaves NaN" grep -q nan $dir/out
 
-# ---- a head that is no power of two, against C ----
+# ---- large after steps: a head that is no power of two, against C ----
 "$bnc" synth --shape=large --layers=1 --quiet -o $dir/large.gguf
 model $dir/large.gguf large --ctx=6 --batch=4
 "$bnc" $dir/large.gguf --ctx=6 --batch=4 --quiet --amalgamate --name=m -o $dir/plain.c
@@ -206,11 +194,13 @@ done
 run small FAKE_CUDA_FAIL=60
 check "a pass that fails leaves NaN" grep -q nan $dir/out
 
-# ---- nvcc ----
+# ---- nvcc after goldens: for the H200 ----
 if command -v nvcc >/dev/null 2>&1 && [ -e $dir/$m.cu ]; then
     check "nvcc compiles it for sm_90" nvcc -O1 -arch=sm_90 -Iruntime-min -c $dir/$m.cu -o $dir/gpu.o
 else
     skip "nvcc" "not installed, or no models"
 fi
+
+# ---- end ----
 skip "the GPU" "docs/cuda.md says what waits for one"
 finish

@@ -9,6 +9,7 @@ mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 
 refused() { # refused TEXT LINES OPTION...: status 1 and that message
     printf "$2" >$dir/in
@@ -19,6 +20,7 @@ refused() { # refused TEXT LINES OPTION...: status 1 and that message
     check "said: $text" grep -qF -- "$text" $dir/err || cat $dir/err
 }
 
+# ---- golden: vectors ----
 # The golden's texts, pooled as it says, one a line: as near as --kv=f32 and 7 digits let them be.
 for model in qwen3-norm-in gemma3; do
     for how in last mean cls; do
@@ -35,14 +37,19 @@ for model in qwen3-norm-in gemma3; do
     done
 done
 
+# ---- json: JSON, no text, defaults ----
+printf 'one text\nand another\na third\n' >$dir/texts
 "$bnc" embed $models/qwen3-norm-in-i2_s.gguf --quiet --json -t 2 <$dir/texts >$dir/json
 check "JSON" jq -e '.pooling == "last" and .width == 128 and (.texts | length) == 3 and
     all(.texts[]; .tokens > 0 and (.embedding | length) == 128)' $dir/json
 check "no text, no vector" sh -c "'$bnc' embed $models/qwen3-norm-in-i2_s.gguf --quiet </dev/null | cmp - /dev/null"
 check "a file that says nothing of pooling takes the last token" sh -c "
     '$bnc' embed $models/qwen3-i2_s.gguf --quiet --json <$dir/texts | jq -e '.pooling == \"last\"'"
+
+# ---- mistakes: what is refused ----
 refused "the context 2: raise it with --ctx" 'a long enough text\n' --ctx=2
 refused "--pooling is last, mean or cls, not 'max'" 'a\n' --pooling=max
 refused "'--wide' is unknown here" 'a\n' --wide
 
+# ---- end ----
 finish

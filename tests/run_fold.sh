@@ -14,19 +14,9 @@ without=quant,canon,fuse,specialize,head,select,pack,plan
 cd "$(dirname "$0")/.." || exit 2
 rm -rf $dir
 mkdir -p $dir
-passed=0 failed=0
+. tests/lib.sh
+cases 1 "$@"
 
-check() { # check NAME COMMAND...: it succeeds
-    what=$1
-    shift
-    if "$@" >$dir/log 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $what"
-        sed -n 1,20p $dir/log
-    fi
-}
 # program FILE NAME OPTION...: compiles FILE; greedy text in NAME.text, logits in NAME.logits
 program() {
     file=$1
@@ -46,16 +36,8 @@ near() {
     echo "$1 against $2: logits differ by at most $is (bound $3)"
     check "$1 is near $2: $is" awk "BEGIN { exit !(\"$is\" != \"none\" && $is <= $3) }"
 }
-# refused NAME TEXT COMMAND...: exit status 1 and a message that holds TEXT
-refused() {
-    what=$1 text=$2
-    shift 2
-    "$@" >$dir/said 2>&1
-    check "$what is refused" test $? = 1
-    check "$what: '$text'" grep -qF -- "$text" $dir/said
-}
 
-# ---- the same model ----
+# ---- same: the same model ----
 check "factors" $retype --factors $plain $dir/f.gguf
 program $plain plain
 program $dir/f.gguf folded --passes=$with
@@ -66,14 +48,14 @@ for m in folded steps; do
 done
 check "the factors are looked at" sh -c "! cmp -s $dir/folded.logits $dir/plain.logits"
 
-# ---- what the pass does ----
+# ---- pass after same: what the pass does ----
 "$bnc" $dir/f.gguf --target=x86-64-v3 --stats --quiet -o $dir/m.c >$dir/stats
 "$bnc" $plain --target=x86-64-v3 --stats --quiet -o $dir/p.c >$dir/stats.plain
 check "seven factors" grep -q '^fold  *7 factors folded into scales' $dir/stats
 check "then it is fused as the plain model is" \
     sh -c "grep '^fuse' $dir/stats >$dir/a; grep '^fuse' $dir/stats.plain | cmp $dir/a -"
 
-# ---- every stage ----
+# ---- stages after same: every stage ----
 "$bnc" $dir/f.gguf --target=x86-64-v3 --quiet --save-temps=$dir/stages -o $dir/m.c
 cp $dir/m.c $dir/direct.c
 cp $dir/m.bnw $dir/direct.bnw
@@ -97,7 +79,7 @@ refused "a factor of floats" "only the tensors of a ternary matrix have a factor
 refused "a factor of what is not ternary" "@attn_q has a factor (times), so it must be ternary" \
     "$bnc" opt --passes=quant --ternary=never $dir/stages/*-fold.tir
 
-# ---- layers of one kind and of another: a part of the layers keeps its factors ----
+# ---- mixed after same: layers of one kind and of another: a part of the layers keeps its factors ----
 check "a float product in one layer" $retype $dir/f.gguf $dir/mixed.gguf q8_0 blk.3.ffn_down.weight
 program $dir/mixed.gguf mixed --passes=$with
 program $dir/mixed.gguf mixed-steps --passes=$without
@@ -108,5 +90,5 @@ check "six or seven factors in each of three parts" \
 check "from layer 4 on" \
     grep -q '@ffn_down_3 \[4 from 4\] : tern<.*{times = "blk.{i}.ffn_down.scale"}' $dir/mixed.tir
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+# ---- end ----
+finish

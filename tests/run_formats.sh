@@ -13,6 +13,7 @@ mkdir -p $dir
 printf '#!/bin/sh\nexec %s "$@" -O1\n' "${CC:-cc}" >$dir/cc # these programs run once
 chmod +x $dir/cc
 . tests/lib.sh
+cases 1 "$@"
 
 says() { # says TEXT: the last compile noted it
     check "note '$1'" grep -qF -- "$1" $dir/notes
@@ -39,7 +40,7 @@ near() { # near NAME NAME BOUND
     check "$1 is near $2: $is" awk "BEGIN { exit !(\"$is\" != \"none\" && $is + 0 <= $3) }"
 }
 
-# ---- one model in parts ----
+# ---- parts: one model in parts ----
 check "split" $retype --split 3 $model $dir/parts
 "$bnc" $model --quiet -o $dir/whole.c
 check "compile from the second part" "$bnc" $dir/parts-00002-of-00003.gguf --quiet -o $dir/joined.c
@@ -58,13 +59,14 @@ refused "a tensor twice" "stands here and in $dir/again-00002-of-00002.gguf" "$b
 check "a tensor too many" $retype --split 2 $model $dir/more 90
 refused "another count" "split.tensors.count promises 90 tensors, the 2 parts have 91" "$bnc" $dir/more-00001-of-00002.gguf -o $dir/x.c
 
+# ---- shared: the others need models ----
 if [ ! -r "$llama" ] || [ ! -r "$masters" ]; then
     skip "no models in ${BN_SHARED:-../shared}"
     finish
     exit
 fi
 
-# ---- the K formats and those with a minimum: f16 ----
+# ---- k after shared: the K formats and those with a minimum: f16 ----
 cp "$llama" $dir/k.gguf
 for change in "q4_k attn_q" "q5_k attn_k" "q6_k attn_v" "iq4_xs attn_output" "q2_k ffn_gate" "q3_k ffn_up" \
     "q4_1 blk.0.ffn_down" "q5_1 blk.1.ffn_down" "q4_k blk.2.ffn_down" "q6_k token_embd" "q5_k output.weight"; do
@@ -80,7 +82,7 @@ logits $dir/k32.gguf k32
 says "21 tensors are not ternary: kept as floats (21 as f32), slower"
 near k k32 0.003
 
-# ---- a scale a block and whole numbers: q8_0 holds them exactly ----
+# ---- q8 after shared k: a scale a block and whole numbers: q8_0 holds them exactly ----
 cp "$llama" $dir/q.gguf
 for change in "q4_0 attn_q" "q5_0 attn_k" "iq4_nl attn_v" "q8_0 attn_output" "q2_0 ffn_gate" "pq2_0 ffn_up" \
     "q4_0 ffn_down" "q4_0 token_embd" "iq4_nl output.weight"; do
@@ -96,13 +98,13 @@ logits $dir/q32.gguf q32
 near q q32 0.00001
 check "another model, other logits: $(rms q k)" awk "BEGIN { exit !($(rms q k) > 0.5) }"
 
-# ---- layers of one kind and of another ----
+# ---- mixed after shared: layers of one kind and of another ----
 check "a float layer" $retype "$llama" $dir/mixed.gguf q4_k blk.1.
 logits $dir/mixed.gguf mixed
 says "7 tensors are not ternary: kept as floats (7 as f16), slower"
 check "two layers stay ternary" sh -c "'$bnc' opt --passes=quant --quiet $dir/mixed.gguf | grep -q 'attn_q_3 \[1 from 2\] : tern<'"
 
-# ---- plain floats: masters only where the graph says so; --ternary ----
+# ---- masters after shared: plain floats: masters only where the graph says so; --ternary ----
 check "a float llama" $retype "$llama" $dir/float.gguf f16 blk.
 "$bnc" $dir/float.gguf --emit=ir -o $dir/m.tir 2>$dir/notes
 says "21 tensors are not ternary: kept as floats (21 as f16), slower"
@@ -121,4 +123,5 @@ near tern floats 0.1
 refused "--ternary=maybe" "--ternary is auto, always or never" "$bnc" $model --ternary=maybe -o $dir/x.c
 check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.bnw
 
+# ---- end ----
 finish

@@ -7,6 +7,7 @@ dir=build/generated
 rm -rf $dir
 mkdir -p $dir/a $dir/b
 . tests/lib.sh
+cases 1 "$@"
 prompt="Once upon a time there was"
 
 equal() { # equal NAME A B: the texts must be equal and not empty
@@ -18,7 +19,7 @@ tell() { # tell PROGRAM...: a greedy continuation
 
 export CC=$PWD/tests/quick-cc.sh
 
-# ---- languages and compilers; the last target holds the code of all x86 ones ----
+# ---- languages: languages and compilers; the last target holds the code of all x86 ones ----
 for target in generic x86-64-v3 x86-64-multi; do
     for level in 0 2; do
         c=$dir/m_${target}_O$level.c
@@ -36,18 +37,18 @@ for target in generic x86-64-v3 x86-64-multi; do
 done
 check "gcc, nothing fused" gcc -std=c11 -O1 -Wall -Wextra -Werror -Iruntime-min -c $dir/m_generic_O0.c -o $dir/x.o
 
-# ---- same input, same flags, same bytes ----
+# ---- bytes: same input, same flags, same bytes ----
 check "emit a" "$bnc" $model --quiet -o $dir/a/m.c
 check "emit b" "$bnc" $model --quiet -o $dir/b/m.c
 for ext in c h bnw; do
     check "same bytes: m.$ext" cmp $dir/a/m.$ext $dir/b/m.$ext
 done
 check "model.c under 200 KB" test "$(wc -c <$dir/a/m.c)" -lt 200000
-text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o pretokenize.o detokenize.o | awk 'NR > 1 {n += $1} END {print n}')
+text=$(cd build/rt && size load.o team.o state.o sample.o generate.o tokenize.o pretokenize.o normalize.o detokenize.o | awk 'NR > 1 {n += $1} END {print n}')
 check "runtime under 64 KiB of text ($text)" test "$text" -lt 65536
 check "no file left of a failed run" test -z "$(ls $dir/a | grep tmp)"
 
-# ---- weights in a file, in the object, as literals; the runtime linked or inside ----
+# ---- weights: weights in a file, in the object, as literals; the runtime linked or inside ----
 check "exe" env CC=cc "$bnc" $model --emit=exe --quiet -o $dir/story
 want=$(tell $dir/story)
 check "exe with a file beside it" "$bnc" $model --emit=exe --weights=file --quiet -o $dir/a/apart
@@ -101,20 +102,153 @@ check "link one again" cc -O1 -I$dir $dir/one.o $dir/app_one.c -lm -lpthread -o 
 equal "lib tells the same" "$($dir/app_lib x "$prompt")" "$want"
 equal "product with amalgamation tells the same" "$($dir/app_one x "$prompt")" "$want"
 
+# ---- shared objects: what bn.h declares, the model, and nothing else; beside each other and another runtime ----
+small=tests/arch-models/qwen3-i2_s.gguf
+other=tests/arch-models/gemma3-i2_s.gguf
+sed 's|/\*.*\*/||' runtime-min/bn.h | grep -oE '\bbn_[a-z_]+\(' | tr -d '(' | sort -u >$dir/api
+check "bn.h declares functions" test "$(wc -l <$dir/api)" -gt 20
+exports() { # exports NAME LIBRARY ALSO...: its dynamic symbols are those
+    title=$1
+    nm -D --defined-only "$2" | awk '{print $3}' | sort >$dir/exported
+    shift 2
+    { cat $dir/api; printf '%s\n' "$@"; } | sort >$dir/expected
+    check "$title" diff $dir/expected $dir/exported
+}
+for cc in gcc clang; do
+    check "$cc: so" env CC=$cc "$bnc" $small --emit=so --name=small --target=x86-64 --quiet -o $dir/$cc.so
+    exports "$cc: what it exports" $dir/$cc.so small_model
+done
+check "so, profile" "$bnc" $small --emit=so --name=small --target=x86-64 --profile --quiet -o $dir/profile.so
+exports "what it exports with --profile" $dir/profile.so small_model small_profile bn_profile_clear bn_profile_log bn_profile_stamp bn_profile_ticks
+check "so of another model" "$bnc" $other --emit=so --name=other --target=x86-64 --quiet -o $dir/other.so
+for m in small other; do
+    [ $m = small ] && file=$small || file=$other
+    check "$m: program" "$bnc" $file --emit=exe --target=x86-64 --quiet -o $dir/$m
+done
+cat >$dir/beside.c <<'C'
+/* beside LIBRARY MODEL LIBRARY MODEL: both loaded, all their symbols before those of what is loaded later. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "bn.h"
+static int put(void *user, const char *text, size_t len)
+{
+    (void)user;
+    return fwrite(text, 1, len, stdout) != len;
+}
+typedef struct Api {
+    bn_status (*open)(bn_weights *, const bn_model *, const char *);
+    size_t (*size)(const bn_model *, int);
+    bn_status (*init)(bn_state **, const bn_weights *, int, void *, size_t);
+    bn_status (*generate)(bn_state *, const char *, int, bn_sampling *, bn_on_text, void *);
+    void (*done)(bn_state *);
+} Api;
+static void tell(const Api *a, const bn_model *m)
+{
+    bn_weights w;
+    bn_state *s;
+    bn_sampling greedy = {0};
+    size_t size = a->size(m, 2);
+    if (a->open(&w, m, NULL) || a->init(&s, &w, 2, malloc(size), size) ||
+        a->generate(s, "a king had", 6, &greedy, put, NULL))
+        exit(4);
+    puts("");
+    a->done(s);
+}
+#ifdef POISON /* what a library must not call */
+bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags, int32_t *t, size_t cap, size_t *n)
+{
+    (void)w, (void)text, (void)len, (void)flags, (void)t, (void)cap, (void)n;
+    abort();
+}
+void bn_barrier(const void *c)
+{
+    (void)c;
+    abort();
+}
+#endif
+int main(int argc, char **argv)
+{
+    void *so[2] = {NULL};
+    const bn_model *model[2] = {NULL};
+    for (int i = 0; i < 2 && 2 * i + 2 < argc; i++)
+        if (!(so[i] = dlopen(argv[2 * i + 1], RTLD_NOW | RTLD_GLOBAL)) || !(model[i] = dlsym(so[i], argv[2 * i + 2])))
+            return 3;
+    for (int i = 0; i < 2; i++) {
+        Api a;
+        *(void **)&a.open = dlsym(so[i], "bn_open");
+        *(void **)&a.size = dlsym(so[i], "bn_state_size");
+        *(void **)&a.init = dlsym(so[i], "bn_init");
+        *(void **)&a.generate = dlsym(so[i], "bn_generate");
+        *(void **)&a.done = dlsym(so[i], "bn_done");
+        tell(&a, model[i]);
+    }
+#ifndef POISON
+    Api own = {bn_open, bn_state_size, bn_init, bn_generate, bn_done};
+    for (int i = 0; i < 2; i++)
+        tell(&own, model[i]);
+#endif
+    return 0;
+}
+C
+first() {
+    $dir/$1 -p "a king had" -n 6 --temp 0 --repeat-penalty 1 | sed 's/^a king had//'
+}
+both="$(first small)
+$(first other)"
+check "beside another runtime" cc -std=gnu11 -Wall -Wextra -Werror -Iruntime-min -rdynamic $dir/beside.c -Wl,--whole-archive build/libbnrt.a -Wl,--no-whole-archive -ldl -lm -lpthread -o $dir/beside
+check "beside what it must not call" cc -std=gnu11 -DPOISON -Wall -Wextra -Werror -Iruntime-min -rdynamic $dir/beside.c -ldl -o $dir/poison
+for cc in gcc clang; do
+    equal "$cc: two libraries and a runtime" "$($dir/beside $dir/$cc.so small_model $dir/other.so other_model)" "$both
+$both"
+    equal "$cc: they call their own functions" "$($dir/poison $dir/$cc.so small_model $dir/other.so other_model)" "$both"
+done
+
+# ---- model.c as a reader has it ----
+for target in generic x86-64-v3 x86-64-amx; do
+    for head in auto q8 q6 q4; do
+        check "$target $head: emit" "$bnc" $small --target=$target --head=$head --quiet -o $dir/read.c
+        sed 's/^BN_INLINE/static/' $dir/read.c >$dir/inline.c
+        check "$target $head: nothing that nobody calls" clang -std=c11 -Wall -Wextra -Werror -Wunused-macros -Iruntime-min -fsyntax-only $dir/inline.c
+        check "$target $head: lines below 120 columns" test -z "$(awk 'length > 119' $dir/read.c $dir/read.h)"
+        check "$target $head: no macro twice" test -z "$(sed -n 's/^#define \([A-Za-z0-9_]*\).*/\1/p' $dir/read.c | sort | uniq -d)"
+    done
+    equal "$target: one function for the layers of two passes" "$(grep -c '^static void [a-z]*_layer(' $dir/read.c)" 2
+done
+check "fields by name are C++20" g++ -x c++ -std=c++20 -O0 -pedantic -Wall -Wextra -Werror -Wno-overlength-strings -Iruntime-min -fsyntax-only $dir/read.c
+check "and clang++'s" clang++ -x c++ -std=c++20 -O0 -Wall -Wextra -Werror -Iruntime-min -fsyntax-only $dir/read.c
+mkdir -p $dir/abi
+cp runtime-min/*.h $dir/abi
+sed -i 's/^#define BN_ABI [0-9]*/#define BN_ABI 99/' $dir/abi/bn_model.h
+check "another ABI: an error that says so" sh -c "! cc -std=c11 -I$dir/abi -fsyntax-only $dir/read.c 2>$dir/said && grep -q 'compile it again' $dir/said"
+
+# ---- no two objects of the printer need each other ----
+printf 'a b\nb a\n' >$dir/circle
+check "tsort sees circles" sh -c "! tsort $dir/circle >$dir/order 2>&1"
+for o in build/codegen-c/*.o; do
+    nm --defined-only -g "$o" | awk -v o="$o" '{print $3, o}'
+done >$dir/defined
+for o in build/codegen-c/*.o; do
+    nm -u "$o" | awk -v o="$o" 'NR == FNR {at[$1] = $2; next} $2 in at && at[$2] != o {print o, at[$2]}' $dir/defined -
+done | sort -u >$dir/needs
+check "objects need each other" test "$(wc -l <$dir/needs)" -gt 5
+check "in no circle" tsort $dir/needs
+
 # ---- bnc run: compiled once, started twice ----
+# ---- run after weights: bnc run: compiled once, started twice ----
 export XDG_CACHE_HOME=$PWD/$dir/cache
 equal "run" "$(tell "$bnc" run $model --quiet)" "$want"
 n=$(ls $dir/cache/bnc | wc -l)
 equal "run again" "$(tell "$bnc" run $model --quiet)" "$want"
 check "the second run compiles nothing" test "$(ls $dir/cache/bnc | wc -l)" = "$n"
 
-# ---- JSON for scripts ----
+# ---- json after weights: JSON for scripts ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o $dir/json_get
 equal "inspect --json: architecture" "$("$bnc" inspect $model --json --tensors --metadata | $dir/json_get architecture)" "bitnet-b1.58"
 equal "program --info" "$($dir/story --info | $dir/json_get name)" "fables-27m"
 check "program --bench" sh -c "$dir/story --bench 4 -t 1 | $dir/json_get decode_tps"
 
-# ---- sanitizers over generated code and runtime ----
+# ---- sanitizers after weights: sanitizers over generated code and runtime ----
 check "emit for sanitizers" "$bnc" $model --amalgamate --weights=incbin --ctx=64 --quiet -o $dir/san.c
 check "build with ASan, UBSan" clang -O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all $dir/san.c -lm -lpthread -o $dir/asan
 check "build with TSan" clang -O1 -g -fsanitize=thread $dir/san.c -lm -lpthread -o $dir/tsan
@@ -124,16 +258,16 @@ check "emit -O0 for TSan" "$bnc" $model --amalgamate --weights=incbin --ctx=64 -
 check "build -O0 with TSan" clang -O1 -g -fsanitize=thread $dir/tsan0.c -lm -lpthread -o $dir/tsan0
 check "TSan run of -O0" sh -c "$dir/tsan0 -t 3 -p 'Once upon a time' -n 4 --temp 0"
 
-# ---- an architecture by text alone, as docs/adding.md says ----
+# ---- arch after weights: an architecture by text alone, as docs/adding.md says ----
 check "build own_head" cc -std=c11 -D_POSIX_C_SOURCE=200809L -Icompiler -Iruntime-min tests/e2e/own_head.c compiler/frontend/gguf.c \
-    compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/session.c compiler/ir/out.c \
+    compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c \
     compiler/ir/formats.c compiler/ir/blocks.c -lxxhash -lm -o $dir/own_head
 check "model with a head of its own" $dir/own_head $model $dir/own.gguf bitnet-relu2
 check "unknown architecture is refused" sh -c "! $bnc $dir/own.gguf --quiet -o $dir/own.c"
 check "compile with --arch" "$bnc" $dir/own.gguf --arch=tests/arch/relu2-own-head.tir --emit=exe --quiet -o $dir/own
 equal "it tells the same" "$(tell $dir/own)" "$want"
 
-# ---- a tensor whose block scales disagree: kept, and the layers cut around it ----
+# ---- mixed after json: a tensor whose block scales disagree: kept, and the layers cut around it ----
 tq2=../shared/models/tales-27m-tq2_0.gguf
 if [ -f $tq2 ]; then
     cp $tq2 $dir/mixed.gguf
@@ -150,7 +284,7 @@ else
     echo "skipped: mixed formats (no ../shared)"
 fi
 
-# ---- literals, on a small model where there is one ----
+# ---- literals after weights: literals, on a small model where there is one ----
 small=../shared/models/synth-tiny-llama-i2_s.gguf
 if [ -f $small ]; then
     check "literals" "$bnc" $small --weights=c --amalgamate --quiet -o $dir/lit.c
@@ -173,4 +307,6 @@ C
 else
     skip "literals and two models" "no ../shared"
 fi
+
+# ---- end ----
 finish

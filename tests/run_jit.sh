@@ -14,6 +14,7 @@ mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 2 "$@"
 
 have() {
     command -v "$1" >/dev/null 2>&1
@@ -27,13 +28,13 @@ logits() { # logits BNC MODEL OPTION...: of a prompt that a prefill and a decode
     "$@" --quiet -p "$prompt" --logits 2>&1 | cksum
 }
 
-# ---- without LLVM ----
+# ---- without: without LLVM ----
 refused "a bnc without LLVM" "make JIT=1" "$plain" run $model --jit -n 1
 refused "its --emit=llvm" "make JIT=1" "$plain" $model --emit=llvm -o $dir/x.bc
 refused "a program" "made by a C compiler" "$bnc" $model --jit --emit=exe -o $dir/x
 check "no file is left" test ! -e $dir/x.bc
 
-# ---- the same bits ----
+# ---- bits: the same bits ----
 bits() { # bits OPTION...: the logits of --jit are those of C
     same "logits: --jit $*" "$(logits "$bnc" run $model --jit "$@" -t 2)" "$(logits "$plain" run $model "$@" -t 2)"
 }
@@ -56,7 +57,7 @@ check "its rows" sh -c "'$bnc' profile $model -n 4 --jit --quiet | grep -q 'tglu
 check "bench" sh -c "'$bnc' bench $model --jit --repeat=1 -t 1 --prompt=8 --at=8 -n 4 --json --quiet | jq -e '.rows[1].tokens_per_s > 0'"
 refused "another machine's kernels" "no kernels for the target arm64" "$bnc" run $model --jit --target=arm64 -n 1
 
-# ---- the cache ----
+# ---- cache: the cache ----
 tell() {
     "$bnc" run $model --jit -p "$prompt" -n 8 --temp 0 --quiet 2>&1
 }
@@ -84,7 +85,7 @@ touch -d @1 $dir/cache/bnc/*.o
 tell >/dev/null
 check "and not once more" test -z "$(find $dir/cache -name '*.o' -newermt 2001-01-01)"
 
-# ---- chat templates ----
+# ---- chat: chat templates ----
 for t in llama3; do
     printf 'hello\nand then?\n' >$dir/said.txt
     "$plain" chat $model --chat-template=$t -n 12 --temp 0 --quiet <$dir/said.txt >$dir/want 2>&1
@@ -112,7 +113,7 @@ else
     done
 fi
 
-# ---- text and objects ----
+# ---- objects: text and objects ----
 check "--emit=llvm: text" "$bnc" $model --emit=llvm --jit --quiet -o $dir/m.ll
 check "holds the layers" grep -q '^define internal .*@decode_layer' $dir/m.ll
 check "--emit=llvm: bitcode" "$bnc" $model --emit=llvm --quiet -o $dir/m.bc
@@ -130,7 +131,7 @@ else
     skip "goldens" "no $shared/golden, or build/test_golden is not built"
 fi
 
-# ---- other machines ----
+# ---- machines: other machines ----
 m=tests/arch-models/qwen3-i2_s.gguf
 check "here: an object" "$bnc" $m --emit=obj --jit --name=m --quiet -o $dir/here.o &&
     check "here: links" cc -std=c11 -Iruntime-min tests/jit/step.c $dir/here.o -lm -o $dir/here
@@ -153,7 +154,7 @@ else
     skip "wasm32" "no node, or clang has no WASI"
 fi
 
-# ---- debuggers and profilers ----
+# ---- debuggers after cache: debuggers and profilers ----
 if have gdb; then
     gdb -nx -q -batch -ex 'set breakpoint pending on' -ex 'break decode_layer' -ex run -ex backtrace -ex next -ex next \
         --args "$bnc" run $model --jit -p Once -n 2 --temp 0 -t 1 --quiet >$dir/gdb.log 2>&1
@@ -168,5 +169,7 @@ pid=$!
 wait $pid
 map=$(grep -l bnc:decode_layer /tmp/perf-*.map 2>/dev/null | head -n 1)
 check "perf's map names a layer" test -n "$map"
+
+# ---- end ----
 rm -f "$map"
 finish

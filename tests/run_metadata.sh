@@ -6,6 +6,7 @@ dir=build/metadata
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 model=tests/arch-models/qwen3-i2_s.gguf
 edit() { # edit EDIT...: $dir/m.gguf
@@ -30,7 +31,7 @@ right() { # right NAME EDIT...: compiles and is sound
     check "$name: --check" "$bnc" inspect $dir/m.gguf --check
 }
 
-# ---- keys that ask for another computation ----
+# ---- keys: that ask for another computation ----
 
 right "as it is"
 sed -n 's/^KEY("\([^"]*\)", *\([^,]*\), *\([^,]*\),.*/\1 \2 \3/p' compiler/frontend/keys.def >$dir/keys
@@ -68,7 +69,7 @@ sed 's/^ignore /ignore "{arch}.warp_drive" | /' compiler/frontend/arch/qwen3.tir
 edit qwen3.warp_drive=u32:9
 check "a text that ignores the key takes the file" "$bnc" $dir/m.gguf --quiet --arch=$dir/own.tir -o $dir/own.c
 
-# ---- numbers without sense ----
+# ---- numbers: without sense ----
 
 for v in 0 -1e-5 1e300 nan inf -inf 1e-60; do
     wrong "eps = $v" EPS "qwen3.attention.layer_norm_rms_epsilon=f64:$v"
@@ -91,4 +92,5 @@ from=$dir/floats.gguf
 twice "NaN in a projection of floats" "blk.0.attn_k.weight" @blk.0.attn_k.weight+2=017e
 from=
 
+# ---- end ----
 finish

@@ -10,6 +10,7 @@ dir=build/metal
 rm -rf $dir
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 
 warn="-Wall -Wextra -Werror -Wno-unused-parameter"
 objc="clang -fobjc-runtime=gcc -fconstant-string-class=NSConstantString"
@@ -58,7 +59,7 @@ golden() { # golden GOLDENS NAME [ORDER]: from its folder, where shaders and wei
     check "$2: golden${3:+, $3}" env -C $dir BN_ORDER="${3:-forward}" BN_FAKE_LOG=log.txt "$root"/build/test_golden "$1" "$root/$dir/$2".x86-64.so
 }
 
-# ---- goldens ----
+# ---- goldens: goldens ----
 if [ -d "$shared/golden" ]; then
     shared=$(cd "$shared" && pwd)
     golden=$shared/models
@@ -82,7 +83,7 @@ check "every object is released" grep -q '^objects 0$' $dir/log.txt
 states=$(awk '/^buffers/ {print $2 / 3}' $dir/log.txt)
 check "3 buffers a state, none a token" sh -c "[ '$states' -gt 0 ] && [ '$states' -lt $(awk '/^commands/ {print $2}' $dir/log.txt) ]"
 
-# ---- a program, to the end of its context; barriers ----
+# ---- steps: a program, to the end of its context; barriers ----
 program() { # program SOURCE NAME FLAG...
     source=$1
     name=$2
@@ -153,10 +154,12 @@ for n in $(sed -n 's/^barriers//p' $dir/small.txt | cut -d ' ' -f 1-5); do # bet
 done
 check "there were barriers" test "$in" -ge 3
 
-# ---- what users do wrong ----
+# ---- mistakes: what users do wrong ----
 refused "an int8 cache" "target metal has no kernel" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --kv=int8 -o $dir/x
 refused "a program" "cannot make or run" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --emit=exe -o $dir/x
 refused "run" "cannot make or run" "$bnc" run tests/arch-models/qwen3-i2_s.gguf --target=metal -n 1
 refused "a library" "only a Mac has" "$bnc" tests/arch-models/qwen3-i2_s.gguf --target=metal --emit=lib -o $dir/x
 check "nothing is left" test ! -e $dir/x -a ! -e $dir/x.metal
+
+# ---- end ----
 finish

@@ -10,6 +10,7 @@ mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 
 get() { # get FILE KEY...: a value of a JSON file
     file=$1
@@ -24,7 +25,7 @@ ppl() { # ppl MODEL TEXT OPTION...: $nll and $n, in $dir/ppl.json
 
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o $dir/json_get
 
-# ---- windows: every token once, in the context that the definition gives it ----
+# ---- windows: windows: every token once, in the context that the definition gives it ----
 line1="The king had three daughters, and the youngest of them was fair."
 line2="One day she went down to the sea, where the boats lay in the sun."
 line3="There she met an old man."
@@ -61,7 +62,7 @@ for stride in 7 "$t12"; do
     check "each token counts once at stride $stride" test "$n" = "$seq"
 done
 
-# ---- comparing ----
+# ---- compare after windows: comparing ----
 "$bnc" compare $model $model --text=$dir/123 $window --json --quiet >$dir/same.json
 check "a model equals itself: status" test $? = 0
 check "a model equals itself: KL" test "$(get $dir/same.json kl)" = 0
@@ -71,7 +72,7 @@ check "compare and ppl agree" test "$(get $dir/same.json nll_b)" = "$nll"
 "$bnc" compare $model $model --text=$dir/3 $window --max-kl=0 --quiet >$dir/said
 check "no KL is not above 0" test $? = 0
 
-# ---- mistakes ----
+# ---- mistakes after windows: mistakes ----
 : >$dir/empty
 refused "an empty text" "has 0 tokens: too few" "$bnc" ppl $model $dir/empty $window --quiet
 refused "no text" "a model and a text are needed" "$bnc" ppl $model
@@ -88,7 +89,7 @@ refused "--max-kl" "--max-kl wants a number from 0 on, not 'nan'" \
     "$bnc" compare $model $model --text=$dir/seq --max-kl=nan
 refused "the compiler's own message" "there is no target 'vax'" "$bnc" ppl $model $dir/seq --target=vax
 
-# ---- inspect --check: a copy damaged in one way for each check ----
+# ---- check: inspect --check: a copy damaged in one way for each check ----
 little=$dir/little.gguf
 copy=$dir/copy.gguf
 le() { # le BYTES NUMBER: little-endian
@@ -207,7 +208,7 @@ judged 0 layout ok "I2_S read as x128: its zeros go with the norms"
 judged 1 layout error "use --i2s-layout=x128" --i2s-layout=arm64
 judged 1 layout error "use --i2s-layout=x128" --i2s-layout=row4
 
-# ---- windows without BOS: all tokens but the first ----
+# ---- bos after windows check: windows without BOS: all tokens but the first ----
 fresh
 poke $(($(behind tokenizer.ggml.add_bos_token) + 4)) 1 0
 printf 'ba be bi ba bu ' >$dir/words
@@ -272,7 +273,7 @@ judged 1 template warning "there is no tokenizer.chat_template"
 check "--json: errors" test "$(get $dir/check.json check errors)" = "$(grep -c ' error ' $dir/said)"
 check "--json: a finding" test "$(get $dir/check.json check findings 0 verdict)" = error
 
-# ---- inspect --hash ----
+# ---- hash after check bos: inspect --hash ----
 "$bnc" inspect $little --hash --json >$dir/hash.json
 check "a tensor's XXH64 has 16 digits" test "$(get $dir/hash.json tensors 0 xxh64 | wc -c)" = 17
 total=$(get $dir/hash.json tensors_xxh64)
@@ -285,7 +286,7 @@ check "a changed byte changes the hash of the tensors" test $(($(grep -c "$total
 diff $dir/said $dir/changed >$dir/diff
 check "and that of one tensor" test "$(grep -c '^> .*blk' $dir/diff)" = 1
 
-# ---- golden excerpts ----
+# ---- golden: golden excerpts ----
 window=
 sum=0
 for i in 0 1; do
@@ -323,4 +324,5 @@ else
     skipped=$((skipped + 1))
 fi
 
+# ---- end ----
 finish

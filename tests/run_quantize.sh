@@ -9,6 +9,7 @@ mkdir -p $dir
 XDG_CACHE_HOME=$PWD/$dir
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 
 get() { # get FILE KEY...: a value of a JSON file
     file=$1
@@ -31,7 +32,7 @@ child went out into the wood and sat down by the side of the cool water; and whe
 took a golden ball, and threw it up on high and caught it, and this ball was her dearest plaything.
 T
 
-# ---- containers: the same codes, so the same codes again ----
+# ---- containers: containers: the same codes, so the same codes again ----
 for type in tq1_0 tq2_0; do
     check "i2_s to $type" "$bnc" quantize $model --type=$type -o $dir/$type.gguf
     check "$type back" "$bnc" quantize $dir/$type.gguf --type=i2_s -o $dir/i2_s.gguf
@@ -42,7 +43,7 @@ done
 check "the same again" "$bnc" quantize $model --type=tq2_0 --quiet -o $dir/again.gguf
 check "the same bytes" cmp $dir/tq2_0.gguf $dir/again.gguf
 
-# ---- the report, and losses as bnc ppl finds them ----
+# ---- report: the report, and losses as bnc ppl finds them ----
 "$bnc" quantize $model --type=tq2_0 --embed=q8_0 --text=$dir/text --json --quiet -o $dir/small.gguf >$dir/report.json
 check "report" test $? = 0
 near "file bytes" "$(get $dir/report.json file_bytes)" "$(wc -c <$dir/small.gguf)" 0
@@ -55,7 +56,7 @@ for which in before after; do
 done
 near "q8_0 and f16 scales lose little" "$(get $dir/report.json loss)" 0 0.02
 
-# ---- formats by measured loss ----
+# ---- auto: formats by measured loss ----
 "$bnc" quantize $model --auto --budget=8600000 --formats=q8_0,q4_0 --keep='blk.*=tq2_0' --text=$dir/text \
     --json --quiet -o $dir/auto.gguf >$dir/auto.json
 check "auto within a budget" test "$(wc -c <$dir/auto.gguf)" -le 8600000
@@ -68,4 +69,5 @@ refused "words in three values" "embedding and head are never ternary" "$bnc" qu
 refused "no model" "cannot open" "$bnc" quantize $dir/none.gguf -o $dir/x.gguf
 check "no file left of a failed run" test ! -e $dir/x.gguf
 
+# ---- end ----
 finish

@@ -12,6 +12,7 @@ PYTHONDONTWRITEBYTECODE=1
 OMP_NUM_THREADS=1 # numpy's: small products
 export PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS
 . tests/lib.sh
+cases 0 "$@"
 
 counted() { # counted NAME COMMAND...: its last line counts
     title=$1
@@ -39,35 +40,45 @@ for p in python3 /usr/bin/python3; do
 done
 if [ -z "$python" ]; then
     skip "no python3-numpy"
-else
-    # ---- the reference, its models, and what the tolerances are worth ----
-    check "make_arch.py" "$python" $ref/make_arch.py $dir/again
-    for m in qwen3 qwen3-norm-in gemma3 gemma3-norm-in; do
-        check "$m: the same model again" cmp $models/$m-i2_s.gguf $dir/again/$m-i2_s.gguf
-    done
-    counted "own goldens" "$python" $ref/check.py $models/qwen3.json $models/qwen3-i2_s.gguf \
-        $models/gemma3.json $models/gemma3-i2_s.gguf
-    counted "sensitivity" "$python" $ref/check.py --sensitivity \
-        $models/qwen3-norm-in.json $models/qwen3-norm-in-i2_s.gguf \
-        $models/gemma3-norm-in.json $models/gemma3-norm-in-i2_s.gguf
-    # ---- the committed model: its golden, and the text that it was never shown ----
-    fables=examples/models/fables
-    if "$python" -c 'import jinja2' 2>/dev/null; then
-        counted "golden of the committed model" "$python" $ref/make_golden.py check \
-            examples/models/fables-27m-i2_s.gguf tests/golden/fables-27m.json
-    else
-        skip "golden of the committed model: no python3-jinja2"
-    fi
-    check "its held-out text again" sh -c "'$python' $fables/fables.py --seed=2 --plain 6 | cmp - $fables/held-out.txt"
-    if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
-        set --
-        for golden in "$shared"/golden/synth-*.json; do
-            set -- "$@" "$golden" "$shared/models/$(basename "$golden" .json)-i2_s.gguf"
-        done
-        counted "goldens of others" "$python" $ref/check.py "$@"
-    else
-        skip "goldens of others: not in $shared"
-    fi
+    finish
+    exit
 fi
 
+# ---- models: the committed models again ----
+check "make_arch.py" "$python" $ref/make_arch.py $dir/again
+for m in qwen3 qwen3-norm-in gemma3 gemma3-norm-in; do
+    check "$m: the same model again" cmp $models/$m-i2_s.gguf $dir/again/$m-i2_s.gguf
+done
+
+# ---- own: goldens of these models ----
+counted "own goldens" "$python" $ref/check.py $models/qwen3.json $models/qwen3-i2_s.gguf \
+    $models/gemma3.json $models/gemma3-i2_s.gguf
+
+# ---- committed: the committed model: its golden, and the text that it was never shown ----
+fables=examples/models/fables
+if "$python" -c 'import jinja2' 2>/dev/null; then
+    counted "golden of the committed model" "$python" $ref/make_golden.py check \
+        examples/models/fables-27m-i2_s.gguf tests/golden/fables-27m.json
+else
+    skip "golden of the committed model: no python3-jinja2"
+fi
+check "its held-out text again" sh -c "'$python' $fables/fables.py --seed=2 --plain 6 | cmp - $fables/held-out.txt"
+
+# ---- sensitivity: what the tolerances are worth ----
+counted "sensitivity" "$python" $ref/check.py --sensitivity \
+    $models/qwen3-norm-in.json $models/qwen3-norm-in-i2_s.gguf \
+    $models/gemma3-norm-in.json $models/gemma3-norm-in-i2_s.gguf
+
+# ---- others: goldens of others ----
+if [ -d "$shared/models" ] && [ -d "$shared/golden" ]; then
+    set --
+    for golden in "$shared"/golden/synth-*.json; do
+        set -- "$@" "$golden" "$shared/models/$(basename "$golden" .json)-i2_s.gguf"
+    done
+    counted "goldens of others" "$python" $ref/check.py "$@"
+else
+    skip "goldens of others: not in $shared"
+fi
+
+# ---- end ----
 finish

@@ -9,11 +9,13 @@ mkdir -p $dir/none
 XDG_CACHE_HOME=$PWD/$dir/cache
 export XDG_CACHE_HOME
 . tests/lib.sh
+cases 1 "$@"
 
 page() { # page NAME MODEL
     "$bnc" report "$2" --target=x86-64-v3 --quiet --no-measure -o $dir/"$1".html
 }
 
+# ---- page: a page and its JSON ----
 check "a page" page a $model
 check "the same page again" sh -c "'$bnc' report $model --target=x86-64-v3 --quiet --no-measure -o $dir/b.html && cmp $dir/a.html $dir/b.html"
 "$bnc" report $model --target=x86-64-v3 --quiet --no-measure --json >$dir/a.json
@@ -21,6 +23,7 @@ check "JSON" test -s $dir/a.json
 check "its numbers are the JSON's" python3 tests/reports/page.py $dir/a.html $dir/a.json
 check "no time is in it" jq -e 'all(.passes[]; .wall_ms == null) and all(.roof[]; .measured_us == null)' $dir/a.json
 
+# ---- numbers after page: what others say ----
 # What the compiler says elsewhere: sizes of the passes, bytes of the file of weights.
 "$bnc" $model --target=x86-64-v3 --quiet --time-passes --json -o $dir/m.c >$dir/times.json
 check "ops are those of --time-passes" test \
@@ -32,12 +35,14 @@ check "values of a function that live at once stand apart" jq -e '
     all($v[]; . as $a | all($v[]; . as $b | $a.value == $b.value or $a.to < $b.from or $b.to < $a.from or
         $a.offset + $a.bytes <= $b.offset or $b.offset + $b.bytes <= $a.offset))' $dir/a.json
 
+# ---- measured: times ----
 # Measured, as users get it: bound and time of every product, and a share of the bound.
 "$bnc" report $model --quiet --json -t 1 >$dir/timed.json
 check "JSON of a measured run" test -s $dir/timed.json
 check "measured" jq -e '[.roof[] | select(.op | startswith("tmatmul"))] |
     length == 5 and all(.[]; .measured_us > 0 and .bound_us > 0 and .share > 0)' $dir/timed.json
 
+# ---- markup after page: without Graphviz, odd names ----
 # Without Graphviz the graph is text; in a name of the model nothing is markup.
 check "without Graphviz" env PATH=$dir/none "$bnc" report $model --target=x86-64-v3 --quiet --no-measure -o $dir/bare.html
 check "its numbers, too" python3 tests/reports/page.py $dir/bare.html $dir/a.json
@@ -46,4 +51,5 @@ check "a name of markup" page odd $dir/odd.gguf
 check "is no markup" sh -c "grep -q '&lt;b&gt;&quot;&amp;&lt;/b&gt;' $dir/odd.html && ! grep -q '<b>' $dir/odd.html"
 check "no page without a name for it" sh -c "! '$bnc' report $model 2>$dir/err && grep -q 'no page to write given' $dir/err"
 
+# ---- end ----
 finish

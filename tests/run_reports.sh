@@ -14,6 +14,7 @@ trap 'exit 2' HUP INT TERM
 cd "$(dirname "$0")/.." || exit 2
 dir=$tmp
 . tests/lib.sh
+cases 1 "$@"
 
 golden() { # golden NAME FILE: FILE is tests/reports/NAME
     [ "${UPDATE:-0}" = 0 ] || cp "$2" "tests/reports/$1"
@@ -21,7 +22,7 @@ golden() { # golden NAME FILE: FILE is tests/reports/NAME
 }
 compile() { "$bnc" "$model" --target=x86-64-v3 --quiet "$@" -o "$tmp/m.c"; }
 
-# ---- texts ----
+# ---- texts: texts ----
 compile --stats >"$tmp/out" && golden stats "$tmp/out"
 "$bnc" opt --passes=fuse --print-changed tests/passes/fuse-glu.tir 2>"$tmp/out" >"$tmp/text"
 golden changed "$tmp/out"
@@ -37,7 +38,7 @@ golden remarks-quant "$tmp/out"
 check "remarks leave the module as it is" diff tests/passes/fuse-glu-not.out "$tmp/text"
 compile --time-passes | sed 's/[0-9][0-9.]*/N/g; s/  */ /g' >"$tmp/out" && golden times "$tmp/out"
 
-# ---- before and after: what one pass leaves, the next one finds ----
+# ---- stages: before and after: what one pass leaves, the next one finds ----
 compile --print-after=fuse | sed 1d >"$tmp/after"
 compile --print-before=specialize | sed 1d >"$tmp/before"
 check "before specialize is after fuse" cmp "$tmp/after" "$tmp/before"
@@ -45,7 +46,7 @@ check "and is not empty" test -s "$tmp/after"
 "$bnc" "$model" --emit=ir --stop-after=fuse --quiet -o "$tmp/stopped.tir"
 check "--stop-after leaves what --print-after shows" cmp "$tmp/after" "$tmp/stopped.tir"
 
-# ---- every stage in a file; from each the compilation goes on to the same bytes ----
+# ---- resume: every stage in a file; from each the compilation goes on to the same bytes ----
 compile && cp "$tmp/m.c" "$tmp/direct.c" && cp "$tmp/m.bnw" "$tmp/direct.bnw"
 compile --save-temps="$tmp/stages" --time-passes --stats >"$tmp/log"
 check "telling changes nothing" cmp "$tmp/m.c" "$tmp/direct.c"
@@ -57,7 +58,7 @@ for t in "$tmp"/stages/*.tir; do
     check "weights from $(basename "$t")" cmp "$tmp/m.bnw" "$tmp/direct.bnw"
 done
 
-# ---- two modules ----
+# ---- diff after resume: two modules ----
 sed 's/%a\([^a-z0-9]\)/%other\1/g; s/  */ /g; 3s/^/# a comment\n/' tests/passes/fuse-glu.tir >"$tmp/renamed.tir"
 check "names of values are no difference" "$bnc" diff tests/passes/fuse-glu.tir "$tmp/renamed.tir"
 sed 's/silu/relu2/' tests/passes/fuse-glu.tir >"$tmp/other.tir"
@@ -66,7 +67,7 @@ golden diff "$tmp/out"
 check "lower gives what the pipeline gives" sh -c "'$bnc' lower '$tmp/stages/00-input.tir' --target=x86-64-v3 \
     --quiet | cmp - $tmp/stages/*-plan.tir"
 
-# ---- JSON ----
+# ---- json: JSON ----
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o "$tmp/json_get"
 "$bnc" opt --passes=quant --ternary=never --remarks --json --quiet "$model" 2>"$tmp/json" >"$tmp/text2"
 check "remarks as JSON" sh -c "'$tmp/json_get' stages <'$tmp/json' | grep -q \
@@ -78,4 +79,5 @@ for key in '"name":"plan"' '"wall_ms":' '"counts":{"norms fused with their quant
     check "JSON has $key" sh -c "'$tmp/json_get' stages <'$tmp/json' | grep -q '$key'"
 done
 
+# ---- end ----
 finish

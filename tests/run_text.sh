@@ -1,5 +1,6 @@
 #!/bin/sh
-# run_text.sh BNC: the tests whose input and expected output are texts.
+# run_text.sh BNC [NAME...]: the tests whose input and expected output are texts; with names those that
+# match one (parts or regular expressions), with --list their names.
 #
 #   passes/NAME.tir   `# RUN: arguments` on its first line; NAME.out is the expected standard output
 #   errors/NAME.tir   a bad text for `bnc opt --passes=` or what its `# RUN:` says; NAME.err is the
@@ -15,16 +16,31 @@ set -u
 LC_ALL=C
 export LC_ALL
 
-bin=${1:?usage: run_text.sh BNC}
+bin=${1:?usage: run_text.sh BNC [NAME...]}
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 case $bin in /*) BNC=$bin ;; *) BNC=$PWD/$bin ;; esac
-[ -x "$BNC" ] || { echo "run_text.sh: $BNC is no program" >&2; exit 2; }
+[ -x "$BNC" ] || [ "${2:-}" = --list ] || { echo "run_text.sh: $BNC is no program" >&2; exit 2; }
 MODEL=examples/models/fables-27m-i2_s.gguf
 export BNC
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 cd "$root" || exit 2
+
+shift
+wanted() { # wanted NAME: does one of the script's names match?
+    [ -n "$names" ] || return 0
+    for pattern in $names; do
+        echo "$1" | grep -qE -- "$pattern" && return 0
+    done
+    return 1
+}
+names=$*
+if [ "$names" = --list ]; then
+    ls tests/passes/*.tir tests/errors/*.tir tests/errors/*.cmd
+    printf '%s\n' reprint stages resume synth
+    exit
+fi
 
 passed=0 failed=0 skipped=0
 pass() { passed=$((passed + 1)); }
@@ -72,6 +88,7 @@ stable() {
 # ---- passes ----
 
 for t in tests/passes/*.tir; do
+    wanted "$t" || continue
     args=$(sed -n '1s/^# RUN: //p' "$t")
     if [ -z "$args" ]; then
         fail "$t" "its first line is not '# RUN: arguments'"
@@ -105,6 +122,7 @@ refused() {
 }
 
 for t in tests/errors/*.tir; do
+    wanted "$t" || continue
     mkdir "$tmp/made"
     args=$(sed -n '1s/^# RUN: //p' "$t")
     # shellcheck disable=SC2086
@@ -112,6 +130,7 @@ for t in tests/errors/*.tir; do
     refused "$t" $? "${t%.tir}.err"
 done
 for t in tests/errors/*.cmd; do
+    wanted "$t" || continue
     mkdir "$tmp/made"
     (cd "$tmp/made" && MODEL=$root/$MODEL sh "$root/$t" >/dev/null 2>"$tmp/log")
     refused "$t" $? "${t%.cmd}.err"
@@ -120,6 +139,7 @@ done
 # ---- what is printed reads back ----
 
 for t in compiler/frontend/arch/*.tir; do
+    wanted "reprint $t" || continue
     if reprint "$t" "$tmp/p0.tir" generic; then
         stable "reprint $t" "$tmp/p0.tir" generic
     else
@@ -128,6 +148,7 @@ for t in compiler/frontend/arch/*.tir; do
     fi
 done
 for t in tests/passes/*.out; do
+    wanted "reprint $t" || continue
     cp "$t" "$tmp/p0.tir"
     target=$(sed -n '1s/.*--target=\([^ ]*\).*/\1/p' "${t%.out}.tir")
     stable "reprint $t" "$tmp/p0.tir" "${target:-generic}"
@@ -150,6 +171,7 @@ for g in "$MODEL" ../shared/models/*.gguf; do
         continue
         ;;
     esac
+    wanted "stages $g" || { wanted resume && [ "$g" = "$MODEL" ]; } || continue
     dir=$tmp/stages/$(basename "$g" .gguf)
     if [ "$g" != "$MODEL" ] && [ -d "$dir" ]; then
         dir=$dir-shared
@@ -168,6 +190,7 @@ done
 
 direct=$tmp/stages/$(basename "$MODEL" .gguf)
 for t in "$direct"/*.tir; do
+    wanted "resume after $t" || continue
     name="resume after $(basename "$t" .tir)"
     rm -rf "$tmp/again"
     mkdir "$tmp/again"
@@ -247,35 +270,38 @@ told() {
     "$tmp/synth.exe" -p "bade kilo" -n 8 --temp 0 -t 1 2>&1
 }
 
-synth "$tmp/s1.gguf"
-cksum <"$tmp/s1.gguf" >"$tmp/sum"
-golden "synth: the same bytes everywhere" tests/synth.sum "$tmp/sum"
-synth "$tmp/s2.gguf" --seed=2
-if cmp -s "$tmp/s1.gguf" "$tmp/s2.gguf"; then
-    fail "synth --seed" "another seed writes the same bytes"
-else
-    pass
-fi
-told "$tmp/s1.gguf" >"$tmp/told"
-if [ "$(wc -w <"$tmp/told")" -gt 4 ]; then
-    pass
-else
-    fail "synth: compiles and runs" "it says nothing"
-    cat "$tmp/told"
-fi
-for type in tq1_0 tq2_0 f16; do
-    synth "$tmp/s.gguf" --type=$type
-    told "$tmp/s.gguf" >"$tmp/told.$type"
-    same "synth --type=$type" "says something else than i2_s" "$tmp/told" "$tmp/told.$type"
-done
-for shape in large falcon3-1b; do # the other two graphs
-    if "$BNC" synth --quiet --shape=$shape --layers=1 -o "$tmp/s.gguf" &&
-        "$BNC" "$tmp/s.gguf" --quiet --emit=ir -o "$tmp/s.tir"; then
+synthetic() {
+    synth "$tmp/s1.gguf"
+    cksum <"$tmp/s1.gguf" >"$tmp/sum"
+    golden "synth: the same bytes everywhere" tests/synth.sum "$tmp/sum"
+    synth "$tmp/s2.gguf" --seed=2
+    if cmp -s "$tmp/s1.gguf" "$tmp/s2.gguf"; then
+        fail "synth --seed" "another seed writes the same bytes"
+    else
+        pass
+    fi
+    told "$tmp/s1.gguf" >"$tmp/told"
+    if [ "$(wc -w <"$tmp/told")" -gt 4 ]; then
         pass
     else
-        fail "synth --shape=$shape" "does not compile"
+        fail "synth: compiles and runs" "it says nothing"
+        cat "$tmp/told"
     fi
-done
+    for type in tq1_0 tq2_0 f16; do
+        synth "$tmp/s.gguf" --type=$type
+        told "$tmp/s.gguf" >"$tmp/told.$type"
+        same "synth --type=$type" "says something else than i2_s" "$tmp/told" "$tmp/told.$type"
+    done
+    for shape in large falcon3-1b; do # the other two graphs
+        if "$BNC" synth --quiet --shape=$shape --layers=1 -o "$tmp/s.gguf" &&
+            "$BNC" "$tmp/s.gguf" --quiet --emit=ir -o "$tmp/s.tir"; then
+            pass
+        else
+            fail "synth --shape=$shape" "does not compile"
+        fi
+    done
+}
+! wanted synth || synthetic
 rm -f "$tmp/s.gguf"
 
 if [ $skipped -gt 0 ]; then

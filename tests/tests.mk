@@ -1,4 +1,4 @@
-# tests.mk: everything that `make check` runs. Unit tests run under AddressSanitizer and UBSan.
+# tests.mk: everything that `make check` runs (tests/steps.def). Unit tests run under AddressSanitizer and UBSan.
 
 SHARED  ?= $(abspath ../shared)
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -6,14 +6,14 @@ S       := $(B)/san
 RUN     := ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 BN_SHARED=$(SHARED)
 
 S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
-S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/detokenize.o
-JINJA_RT := jinja_run jinja_value jinja_text jinja_json jinja_call
-S_IR    := $(IR_SRC:%.c=$S/ir/%.o)
+S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/normalize.o $S/rt/detokenize.o
+JINJA_RT := jinja_run jinja_value jinja_text jinja_parts jinja_json jinja_call
+S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK)
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
-S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/escape.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -33,14 +33,14 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 # ---- unit tests: name, and what each links ----
 
-UNITS := runtime sample deal cli chat tokenizer tokenizer_golden kernels t3 session formats gguf safetensors ir models prefill kv head encode quantize
+UNITS := $(shell awk -F'"' '/^STEP/ && $$2 ~ /^unit: / {print substr($$2, 7)}' tests/steps.def)
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_deal: $S/rt/team.o
 $S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
 $S/test_chat: $S/rt/chat.o $(JINJA_RT:%=$S/rt/%.o) $(S_CHAT) $(S_BASE) $S/gen/embedded.o
-$S/test_chat $S/test_tokenizer $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_tables.o
+$S/test_chat $S/test_tokenizer $S/test_normalize $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
@@ -49,7 +49,7 @@ $S/test_gguf: $(S_BASE) $S/frontend/gguf.o $S/frontend/gguf_get.o $S/frontend/gg
 $S/test_safetensors: $(S_BASE) $S/frontend/safetensors.o $S/frontend/json.o
 $S/test_ir $S/test_models: $(S_IR) $(S_FE) $(S_PS)
 $S/test_quantize: $(filter-out %/main.o,$(S_CMD)) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
-$(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o
+$(UNITS:%=$S/test_%): $S/test_%: $S/test/test_%.o $S/test/filter.o
 	$(CC) $(SAN) -pthread $^ -lcmocka -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
 $S/bnc: $(S_CMD) $(S_CHAT) $(S_IR) $(S_FE) $(S_PS) $(S_RT)
 	$(CC) $(SAN) -pthread $(EXPORTS) $^ -lxxhash -lb2 -ljansson -ledit -ldl -lm -o $@
@@ -104,7 +104,7 @@ $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
 # Makes the files of tests/run_formats.sh.
-$(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ)
+$(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)
 	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.
@@ -116,26 +116,32 @@ $(B)/test_best: tests/e2e/test_best.c
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf safetensors tir tokenizer jinja chat
+FUZZERS := gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
+TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
-$(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c \
-    compiler/ir/vocab.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
+$(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@
-$(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
+$(B)/fuzz_tokenizer_json $(B)/fuzz_tokenizer_model: $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(TOK_C) compiler/checkpoint/tokenizer.c \
+    compiler/checkpoint/tokens.c compiler/checkpoint/normalizer.c compiler/checkpoint/sentencepiece.c compiler/checkpoint/gguf_out.c compiler/frontend/json.c \
+    compiler/frontend/gguf.c compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/formats.c compiler/ir/blocks.c \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $^ -ljansson -lxxhash -lm -o $@
+$(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
 FUZZ_LIMITS := -O2 '-DBN_JINJA_STEPS=((int64_t)6000)' '-DBN_JINJA_BYTES=((size_t)1<<16)'
 $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c runtime-min/chat.c $(JINJA_RT:%=runtime-min/%.c) \
-    runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/temps.c $(B)/gen/embedded.c | $(B)/gen/unicode_tables.h
+    $(TOK_C) $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c $(B)/gen/embedded.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $(FUZZ_LIMITS) $^ -lm -o $@
 # Compiled templates for tests, whose special tokens are <s> and </s>, as bytes in C:
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
@@ -144,7 +150,7 @@ $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
 	od -An -v -tu1 $(@:.inc=.bnt) | sed 's/\([0-9]\)\( \|$$\)/\1,\2/g' >$@
 # The limits of a run are lower here, so that what comes near them is seen soon.
 $(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c $(JINJA_RT:%=runtime-min/%.c) \
-    runtime-min/tokenize.c runtime-min/pretokenize.c runtime-min/detokenize.c | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
+    $(TOK_C) | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
 	$(FUZZ_CC) -I$(B)/chat $(FUZZ_LIMITS) $^ -lm -o $@
 
 .PHONY: golden-build golden-run trained-build trained-run arch-build arch-run best-run fuzz-build jit-build
@@ -161,7 +167,7 @@ best-run: golden-build
 	@$(B)/test_best $(BEST_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 # Of the rows of x86 those that most machines run; the others are compiled from the same sources.
-jit-build:
+jit-build: $(B)/bnc
 	$(MAKE) -s JIT=1 $(if $(filter x86_64,$(shell uname -m)),JIT_ROWS="x86-64 x86-64-v3") $(B)/jit/bnc
 
 .PHONY: check-install-chroot
@@ -169,4 +175,24 @@ check-install-chroot:
 	@sh tests/run_chroot.sh
 
 check:
-	@sh tests/check.sh "$(MAKE)" "$(SHARED)"
+	@ONLY='$(ONLY)' sh tests/check.sh "$(MAKE)" "$(SHARED)"
+# The whole in a fresh Debian 12, of a clone and nothing beside it, as root and as an ordinary user; by hand, it
+# takes the network and an hour.
+.PHONY: check check-public format format-check
+check-public:
+	@sh tests/public.sh
+
+# ---- the form of sources: .clang-format over all C and what looks like it, but for tables (.def) ----
+
+FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cc' '*.cu' '*.cuh' '*.m' '*.metal')
+# Those that were never formatted, until they are: with this list goes its use here.
+UNFORMATTED = $(shell cat tests/unformatted)
+format:
+	@clang-format -i $(FORMATTED)
+format-check:
+	@clang-format --dry-run -Werror $(filter-out $(UNFORMATTED),$(FORMATTED)) && echo "format: clean"
+
+# For editors and clang-tidy: how each object of bnc and its unit tests is compiled.
+.PHONY: compile_commands.json
+compile_commands.json: all
+	@$(MAKE) -nB $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(UNITS:%=$S/test/test_%.o) | python3 tools/compile_commands.py >$@

@@ -24,6 +24,7 @@ libedit-dev               build   /usr/include/histedit.h
 unicode-data              build   /usr/share/unicode/UnicodeData.txt
 g++                       check   /usr/bin/g++
 clang                     check   /usr/bin/clang
+clang-format              check   /usr/bin/clang-format
 libcmocka-dev             check   /usr/include/cmocka.h
 python3-jinja2            check   /usr/lib/python3/dist-packages/jinja2/__init__.py
 python3-numpy             check   /usr/lib/python3/dist-packages/numpy/__init__.py

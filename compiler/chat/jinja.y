@@ -248,3 +248,23 @@ arg: expr
     | NAME '=' expr                        { $$ = named(NEW_NODE(N_KEYWORD, @1, $3, NULL, NULL), $1); }
     ;
 %%
+
+#define YY_NO_UNISTD_H
+#include "jinja.lex.h"
+
+Node *template_parse(Session *s, const ChatTemplate *t, const Text **source)
+{
+    Reader r;
+    if (!reader_begin(&r, s, t))
+        return NULL;
+    *source = r.source;
+    yyscan_t scanner;
+    if (jinja_lex_init_extra(&r, &scanner))
+        die("no memory for the lexer");
+    YY_BUFFER_STATE buffer = jinja__scan_bytes(r.source->bytes, (int)r.source->size, scanner);
+    int failed = jinja_parse(scanner, &r);
+    jinja__delete_buffer(buffer, scanner);
+    jinja_lex_destroy(scanner);
+    CHECK(!failed || s->nerror);
+    return s->nerror ? NULL : r.root;
+}

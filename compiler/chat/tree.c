@@ -6,12 +6,6 @@
 
 #include "bn_model.h"
 #include "chat/tree.h"
-#include "jinja.tab.h"
-
-#define YYSTYPE JINJA_STYPE
-#define YYLTYPE Spot
-#define YY_NO_UNISTD_H
-#include "jinja.lex.h"
 
 Loc reader_loc(const Reader *r, Spot at)
 {
@@ -212,24 +206,16 @@ static const Text *normalized(Session *s, const ChatTemplate *t)
     return source;
 }
 
-Node *template_parse(Session *s, const ChatTemplate *t, const Text **source)
+bool reader_begin(Reader *r, Session *s, const ChatTemplate *t)
 {
     enum { LARGEST = 1 << 20 };
-    Reader r = {.s = s, .spot = {1, 1}, .line_start = true};
+    *r = (Reader){.s = s, .spot = {1, 1}, .line_start = true};
     if (t->size > LARGEST || memchr(t->text, 0, t->size)) {
         err(s, loc_file(s, t->path),
             t->size > LARGEST ? "a chat template of more than 1 MiB"
                               : "a zero byte in the template");
-        return NULL;
+        return false;
     }
-    r.source = *source = normalized(s, t);
-    yyscan_t scanner;
-    if (jinja_lex_init_extra(&r, &scanner))
-        die("no memory for the lexer");
-    YY_BUFFER_STATE buffer = jinja__scan_bytes(r.source->bytes, (int)r.source->size, scanner);
-    int failed = jinja_parse(scanner, &r);
-    jinja__delete_buffer(buffer, scanner);
-    jinja_lex_destroy(scanner);
-    CHECK(!failed || s->nerror);
-    return s->nerror ? NULL : r.root;
+    r->source = normalized(s, t);
+    return true;
 }

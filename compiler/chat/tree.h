@@ -96,7 +96,8 @@ Node *reader_string(Reader *r, Spot at, const char *text, size_t size); /* with 
 Node *reader_number(Reader *r, Spot at, const char *text);
 /* Data up to `end`, stripped as the tag behind it (its first characters) says; NULL: none. */
 Node *reader_data(Reader *r, Spot at, size_t end, const char *tag);
-/* Parses; err where it fails, then NULL. */
+bool reader_begin(Reader *r, Session *s, const ChatTemplate *t); /* false after err */
+/* jinja.y: parses; err where it fails, then NULL. */
 Node *template_parse(Session *s, const ChatTemplate *t, const Text **source);
 
 #endif

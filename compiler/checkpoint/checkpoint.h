@@ -4,7 +4,7 @@
  *     model.safetensors[.index.json] the weights (frontend/safetensors.h)
  *     tokenizer.json                 the tokenizer, or tokenizer.model (SentencePiece)
  *     tokenizer_config.json, special_tokens_map.json, generation_config.json, added_tokens.json,
- *     chat_template.jinja            where they are there
+ *     chat_template.jinja, chat_template.json    where they are there
  */
 #ifndef BNC_HF_H
 #define BNC_HF_H
@@ -32,27 +32,27 @@ HfConfig *hf_config_read(Session *s, const char *dir);
 /* general.* and the sizes; `title` NULL: the folder's name. */
 void hf_config_put(const HfConfig *c, GgufOut *g, const char *title);
 
-/* tokenizer.c: every tokenizer.* key; `pre` NULL: found by the pre-tokenizer's pattern. */
-void hf_tokenizer_put(const HfConfig *c, GgufOut *g, const char *pre);
+/* The files of a tokenizer, read; NULL: not there. */
+typedef struct HfTokenizerFiles {
+    const char *dir;     /* for messages */
+    int64_t vocab;       /* rows of the embedding */
+    const json_t *model; /* config.json */
+    const json_t *own;   /* tokenizer.json */
+    const json_t *config, *map,
+        *generation;     /* tokenizer_config, special_tokens_map, generation_config */
+    const json_t *added; /* added_tokens.json */
+    const json_t *chat;  /* chat_template.json, of any kind of value */
+    const char *jinja;   /* chat_template.jinja */
+    const uint8_t *spm;  /* tokenizer.model */
+    size_t spm_bytes;
+} HfTokenizerFiles;
 
-/* A tokenizer on its way: tokens[n] of the model's vocabulary. Texts end with a NUL beyond len. */
-typedef struct HfTokens {
-    Session *s;
-    const char *path; /* for messages */
-    VocabText *text;  /* ptr NULL: not named yet */
-    int32_t *type;    /* VOCAB_* */
-    float *score;     /* of SentencePiece */
-    int64_t n;
-    json_t *ids;                /* text -> number; of equal texts the first */
-    bool space_prefix;          /* SentencePiece: a space is put before the text */
-    int64_t bos, eos, unk, pad; /* -1: not said */
-} HfTokens;
-/* fail() where the number is not of the vocabulary or has another text. */
-void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int type);
-int64_t hf_token_find(const HfTokens *t, const char *text); /* -1: none */
-/* sentencepiece.c: tokenizer.model, SentencePiece's protobuf. Every fault ends in fail(). */
-void hf_spm_read(HfTokens *t, const char *path);
-void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size);
+/* tokenizer.c. The tokenizer that the files describe; `pre` NULL: found by the pre-tokenizer's
+ * pattern. *chat: the template, or NULL. Every fault ends in fail(). */
+VocabSource *hf_tokenizer_read(Session *s, const HfTokenizerFiles *f, const char *pre,
+                               const char **chat);
+/* The same from the checkpoint's folder, as every tokenizer.* key. */
+void hf_tokenizer_put(const HfConfig *c, GgufOut *g, const char *pre);
 
 /* convert.c: the checkpoint in the folder `dir` written as a GGUF file to `output`. */
 typedef struct ConvertOptions {

@@ -104,6 +104,12 @@ void gguf_put_i32s(GgufOut *g, const char *key, const int32_t *value, int64_t n)
         put_number(&g->keys, (uint32_t)value[i], 4);
 }
 
+void gguf_put_u8s(GgufOut *g, const char *key, const uint8_t *value, int64_t n)
+{
+    put_array(g, key, GGUF_U8, n);
+    put_bytes(&g->keys, value, (size_t)n);
+}
+
 void gguf_put_f32s(GgufOut *g, const char *key, const float *value, int64_t n)
 {
     put_array(g, key, GGUF_F32, n);

@@ -18,6 +18,7 @@ void gguf_put_f32(GgufOut *g, const char *key, float value);
 void gguf_put_bool(GgufOut *g, const char *key, bool value);
 void gguf_put_text(GgufOut *g, const char *key, const char *text);
 void gguf_put_i32s(GgufOut *g, const char *key, const int32_t *value, int64_t n);
+void gguf_put_u8s(GgufOut *g, const char *key, const uint8_t *value, int64_t n);
 void gguf_put_f32s(GgufOut *g, const char *key, const float *value, int64_t n);
 /* An array of n strings, each given by its gguf_put_item before anything else. */
 void gguf_put_texts(GgufOut *g, const char *key, int64_t n);

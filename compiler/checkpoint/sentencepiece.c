@@ -1,18 +1,20 @@
 /* sentencepiece.c: SentencePiece's tokenizer.model.
  *
- * One idea: a protobuf message is a list of fields, and only five of them matter here. Numbers are
+ * One idea: a protobuf message is a list of fields, and only a few of them matter here. Numbers are
  * those of sentencepiece_model.proto (google/sentencepiece); token types are GGUF's, which took
  * them from there.
  *
  *     ModelProto       1 piece (message, repeated)   2 trainer_spec   3 normalizer_spec
  *     SentencePiece    1 piece (text)   2 score (f32)   3 type (1 normal ... 6 byte; absent: 1)
  *     TrainerSpec      3 model_type (1 unigram, 2 BPE; absent: 1)   40 unk  41 bos  42 eos  43 pad
- *     NormalizerSpec   3 add_dummy_prefix (absent: 1)
+ *                      24 treat_whitespace_as_suffix (absent: 0)
+ *     NormalizerSpec   2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces
+ *                      5 escape_whitespaces (absent: 1, all three)
  */
 #include <math.h>
 #include <string.h>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/tokenizer.h"
 
 enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 enum { BPE = 2, LONGEST_PIECE = 1 << 16 };
@@ -116,6 +118,8 @@ static void take_trainer(Message m, uint64_t *kind)
         int32_t id = (int32_t)(uint32_t)f.value; /* -1: none */
         if (f.number == 3)
             *kind = f.value;
+        else if (f.number == 24)
+            t->suffix = f.value != 0;
         else if (f.number >= 40 && f.number <= 43)
             *(f.number == 40   ? &t->unk
               : f.number == 41 ? &t->bos
@@ -126,9 +130,21 @@ static void take_trainer(Message m, uint64_t *kind)
 
 static void take_normalizer(Message m)
 {
-    for (Field f; next(&m, &f);)
-        if (f.number == 3 && f.wire == WIRE_VARINT)
-            m.t->space_prefix = f.value != 0;
+    HfTokens *t = m.t;
+    for (Field f; next(&m, &f);) {
+        if (f.number == 2 && f.wire == WIRE_BYTES) {
+            t->charsmap_bytes = (size_t)(f.inside.end - f.inside.p);
+            t->charsmap = f.inside.p;
+        }
+        if (f.wire != WIRE_VARINT)
+            continue;
+        if (f.number == 3)
+            t->space_prefix = f.value != 0;
+        else if (f.number == 4)
+            t->remove_extra = f.value != 0;
+        else if (f.number == 5)
+            t->keep_spaces = f.value == 0;
+    }
 }
 
 void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
@@ -136,7 +152,11 @@ void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
     Message m = {t, bytes, bytes + size};
     uint64_t kind = 1;
     int64_t n = 0;
+    const char *instead = file_placeholder(bytes, size);
+    if (instead)
+        fail(t->s, loc_file(t->s, t->path), "not a SentencePiece model; it looks like %s", instead);
     t->space_prefix = true;
+    t->remove_extra = true;
     for (Field f; next(&m, &f);) {
         if (f.wire != WIRE_BYTES)
             continue;
@@ -149,16 +169,13 @@ void hf_spm_parse(HfTokens *t, const uint8_t *bytes, size_t size)
     }
     if (n == 0)
         damaged(t, "there is not one piece in it");
+    if (t->keep_spaces)
+        fail(t->s, loc_file(t->s, t->path),
+             "escape_whitespaces is false in its NormalizerSpec; bnc's tables write a space as "
+             "U+2581 "
+             "always: train the tokenizer with the default, or give a tokenizer.json");
     if (kind != BPE)
         fail(t->s, loc_file(t->s, t->path),
              "a SentencePiece model of type %llu (1: unigram); a GGUF file holds its BPE (2)",
              (unsigned long long)kind);
-}
-
-void hf_spm_read(HfTokens *t, const char *path)
-{
-    size_t size;
-    t->path = path;
-    const char *bytes = file_read(t->s, path, &size);
-    hf_spm_parse(t, (const uint8_t *)bytes, size);
 }

@@ -2,99 +2,16 @@
  *
  * One idea: two kinds are known by what they are made of. A byte-level BPE (ByteLevel in its
  * pre-tokenizer) becomes "gpt2" with its merges; a BPE with byte fallback is SentencePiece in JSON
- * and becomes "llama", where a token's score is minus the rank of the first merge that makes it, or
- * its own score where tokenizer.model is there. Anything else is refused: a near miss gives a model
- * that talks nonsense.
+ * and becomes "llama", with its own scores where tokenizer.model is there, else with its merges
+ * and, for readers who know scores only, minus the rank of the first merge that makes a token.
+ * Anything else is refused: a near miss gives a model that talks nonsense.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/tokenizer.h"
 #include "ir/escape.h"
 #include "ir/vocab_build.h"
-
-typedef struct Tokenizer {
-    Session *s;
-    const HfConfig *c;
-    HfTokens t;
-    const json_t *own;        /* tokenizer.json; NULL: absent, as each of these may be */
-    const json_t *config;     /* tokenizer_config.json */
-    const json_t *map;        /* special_tokens_map.json */
-    const json_t *generation; /* generation_config.json */
-    const json_t *model;      /* "model" of tokenizer.json */
-    Loc at;                   /* tokenizer.json or tokenizer.model */
-} Tokenizer;
-
-static const char *path_of(const Tokenizer *z, const char *file)
-{
-    return format(z->s, "%s/%s", z->c->dir, file);
-}
-
-static const json_t *member(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-    return v && !json_is_null(v) ? v : NULL;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    return json_string_or_null(member(object, key));
-}
-
-static bool is_type(const json_t *object, const char *type)
-{
-    const char *own = text_of(object, "type");
-    return own && !strcmp(own, type);
-}
-
-/* The parts of a Sequence, which stand under `list`, or the thing itself; NULL after the last. */
-static const json_t *part(const json_t *v, const char *list, size_t i)
-{
-    if (v && is_type(v, "Sequence"))
-        return json_array_get(member(v, list), i);
-    return i == 0 ? v : NULL;
-}
-
-static const json_t *part_of_type(const json_t *v, const char *list, const char *type)
-{
-    const json_t *p;
-    for (size_t i = 0; (p = part(v, list, i)); i++)
-        if (is_type(p, type))
-            return p;
-    return NULL;
-}
-
-static const char *type_shown(const Tokenizer *z, const json_t *v)
-{
-    const char *type = text_of(v, "type");
-    return type ? quote(z->s, type, strlen(type)) : "(without a type)";
-}
-
-/* ---- tokens ---- */
-
-void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int type)
-{
-    if (id < 0 || id >= t->n)
-        fail(t->s, loc_file(t->s, t->path),
-             "token %s has the number %lld; vocab_size of config.json allows 0 to %lld: these "
-             "files are not of one model",
-             quote(t->s, text, len), (long long)id, (long long)t->n - 1);
-    VocabText *old = &t->text[id];
-    if (old->ptr && (old->len != len || memcmp(old->ptr, text, len)))
-        fail(t->s, loc_file(t->s, t->path), "tokens %s and %s have the same number %lld",
-             quote(t->s, old->ptr, old->len), quote(t->s, text, len), (long long)id);
-    *old = (VocabText){text, len};
-    t->type[id] = type;
-    if (!json_object_get(t->ids, text) &&
-        json_object_set_new_nocheck(t->ids, text, json_real((double)id)))
-        fail(t->s, (Loc){0}, "no memory for the vocabulary");
-}
-
-int64_t hf_token_find(const HfTokens *t, const char *text)
-{
-    int64_t id;
-    return json_whole(json_object_get(t->ids, text), &id) ? id : -1;
-}
 
 static int64_t number_of(const json_t *v)
 {
@@ -104,45 +21,151 @@ static int64_t number_of(const json_t *v)
 
 /* What a model adds to its vocabulary: control tokens where special, else words that a text may
  * hold. A token that the vocabulary has already keeps its number. */
-static void add_token(Tokenizer *z, int64_t id, const char *text, bool special)
+static void add_token(Tokenizer *z, int64_t id, const char *text, int type, unsigned flags)
 {
     int64_t old = text ? hf_token_find(&z->t, text) : -1;
-    int type = special ? VOCAB_CONTROL : VOCAB_USER;
     if (!text)
         fail(z->s, z->at, "an added token has no content");
     if (old < 0)
         hf_token_set(&z->t, id, text, strlen(text), type);
-    else if (z->t.type[old] != VOCAB_UNKNOWN)
-        z->t.type[old] = type;
+    id = old < 0 ? id : old;
+    if (z->t.type[id] != VOCAB_UNKNOWN)
+        z->t.type[id] = type;
+    z->t.flags[id] = (uint8_t)flags;
 }
 
-/* tokenizer.json lists them; without it the other files do. */
+/* An entry of added_tokens or of added_tokens_decoder, which says less of ordinary tokens. */
+static void add_entry(Tokenizer *z, int64_t id, const json_t *v, bool normalized)
+{
+    static const struct {
+        const char *key;
+        unsigned flag;
+    } row[] = {{"lstrip", VOCAB_LSTRIP},
+               {"rstrip", VOCAB_RSTRIP},
+               {"single_word", VOCAB_SINGLE_WORD},
+               {"normalized", VOCAB_NORMALIZED}};
+    bool special = json_is_true(hf_member(v, "special"));
+    unsigned flags = normalized && !special && !hf_member(v, "normalized") ? VOCAB_NORMALIZED : 0;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        if (json_is_true(hf_member(v, row[i].key)))
+            flags |= row[i].flag;
+    add_token(z, id, hf_text(v, "content"), special ? VOCAB_CONTROL : VOCAB_USER, flags);
+}
+
+/* The text of a token that a file names, by itself or in an object with it; or NULL. */
+static const char *token_text(const json_t *v)
+{
+    return json_is_object(v) ? hf_text(v, "content") : json_string_or_null(v);
+}
+
+static const char *const special_names[] = {"bos_token", "eos_token", "unk_token", "pad_token",
+                                            "sep_token", "cls_token", "mask_token"};
+enum { SPECIAL_NAMES = sizeof special_names / sizeof *special_names };
+
+/* Special token i that tokenizer_config.json or special_tokens_map.json names, in one of their
+ * ways; false after the last. *text NULL: this place names none. */
+static bool special_name(const Tokenizer *z, size_t i, const char **text)
+{
+    const json_t *file = i % 2 ? z->f->map : z->f->config;
+    const json_t *more = hf_member(file, "additional_special_tokens");
+    size_t k = i / 2;
+    *text = token_text(k < SPECIAL_NAMES ? hf_member(file, special_names[k])
+                                         : json_array_get(more, k - SPECIAL_NAMES));
+    return k < SPECIAL_NAMES || k - SPECIAL_NAMES < 1 << 16;
+}
+
+static size_t special_places(const Tokenizer *z)
+{
+    size_t a = json_array_size(hf_member(z->f->config, "additional_special_tokens")),
+           b = json_array_size(hf_member(z->f->map, "additional_special_tokens"));
+    return 2 * (SPECIAL_NAMES + (a > b ? a : b));
+}
+
+static bool is_named_special(const Tokenizer *z, const char *key)
+{
+    const char *text;
+    for (size_t i = 0; i < special_places(z) && special_name(z, i, &text); i++)
+        if (text && !strcmp(text, key))
+            return true;
+    return false;
+}
+
+/* Special tokens that are named only: transformers adds them when it loads, where there is none at
+ * the end of the vocabulary. */
+static void add_named(Tokenizer *z, const json_t *known)
+{
+    const char *text;
+    int64_t next = 0;
+    for (int64_t i = 0; i < z->t.n; i++)
+        next = z->t.text[i].ptr ? i + 1 : next;
+    for (size_t i = 0; i < special_places(z) && special_name(z, i, &text); i++) {
+        int64_t id = text && *text ? hf_token_find(&z->t, text) : 0;
+        if (id >= 0 && (!text || !*text || json_object_get(known, text)))
+            continue;
+        if (id >= 0 && z->t.type[id] == VOCAB_NORMAL) {
+            add_token(z, id, text, VOCAB_CONTROL, 0);
+        } else if (id < 0 && next < z->t.n) {
+            warn(z->s, z->at,
+                 "no file has a number for the special token %s; it takes %lld, the next one, as "
+                 "transformers gives it",
+                 quote(z->s, text, strlen(text)), (long long)next);
+            add_token(z, next++, text, VOCAB_CONTROL, 0);
+        } else if (id < 0) {
+            warn(z->s, z->at,
+                 "the special token %s is not in the vocabulary, and the embedding has no row left "
+                 "for it: it is left out",
+                 quote(z->s, text, strlen(text)));
+        }
+    }
+}
+
+static void know(Tokenizer *z, json_t *known, const char *text)
+{
+    if (text && json_object_set_new_nocheck(known, text, json_true()))
+        fail(z->s, (Loc){0}, "no memory for the vocabulary");
+}
+
+static void release(void *arg)
+{
+    json_decref(arg);
+}
+
+/* tokenizer.json lists them, and the other files may have more, which transformers adds. */
 static void read_added(Tokenizer *z)
 {
-    const json_t *list = member(z->own, "added_tokens"),
-                 *decoder = member(z->config, "added_tokens_decoder");
+    const json_t *list = hf_member(z->f->own, "added_tokens"),
+                 *decoder = hf_member(z->f->config, "added_tokens_decoder");
+    json_t *known = json_object(), *v;
     const char *key;
-    json_t *v;
+    session_defer(z->s, release, known);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *a = json_array_get(list, i);
-        add_token(z, number_of(member(a, "id")), text_of(a, "content"),
-                  json_is_true(member(a, "special")));
+        add_entry(z, number_of(hf_member(a, "id")), a, false);
+        know(z, known, hf_text(a, "content"));
     }
-    if (z->own)
-        return;
-    json_object_foreach((json_t *)(uintptr_t)decoder, key, v)
-        add_token(z, strtoll(key, NULL, 10), text_of(v, "content"),
-                  json_is_true(member(v, "special")));
-    json_t *added = decoder ? NULL : json_file(z->s, path_of(z, "added_tokens.json"));
-    json_object_foreach(added, key, v)
-        add_token(z, number_of(v), key, false);
+    json_object_foreach((json_t *)(uintptr_t)decoder, key, v) {
+        const char *text = hf_text(v, "content");
+        char *end;
+        int64_t id = strtoll(key, &end, 10);
+        if (text && json_object_get(known, text))
+            continue;
+        add_entry(z, *key && !*end ? id : -1, v, true);
+        know(z, known, text);
+    }
+    json_object_foreach((json_t *)(uintptr_t)z->f->added, key, v) {
+        if (json_object_get(known, key))
+            continue;
+        add_token(z, number_of(v), key, is_named_special(z, key) ? VOCAB_CONTROL : VOCAB_USER, 0);
+        know(z, known, key);
+    }
+    add_named(z, known);
 }
 
 /* The vocabulary of tokenizer.json. */
 static void read_vocabulary(Tokenizer *z, bool bytes)
 {
-    const json_t *vocab = member(z->model, "vocab");
-    const char *key, *unk = text_of(z->model, "unk_token");
+    const json_t *vocab = hf_member(z->model, "vocab");
+    const char *key, *unk = hf_text(z->model, "unk_token");
     json_t *v;
     if (!json_is_object(vocab))
         fail(z->s, z->at, "model.vocab is no object of tokens and their numbers");
@@ -181,7 +204,7 @@ static int64_t merged(const Tokenizer *z, const char *both, size_t left)
 
 static const json_t *merges_of(const Tokenizer *z)
 {
-    const json_t *merges = member(z->model, "merges");
+    const json_t *merges = hf_member(z->model, "merges");
     if (!json_is_array(merges))
         fail(z->s, z->at, "model.merges is no array of merges");
     return merges;
@@ -205,140 +228,20 @@ static void scores_of_ranks(Tokenizer *z)
     }
 }
 
-/* Pre-tokenizers like llama-bpe's take a word that is a token whole; tokenizer.json may say that
- * only merges count. That differs where no merge makes a token. */
-static void check_whole_words(Tokenizer *z, const bool *made)
-{
-    int64_t odd = 0, last = 0;
-    for (int64_t i = 0; i < z->t.n; i++) {
-        const VocabText *x = &z->t.text[i];
-        if (!x->ptr || !x->len || z->t.type[i] != VOCAB_NORMAL || made[i] ||
-            (size_t)utf8_char(x->ptr, x->len) == x->len)
-            continue;
-        odd++;
-        last = i;
-    }
-    if (odd)
-        warn(z->s, z->at,
-             "%lld tokens are made by no merge (%s for one), and ignore_merges is false: GGUF's "
-             "pre-tokenizer finds them in a text, the original tokenizer does not",
-             (long long)odd, quote(z->s, z->t.text[last].ptr, z->t.text[last].len));
-}
-
-static void put_merges(Tokenizer *z, GgufOut *g)
+static void read_merges(Tokenizer *z, VocabSource *v)
 {
     const json_t *merges = merges_of(z);
     size_t n = json_array_size(merges), left;
-    bool *made = NEW_ARRAY(z->s, bool, z->t.n);
-    gguf_put_texts(g, "tokenizer.ggml.merges", (int64_t)n);
+    VocabText *out = NEW_ARRAY(z->s, VocabText, n);
     for (size_t i = 0; i < n; i++) {
         const char *both = merge_at(z, merges, i, &left);
-        int64_t id = merged(z, both, left);
-        if (id >= 0)
-            made[id] = true;
-        gguf_put_item(g, both);
+        out[i] = (VocabText){both, strlen(both)};
     }
-    if (!json_is_true(member(z->model, "ignore_merges")))
-        check_whole_words(z, made);
-}
-
-/* ---- how a text is cut: byte-level BPE ---- */
-
-static const struct {
-    const char *pattern, *pre;
-} patterns[] = {
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
-     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     "llama-bpe"},
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", "gpt-2"},
-};
-
-/* The pre-tokenizer is ByteLevel with its own pattern (GPT-2's), or one Split before a ByteLevel
- * without; NULL where it is neither, or of another pattern. */
-static const char *known_cut(const json_t *v)
-{
-    const json_t *first = part(v, "pretokenizers", 0), *second = part(v, "pretokenizers", 1);
-    const json_t *level = second ? second : first, *split = second ? first : NULL;
-    const char *regex = text_of(member(split, "pattern"), "Regex"),
-               *behavior = text_of(split, "behavior");
-    bool own = !json_is_false(member(level, "use_regex"));
-    if (part(v, "pretokenizers", 2) && is_type(v, "Sequence"))
-        return NULL;
-    if (!level || !is_type(level, "ByteLevel") || json_is_true(member(level, "add_prefix_space")))
-        return NULL;
-    if (!split)
-        return own ? "gpt-2" : NULL;
-    if (own || !is_type(split, "Split") || !regex || !behavior || strcmp(behavior, "Isolated") ||
-        json_is_true(member(split, "invert")))
-        return NULL;
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        if (!strcmp(regex, patterns[i].pattern))
-            return patterns[i].pre;
-    return NULL;
-}
-
-static const char *pre_of(const Tokenizer *z, const char *given)
-{
-    const json_t *v = member(z->own, "pre_tokenizer");
-    const char *found = known_cut(v);
-    if (given)
-        return given;
-    if (!found)
-        fail(z->s, z->at,
-             "the pre-tokenizer is none that bnc knows by its pattern, and another one would give "
-             "wrong tokens; if the model's makers name it, give that: --pre=NAME of %s",
-             vocab_pretokenizers);
-    return found;
-}
-
-static void check_bpe(const Tokenizer *z)
-{
-    const json_t *p, *normal = member(z->own, "normalizer");
-    for (size_t i = 0; (p = part(normal, "normalizers", i)); i++)
-        if (is_type(p, "NFC"))
-            warn(z->s, z->at,
-                 "the tokenizer brings texts into Unicode's normal form C first; a compiled model "
-                 "takes them as they are");
-        else
-            fail(z->s, z->at, "the normalizer %s has no counterpart in a GGUF file",
-                 type_shown(z, p));
-}
-
-/* ---- how a text is cut: SentencePiece in JSON ---- */
-
-#define SPACE_MARK "\u2581"
-
-static void check_spm(Tokenizer *z)
-{
-    const json_t *p, *normal = member(z->own, "normalizer"), *cut = member(z->own, "pre_tokenizer");
-    bool marks = false;
-    for (size_t i = 0; (p = part(normal, "normalizers", i)); i++) {
-        const char *from = text_of(member(p, "pattern"), "String"), *to = text_of(p, "content"),
-                   *prefix = text_of(p, "prepend");
-        bool prepend = is_type(p, "Prepend") && prefix && !strcmp(prefix, SPACE_MARK),
-             replace = is_type(p, "Replace") && from && to && !strcmp(from, " ") &&
-                       !strcmp(to, SPACE_MARK);
-        if (!prepend && !replace)
-            fail(z->s, z->at,
-                 "the normalizer %s is not SentencePiece's: convert from "
-                 "tokenizer.model, without tokenizer.json",
-                 type_shown(z, p));
-        z->t.space_prefix |= prepend;
-        marks |= replace;
-    }
-    if (cut && is_type(cut, "Metaspace")) {
-        const char *scheme = text_of(cut, "prepend_scheme");
-        z->t.space_prefix |=
-            scheme ? strcmp(scheme, "never") != 0 : !json_is_false(member(cut, "add_prefix_space"));
-        marks = true;
-    } else if (cut) {
-        fail(z->s, z->at,
-             "the pre-tokenizer %s is not SentencePiece's: convert from "
-             "tokenizer.model, without tokenizer.json",
-             type_shown(z, cut));
-    }
-    if (!marks)
-        fail(z->s, z->at, "nothing turns spaces into \"" SPACE_MARK "\", as SentencePiece does");
+    v->merges = out;
+    v->nmerges = (int64_t)n;
+    /* llama-bpe's pre-tokens that are tokens need no merges, where the file does not say else. */
+    v->only_merges = !v->scores && !json_is_true(hf_member(z->model, "ignore_merges"));
+    v->by_merges = v->scores != NULL;
 }
 
 /* ---- special tokens ---- */
@@ -357,18 +260,17 @@ static const Special specials[SPECIALS] = {
 /* The token that a file names by its text (or by an object with it); -1: none. */
 static int64_t named(const Tokenizer *z, const json_t *file, const char *key)
 {
-    const json_t *v = member(file, key);
-    const char *text = json_is_object(v) ? text_of(v, "content") : json_string_or_null(v);
+    const char *text = token_text(hf_member(file, key));
     return text ? hf_token_find(&z->t, text) : -1;
 }
 
 /* Number i of an id, which may be a list; -1: none. */
 static int64_t listed(const Tokenizer *z, const json_t *file, const char *key, size_t i)
 {
-    const json_t *v = member(file, key);
+    const json_t *v = hf_member(file, key);
     int64_t id = number_of(json_is_array(v) ? json_array_get(v, i) : i == 0 ? v : NULL);
     if (id >= z->t.n)
-        fail(z->s, loc_file(z->s, z->c->dir), "%s is %lld, but vocab_size is %lld", key,
+        fail(z->s, loc_file(z->s, z->f->dir), "%s is %lld, but vocab_size is %lld", key,
              (long long)id, (long long)z->t.n);
     return id;
 }
@@ -376,129 +278,131 @@ static int64_t listed(const Tokenizer *z, const json_t *file, const char *key, s
 /* The tokenizer's own word counts before the model's. */
 static int64_t special_of(const Tokenizer *z, const Special *k, int64_t own)
 {
-    const int64_t by_text[] = {named(z, z->config, k->token), named(z, z->map, k->token), own},
-                  by_id[] = {listed(z, z->c->config, k->id, 0), listed(z, z->generation, k->id, 0)};
+    const int64_t by_text[] = {named(z, z->f->config, k->token), named(z, z->f->map, k->token),
+                               own},
+                  by_id[] = {listed(z, z->f->model, k->id, 0),
+                             listed(z, z->f->generation, k->id, 0)};
     for (int i = 0; i < 3; i++)
         if (by_text[i] >= 0)
             return by_text[i];
     return by_id[0] >= 0 ? by_id[0] : by_id[1];
 }
 
-/* Of several tokens that end a text, the first that is not EOS ends a turn. */
-static int64_t turn_end(const Tokenizer *z, int64_t eos)
+/* Every token that ends a text: the tokenizer's own, and those of generation_config.json or,
+ * without it, of config.json. Of several, the first that is not EOS ends a turn. */
+static void read_ends(const Tokenizer *z, VocabSource *v)
 {
-    const json_t *files[] = {z->generation, z->c->config};
-    for (int f = 0; f < 2; f++)
-        for (size_t i = 0; i < json_array_size(member(files[f], "eos_token_id")); i++) {
-            int64_t id = listed(z, files[f], "eos_token_id", i);
-            if (id >= 0 && id != eos)
-                return id;
-        }
-    return -1;
+    const json_t *file =
+        hf_member(z->f->generation, "eos_token_id") ? z->f->generation : z->f->model;
+    const json_t *list = hf_member(file, "eos_token_id");
+    size_t n = json_is_array(list) ? json_array_size(list) : 1;
+    int32_t *ends = NULL;
+    if (v->eos >= 0) {
+        ends = grow(z->s, ends, 0, sizeof *ends);
+        ends[v->nends++] = (int32_t)v->eos;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = listed(z, file, "eos_token_id", i), k = 0;
+        while (k < v->nends && ends[k] != id)
+            k++;
+        if (id < 0 || k < v->nends)
+            continue;
+        if (v->nends == VOCAB_MAX_ENDS)
+            fail(z->s, loc_file(z->s, z->f->dir), "more than %d tokens end a text (eos_token_id)",
+                 VOCAB_MAX_ENDS);
+        ends = grow(z->s, ends, (size_t)v->nends, sizeof *ends);
+        ends[v->nends++] = (int32_t)id;
+        if (v->eot < 0 && id != v->eos)
+            v->eot = id;
+    }
+    v->ends = ends;
 }
 
 /* What the tokenizer puts first (last = 0) or last around a text: 1 a special token, 0 none. */
 static int template_adds(const Tokenizer *z, bool last)
 {
     const json_t *t =
-        part_of_type(member(z->own, "post_processor"), "processors", "TemplateProcessing");
-    const json_t *single = member(t, "single");
+        hf_part_of_type(hf_member(z->f->own, "post_processor"), "processors", "TemplateProcessing");
+    const json_t *single = hf_member(t, "single");
     size_t n = json_array_size(single);
-    return n > 0 && member(json_array_get(single, last ? n - 1 : 0), "SpecialToken") != NULL;
+    return n > 0 && hf_member(json_array_get(single, last ? n - 1 : 0), "SpecialToken") != NULL;
 }
 
-static void put_flags(const Tokenizer *z, GgufOut *g, const int64_t id[SPECIALS], bool spm)
+static void read_flags(const Tokenizer *z, VocabSource *v, bool spm)
 {
-    const json_t *bos = member(z->config, "add_bos_token"),
-                 *eos = member(z->config, "add_eos_token");
+    const json_t *bos = hf_member(z->f->config, "add_bos_token"),
+                 *eos = hf_member(z->f->config, "add_eos_token");
     bool add_bos = json_is_boolean(bos) ? json_is_true(bos) : spm || template_adds(z, false),
          add_eos = json_is_boolean(eos) ? json_is_true(eos) : template_adds(z, true);
-    gguf_put_bool(g, "tokenizer.ggml.add_bos_token", add_bos && id[BOS] >= 0);
-    if (add_eos && id[EOS] >= 0)
-        gguf_put_bool(g, "tokenizer.ggml.add_eos_token", true);
-    if (spm)
-        gguf_put_bool(g, "tokenizer.ggml.add_space_prefix", z->t.space_prefix);
+    v->add_bos = add_bos && v->bos >= 0;
+    v->add_eos = add_eos && v->eos >= 0;
 }
 
 /* ---- the template of a chat ---- */
 
-static void put_template(const Tokenizer *z, GgufOut *g)
+/* A template, or the one that is called default in a list or an object of several. */
+static const char *template_in(const Tokenizer *z, const json_t *v)
 {
-    const char *path = path_of(z, "chat_template.jinja"), *text = NULL;
-    const json_t *v = member(z->config, "chat_template");
-    size_t size = 0;
-    if (file_exists(path))
-        text = file_read(z->s, path, &size);
-    else if (json_is_string(v))
-        text = json_string_value(v);
-    for (size_t i = 0; !text && i < json_array_size(v); i++) {
-        const char *own = text_of(json_array_get(v, i), "name");
-        if (own && !strcmp(own, "default"))
-            text = text_of(json_array_get(v, i), "template");
+    const char *text = json_is_object(v) ? hf_text(v, "default") : json_string_or_null(v);
+    size_t n = json_array_size(v);
+    for (size_t i = 0; !text && i < n; i++) {
+        const char *own = hf_text(json_array_get(v, i), "name");
+        if (n == 1 || (own && !strcmp(own, "default")))
+            text = hf_text(json_array_get(v, i), "template");
     }
-    if (text)
-        gguf_put_text(g, "tokenizer.chat_template", text);
+    if (!text && (n || json_object_size(v)))
+        note(z->s, "none of the chat templates of %s is called default: none is taken", z->f->dir);
+    return text;
+}
+
+/* transformers' order: a tokenizer reads chat_template.jinja before its own file, and only
+ * processors read chat_template.json, which is looked at last. */
+static const char *read_template(const Tokenizer *z)
+{
+    const json_t *own = hf_member(z->f->config, "chat_template"), *chat = z->f->chat;
+    if (z->f->jinja)
+        return z->f->jinja;
+    const char *text = own ? template_in(z, own) : NULL;
+    if (!text && chat)
+        text = template_in(z, json_is_object(chat) && hf_member(chat, "chat_template")
+                                  ? hf_member(chat, "chat_template")
+                                  : chat);
+    return text;
 }
 
 /* ---- the whole ---- */
 
-static void put_tokens(Tokenizer *z, GgufOut *g, bool spm)
-{
-    HfTokens *t = &z->t;
-    gguf_put_texts(g, "tokenizer.ggml.tokens", t->n);
-    for (int64_t i = 0; i < t->n; i++) {
-        if (!t->text[i].ptr) {
-            const char *pad = format(z->s, "[PAD%lld]", (long long)i);
-            t->text[i] = (VocabText){pad, strlen(pad)};
-            t->type[i] = VOCAB_UNUSED;
-        }
-        gguf_put_bytes(g, t->text[i].ptr, t->text[i].len);
-    }
-    if (spm)
-        gguf_put_f32s(g, "tokenizer.ggml.scores", t->score, t->n);
-    gguf_put_i32s(g, "tokenizer.ggml.token_type", t->type, t->n);
-}
-
-static void open_files(Tokenizer *z)
-{
-    const char *own = path_of(z, "tokenizer.json"), *spm = path_of(z, "tokenizer.model");
-    z->own = json_file(z->s, own);
-    z->config = json_file(z->s, path_of(z, "tokenizer_config.json"));
-    z->map = json_file(z->s, path_of(z, "special_tokens_map.json"));
-    z->generation = json_file(z->s, path_of(z, "generation_config.json"));
-    if (!z->own && !file_exists(spm))
-        fail(z->s, loc_file(z->s, z->c->dir), "holds no tokenizer.json and no tokenizer.model");
-    z->t.path = z->own ? own : spm;
-    z->at = loc_file(z->s, z->t.path);
-    z->model = member(z->own, "model");
-}
-
-static void free_ids(void *arg)
-{
-    json_decref(arg);
-}
-
-/* Reads the vocabulary; true where it is SentencePiece's. */
+/* Reads the vocabulary and how a text is cut; true where it is SentencePiece's. */
 static bool read_tokens(Tokenizer *z)
 {
-    const json_t *cut = member(z->own, "pre_tokenizer");
-    bool bpe = z->own && part_of_type(cut, "pretokenizers", "ByteLevel"),
-         spm = !z->own || json_is_true(member(z->model, "byte_fallback")), ranked = false;
-    if (z->own && (!is_type(z->model, "BPE") || (!bpe && !spm)))
+    const HfTokenizerFiles *f = z->f;
+    const json_t *cut = hf_member(f->own, "pre_tokenizer");
+    bool bpe = f->own && hf_part_of_type(cut, "pretokenizers", "ByteLevel"),
+         spm = !f->own || json_is_true(hf_member(z->model, "byte_fallback")), ranked = false;
+    if (f->own && (!hf_is(z->model, "BPE") || (!bpe && !spm)))
         fail(z->s, z->at,
              "the tokenizer is %s without ByteLevel or byte_fallback; bnc converts byte-level BPE "
              "and SentencePiece",
-             type_shown(z, z->model));
-    const char *model = path_of(z, "tokenizer.model");
+             hf_type_shown(z, z->model));
+    for (int i = 0; i < 2; i++) {
+        const char *key = i ? "end_of_word_suffix" : "continuing_subword_prefix",
+                   *text = hf_text(z->model, key);
+        if (text && *text)
+            fail(z->s, z->at, "%s is %s; bnc converts a BPE without one", key,
+                 quote(z->s, text, strlen(text)));
+    }
     if (bpe) {
-        check_bpe(z);
+        hf_normalizer_bpe(z);
         read_vocabulary(z, false);
-    } else if (file_exists(model)) {
-        hf_spm_read(&z->t, model);
     } else {
-        check_spm(z);
-        read_vocabulary(z, true);
-        ranked = true;
+        if (f->spm) {
+            z->t.path = name(z->s, format(z->s, "%s/tokenizer.model", f->dir));
+            hf_spm_parse(&z->t, f->spm, f->spm_bytes);
+        } else {
+            read_vocabulary(z, true);
+            ranked = true;
+        }
+        hf_normalizer_spm(z);
     }
     read_added(z);
     if (ranked)
@@ -506,34 +410,190 @@ static bool read_tokens(Tokenizer *z)
     return !bpe;
 }
 
-void hf_tokenizer_put(const HfConfig *c, GgufOut *g, const char *pre)
+static void name_rest(HfTokens *t)
 {
-    Tokenizer *z = NEW(c->s, Tokenizer);
+    for (int64_t i = 0; i < t->n; i++)
+        if (!t->text[i].ptr) {
+            const char *pad = format(t->s, "[PAD%lld]", (long long)i);
+            t->text[i] = (VocabText){pad, strlen(pad)};
+            t->type[i] = VOCAB_UNUSED;
+        }
+}
+
+static Tokenizer *new_tokenizer(Session *s, const HfTokenizerFiles *f)
+{
+    Tokenizer *z = NEW(s, Tokenizer);
     HfTokens *t = &z->t;
-    z->s = t->s = c->s;
-    z->c = c;
-    t->n = c->vocab;
-    t->text = NEW_ARRAY(c->s, VocabText, t->n);
-    t->type = NEW_ARRAY(c->s, int32_t, t->n);
-    t->score = NEW_ARRAY(c->s, float, t->n);
+    z->s = t->s = s;
+    z->f = f;
+    z->model = hf_member(f->own, "model");
+    t->path = format(s, "%s/%s", f->dir, f->own ? "tokenizer.json" : "tokenizer.model");
+    z->at = loc_file(s, t->path);
+    t->n = f->vocab;
+    t->text = NEW_ARRAY(s, VocabText, t->n);
+    t->type = NEW_ARRAY(s, int32_t, t->n);
+    t->flags = NEW_ARRAY(s, uint8_t, t->n);
+    t->score = NEW_ARRAY(s, float, t->n);
     t->bos = t->eos = t->unk = t->pad = -1;
     t->ids = json_object();
-    session_defer(c->s, free_ids, t->ids);
-    open_files(z);
+    session_defer(s, release, t->ids);
+    return z;
+}
+
+VocabSource *hf_tokenizer_read(Session *s, const HfTokenizerFiles *f, const char *pre,
+                               const char **chat)
+{
+    Tokenizer *z = new_tokenizer(s, f);
+    HfTokens *t = &z->t;
+    VocabSource *v = NEW(s, VocabSource);
     bool spm = read_tokens(z);
-    gguf_put_text(g, "tokenizer.ggml.model", spm ? "llama" : "gpt2");
-    gguf_put_text(g, "tokenizer.ggml.pre", spm ? "default" : pre_of(z, pre));
-    put_tokens(z, g, spm);
-    if (!spm)
-        put_merges(z, g);
-    const int64_t own[SPECIALS] = {t->bos, t->eos, t->unk, t->pad};
-    int64_t id[SPECIALS];
-    for (int i = 0; i < SPECIALS; i++)
-        if ((id[i] = special_of(z, &specials[i], own[i])) >= 0)
-            gguf_put_u32(g, specials[i].key, (uint32_t)id[i]);
-    int64_t eot = turn_end(z, id[EOS]);
-    if (eot >= 0)
-        gguf_put_u32(g, "tokenizer.ggml.eot_token_id", (uint32_t)eot);
-    put_flags(z, g, id, spm);
-    put_template(z, g);
+    hf_normalizer_finish(z, spm);
+    name_rest(t);
+    *v = (VocabSource){.model = spm ? "llama" : "gpt2",
+                       .pre = spm ? "default" : hf_pretokenizer(z, pre),
+                       .n = t->n,
+                       .tokens = t->text,
+                       .scores = spm ? t->score : NULL,
+                       .types = t->type,
+                       .flags = t->flags,
+                       .bos = special_of(z, &specials[BOS], t->bos),
+                       .eos = special_of(z, &specials[EOS], t->eos),
+                       .unk = special_of(z, &specials[UNK], t->unk),
+                       .pad = special_of(z, &specials[PAD], t->pad),
+                       .eot = -1,
+                       .add_space_prefix = spm ? t->space_prefix : -1,
+                       .steps = z->step,
+                       .nsteps = (int64_t)z->nsteps,
+                       .charsmap = t->charsmap,
+                       .charsmap_bytes = (int64_t)t->charsmap_bytes,
+                       .remove_extra_spaces = t->remove_extra,
+                       .space_suffix = t->suffix,
+                       .prefix = z->prefix,
+                       .split_spaces = z->split_spaces};
+    if (!spm || !f->spm)
+        read_merges(z, v);
+    read_ends(z, v);
+    read_flags(z, v, spm);
+    *chat = read_template(z);
+    return v;
+}
+
+/* ---- to the keys of a GGUF file ---- */
+
+static void put_texts(GgufOut *g, const char *key, const VocabText *text, int64_t n)
+{
+    gguf_put_texts(g, key, n);
+    for (int64_t i = 0; i < n; i++)
+        gguf_put_bytes(g, text[i].ptr, text[i].len);
+}
+
+static void put_id(GgufOut *g, const char *key, int64_t id)
+{
+    if (id >= 0)
+        gguf_put_u32(g, key, (uint32_t)id);
+}
+
+/* What others have no keys for stands under tokenizer.bnc. */
+static void put_normalizer(GgufOut *g, const VocabSource *v)
+{
+    bool flags = false;
+    for (int64_t i = 0; i < v->n; i++) {
+        bool early = v->types[i] != VOCAB_USER || !v->nsteps; /* where normalized says nothing */
+        flags |= (v->flags[i] & (early ? ~VOCAB_NORMALIZED : ~0)) != 0;
+    }
+    if (v->charsmap_bytes)
+        gguf_put_u8s(g, "tokenizer.ggml.precompiled_charsmap", v->charsmap, v->charsmap_bytes);
+    if (v->remove_extra_spaces)
+        gguf_put_bool(g, "tokenizer.ggml.remove_extra_whitespaces", true);
+    if (v->space_suffix)
+        gguf_put_bool(g, "tokenizer.ggml.treat_whitespace_as_suffix", true);
+    if (v->nsteps)
+        put_texts(g, "tokenizer.bnc.normalizer", v->steps, v->nsteps);
+    if (v->prefix)
+        gguf_put_text(g, "tokenizer.bnc.space_prefix", v->prefix);
+    if (v->split_spaces)
+        gguf_put_bool(g, "tokenizer.bnc.split_spaces", true);
+    if (v->only_merges)
+        gguf_put_bool(g, "tokenizer.bnc.only_merges", true);
+    if (v->by_merges)
+        gguf_put_bool(g, "tokenizer.bnc.by_merges", true);
+    if (flags)
+        gguf_put_u8s(g, "tokenizer.bnc.token_flags", v->flags, v->n);
+}
+
+/* llama.cpp's keys hold three tokens that end a text; eog_token_ids, which some read, all. */
+static void put_ends(GgufOut *g, const VocabSource *v)
+{
+    int64_t eom = -1;
+    for (int64_t i = 0; i < v->nends && eom < 0; i++)
+        if (v->ends[i] != v->eos && v->ends[i] != v->eot)
+            eom = v->ends[i];
+    put_id(g, "tokenizer.ggml.eot_token_id", v->eot);
+    put_id(g, "tokenizer.ggml.eom_token_id", eom);
+    if (eom >= 0)
+        gguf_put_i32s(g, "tokenizer.ggml.eog_token_ids", v->ends, v->nends);
+}
+
+static void put_source(GgufOut *g, const VocabSource *v)
+{
+    gguf_put_text(g, "tokenizer.ggml.model", v->model);
+    gguf_put_text(g, "tokenizer.ggml.pre", v->pre);
+    put_texts(g, "tokenizer.ggml.tokens", v->tokens, v->n);
+    if (v->scores)
+        gguf_put_f32s(g, "tokenizer.ggml.scores", v->scores, v->n);
+    gguf_put_i32s(g, "tokenizer.ggml.token_type", v->types, v->n);
+    if (v->merges)
+        put_texts(g, "tokenizer.ggml.merges", v->merges, v->nmerges);
+    put_id(g, specials[BOS].key, v->bos);
+    put_id(g, specials[EOS].key, v->eos);
+    put_id(g, specials[UNK].key, v->unk);
+    put_id(g, specials[PAD].key, v->pad);
+    put_ends(g, v);
+    gguf_put_bool(g, "tokenizer.ggml.add_bos_token", v->add_bos);
+    if (v->add_eos)
+        gguf_put_bool(g, "tokenizer.ggml.add_eos_token", true);
+    if (v->scores)
+        gguf_put_bool(g, "tokenizer.ggml.add_space_prefix", v->add_space_prefix);
+    put_normalizer(g, v);
+}
+
+/* ---- the folder ---- */
+
+static const char *path_in(const HfConfig *c, const char *file)
+{
+    return format(c->s, "%s/%s", c->dir, file);
+}
+
+/* The bytes of a file that may be absent. */
+static const char *bytes_in(const HfConfig *c, const char *file, size_t *size)
+{
+    const char *path = path_in(c, file);
+    *size = 0;
+    return file_exists(path) ? file_read(c->s, path, size) : NULL;
+}
+
+void hf_tokenizer_put(const HfConfig *c, GgufOut *g, const char *pre)
+{
+    HfTokenizerFiles f = {.dir = c->dir, .vocab = c->vocab, .model = c->config};
+    const char *chat;
+    size_t size;
+    f.own = json_file(c->s, path_in(c, "tokenizer.json"));
+    f.config = json_file(c->s, path_in(c, "tokenizer_config.json"));
+    f.map = json_file(c->s, path_in(c, "special_tokens_map.json"));
+    f.generation = json_file(c->s, path_in(c, "generation_config.json"));
+    f.added = json_file(c->s, path_in(c, "added_tokens.json"));
+    f.spm = (const uint8_t *)bytes_in(c, "tokenizer.model", &f.spm_bytes);
+    f.jinja = bytes_in(c, "chat_template.jinja", &size);
+    const char *instead = f.jinja ? file_placeholder(f.jinja, size) : NULL;
+    if (instead)
+        fail(c->s, loc_file(c->s, path_in(c, "chat_template.jinja")),
+             "not a chat template; it looks like %s", instead);
+    const char *text = bytes_in(c, "chat_template.json", &size);
+    if (text)
+        f.chat = json_text(c->s, path_in(c, "chat_template.json"), text, size);
+    if (!f.own && !f.spm)
+        fail(c->s, loc_file(c->s, c->dir), "holds no tokenizer.json and no tokenizer.model");
+    put_source(g, hf_tokenizer_read(c->s, &f, pre, &chat));
+    if (chat)
+        gguf_put_text(g, "tokenizer.chat_template", chat);
 }

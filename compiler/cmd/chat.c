@@ -230,7 +230,7 @@ static int template_end(Chat *c)
     if (!tail)
         return -1;
     tail += sizeof mark - 1;
-    size_t len = strlen(tail), room = BN_TOKEN_ROOM(len), bytes;
+    size_t len = strlen(tail), room = bn_token_room(&c->l->weights, len), bytes;
     int32_t *token = NEW_ARRAY(c->s, int32_t, room);
     if (bn_tokenize(&c->l->weights, tail, len, BN_PARSE_SPECIAL, token, room, &ntoken) != BN_OK ||
         ntoken == 0)
@@ -268,7 +268,7 @@ static bool read_prompt(Chat *c, int n)
 
 static bool ends(const Chat *c, int32_t token)
 {
-    return token < 0 || token == c->l->info->eos || token == c->l->info->eot || token == c->end;
+    return bn_ends(c->l->model, token) || token == c->end;
 }
 
 static void print_part(const char *text, size_t n, Out *answer)

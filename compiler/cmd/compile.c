@@ -25,7 +25,7 @@ int cmd_opt(Session *s, int argc, char **argv)
     stage_end(s, r);
     run_passes(m, target, &o, r);
     OutFile *depfile = depfile_create(s, &o);
-    emit_text(s, m, o.output ? o.output : "-");
+    module_save(m, o.output ? o.output : "-");
     if (depfile)
         file_commit(depfile);
     report_print(s, r);

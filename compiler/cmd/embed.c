@@ -65,8 +65,9 @@ static int embed(Embed *e, size_t len)
 {
     size_t n;
     const int room = e->l->info->context;
-    if (BN_TOKEN_ROOM(len) > e->room) {
-        e->room = BN_TOKEN_ROOM(len) * 2;
+    const size_t most = bn_token_room(&e->l->weights, len);
+    if (most > e->room) {
+        e->room = most * 2;
         e->ids = NEW_ARRAY(e->s, int32_t, e->room);
     }
     bn_status status =

@@ -139,7 +139,7 @@ static void put_program(Out *o, Cases *x)
     for (int i = 0; i < x->n; i++)
         kernel[i] = x->c[i].kernel;
     kernel[x->n] = table_kernel(x->target);
-    emit_runtime(o, false);
+    emit_runtime(o, false, false);
     put(o, "#include <math.h>\n#include <string.h>\n\n");
     emit_kernels(s, kernel, x->n + (kernel[x->n] != NULL), o);
     const char *bench = embedded_file("tune_bench.c", &size);

@@ -16,22 +16,38 @@ typedef struct EmitBytes {
 } EmitBytes;
 typedef struct EmitOptions {
     const char *prefix;    /* C identifier: the descriptor is PREFIX_model */
-    const char *header;    /* file name of the generated header */
     const char *bnw_name;  /* what bn_open(NULL) opens with WEIGHTS_FILE */
     const char *bnw_path;  /* WEIGHTS_INCBIN: where the assembler finds it */
     const char *flags;     /* command line options, for the comment on top */
     EmitBytes chat;        /* the compiled chat template (bn_template.h) */
     const uint8_t *bnw;    /* WEIGHTS_C: its bytes */
     WeightsMode weights;
-    bool amalgamate;       /* runtime and command line inside, nothing to include or link */
+    bool amalgamate;       /* runtime inside, nothing to include or link */
+    bool program;          /* and the command line and a main */
     bool profile;          /* laps inside, and PREFIX_profile to read them by */
     int gpus;              /* that share a pass (tensor parallelism), 1 or more */
     bool device;           /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
 
-/* record.c: constants as lists of fields. */
+/* fields.c: what printers are made of. */
+enum { LINE_LENGTH = 116 }; /* of generated text */
+size_t out_column(const Out *o); /* bytes behind the last newline */
+/* Anybody's text inside of a comment, cut at spaces into lines of at most LINE_LENGTH; `margin` begins
+ * each but the first. */
+void put_comment_line(Out *o, const char *text, const char *margin);
+/* The IR line of op as a comment on lines of its own. */
+void put_op_comment(Out *o, const Op *op, const char *margin);
+/* Names that differ where the IR's do: of a weight's macro, of a value's variable in its function
+ * (numbered by func_number), of a word of BN_WORDS. */
+void put_weight_name(Out *o, const char *prefix, const Module *m, const Weight *w);
+void put_value_name(Out *o, const Value *v);
+void put_word_name(Out *o, const char *word);
+/* Assembler of ELF that puts a file's bytes behind `symbol`, which the library around it hides. */
+void put_incbin(Out *o, const char *symbol, const char *path);
+
+/* Constants as lists of fields. A structure's fields all have names, or none has. */
 typedef enum FieldKind {
-    FIELD_INT,    /* i, 32 bits; text: the name that C has for it */
+    FIELD_INT,    /* i, 32 bits; text: what C has for it */
     FIELD_LONG,   /* i, 64 bits, not negative */
     FIELD_HASH,   /* the same, better read in hexadecimal */
     FIELD_TEXT,   /* text, or NULL */
@@ -41,40 +57,55 @@ typedef enum FieldKind {
 } FieldKind;
 typedef struct Field {
     FieldKind kind;
+    const char *name; /* in the structure around it; NULL: known by its place */
     int64_t i;
     const char *text;
-    const char *line; /* a line ends behind this field, with this comment; NULL: it goes on */
+    const char *comment; /* behind it; NULL: none */
 } Field;
 typedef struct Record {
     Session *s;
     Field *field;
     size_t n;
 } Record;
-void record_open(Record *r);
+void record_open(Record *r, const char *name);
 void record_close(Record *r);
-void record_int(Record *r, int64_t i);
-void record_word(Record *r, const char *word, int i);
-void record_long(Record *r, int64_t i);
-void record_hash(Record *r, uint64_t hash);
-void record_text(Record *r, const char *text);
-void record_symbol(Record *r, const char *symbol);
-void record_line(Record *r, const char *comment); /* behind the last field */
-/* bn_model, and bn_code of the functions from f on that are for one part, whose successor it answers. */
+void record_int(Record *r, const char *name, int64_t i);
+void record_word(Record *r, const char *name, const char *word, int64_t i);
+void record_long(Record *r, const char *name, int64_t i);
+void record_hash(Record *r, const char *name, uint64_t hash);
+void record_text(Record *r, const char *name, const char *text);
+void record_symbol(Record *r, const char *name, const char *symbol);
+void record_comment(Record *r, const char *comment); /* behind the last field */
+/* The fields as an initializer's, a line each, by names where they have some: C11 and C++20 in one. */
+void put_fields(const Record *r, Out *out);
+
+/* The tokens that end a text, [*n]; NULL where there are none. The descriptor points to an array
+ * `end_tokens` of them, which the printer writes before it. */
+const int32_t *end_tokens(const Module *m, int64_t *n);
+/* record.c: bn_model, and bn_code of the functions from f on that are for one part, whose successor it
+ * returns. */
 void record_model(Record *r, const Module *m, const Target *target, const EmitOptions *o);
 const Func *record_code(Record *r, const Func *f, const Target *target);
 int64_t own_bytes(const Module *m, bool profile); /* of a thread's scratch */
 int64_t hidden_bytes(const Module *m);
 const Type *result_of(const Module *m, Form form); /* of its functions, which are all alike */
 
+typedef struct Sites Sites;
+
 /* emit.c: a planned module as one C file and its header. */
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out);
 void emit_header(const Module *m, const EmitOptions *o, Out *out);
-void put_fields(const Record *r, Out *out); /* the fields, with commas between */
 
 /* What stands behind a model's functions: which these are, embedded weights, PREFIX_model. */
 void emit_constants(const Module *m, const Target *target, const EmitOptions *o, Out *out);
-/* The runtime and its command line as one C file; what reads profiles only where asked for. */
-void emit_runtime(Out *out, bool profile);
+/* The runtime as one C file; what reads profiles and the command line (bn_cli) only where asked for. */
+void emit_runtime(Out *out, bool profile, bool cli);
+/* Refuses a bn_model.h of another version than this compiler's; stands behind its #include. */
+void emit_abi_check(Out *out);
+
+/* function.c: the functions of a module, and the macros by which they name weights and states. */
+void put_macros(const Module *m, Out *out);
+void put_functions(const Module *m, const Target *target, const Sites *sites, Out *out);
 
 /* call.c: what op's kernel is called with, in order. */
 typedef enum ArgKind {
@@ -108,7 +139,6 @@ bool op_dealt(const Op *op);   /* whether its rows are dealt out piece by piece 
 int64_t op_least_units(const Op *op); /* the smallest piece of those */
 
 /* sites.c: the places of a module that end laps (bn_profile.h), and their printing. */
-typedef struct Sites Sites;
 /* Adds what one call of op's kernel reads and writes, and its multiply-adds; see bn_site. */
 struct bn_site;
 void op_cost(const Op *op, struct bn_site *is);

@@ -1,357 +1,20 @@
-/* emit.c: the printer. It decides nothing: kernels, layouts, places and barriers stand in the
- * module, and the `args` words of ops.def say how each call is written. */
-#include <ctype.h>
+/* emit.c: the C file of a model and its header: what stands before, between and behind the
+ * functions (function.c), and the runtime inside. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "bn_model.h"
 #include "codegen-c/codegen.h"
-
-typedef struct Layer { /* a block's function, already printed */
-    const char *name, *body;
-    struct Layer *next;
-} Layer;
+#include "ir/escape.h"
 
 typedef struct Emit {
     const Module *m;
     const Target *target;
     const EmitOptions *o;
-    const Sites *sites; /* NULL: without --profile */
     Out *out;
-    const Func *f;
-    int depth; /* 1: inside a function */
-    Layer *layers;
-    const char **function; /* of f's layers ops, in order */
 } Emit;
 
-static uint32_t target_isa(const Emit *e, const Func *f)
-{
-    return f->target ? f->target->isa : e->target->isa;
-}
-
-/* ---- names ---- */
-
-static void put_upper(Out *o, const char *prefix, const char *text)
-{
-    put(o, "%s", prefix);
-    for (; *text; text++)
-        put(o, "%c", isalnum((unsigned char)*text) ? toupper((unsigned char)*text) : '_');
-}
-
-/* A value's variable: its name, made unique where C cannot spell it. */
-static void put_value(Out *o, const Value *v)
-{
-    bool plain = true;
-    put(o, "v_");
-    for (const char *c = v->name; *c; c++) {
-        bool good = isalnum((unsigned char)*c) || *c == '_';
-        plain &= good;
-        put(o, "%c", good ? *c : '_');
-    }
-    if (!plain)
-        put(o, "__%d", v->id);
-}
-
-static const char *c_type(const Type *t)
-{
-    return t->fmt == FMT_I8    ? "int8_t"
-           : t->fmt == FMT_I32 ? "int32_t"
-           : t->fmt == FMT_F16 ? "uint16_t"
-           : t->fmt == FMT_KV8 ? "uint8_t"
-                               : "float";
-}
-
-/* Text inside a comment: nothing in it may end the comment or the line. */
-static void put_comment(Out *o, const char *text)
-{
-    for (; *text; text++)
-        put(o, "%c", (*text == '*' && text[1] == '/') || (unsigned char)*text < 32 ? '.' : *text);
-}
-
-static void indent(Emit *e)
-{
-    put(e->out, "%*s", 4 * e->depth, "");
-}
-
-/* ---- arguments ---- */
-
-static void put_weight(Emit *e, const Value *v, bool scales)
-{
-    bool floats = scales || v->type->rank == 1;
-    if (v->weight->is_state) {
-        put_upper(e->out, "W_", v->name);
-        put(e->out, "(i)");
-        return;
-    }
-    put(e->out, floats ? "(const float *)(" : "");
-    put_upper(e->out, "W_", v->name);
-    put(e->out, "%s", v->weight->count ? "(i)" : "");
-    if (scales)
-        put(e->out, " + %" PRId64, v->weight->scales);
-    put(e->out, floats ? ")" : "");
-}
-
-static void put_float_arg(Emit *e, double f)
-{
-    Out text = {.s = e->m->s};
-    put_float(&text, f);
-    put(e->out, "%s%sf", text.text, strpbrk(text.text, ".e") ? "" : ".0");
-    out_free(&text);
-}
-
-static void put_value_arg(Emit *e, const Value *v)
-{
-    if (v->room == ROOM_ARG)
-        put(e->out, "c->tokens");
-    else if (v->room == ROOM_HIDDEN && !v->def)
-        put(e->out, "c->hidden");
-    else
-        put_value(e->out, v);
-}
-
-static void put_arg(Emit *e, const Op *op, const Arg *a)
-{
-    static const char *const fixed[] = {
-        [ARG_POS] = "c->pos", [ARG_TOKENS] = "c->ntok", [ARG_BEST] = "c->best",
-        [ARG_LAYER] = "i",    [ARG_NULL] = "NULL",      [ARG_WORK] = ""};
-    switch (a->kind) {
-    case ARG_INT:
-        put(e->out, "%" PRId64, a->i);
-        break;
-    case ARG_FLOAT:
-        put_float_arg(e, a->f);
-        break;
-    case ARG_WORD:
-        put_upper(e->out, "BN_", a->word);
-        break;
-    case ARG_SHARE:
-        put(e->out, op_repeats(op) ? "0, 1" : op_dealt(op) ? "r.from, r.to" : "from, to");
-        break;
-    case ARG_FIRST:
-        put(e->out, op_dealt(op) ? "r.turn == 1" : "1");
-        break;
-    case ARG_VALUE:
-        put_value_arg(e, a->value);
-        break;
-    case ARG_WEIGHT:
-    case ARG_SCALES:
-        put_weight(e, a->value, a->kind == ARG_SCALES);
-        break;
-    case ARG_WORK:
-        put(e->out, "c->own + %" PRId64, a->i);
-        break;
-    default:
-        put(e->out, "%s", fixed[a->kind]);
-    }
-}
-
-/* ---- ops ---- */
-
-static void put_result(Emit *e, const Value *v)
-{
-    const char *type = c_type(v->type);
-    indent(e);
-    put(e->out, "%s *const ", type);
-    put_value(e->out, v);
-    if (v->room == ROOM_LOGITS || v->room == ROOM_HIDDEN)
-        put(e->out, " = c->%s;\n", v->room == ROOM_LOGITS ? "logits" : "hidden");
-    else
-        put(e->out, " = (%s *)(c->%s + %" PRId64 ");\n", type,
-            v->room == ROOM_OWN ? "own" : "shared", v->slot);
-}
-
-static void put_share(Emit *e, const Op *op)
-{
-    Dim units = op_units(op);
-    if (op_repeats(op))
-        return;
-    indent(e);
-    if (op_dealt(op)) {
-        put(e->out,
-            "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
-            ", &r);)\n    ",
-            attr_int(op, "claim", 0), units.n, op_least_units(op));
-        return;
-    }
-    put(e->out, "bn_share(c, ");
-    if (units.sym)
-        put(e->out, "c->ntok");
-    else
-        put(e->out, "%" PRId64, units.n);
-    put(e->out, ", &from, &to);\n");
-}
-
-static void put_ir_line(Emit *e, const Op *op)
-{
-    Out line = {.s = e->m->s};
-    op_print(op, &line);
-    indent(e);
-    put(e->out, "/* ");
-    put_comment(e->out, line.text);
-    put(e->out, " */\n");
-    out_free(&line);
-}
-
-static void put_call(Emit *e, const Op *op)
-{
-    put_ir_line(e, op);
-    for (int i = 0; i < op->nout; i++)
-        put_result(e, op->out[i]);
-    put_share(e, op);
-    indent(e);
-    put(e->out, "%s(", op->kernel->symbol);
-    Arg args[CALL_ARGS];
-    for (int i = 0, n = call_args(op, args); i < n; i++) {
-        put(e->out, i ? ", " : "");
-        put_arg(e, op, &args[i]);
-    }
-    put(e->out, ");\n");
-    if (e->sites)
-        put_lap(e->sites, op, e->out);
-}
-
-static void put_barrier(Emit *e, const Op *op)
-{
-    indent(e);
-    put(e->out, "bn_barrier(c);\n");
-    if (e->sites)
-        put_lap(e->sites, op, e->out);
-}
-
-static void put_layers(Emit *e, const Op *op, const char *function)
-{
-    int64_t first = attr_int(op, "first", 0), count = attr_int(op, "count", 1);
-    put_ir_line(e, op);
-    indent(e);
-    put(e->out, "for (int i = %" PRId64 "; i < %" PRId64 "; i++)\n", first, first + count);
-    indent(e);
-    put(e->out, "    %s(c, i);\n", function);
-}
-
-/* Values of the function around that a layers body reads, once each. */
-struct Outside {
-    Emit *e;
-    const Block *body;
-    bool *seen; /* by Value.id */
-};
-
-static void find_outside(Op *op, void *arg)
-{
-    struct Outside *x = arg;
-    for (int i = 0; i < op->nin; i++) {
-        Value *v = op->in[i];
-        if (v->weight || v->room == ROOM_ARG || x->seen[v->id] ||
-            (v->def && v->def->block == x->body))
-            continue;
-        x->seen[v->id] = true;
-        if (op->code != OP_YIELD)
-            put_result(x->e, v);
-    }
-}
-
-static bool uses_layer_index(const Block *b)
-{
-    bool uses = false;
-    for (const Op *op = b->first; op; op = op->next) {
-        uses |= strstr(op_info[op->code].args, "layer") != NULL;
-        for (int i = 0; i < op->nin; i++)
-            uses |= op->in[i]->weight && op->in[i]->weight->count;
-    }
-    return uses;
-}
-
-static void put_ops(Emit *e, const Block *b)
-{
-    int layers = 0;
-    for (const Op *op = b->first; op; op = op->next)
-        if (op->code == OP_LAYERS)
-            put_layers(e, op, e->function[layers++]);
-        else if (op->code == OP_BARRIER)
-            put_barrier(e, op);
-        else if (op->kernel)
-            put_call(e, op);
-}
-
-static bool shares(const Block *b)
-{
-    for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !op_repeats(op) && !op_dealt(op))
-            return true;
-    return false;
-}
-
-/* The body of a layers op as a C function body. */
-static void put_layer_body(Emit *e, const Op *op)
-{
-    struct Outside x = {e, op->body, NEW_ARRAY(e->m->s, bool, e->f->nvalue)};
-    put(e->out, "{\n");
-    if (shares(op->body))
-        put(e->out, "    int from, to;\n");
-    if (!uses_layer_index(op->body))
-        put(e->out, "    (void)i;\n");
-    walk(op->body, find_outside, &x);
-    put(e->out, "\n");
-    put_ops(e, op->body);
-    put(e->out, "}\n\n");
-}
-
-/* One function per block; forms whose blocks come out the same (prefill and score do) share it. */
-static const char *put_layer_function(Emit *e, const Op *op, int n)
-{
-    Session *s = e->m->s;
-    Out *file = e->out, body = {.s = s};
-    e->out = &body;
-    put_layer_body(e, op);
-    e->out = file;
-    for (const Layer *l = e->layers; l; l = l->next)
-        if (!strcmp(l->body, body.text)) {
-            out_free(&body);
-            return l->name;
-        }
-    Layer *l = NEW(s, Layer);
-    *l = (Layer){format(s, "%s_layer%s", e->f->name, n ? format(s, "_%d", n + 1) : ""),
-                 name(s, body.text), e->layers};
-    e->layers = l;
-    put(file, "/* One block of @%s, layers %" PRId64 " to %" PRId64 ". */\n", e->f->name,
-        attr_int(op, "first", 0), attr_int(op, "first", 0) + attr_int(op, "count", 1) - 1);
-    put(file, "static void %s(const bn_call *c, int i)\n%s", l->name, l->body);
-    out_free(&body);
-    return l->name;
-}
-
-static void put_results_of_layers(Emit *e, const Block *b)
-{
-    for (const Op *op = b->first; op; op = op->next)
-        for (int i = 0; op->code == OP_LAYERS && i < op->nout; i++)
-            if (op->out[i]->nuse)
-                put_result(e, op->out[i]);
-}
-
-static void put_function(Emit *e, Func *f)
-{
-    size_t layers = 0;
-    e->f = f;
-    e->depth = 1;
-    e->function = NULL;
-    func_number(f);
-    for (const Op *op = f->body->first; op; op = op->next)
-        if (op->code == OP_LAYERS) {
-            const char *function = put_layer_function(e, op, (int)layers);
-            e->function = grow(e->m->s, e->function, layers, sizeof *e->function);
-            e->function[layers++] = function;
-        }
-    put(e->out, "static void %s(const bn_call *c)\n{\n", f->name);
-    if (shares(f->body))
-        put(e->out, "    int from, to;\n");
-    put_results_of_layers(e, f->body);
-    put(e->out, "\n");
-    if (e->sites)
-        put_start(e->sites, f, e->out);
-    put_ops(e, f->body);
-    put(e->out, "}\n\n");
-}
-
-/* ---- the file around them ---- */
+/* ---- the head ---- */
 
 /* A copy of another weight's tensors has no parameters of its own. */
 static bool is_copy(const Module *m, const Weight *w)
@@ -375,21 +38,30 @@ static int64_t parameters(const Module *m)
     return n;
 }
 
+/* A line of the head, which goes on below its own column. */
+static void put_head_line(Out *o, const char *text)
+{
+    put_comment_line(o, text, " *          ");
+    put(o, "\n");
+}
+
 static void put_head(Emit *e)
 {
     const Module *m = e->m;
-    Out *o = e->out;
+    Out *o = e->out, text = {.s = m->s};
     put(o, "/* ");
-    put_comment(o, m->title);
-    put(o, ", compiled by bnc " BN_VERSION
-           ". Generated: change the model or the compiler, not this.\n *\n");
-    put(o, " * model    %s, %.1f M parameters, from ", m->arch[0], (double)parameters(m) / 1e6);
-    put_comment(o, file_name(m->source));
-    put(o, " (XXH64 %016" PRIx64 ")\n * flags    ", m->hash);
-    put_comment(o, e->o->flags);
-    put(o, "\n * target   %s: %s", e->target->name, e->target->what);
-    isa_names(o, e->target->isa, " (", " ");
-    put(o, "%s\n", e->target->isa ? ")" : "");
+    put_comment_line(o, format(m->s, "%s, compiled by bnc " BN_VERSION ".", m->title), " * ");
+    put(o, "\n * Generated: change the model or the compiler, not this.\n *\n * model    ");
+    put_head_line(o,
+                  format(m->s, "%s, %.1f M parameters, from %s (XXH64 %016" PRIx64 ")", m->arch[0],
+                         (double)parameters(m) / 1e6, file_name(m->source), m->hash));
+    put(o, " * flags    ");
+    put_head_line(o, e->o->flags);
+    put(&text, "%s: %s", e->target->name, e->target->what);
+    isa_names(&text, e->target->isa, " (", " ");
+    put(&text, "%s", e->target->isa ? ")" : "");
+    put(o, " * target   ");
+    put_head_line(o, text.text);
     put(o,
         " * bytes    weights %" PRId64 ", KV cache %" PRId64 ", scratch %" PRId64 " and %" PRId64
         " a thread\n",
@@ -399,111 +71,76 @@ static void put_head(Emit *e)
            "are parts of\n"
            " * the state, at offsets that the compiler's plan chose. See bn.h for how to run it. "
            "*/\n");
+    out_free(&text);
 }
 
-static void put_weights(Emit *e)
+void emit_abi_check(Out *o)
 {
-    Out *o = e->out;
-    put(o, "/* ---- weights: offsets in the .bnw; then the KV cache, in the state ---- */\n\n");
-    for (const Weight *w = e->m->weights; w; w = w->next) {
-        Out type = {.s = e->m->s};
-        type_print(w->type, &type);
-        put_upper(o, "#define W_", w->name);
-        put(o, w->count || w->is_state ? "(i) " : " ");
-        if (w->is_state)
-            put(o, "(%s *)", c_type(w->type));
-        put(o, "(c->%s + %" PRId64, w->is_state ? "cache" : "weights", w->at);
-        if (w->count && w->first)
-            put(o, " + (size_t)((i) - %d) * %" PRId64, w->first, w->stride);
-        else if (w->count)
-            put(o, " + (size_t)(i) * %" PRId64, w->stride);
-        put(o, ") /* %s */\n", type.text);
-        out_free(&type);
+    put(o,
+        "#if BN_ABI != %d\n#error \"this model is for runtimes of ABI %d: compile it again with "
+        "the "
+        "bnc that bn_model.h is from\"\n#endif\n\n",
+        BN_ABI, BN_ABI);
+}
+
+/* ---- the weights, inside ---- */
+
+/* Assembler, line by line, as an asm of C. */
+static void put_asm(Out *o, const char *text)
+{
+    put(o, "__asm__(");
+    for (const char *at = text; *at; at += strcspn(at, "\n") + 1) {
+        put(o, "\n    ");
+        put_c_string(o, at, strcspn(at, "\n") + 1);
     }
-    put(o, "\n");
+    put(o, ");\n");
 }
 
-static void put_c_string(Out *o, const char *text)
+static void put_incbin_weights(Emit *e)
 {
-    put(o, "\"");
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        put(o, c < 32 || c > 126 || c == '"' || c == '\\' || c == '?' ? "\\%03o" : "%c", c);
-    }
-    put(o, "\"");
-}
-
-/* Inside a string of assembler inside a string of C. */
-static void put_incbin_path(Out *o, const char *path)
-{
-    for (; *path; path++)
-        put(o, *path == '"' || *path == '\\' ? "\\\\\\%c" : "%c", *path);
-}
-
-static void put_embedded(Emit *e)
-{
-    Out *o = e->out;
+    Out *o = e->out, elf = {.s = e->m->s}, apple = {.s = e->m->s};
     const char *p = e->o->prefix;
-    if (e->o->weights == WEIGHTS_INCBIN) {
-        put(o,
-            "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the "
-            "model with "
-            "--weights=file\"\n#endif\n#if defined(__APPLE__)\n__asm__(\".const\\n.p2align "
-            "12\\n.globl _%s_bnw\\n"
-            "_%s_bnw:\\n.incbin \\\"",
-            p, p);
-        put_incbin_path(o, e->o->bnw_path);
-        put(o,
-            "\\\"\\n.text\\n\");\n#else\n__asm__(\".pushsection .rodata\\n.balign 4096\\n.globl "
-            "%s_bnw\\n"
-            "%s_bnw:\\n.incbin \\\"",
-            p, p);
-        put_incbin_path(o, e->o->bnw_path);
-        put(o, "\\\"\\n.popsection\\n\");\n#endif\nextern const unsigned char %s_bnw[];\n\n", p);
-    } else if (e->o->weights == WEIGHTS_C) {
-        put(o,
-            "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t "
-            "%s_words[] = {",
-            p);
-        for (int64_t i = 0; i < e->m->weight_bytes; i += 8) {
-            uint64_t word;
-            memcpy(&word, e->o->bnw + i, sizeof word);
-            put(o, "%s0x%" PRIx64 ",", i % 64 ? "" : "\n", word);
-        }
-        put(o, "\n};\n#define %s_bnw ((const unsigned char *)%s_words)\n\n", p, p);
-    }
+    put_incbin(&elf, format(e->m->s, "%s_bnw", p), e->o->bnw_path);
+    put(&apple, ".const\n.p2align 12\n.globl _%s_bnw\n.private_extern _%s_bnw\n_%s_bnw:\n.incbin ",
+        p, p, p);
+    put_asm_string(&apple, e->o->bnw_path);
+    put(&apple, "\n.text\n");
+    put(o,
+        "#if !defined(__GNUC__)\n#error \"--weights=incbin needs gcc or clang; compile the model "
+        "with --weights=file\"\n#endif\n#if defined(__APPLE__)\n");
+    put_asm(o, apple.text);
+    put(o, "#else\n");
+    put_asm(o, elf.text);
+    put(o,
+        "#endif\nextern __attribute__((visibility(\"hidden\"))) const unsigned char %s_bnw[];\n\n",
+        p);
+    out_free(&elf);
+    out_free(&apple);
 }
 
-void put_fields(const Record *r, Out *o)
+static void put_literal_weights(Emit *e)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        const Field *f = &r->field[i];
-        bool last = i + 1 == r->n || f[1].kind == FIELD_CLOSE;
-        if (f->kind == FIELD_INT && f->text)
-            put(o, "%s", f->text);
-        else if (f->kind == FIELD_INT || f->kind == FIELD_LONG)
-            put(o, "%" PRId64 "%s", f->i, f->kind == FIELD_LONG ? "u" : "");
-        else if (f->kind == FIELD_HASH)
-            put(o, "0x%016" PRIx64 "u", (uint64_t)f->i);
-        else if (f->kind == FIELD_TEXT && f->text)
-            put_c_string(o, f->text);
-        else if (f->kind == FIELD_TEXT || f->kind == FIELD_SYMBOL)
-            put(o, "%s", f->text ? f->text : "NULL");
-        else
-            put(o, f->kind == FIELD_OPEN ? "{" : "}");
-        if (!last && f->kind != FIELD_OPEN)
-            put(o, f->line ? "," : ", ");
-        if (f->line)
-            put(o, "%s%s%s\n%s", *f->line ? " /* " : "", f->line, *f->line ? " */" : "",
-                last ? "" : "    ");
+    enum { WORDS = 5 }; /* a line */
+    const char *p = e->o->prefix;
+    put(e->out,
+        "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t "
+        "%s_words[] = {",
+        p);
+    for (int64_t i = 0; i < e->m->weight_bytes; i += 8) {
+        uint64_t word;
+        memcpy(&word, e->o->bnw + i, sizeof word);
+        put(e->out, "%s0x%" PRIx64 ",", i / 8 % WORDS ? " " : "\n    ", word);
     }
+    put(e->out, "\n};\n#define %s_bnw ((const unsigned char *)%s_words)\n\n", p, p);
 }
+
+/* ---- the constants ---- */
 
 /* The functions of each part, in the order of bn_code; a module has them part by part. */
 static void put_code(Emit *e)
 {
     put(e->out, "/* What a processor must have, and the functions for it; bn_open takes the last "
-                "that fits. */\nstatic const bn_code code[] = {\n    ");
+                "that fits. */\nstatic const bn_code code[] = {\n");
     Record r = {.s = e->m->s};
     for (const Func *f = e->m->funcs; f;)
         f = record_code(&r, f, e->target);
@@ -515,11 +152,18 @@ static void put_descriptor(Emit *e)
 {
     Record r = {.s = e->m->s};
     const char *p = e->o->prefix;
-    put(e->out, "extern const bn_model %s_model;\nconst bn_model %s_model = {\n    ", p, p);
+    int64_t n;
+    const int32_t *end = end_tokens(e->m, &n);
+    for (int64_t i = 0; i < n; i++)
+        put(e->out, "%s%" PRId32 "%s", i ? ", " : "static const int32_t end_tokens[] = {", end[i],
+            i + 1 < n ? "" : "};\n");
+    put(e->out, "extern BN_EXPORT const bn_model %s_model;\nconst bn_model %s_model = {\n", p, p);
     record_model(&r, e->m, e->target, e->o);
     put_fields(&r, e->out);
     put(e->out, "};\n");
 }
+
+/* ---- the runtime, inside ---- */
 
 /* A file of the runtime, without the includes of its neighbours. */
 static void put_runtime(Out *o, const char *path)
@@ -537,15 +181,19 @@ static void put_runtime(Out *o, const char *path)
     }
 }
 
-void emit_runtime(Out *o, bool profile)
+void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
-        "bn.h",   "bn_model.h", "bn_template.h", "bn_cpu.h",   "bn_vocab.h",    "internal.h", "unicode_tables.h", "jinja.h",
-        "load.c", "team.c",     "state.c",    "pretokenize.c", "tokenize.c", "detokenize.c",
-        "chat.c", "jinja_run.c", "jinja_value.c", "jinja_text.c", "jinja_json.c", "jinja_call.c", "sample.c",   "generate.c", "cli.h",         "cli.c"};
+        "bn.h",   "bn_model.h", "bn_template.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h", "jinja.h",
+        "load.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
+        "chat.c", "jinja_run.c", "jinja_value.c", "jinja_text.c", "jinja_parts.c", "jinja_json.c", "jinja_call.c", "sample.c",   "generate.c"};
     put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
+    if (cli) {
+        put_runtime(o, "cli.h");
+        put_runtime(o, "cli.c");
+    }
     if (profile) {
         put_runtime(o, "bn_profile.h");
         put_runtime(o, "profile.c");
@@ -560,6 +208,8 @@ static void put_main(Emit *e)
         "    return bn_cli(&%s_model, argc, argv);\n}\n",
         e->o->prefix);
 }
+
+/* ---- the file ---- */
 
 /* What the runtime relies on and a hand-written architecture could get wrong. */
 static void check_shape(const Module *m)
@@ -604,7 +254,10 @@ void emit_constants(const Module *m, const Target *target, const EmitOptions *o,
     Emit e = {.m = m, .target = target, .o = o, .out = out};
     put_template(o, out);
     put_code(&e);
-    put_embedded(&e);
+    if (o->weights == WEIGHTS_INCBIN)
+        put_incbin_weights(&e);
+    else if (o->weights == WEIGHTS_C)
+        put_literal_weights(&e);
     put_descriptor(&e);
 }
 
@@ -626,60 +279,61 @@ static void note_kernel(Op *op, void *arg)
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
-    e.sites = o->profile ? sites_find(m) : NULL;
+    const Sites *sites = o->profile ? sites_find(m) : NULL;
     struct Used used = {m->s, NULL, 0};
-    const Target *part = NULL;
     check_shape(m);
     put_head(&e);
     if (o->amalgamate) {
-        emit_runtime(out, o->profile);
+        emit_runtime(out, o->profile, o->program);
         put(out, "\n/* ==== the model ==== */\n\n");
     }
-    put(out, "#include <math.h>\n#include <string.h>\n\n%s",
-        o->amalgamate ? ""
-        : o->profile  ? "#include \"bn_profile.h\"\n\n"
-                      : "#include \"bn_model.h\"\n\n");
+    put(out, "#include <math.h>\n#include <string.h>\n\n");
+    if (!o->amalgamate) {
+        put(out, "#include \"%s\"\n", o->profile ? "bn_profile.h" : "bn_model.h");
+        emit_abi_check(out);
+    }
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
-    put_weights(&e);
-    if (e.sites)
-        put_sites(e.sites, o->prefix, out);
-    for (Func *f = m->funcs; f; f = f->next) {
-        if (f == m->funcs || f->target != part)
-            emit_isa(target_isa(&e, f), out);
-        part = f->target;
-        put_function(&e, f);
-        if (!f->next || f->next->target != part)
-            emit_isa_end(target_isa(&e, f), out);
-    }
+    put_macros(m, out);
+    if (sites)
+        put_sites(sites, o->prefix, out);
+    put_functions(m, target, sites, out);
     emit_constants(m, target, o, out);
-    if (o->amalgamate)
+    if (o->program)
         put_main(&e);
 }
 
+/* The guard is the prefix as it is written, the macros are it in capitals: two that differ in case
+ * alone would share those. */
 void emit_header(const Module *m, const EmitOptions *o, Out *out)
 {
     const Type *logits = result_of(m, FORM_SCORE);
-    Out name_of = {.s = m->s};
-    put_upper(&name_of, "", o->prefix);
-    const char *big = name(m->s, name_of.text);
-    out_free(&name_of);
+    char *big = scratch_copy(m->s, o->prefix);
+    for (char *c = big; *c; c++)
+        *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c;
     put(out, "/* ");
-    put_comment(out, m->title);
+    put_comment_line(
+        out,
+        format(m->s, "%s, compiled by bnc " BN_VERSION ": see bn.h for how to run it.", m->title),
+        " * ");
+    put(out, " */\n#ifndef BN_HEADER_%s\n#define BN_HEADER_%s\n\n", o->prefix, o->prefix);
     put(out,
-        ", compiled by bnc " BN_VERSION
-        ": see bn.h for how to run it. */\n#ifndef %s_MODEL_H\n#define %s_MODEL_H\n\n",
-        big, big);
+        "#ifdef %s_CONTEXT\n#error \"two models whose names differ in case alone: give %s another "
+        "by --name\"\n#endif\n\n",
+        big, o->prefix);
     if (o->amalgamate)
         put_runtime(out, "bn.h");
     else
         put(out, "#include \"bn.h\"\n");
-    put(out, "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bn_model %s_model;\n\n",
+    put(out,
+        "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern BN_EXPORT const bn_model "
+        "%s_model;\n",
         o->prefix);
     if (o->profile)
-        put(out, "extern const struct bn_profile %s_profile; /* see bn_profile.h */\n", o->prefix);
-    put(out, "#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
+        put(out, "extern BN_EXPORT const struct bn_profile %s_profile; /* see bn_profile.h */\n",
+            o->prefix);
+    put(out, "\n#define %s_VOCAB %" PRId64 "\n#define %s_CONTEXT %d\n", big, logits->dim[1].n, big,
         m->context);
     put(out,
         "/* Bytes that bn_init needs at most, for a block set aside at compile time. */\n"

@@ -183,24 +183,24 @@ void record_site(const Sites *t, size_t i, Record *r)
     const Site *x = &t->site[i];
     const bn_site *is = &x->is;
     const Op *op = x->op;
-    record_text(r, x->func->name);
-    record_text(r, op ? op_info[op->code].name : "");
-    record_text(r, op && op->nout ? format(r->s, "%%%s", op->out[0]->name) : "");
-    record_text(r, named_operand(r->s, op));
-    record_text(r, op && op->kernel ? op->kernel->symbol : "");
-    record_word(r, kinds[is->kind], is->kind);
-    record_int(r, is->pass);
-    record_int(r, is->slot);
-    record_int(r, is->first);
-    record_int(r, is->layers);
-    record_int(r, is->repeated);
-    record_int(r, is->window);
-    record_int(r, is->every);
-    record_long(r, is->call_bytes);
-    record_long(r, is->token_bytes);
-    record_long(r, is->span_bytes);
-    record_long(r, is->token_madds);
-    record_long(r, is->reach_madds);
+    record_text(r, NULL, x->func->name);
+    record_text(r, NULL, op ? op_info[op->code].name : "");
+    record_text(r, NULL, op && op->nout ? format(r->s, "%%%s", op->out[0]->name) : "");
+    record_text(r, NULL, named_operand(r->s, op));
+    record_text(r, NULL, op && op->kernel ? op->kernel->symbol : "");
+    record_word(r, NULL, kinds[is->kind], is->kind);
+    record_int(r, NULL, is->pass);
+    record_int(r, NULL, is->slot);
+    record_int(r, NULL, is->first);
+    record_int(r, NULL, is->layers);
+    record_int(r, NULL, is->repeated);
+    record_int(r, NULL, is->window);
+    record_int(r, NULL, is->every);
+    record_long(r, NULL, is->call_bytes);
+    record_long(r, NULL, is->token_bytes);
+    record_long(r, NULL, is->span_bytes);
+    record_long(r, NULL, is->token_madds);
+    record_long(r, NULL, is->reach_madds);
 }
 
 /* A model has one window; of several the largest counts. */
@@ -209,31 +209,33 @@ void record_profile(const Sites *t, Record *r)
     int32_t window = 0;
     for (size_t i = 0; i < t->n; i++)
         window = t->site[i].is.window > window ? t->site[i].is.window : window;
-    record_symbol(r, "sites");
-    record_int(r, (int64_t)t->n);
-    record_int(r, t->slots);
-    record_int(r, ring(t));
-    record_int(r, window);
-    record_long(r, logs_at(t));
+    record_symbol(r, "site", "sites");
+    record_int(r, "nsite", (int64_t)t->n);
+    record_int(r, "nslot", t->slots);
+    record_int(r, "nstamp", ring(t));
+    record_int(r, "window", window);
+    record_long(r, "at", logs_at(t));
 }
 
 void put_sites(const Sites *t, const char *prefix, Out *o)
 {
     Record all = {.s = t->m->s}, numbers = {.s = t->m->s};
     put(o, "/* ---- --profile: where laps end; see bn_profile.h ---- */\n\n"
-           "static const bn_site sites[] = {\n    ");
+           "/* func, op, value, weight, kernel; kind, pass; slot, first, layers; repeated; window, "
+           "every;\n"
+           " * call_bytes, token_bytes, span_bytes; token_madds, reach_madds */\n"
+           "static const bn_site sites[] = {\n");
     for (size_t i = 0; i < t->n; i++) {
-        record_open(&all);
+        record_open(&all, NULL);
         record_site(t, i, &all);
         record_close(&all);
-        record_line(&all, "");
     }
     put_fields(&all, o);
     record_profile(t, &numbers);
-    put(o, "};\nstatic const bn_profile laps = {");
+    put(o, "};\nstatic const bn_profile laps = {\n");
     put_fields(&numbers, o);
-    put(o, "};\nextern const bn_profile %s_profile;\nconst bn_profile %s_profile = {", prefix,
-        prefix);
+    put(o, "};\nextern BN_EXPORT const bn_profile %s_profile;\nconst bn_profile %s_profile = {\n",
+        prefix, prefix);
     put_fields(&numbers, o);
     put(o, "};\n\n");
 }

@@ -110,9 +110,9 @@ void emit_isa(uint32_t isa, Out *o)
     isa &= ~BASELINE;
     if (!isa)
         return;
-    put(o, "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(");
+    put(o, "#if defined(__clang__)\n#pragma clang attribute push( \\\n    __attribute__((target(");
     isa_names(o, isa, "\"", ",");
-    put(o, "\"))), apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
+    put(o, "\"))), \\\n    apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
     put_gcc_isa(o, isa);
     put(o, "#endif\n\n");
 }

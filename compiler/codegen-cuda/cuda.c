@@ -8,6 +8,7 @@
 
 #include "bn_model.h"
 #include "codegen-cuda/internal.h"
+#include "ir/escape.h"
 
 /* ---- the table of kernels ---- */
 
@@ -42,21 +43,6 @@ static const char *const *chunks(const Printer *p)
     static const char *const several[] = {"held_from", "hidden_out", "has_unit", "all_gather",
                                           NULL};
     return p->gpus > 1 ? several : one;
-}
-
-/* Their values have a thread each; a head whose size is no power of two is alone, as in a decode
- * step. */
-int64_t heads_together(const Op *op)
-{
-    if (op->code == OP_ROPE_ATTENTION)
-        return 1;
-    int64_t heads = attr_int(op, "heads", 0);
-    const Type *cache = op->in[1]->type;
-    int64_t each = heads / cache->dim[0].n, dim = cache->dim[2].n, many = 1;
-    bool even = dim >= 32 && dim <= 256 && !(dim & (dim - 1));
-    for (int64_t n = 2; even && n <= 8 && n * dim <= CUDA_THREADS; n++)
-        many = each % n ? many : n;
-    return many;
 }
 
 /* The blocks of tiles are those of a whole batch: some find no work. */
@@ -191,16 +177,18 @@ static void translate(const char *c, Out *out)
 static void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
 {
     Out shaders = {.s = m->s}, head = {.s = m->s};
+    put(&head, "/* A model compiled by bnc " BN_VERSION " for CUDA: ");
+    put_comment(&head, format(m->s, "%s, from %s (XXH64 %016" PRIx64 "), flags: %s.", m->title,
+                              file_name(m->source), m->hash, o->flags));
     put(&head,
-        "/* A model compiled by bnc " BN_VERSION " for CUDA: %s, from %s (XXH64 %016" PRIx64
-        "), flags: %s.\n"
-        " * Generated: change the model or the compiler, not this. Compile it with\n"
+        "\n * Generated: change the model or the compiler, not this. Compile it with\n"
         " *     nvcc -O3 -arch=native -c %s.cu\n"
         " * Every call stands below the IR line that it computes. */\n"
-        "#include \"bn_model.h\"\n\n",
-        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags, o->prefix);
+        "#include \"bn_model.h\"\n",
+        o->prefix);
     put_bytes(&head, "", 1);
     put_wrapped(head.text, out);
+    emit_abi_check(out);
     out_free(&head);
     if (o->gpus > 1)
         put(out, "#define BN_GPUS %d /* that share a pass */\n", o->gpus);

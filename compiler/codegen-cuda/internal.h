@@ -16,16 +16,13 @@ enum { AT_CHUNKS, AT_FOUND, AT_BARRIER };
 
 /* ---- shards.c: tensor parallelism ---- */
 
+/* How many queries of a KV head (GQA) a block of attention takes together. */
+int64_t heads_together(const Op *op);
 int cuda_unit_width(const Printer *p, const Op *op);
 Slice cuda_slice(const Printer *p, const Weight *w);
 Dispatch *cuda_exchange(Printer *p, const Op *from, const Op *to, const char *wanted);
 /* The table by which the host copies weights to a GPU. */
 void put_slices(Printer *p);
-
-/* ---- cuda.c ---- */
-
-/* How many queries of a KV head (GQA) a block of attention takes together. */
-int64_t heads_together(const Op *op);
 
 /* ---- persistent.c: a decode step, or @best, as one kernel ---- */
 

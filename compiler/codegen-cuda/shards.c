@@ -16,6 +16,21 @@ enum { PLACE = 256 };
 
 /* ---- units of work ---- */
 
+/* Their values have a thread each; a head whose size is no power of two is alone, as in a decode
+ * step. */
+int64_t heads_together(const Op *op)
+{
+    if (op->code == OP_ROPE_ATTENTION)
+        return 1;
+    int64_t heads = attr_int(op, "heads", 0);
+    const Type *cache = op->in[1]->type;
+    int64_t each = heads / cache->dim[0].n, dim = cache->dim[2].n, many = 1;
+    bool even = dim >= 32 && dim <= 256 && !(dim & (dim - 1));
+    for (int64_t n = 2; even && n <= 8 && n * dim <= CUDA_THREADS; n++)
+        many = each % n ? many : n;
+    return many;
+}
+
 int cuda_unit_width(const Printer *p, const Op *op)
 {
     int grid = facts_of(p, op).grid;

@@ -45,19 +45,6 @@ static void put_body(Printer *p, const Op *from, const Op *to)
     }
 }
 
-const char *entry_of(Printer *p, const char *wanted, const char *body)
-{
-    for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
-        const char *entry = at, *text = at + strlen(at) + 1;
-        if (!strcmp(text, body))
-            return name(p->s, entry);
-        at = text + strlen(text) + 1;
-    }
-    put_bytes(&p->seen, wanted, strlen(wanted) + 1);
-    put_bytes(&p->seen, body, strlen(body) + 1);
-    return NULL;
-}
-
 static Dispatch *dispatch_of(Printer *p, const Op *from, const Op *to, const char *wanted)
 {
     const GpuDialect *dialect = p->dialect;
@@ -97,7 +84,7 @@ static bool works(const Op *from, const Op *to)
 static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
 {
     Dispatch *first = NULL, **end = &first;
-    int n = 0;
+    int n = 0, layers = 0;
     for (const Op *op = b->first; op;) {
         const Op *to = op;
         while (to && to->code != OP_BARRIER && to->code != OP_LAYERS)
@@ -112,7 +99,8 @@ static Dispatch *dispatches(Printer *p, const Block *b, const char *stem)
         if (to && to->code == OP_LAYERS) {
             Dispatch *d = NEW(p->s, Dispatch);
             d->layers = to;
-            d->body = dispatches(p, to->body, format(p->s, "%s_layer", stem));
+            const char *number = layers++ ? format(p->s, "%d", layers) : "";
+            d->body = dispatches(p, to->body, format(p->s, "%s_layer%s", stem, number));
             *end = d;
             end = &d->next;
         }
@@ -129,11 +117,16 @@ Dispatch *dispatches_of(Printer *p, Func *f)
 
 /* ---- the file of shaders ---- */
 
+void put_threads(const GpuDialect *d, Out *out)
+{
+    put(out, "#define BN_THREADS %d /* of a group */\n\n", d->threads);
+}
+
 static void note_kernel(Op *op, void *arg)
 {
     Record *r = arg; /* a list of symbols */
     if (op->kernel)
-        record_symbol(r, op->kernel->symbol);
+        record_symbol(r, NULL, op->kernel->symbol);
 }
 
 /* The chunks that the model calls; a call's name ends where its template's arguments begin. */
@@ -145,7 +138,7 @@ static void put_kernels(Printer *p)
     for (Func *f = p->m->funcs; f; f = f->next)
         walk(f->body, note_kernel, &calls);
     for (; more && *more; more++)
-        record_symbol(&calls, *more);
+        record_symbol(&calls, NULL, *more);
     const char **symbol = NEW_ARRAY(p->s, const char *, calls.n + 1);
     for (size_t i = 0; i < calls.n; i++)
         symbol[i] = intern(p->s, calls.field[i].text, strcspn(calls.field[i].text, "<"));

@@ -1,22 +1,15 @@
 /* operands.c: the text of a call: its operands as places in the state and in the weights, its IR
  * line above it; and the macros and tables that this text names. What an op is called with comes
  * from codegen-c/call.c. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "bn_model.h"
 #include "codegen-gpu/gpu.h"
+#include "ir/escape.h"
 
 /* ---- operands ---- */
-
-static void put_macro_name(Out *o, const char *prefix, const char *text)
-{
-    put(o, "%s", prefix);
-    for (; *text; text++)
-        put(o, "%c", isalnum((unsigned char)*text) ? toupper((unsigned char)*text) : '_');
-}
 
 static const char *msl_type(const Type *t)
 {
@@ -46,7 +39,7 @@ void put_operand(Printer *p, const Value *v)
 
 void put_place_of(Printer *p, const Weight *w, const char *layer)
 {
-    put_macro_name(p->out, "W_", w->name);
+    put_weight_name(p->out, "W_", p->m, w);
     if (w->count || w->is_state)
         put(p->out, "(%s)", layer);
 }
@@ -55,7 +48,7 @@ void put_scales_of(Printer *p, const Weight *w, const char *layer)
 {
     bool apart = slice_of(p, w).fine > 0;
     put(p->out, "FLOATS(");
-    put_macro_name(p->out, apart ? "C_" : "W_", w->name);
+    put_weight_name(p->out, apart ? "C_" : "W_", p->m, w);
     if (w->count)
         put(p->out, "(%s)", layer);
     if (!apart)
@@ -93,7 +86,7 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         put(o, "%s%sf", text.text, strpbrk(text.text, ".e") ? "" : ".0");
         out_free(&text);
     } else if (a->kind == ARG_WORD) {
-        put_macro_name(o, "BN_", a->word);
+        put_word_name(o, a->word);
     } else if (a->kind == ARG_VALUE) {
         put_operand(p, a->value);
     } else if (a->kind == ARG_WEIGHT) {
@@ -158,7 +151,7 @@ void put_arguments(Printer *p, const Op *op)
 
 void put_activation(Printer *p, const Op *op)
 {
-    put_macro_name(p->out, "BN_", attr_word(op, "act", NULL));
+    put_word_name(p->out, attr_word(op, "act", NULL));
     put(p->out, ", ");
 }
 
@@ -175,8 +168,7 @@ void put_ir_comment(Printer *p, const Op *op, const char *margin)
     Out line = {.s = p->s};
     op_print(op, &line);
     put(p->out, "%s/* ", margin);
-    for (const char *c = line.text; *c; c++)
-        put(p->out, "%c", (*c == '*' && c[1] == '/') || (unsigned char)*c < 32 ? '.' : *c);
+    put_comment(p->out, line.text);
     put(p->out, " */\n");
     out_free(&line);
 }
@@ -223,7 +215,8 @@ static void put_weight_macro(Printer *p, const Weight *w, const char *prefix, co
         put(&type, "its scales");
     else
         type_print(w->type, &type);
-    put_macro_name(o, format(p->s, "#define %s", prefix), w->name);
+    put(o, "#define ");
+    put_weight_name(o, prefix, p->m, w);
     put(o, w->count || w->is_state ? "(i) " : " ");
     if (w->is_state)
         put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), at);
@@ -287,4 +280,19 @@ void put_wrapped(const char *text, Out *out)
         put_bytes(out, line, n + (line[n] == '\n'));
         line += n + (line[n] == '\n');
     }
+}
+
+/* ---- entry points that are there already ---- */
+
+const char *entry_of(Printer *p, const char *wanted, const char *body)
+{
+    for (const char *at = p->seen.text; at && at < p->seen.text + p->seen.len;) {
+        const char *entry = at, *text = at + strlen(at) + 1;
+        if (!strcmp(text, body))
+            return name(p->s, entry);
+        at = text + strlen(text) + 1;
+    }
+    put_bytes(&p->seen, wanted, strlen(wanted) + 1);
+    put_bytes(&p->seen, body, strlen(body) + 1);
+    return NULL;
 }

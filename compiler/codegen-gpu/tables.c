@@ -4,11 +4,6 @@
 
 #include "codegen-gpu/gpu.h"
 
-void put_threads(const GpuDialect *d, Out *out)
-{
-    put(out, "#define BN_THREADS %d /* of a group */\n\n", d->threads);
-}
-
 static void put_row(Printer *p, const Dispatch *d, int64_t layer, int *barrier)
 {
     put(p->out,

@@ -2,9 +2,11 @@
  * tiles by simdgroup matrices, and a host in Objective-C, which dispatches threadgroups between
  * barriers. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "bn_model.h"
 #include "codegen-metal/metal.h"
+#include "ir/escape.h"
 
 /* ---- the table of kernels ---- */
 
@@ -51,16 +53,16 @@ static int64_t tile_bytes(const Printer *p, const Op *op)
 static void emit_metal(const Module *m, const EmitOptions *o, Out *out)
 {
     Out head = {.s = m->s};
+    put(&head, "/* Shaders of a model compiled by bnc " BN_VERSION ": ");
+    put_comment(&head, format(m->s, "%s, from %s (XXH64 %016" PRIx64 "), flags: %s.", m->title,
+                              file_name(m->source), m->hash, o->flags));
     put(&head,
-        "/* Shaders of a model compiled by bnc " BN_VERSION ": %s, from %s (XXH64 %016" PRIx64
-        "), flags: %s.\n"
-        " * Generated: change the model or the compiler, not this. Every call stands below the IR "
+        "\n * Generated: change the model or the compiler, not this. Every call stands below the IR "
         "line that it\n"
         " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan "
         "chose.\n"
         " * The host file dispatches the entry points. */\n"
-        "#include <metal_stdlib>\nusing namespace metal;\n\n",
-        c_name(m->s, m->title), file_name(m->source), m->hash, o->flags);
+        "#include <metal_stdlib>\nusing namespace metal;\n\n");
     put_bytes(&head, "", 1);
     put_wrapped(head.text, out);
     out_free(&head);
@@ -78,17 +80,20 @@ static void emit_metal_host(const Module *m, const EmitOptions *o, const char *l
     size_t size;
     const char *host = embedded_file("metal/host.m", &size);
     CHECK(host);
+    put(out, "/* The host of a model compiled by bnc " BN_VERSION " for Metal: ");
+    put_comment_line(out, format(m->s, "%s. Generated. Compile it with", m->title), " * ");
     put(out,
-        "/* The host of a model compiled by bnc " BN_VERSION
-        " for Metal: %s. Generated. Compile it with\n"
-        " *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
+        "\n *     clang -fobjc-arc- -O2 %s_metal.m app.c libbnrt.a -framework Metal -framework "
         "Foundation\n"
-        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n\n"
-        "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n",
-        c_name(m->s, m->title), o->prefix);
+        " */\n#include <string.h>\n\n#include \"bn_model.h\"\n",
+        o->prefix);
+    emit_abi_check(out);
+    put(out, "typedef const char *bn_entry;\n#define BN_NAME(entry) #entry\n\n");
     put_threads(&metal_dialect, out);
     emit_tables(m, o, &metal_dialect, out);
-    put(out, "static const char library_name[] = \"%s\";\n\n", library);
+    put(out, "static const char library_name[] = ");
+    put_c_string(out, library, strlen(library));
+    put(out, ";\n\n");
     put_bytes(out, host, size);
     put(out, "\n");
     emit_constants(m, &metal_dialect.target, o, out);

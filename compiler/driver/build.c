@@ -79,12 +79,18 @@ void build_object(Session *s, const Build *b, const char *object, const char *so
     run_tool(&w);
 }
 
-static void build_linked(Session *s, const Build *b, const char *object, bool shared)
+/* kind: exe; module, whose runtime is that of the program around it; so, which has one inside, hides
+ * all of it but bn.h, and calls its own whatever else of that name is loaded before it. */
+static void build_linked(Session *s, const Build *b, const char *object, const char *kind)
 {
     Words w = {.s = s};
     start_cc(&w, b);
-    if (shared)
+    if (strcmp(kind, "exe") != 0)
         add_split(&w, "-shared -fPIC");
+    if (!strcmp(kind, "so"))
+        add_split(&w, "-fvisibility=hidden -DBN_SHARED");
+    if (!strcmp(kind, "so") && !on_mac()) /* whose libraries always do so */
+        add_split(&w, "-Wl,-Bsymbolic-functions");
     add(&w, "-I");
     add(&w, b->dir);
     add(&w, b->source);
@@ -98,7 +104,7 @@ static void build_library(Session *s, const Build *b, const char *object, const 
     const char *runtime = format(s, "%s/bnrt.o", b->dir), *source = format(s, "%s/bnrt.c", b->dir);
     Words w = {.s = s};
     Out text = {.s = s};
-    emit_runtime(&text, b->profile);
+    emit_runtime(&text, b->profile, true);
     file_save(s, source, &text);
     out_free(&text);
     build_object(s, b, runtime, source, true);
@@ -137,7 +143,7 @@ void build_output(Session *s, const Build *b, const char *kind)
     if (!strcmp(kind, "module"))
         unpack_runtime(s, b->dir);
     if (!strcmp(kind, "exe") || !strcmp(kind, "so") || !strcmp(kind, "module")) {
-        build_linked(s, b, result, kind[0] != 'e');
+        build_linked(s, b, result, kind);
     } else {
         const char *object = !strcmp(kind, "obj") ? result : format(s, "%s/model.o", b->dir);
         unpack_runtime(s, b->dir);

@@ -331,33 +331,7 @@ static void empty_entry(Session *s, const char *dir)
         closedir(d);
 }
 
-/* ---- compiling ---- */
-
-struct Apart {
-    Session session;
-    const Options *options;
-};
-
-static void compile_options(void *arg)
-{
-    struct Apart *a = arg;
-    compile_to(&a->session, a->options);
-}
-
-/* In a session of its own: its memory and temporary files are gone before the model runs. */
-static void compile_apart(Session *s, const Options *o)
-{
-    struct Apart a = {.options = o};
-    note(s, "compiling %s", o->input);
-    session_start(&a.session, s->log);
-    a.session.quiet = true;
-    mode_t mask = umask(077);
-    bool done = session_try(&a.session, compile_options, &a);
-    umask(mask);
-    session_end(&a.session);
-    if (!done)
-        give_up(s);
-}
+/* ---- making one ---- */
 
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
@@ -400,19 +374,6 @@ void cache_end(Session *s, const CacheEntry *e, const Options *o)
     lock_entry(s, e, LOCK_SH);
     if (!o->cache && !o->no_cache)
         cache_trim(s, e->cache);
-}
-
-const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
-{
-    Options o = *given;
-    CacheEntry e = cache_place(s, &o, emit);
-    o.output = format(s, "%s%s", o.output, extension);
-    o.emit = emit;
-    if (cache_begin(s, &e)) {
-        compile_apart(s, &o);
-        cache_end(s, &e, &o);
-    }
-    return o.output;
 }
 
 /* ---- what is there ---- */

@@ -1,118 +1,32 @@
-/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out. */
-#include <ctype.h>
+/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
+ * the user says or into the cache. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 
-#include "chat/chat.h"
 #include "driver/driver.h"
-#include "ir/vocab.h"
-
-/* ---- the chat template ---- */
-
-static const char *token_text(const Module *m, int64_t id)
-{
-    const VocabSource *v = m->vocab;
-    return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
-}
-
-typedef struct ChatTry { /* a template in a session of its own, which keeps what is said of it */
-    Session session;
-    ChatTemplate t;
-    ChatTokens tokens;
-    Out code;
-} ChatTry;
-
-static void try_template(void *arg)
-{
-    ChatTry *a = arg;
-    chat_compile(&a->session, &a->t, &a->tokens, &a->code);
-}
-
-/* Place and sentence of the first error that was said. */
-static const char *first_error(Session *s, const char *said)
-{
-    static const char mark[] = "error: ";
-    const char *what = strstr(said, mark);
-    if (!what)
-        return intern(s, said, strcspn(said, "\n"));
-    const char *text = what + sizeof mark - 1;
-    return format(s, "%.*s%.*s", (int)(what - said), said, (int)strcspn(text, "\n"), text);
-}
-
-/* Compiles into `code`; else the first thing that is wrong. */
-static const char *template_try(Session *s, const ChatTemplate *t, const ChatTokens *tokens, Out *code)
-{
-    ChatTry a = {.t = *t, .tokens = *tokens};
-    const char *fault = NULL;
-    char *said = NULL;
-    size_t size;
-    FILE *log = open_memstream(&said, &size);
-    if (!log)
-        die("no memory for a template's messages");
-    session_start(&a.session, log);
-    a.code.s = &a.session;
-    bool good = session_try(&a.session, try_template, &a);
-    if (good)
-        put_bytes(code, a.code.text, a.code.len);
-    session_end(&a.session);
-    fclose(log);
-    if (!good)
-        fault = first_error(s, said);
-    free(said);
-    return fault;
-}
-
-const char *template_fault(Session *s, const char *arch, const char *source, const char *own)
-{
-    const ChatTokens none = {.bos = NULL};
-    Out code = {.s = s};
-    ChatTemplate t;
-    bool quiet = s->quiet;
-    s->quiet = true;
-    bool there = chat_choose(s, NULL, arch, source, own, &t);
-    s->quiet = quiet;
-    const char *fault = there ? template_try(s, &t, &none, &code) : NULL;
-    out_free(&code);
-    return fault;
-}
-
-EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed)
-{
-    EmitBytes code = {NULL, 0};
-    ChatTemplate t;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
-        return code;
-    const VocabSource *v = m->vocab;
-    const ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                               token_text(m, v->pad), v};
-    Out c = {.s = s};
-    const char *fault = NULL;
-    if (needed || !t.own)
-        chat_compile(s, &t, &tokens, &c);
-    else
-        fault = template_try(s, &t, &tokens, &c);
-    if (fault)
-        warn(s, (Loc){0}, "%s: the model is compiled without its chat template", fault);
-    else
-        code = (EmitBytes){(const uint8_t *)intern(s, c.text, c.len), c.len};
-    out_free(&c);
-    return code;
-}
+#include "ir/escape.h"
 
 /* ---- output ---- */
+
+/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by bn.h. */
+static bool prefix_taken(const char *prefix)
+{
+    return !strcasecmp(prefix, "bn");
+}
 
 static const char *c_prefix(Session *s, const Options *o)
 {
     if (o->name) {
-        bool good = isalpha((unsigned char)*o->name) || *o->name == '_';
-        for (const char *c = o->name; *c; c++)
-            good &= isalnum((unsigned char)*c) || *c == '_';
-        if (!good)
+        if (!identifier_good(o->name))
             fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
+        if (prefix_taken(o->name))
+            fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another", o->name);
         return o->name;
     }
     const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
-    return isalpha((unsigned char)*prefix) ? prefix : format(s, "m_%s", prefix);
+    return identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix) ? prefix : format(s, "m_%s", prefix);
 }
 
 static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
@@ -173,7 +87,6 @@ static void emit_source(Session *s, Module *m, const Target *target, const Optio
 {
     const char *stem = without_extension(s, o->output);
     Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
-    emit->header = file_name(at.header);
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -195,8 +108,8 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
                 beside ? bnw : format(s, "%s/model.bnw", dir)};
+    emit->program = program;
     emit->amalgamate = program || !strcmp(kind, "so");
-    emit->header = file_name(header);
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
     OutFile *weights = write_files(s, m, target, emit, &at);
@@ -211,14 +124,6 @@ static void emit_built(Session *s, Module *m, const Target *target, const Option
     file_copy(s, b.output, o->output);
     note(s, "wrote %s%s%s%s%s", o->output, product ? ", " : "", product ? header : "",
          beside ? ", " : "", beside ? bnw : "");
-}
-
-void emit_text(Session *s, const Module *m, const char *path)
-{
-    Out text = {.s = s};
-    module_print(m, &text);
-    file_save(s, path, &text);
-    out_free(&text);
 }
 
 void compile_check(Session *s, const Options *o)
@@ -263,7 +168,7 @@ void compile_to(Session *s, const Options *given)
             o.passes = "quant,canon";
         run_passes(m, target, &o, r);
         OutFile *depfile = depfile_create(s, &o);
-        emit_text(s, m, o.output);
+        module_save(m, o.output);
         if (depfile)
             file_commit(depfile);
         report_print(s, r);
@@ -273,6 +178,7 @@ void compile_to(Session *s, const Options *given)
                         .flags = o.text,
                         .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
                         .amalgamate = o.amalgamate,
+                        .program = o.amalgamate,
                         .profile = o.profile,
                         .gpus = o.shards ? (int)o.shards : 1,
                         .chat = compile_chat(s, m, o.chat, !o.chat_optional)};
@@ -298,4 +204,45 @@ void compile_to(Session *s, const Options *given)
         file_commit(depfile);
     stage_end(s, r);
     report_print(s, r);
+}
+
+/* ---- into the cache ---- */
+
+struct Apart {
+    Session session;
+    const Options *options;
+};
+
+static void compile_options(void *arg)
+{
+    struct Apart *a = arg;
+    compile_to(&a->session, a->options);
+}
+
+/* In a session of its own: its memory and temporary files are gone before the model runs. */
+static void compile_apart(Session *s, const Options *o)
+{
+    struct Apart a = {.options = o};
+    note(s, "compiling %s", o->input);
+    session_start(&a.session, s->log);
+    a.session.quiet = true;
+    mode_t mask = umask(077);
+    bool done = session_try(&a.session, compile_options, &a);
+    umask(mask);
+    session_end(&a.session);
+    if (!done)
+        give_up(s);
+}
+
+const char *cache_compile(Session *s, const Options *given, const char *emit, const char *extension)
+{
+    Options o = *given;
+    CacheEntry e = cache_place(s, &o, emit);
+    o.output = format(s, "%s%s", o.output, extension);
+    o.emit = emit;
+    if (cache_begin(s, &e)) {
+        compile_apart(s, &o);
+        cache_end(s, &e, &o);
+    }
+    return o.output;
 }

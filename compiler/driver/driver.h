@@ -40,19 +40,22 @@ void bind_source(Module *m); /* the weights of a module read from text */
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
-/* compile.c. */
 /* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
- * model's own that cannot be compiled is an error where it is `needed`, else a note. */
+ * model's own that cannot be compiled is an error where it is `needed`, else a warning. */
 EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed);
 /* What `own`, a model's template, cannot be compiled for; NULL: nothing, or it has none. */
 const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
-void emit_text(Session *s, const Module *m,
-               const char *path); /* the module as text; "-": standard output */
-/* All of a compilation to C but the writing and the chat template (template_fault): fails where that
- * would. */
+/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
+bool jit_emits(const Options *o);
+
+/* compile.c. */
+/* All of a compilation to C but the writing: fails where that would. */
 void compile_check(Session *s, const Options *o);
 /* Compiles to o->output by o->emit. */
 void compile_to(Session *s, const Options *o);
+/* The path of o->input compiled with the options of o to `emit`, in the cache folder under a name
+ * that ends in `extension`, its weights, model.bnw, in the same folder. Compiles what is not there or is damaged. */
+const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
 
 /* depfile.c: the file of -MD or -MF, to be committed behind the outputs; NULL where neither is given.
  * Lists what the session has read up to now: call it before outputs are read back. */
@@ -72,11 +75,7 @@ void build_metallib(Session *s, const char *shaders, const char *library);
 bool on_mac(void);
 void build_output(Session *s, const Build *b, const char *kind);
 
-/* cache.c: the path of o->input compiled with the options of o to `emit`, in the cache folder under
- * a name that ends in `extension`, its weights, model.bnw, in the same folder. Compiles what is not
- * there or is damaged. */
-const char *cache_compile(Session *s, const Options *o, const char *emit, const char *extension);
-/* The same in steps, for what is no file (jit.c). cache_place sets output (the path, without an
+/* cache.c: an entry of the cache in steps. cache_place sets output (the path, without an
  * extension), weights and name; between cache_begin, which returns whether the entry must be made,
  * and cache_end its files are written. */
 typedef struct CacheEntry {
@@ -103,8 +102,6 @@ void cache_set_limit(Session *s, const char *cache, uint64_t bytes);
 void cache_trim(Session *s, const char *cache); /* removes what exceeds the limit and is not in use */
 /* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
 const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
-/* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
-bool jit_emits(const Options *o);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);
 /* gpu.c: the targets that are GPUs (NULL: there is none of that name, or no more), and how many tokens a prefill
  * pass of one takes where --batch does not say (0: as of any target). */

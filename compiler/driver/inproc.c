@@ -93,9 +93,13 @@ InProc *inproc_open(Session *s, const Options *given, const char *input, int thr
 void inproc_tokens(InProc *l, const char *text, size_t len, unsigned flags, int32_t **ids,
                    size_t *n)
 {
-    size_t room = BN_TOKEN_ROOM(len);
+    size_t room = BN_TOKEN_ROOM(len), most = bn_token_room(&l->weights, len);
     *ids = NEW_ARRAY(l->s, int32_t, room);
     bn_status status = bn_tokenize(&l->weights, text, len, flags, *ids, room, n);
+    if (status == BN_SPACE && room < most) { /* a normalizer that made the text much longer */
+        *ids = NEW_ARRAY(l->s, int32_t, most);
+        status = bn_tokenize(&l->weights, text, len, flags, *ids, most, n);
+    }
     if (status != BN_OK)
         fail(l->s, loc_file(l->s, l->path), "its tokenizer: %s", bn_status_text(status));
 }

@@ -58,7 +58,7 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
     if (cache_begin(s, &e)) {
         mode_t mask = umask(077);
         write_weights(m, *weights);
-        emit_text(s, m, text);
+        module_save(m, text);
         umask(mask);
         cache_end(s, &e, &o);
     } else {
@@ -69,13 +69,6 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
 }
 
 /* ---- into a file ---- */
-
-bool jit_emits(const Options *o)
-{
-    bool object = o->emit && !strcmp(o->emit, "obj");
-    return (o->emit && !strcmp(o->emit, "llvm")) ||
-           (object && (o->jit || (o->target && jit_machine(o->target))));
-}
 
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit)
 {

@@ -7,24 +7,7 @@
 #include "frontend/bind.h"
 #include "ir/escape.h"
 #include "ir/vocab.h"
-
-const char *bind_key(const Bind *b, const char *pattern, int layer)
-{
-    Out o = {.s = b->s};
-    for (const char *c = pattern; *c; c++)
-        if (!strncmp(c, "{arch}", 6) && b->arch) {
-            put(&o, "%s", b->arch);
-            c += 5;
-        } else if (!strncmp(c, "{i}", 3)) {
-            put(&o, "%d", layer);
-            c += 2;
-        } else {
-            put(&o, "%c", *c);
-        }
-    const char *text = name(b->s, o.len ? o.text : "");
-    out_free(&o);
-    return text;
-}
+#include "ir/escape.h"
 
 /* ---- dimensions and constants ---- */
 
@@ -448,6 +431,63 @@ static const VocabText *texts(Bind *b, const char *key, int64_t *n)
     return t;
 }
 
+static const uint8_t *bytes_of(Bind *b, const char *key, int64_t *n)
+{
+    const int32_t *x = gguf_ints(b->g, key, n);
+    uint8_t *out = x ? NEW_ARRAY(b->s, uint8_t, *n) : NULL;
+    for (int64_t i = 0; i < *n; i++) {
+        if (x[i] < -128 || x[i] > 255)
+            fail(b->s, b->file, "%s has the entry %d; bytes are expected", key, (int)x[i]);
+        out[i] = (uint8_t)x[i];
+    }
+    return out;
+}
+
+/* Every token that ends a text, in the keys of several writers: single ids and lists. */
+static void bind_ends(Bind *b, VocabSource *v)
+{
+    static const char *const keys[] = {"eom_token_id", "eog_token_id", "eog_token_ids",
+                                       "eos_token_ids"};
+    int32_t *all = NULL;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const char *key = format(b->s, "tokenizer.ggml.%s", keys[k]);
+        const GgufValue *list = gguf_get(b->g, key);
+        int64_t n = 0, id = -1;
+        if (!list)
+            continue;
+        const int32_t *ids = list->is_array ? gguf_ints(b->g, key, &n) : NULL;
+        for (int64_t i = 0; i < (ids ? n : 1); i++) {
+            if (!ids && !gguf_int(b->g, key, &id))
+                fail(b->s, b->file, "%s is no token", key);
+            all = grow(b->s, all, (size_t)v->nends, sizeof *all);
+            all[v->nends++] = ids ? ids[i] : id > INT32_MAX || id < 0 ? INT32_MAX : (int32_t)id;
+        }
+    }
+    v->ends = all;
+}
+
+/* What is done to texts before they are cut. tokenizer.bnc.*: keys of `bnc convert`, for which others
+ * have none. */
+static void bind_normalizer(Bind *b, VocabSource *v)
+{
+    int64_t n;
+    const char *ignored = "tokenizer.ggml.escape_whitespaces";
+    if (!strcmp(v->model, "llama") && flag_or(b, ignored) == 0)
+        fail(b->s, b->file, "%s is false; bnc's tables write a space as U+2581 always", ignored);
+    v->charsmap = bytes_of(b, "tokenizer.ggml.precompiled_charsmap", &v->charsmap_bytes);
+    v->remove_extra_spaces = flag_or(b, "tokenizer.ggml.remove_extra_whitespaces") == 1;
+    v->space_suffix = flag_or(b, "tokenizer.ggml.treat_whitespace_as_suffix") == 1;
+    v->steps = texts(b, "tokenizer.bnc.normalizer", &v->nsteps);
+    v->prefix = string_or(b, "tokenizer.bnc.space_prefix", NULL);
+    v->split_spaces = flag_or(b, "tokenizer.bnc.split_spaces") == 1;
+    v->only_merges = flag_or(b, "tokenizer.bnc.only_merges") == 1;
+    v->by_merges = flag_or(b, "tokenizer.bnc.by_merges") == 1;
+    v->flags = bytes_of(b, "tokenizer.bnc.token_flags", &n);
+    if (v->flags && n != v->n)
+        fail(b->s, b->file, "tokenizer.bnc.token_flags has %lld entries for %lld tokens",
+             (long long)n, (long long)v->n);
+}
+
 typedef struct Rows {
     Bind *b;
     int64_t tokens;
@@ -491,6 +531,8 @@ static void bind_vocabulary(Bind *b)
     v->add_bos = flag_or(b, "tokenizer.ggml.add_bos_token");
     v->add_eos = flag_or(b, "tokenizer.ggml.add_eos_token");
     v->add_space_prefix = flag_or(b, "tokenizer.ggml.add_space_prefix");
+    bind_ends(b, v);
+    bind_normalizer(b, v);
     for (Func *f = b->m->funcs; f; f = f->next)
         walk(f->body, check_rows, &(Rows){b, v->n});
     b->m->vocab = v;
@@ -539,6 +581,11 @@ static void open_file(Bind *b, const char *path, const char *i2s_layout)
     b->arch = string_or(b, "general.architecture", NULL);
     if (!b->arch)
         fail(b->s, b->file, "the model does not name its architecture (key general.architecture)");
+    if (!name_good(b->arch))
+        fail(b->s, b->file,
+             "general.architecture is %s, which is no name of an architecture: 1 to %d letters, "
+             "digits, _ . or -, the first a letter or a digit",
+             quote(b->s, b->arch, strlen(b->arch)), NAME_LENGTH);
     b->used = NEW_ARRAY(b->s, bool, gguf_tensor_count(b->g) + 1);
 }
 

@@ -4,7 +4,7 @@
 
 #include "ir/ir.h"
 
-/* parse.c: the textual IR. Every error of a text is reported (up to a limit), then fail()s. */
+/* tir.y: the textual IR. Every error of a text is reported (up to a limit), then fail()s. */
 Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t size);
 Module *tir_read(Session *s, const char *path);
 

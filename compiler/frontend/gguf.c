@@ -120,10 +120,6 @@ static const struct {
     {"\x89HDF", 4, "an HDF5 file: convert the model to GGUF"},
     {"\x93NUMPY", 6, "a NumPy array: convert the model to GGUF"},
     {"\x80\x02", 2, "a Python pickle: convert the model to GGUF"},
-    {"version https://git-lfs", 23, "a git-lfs pointer, not the file: run git lfs pull"},
-    {"<!DOCTYPE", 9, "a web page: the download gave a page in place of the file"},
-    {"<!doctype", 9, "a web page: the download gave a page in place of the file"},
-    {"<html", 5, "a web page: the download gave a page in place of the file"},
     {"#!", 2, "a script"},
     {"{", 1, "JSON text"},
 };
@@ -141,6 +137,8 @@ static const char *looks_like(const uint8_t *p, size_t n)
     for (size_t i = 0; i < sizeof looks / sizeof *looks; i++)
         if (n >= looks[i].len && memcmp(p, looks[i].magic, looks[i].len) == 0)
             return looks[i].what;
+    if (file_placeholder(p, n))
+        return file_placeholder(p, n);
     if (n > 8 && p[8] == '{' && gguf_load(p, 8) < n)
         return "safetensors: give bnc the folder that it lies in";
     return is_text(p, n) ? "text" : NULL;

@@ -22,6 +22,9 @@ json_t *json_text(Session *s, const char *path, const char *bytes, size_t size)
     json_t *v = parse(s, bytes, size, &e);
     if (v)
         return v;
+    const char *instead = file_placeholder(bytes, size);
+    if (instead)
+        fail(s, loc_file(s, path), "not the JSON that it should be; it looks like %s", instead);
     Text *text = NEW(s, Text);
     *text = (Text){name(s, path), bytes, size};
     fail(s, (Loc){text, e.line, e.column > 0 ? e.column : 1}, "not the JSON that it should be: %s",

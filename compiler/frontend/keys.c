@@ -29,6 +29,24 @@ enum { NKNOWN = sizeof known / sizeof *known };
 /* What bnc computes of every model. */
 static const char *const honoured[] = {"pooling_type"};
 
+const char *bind_key(const Bind *b, const char *pattern, int layer)
+{
+    Out o = {.s = b->s};
+    for (const char *c = pattern; *c; c++)
+        if (!strncmp(c, "{arch}", 6) && b->arch) {
+            put(&o, "%s", b->arch);
+            c += 5;
+        } else if (!strncmp(c, "{i}", 3)) {
+            put(&o, "%d", layer);
+            c += 2;
+        } else {
+            put(&o, "%c", *c);
+        }
+    const char *text = name(b->s, o.len ? o.text : "");
+    out_free(&o);
+    return text;
+}
+
 static bool named(const Bind *b, const char *pattern, const char *key)
 {
     return pattern && !strcmp(bind_key(b, pattern, 0), key);

@@ -8,12 +8,7 @@
 #include <string.h>
 
 #include "frontend/frontend.h"
-#include "tir.tab.h"
-
-#define YYSTYPE TIR_STYPE
-#define YYLTYPE TirPlace
-#define YY_NO_UNISTD_H
-#include "tir.lex.h"
+#include "ir/escape.h"
 
 struct Bound { /* a value's name; `block` NULL once its block is closed */
     const char *name;
@@ -124,6 +119,14 @@ static const char *word_of(List attrs, const char *key)
 
 void tir_arch(Parse *p, TirPlace at, List names, List attrs)
 {
+    for (int i = 0; i < names.n; i++) {
+        const char *name = names.item[i];
+        if (!name_good(name))
+            err(p->s, tir_loc(p, at),
+                "%s is no name of an architecture: 1 to %d letters, digits, _ . or -, the first a "
+                "letter or a digit",
+                quote(p->s, name, strlen(name)), NAME_LENGTH);
+    }
     p->m->arch = (const char **)names.item;
     p->m->narch = names.n;
     p->m->masters = word_of(attrs, "masters");
@@ -528,42 +531,32 @@ static void check_facts(Parse *p)
     }
 }
 
-/* ---- entry ---- */
+/* ---- the whole, but for the lexer and the grammar between ---- */
 
-Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t size)
+void tir_begin(Parse *p, Session *s, const char *path, const char *bytes, size_t size)
 {
     Text *text = NEW(s, Text);
     *text = (Text){name(s, path), bytes, size};
-    Parse p = {.s = s, .text = text, .line = 1, .col = 1};
-    p.m = module_new(s, text);
-    p.last_expect = &p.m->expects;
-    p.m->batch = 64; /* as bind_model's; the model line may give another */
+    *p = (Parse){.s = s, .text = text, .line = 1, .col = 1};
+    p->m = module_new(s, text);
+    p->last_expect = &p->m->expects;
+    p->m->batch = 64; /* as bind_model's; the model line may give another */
     if (size > INT32_MAX / 2)
         fail(s, loc_file(s, path), "a text of %zu bytes is no module", size);
-    yyscan_t scanner;
-    if (tir_lex_init_extra(&p, &scanner))
-        die("no memory for the lexer");
-    YY_BUFFER_STATE buffer = tir__scan_bytes(bytes, (int)size, scanner);
-    tir_parse(scanner, &p);
-    tir__delete_buffer(buffer, scanner);
-    tir_lex_destroy(scanner);
-    if (!s->nerror && !p.m->narch)
-        err(s, (Loc){text, 1, 1}, "no arch line: a module begins with arch \"name\"");
-    if (!s->nerror && !p.m->funcs)
-        err(s, (Loc){text, 1, 1}, "no function: a module has at least func @forward");
-    if (!s->nerror)
-        check_facts(&p);
-    stop_on_errors(s);
-    p.m->context = 0;
-    for (const Weight *w = p.m->weights; w; w = w->next)
-        if (w->is_state && w->type->rank == 3 && !w->type->dim[1].sym)
-            p.m->context = (int)w->type->dim[1].n;
-    return p.m;
 }
 
-Module *tir_read(Session *s, const char *path)
+Module *tir_end(Parse *p)
 {
-    size_t size;
-    char *bytes = file_read(s, path, &size);
-    return tir_parse_text(s, path, bytes, size);
+    if (!p->s->nerror && !p->m->narch)
+        err(p->s, (Loc){p->text, 1, 1}, "no arch line: a module begins with arch \"name\"");
+    if (!p->s->nerror && !p->m->funcs)
+        err(p->s, (Loc){p->text, 1, 1}, "no function: a module has at least func @forward");
+    if (!p->s->nerror)
+        check_facts(p);
+    stop_on_errors(p->s);
+    p->m->context = 0;
+    for (const Weight *w = p->m->weights; w; w = w->next)
+        if (w->is_state && w->type->rank == 3 && !w->type->dim[1].sym)
+            p->m->context = (int)w->type->dim[1].n;
+    return p->m;
 }

@@ -32,6 +32,10 @@ typedef struct Parse {
     size_t nbound, capbound;
 } Parse;
 
+/* Around the lexer and the grammar: p for a text; the module that they made, or fail(). */
+void tir_begin(Parse *p, Session *s, const char *path, const char *bytes, size_t size);
+Module *tir_end(Parse *p);
+
 bool tir_integer(const char *text, int64_t *out);
 double tir_number(Parse *p, TirPlace at, const char *text); /* a finite float32 at least */
 const char *tir_string(Parse *p, const char *text, size_t len);

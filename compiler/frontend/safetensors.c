@@ -199,6 +199,9 @@ static void check_tiling(const File *f, Safetensors *all)
 static uint64_t header_size(const File *f, const uint8_t *data, size_t size)
 {
     uint64_t n = 0;
+    const char *instead = file_placeholder(data, size);
+    if (instead)
+        fail(f->s, f->loc, "not a safetensors file; it looks like %s", instead);
     if (size < 10)
         fail(f->s, f->loc, "not a safetensors file: it has %zu bytes, fewer than any header", size);
     for (int i = 7; i >= 0; i--)

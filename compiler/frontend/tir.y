@@ -9,6 +9,8 @@ int tir_lex(TIR_STYPE *value, TirPlace *at, void *scanner);
 %code {
 #include <string.h>
 
+#include "frontend/frontend.h"
+
 #define YYLLOC_DEFAULT(cur, rhs, n) ((cur) = (n) ? YYRHSLOC(rhs, 1) : YYRHSLOC(rhs, 0))
 
 static void tir_error(TirPlace *at, void *scanner, Parse *p, const char *text)
@@ -218,3 +220,27 @@ carried: VALUE '=' VALUE                 { p->args = p->inits = (List){0};
                                            list_add(p, &p->inits, tir_operand(p, @5, $5, false)); }
     ;
 %%
+
+#define YY_NO_UNISTD_H
+#include "tir.lex.h"
+
+Module *tir_parse_text(Session *s, const char *path, const char *bytes, size_t size)
+{
+    Parse p;
+    yyscan_t scanner;
+    tir_begin(&p, s, path, bytes, size);
+    if (tir_lex_init_extra(&p, &scanner))
+        die("no memory for the lexer");
+    YY_BUFFER_STATE buffer = tir__scan_bytes(bytes, (int)size, scanner);
+    tir_parse(scanner, &p);
+    tir__delete_buffer(buffer, scanner);
+    tir_lex_destroy(scanner);
+    return tir_end(&p);
+}
+
+Module *tir_read(Session *s, const char *path)
+{
+    size_t size;
+    char *bytes = file_read(s, path, &size);
+    return tir_parse_text(s, path, bytes, size);
+}

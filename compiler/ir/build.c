@@ -5,6 +5,31 @@
 #include "bn.h"
 #include "ir/ir.h"
 
+/* ---- the op table in memory ---- */
+
+#define PURE OPF_PURE
+#define EFFECT OPF_EFFECT
+#define SAME0 OPF_SAME0
+#define SAME3 OPF_SAME3
+const OpInfo op_info[OP_COUNT] = {
+#define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula)                       \
+    {text, nin, nout, attrs, SPLIT_##split, flags, args, formula},
+#include "ir/ops.def"
+#undef OP
+};
+
+const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill", "score", "head", "best"};
+
+OpCode op_by_name(const char *name)
+{
+    for (int i = 0; i < OP_COUNT; i++)
+        if (!strcmp(op_info[i].name, name))
+            return (OpCode)i;
+    return OP_COUNT;
+}
+
+/* ---- modules, types, ops ---- */
+
 Module *module_new(Session *s, const Text *text)
 {
     Module *m = NEW(s, Module);

@@ -76,46 +76,16 @@ size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols)
 
 /* ---- half precision ---- */
 
-static inline float float_of(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-static inline uint32_t bits_of(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    return bits;
-}
-
-/* Branch-free, so that loops over it become vectors. A subnormal m * 2^-24 is found as
- * 2^-14 * (1 + m / 1024) - 2^-14, which no step rounds. */
-static inline float widen(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = (uint32_t)(h & 0x7fff) << 13;
-    uint32_t exponent = mag & (31u << 23);
-    uint32_t normal = mag + (112u << 23) + (exponent == 31u << 23 ? 112u << 23 : 0);
-    uint32_t subnormal = bits_of(float_of(mag + (113u << 23)) - 0x1p-14f);
-    return float_of(sign | (exponent ? normal : subnormal));
-}
-
-float f16_to_float(uint16_t h)
-{
-    return widen(h);
-}
-
 uint16_t float_to_f16(float f)
 {
-    uint32_t bits = bits_of(f), mag = bits & 0x7fffffffu;
+    uint32_t bits = bits_of_f32(f), mag = bits & 0x7fffffffu;
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
     if (mag > 0x7f800000u)
         return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
     if (mag >= 0x477ff000u) /* 65520, halfway between the largest f16 and what would follow */
         return (uint16_t)(sign | 0x7c00);
     if (mag < 0x38800000u) /* below 2^-14: adding 1/2 shifts and rounds the mantissa */
-        return (uint16_t)(sign | (bits_of(float_of(mag) + 0.5f) - 0x3f000000u));
+        return (uint16_t)(sign | (bits_of_f32(f32_of_bits(mag) + 0.5f) - 0x3f000000u));
     uint32_t even = mag >> 13 & 1;
     return (uint16_t)(sign | (mag - (112u << 23) + 0xfff + even) >> 13);
 }
@@ -124,7 +94,7 @@ static float f16_at(const uint8_t *p)
 {
     uint16_t h;
     memcpy(&h, p, 2);
-    return widen(h);
+    return f16_to_float(h);
 }
 
 /* ---- ternary blocks to codes: two bits minus 1, so that the invalid 3 reads as 2 ---- */
@@ -316,7 +286,7 @@ static void float_f16(const uint8_t *b, float *out)
     uint16_t h[RUN];
     memcpy(h, b, sizeof h);
     for (int i = 0; i < RUN; i++)
-        out[i] = widen(h[i]);
+        out[i] = f16_to_float(h[i]);
 }
 
 static void float_bf16(const uint8_t *b, float *out)
@@ -324,7 +294,7 @@ static void float_bf16(const uint8_t *b, float *out)
     uint16_t h[RUN];
     memcpy(h, b, sizeof h);
     for (int i = 0; i < RUN; i++)
-        out[i] = float_of((uint32_t)h[i] << 16);
+        out[i] = f32_of_bits((uint32_t)h[i] << 16);
 }
 
 static void (*const float_run[FMT_COUNT])(const uint8_t *b, float *out) = {
@@ -397,6 +367,24 @@ void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out)
         floats_ternary(t, first, n, out);
     else
         die("no floats in format %s", fmt_info[t->fmt].name);
+}
+
+void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out)
+{
+    if (fmt_info[t->fmt].kind == KIND_TERNARY) {
+        tensor_codes(t, first, n, out);
+        return;
+    }
+    enum { CHUNK = 256 };
+    float part[CHUNK], inv = scale > 0 ? 1 / scale : 0;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t k = n - at < CHUNK ? n - at : CHUNK;
+        tensor_floats(t, first + at, k, part);
+        for (int64_t i = 0; i < k; i++) {
+            float v = part[i] * inv;
+            out[at + i] = (int8_t)(v > 0.5f) - (int8_t)(v < -0.5f);
+        }
+    }
 }
 
 /* ---- I2_S, of which no file says how it was packed ---- */

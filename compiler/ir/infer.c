@@ -1,4 +1,4 @@
-/* infer.c: the op table in memory, and what each op makes of its operands' types. Inference is
+/* infer.c: what each op makes of its operands' types. Inference is
  * also the check of a text: shapes are compared symbol by symbol before binding, number by number
  * after it. */
 #include <math.h>
@@ -12,26 +12,11 @@
 #include "ir/ops.def"
 #undef OP
 
-#define PURE OPF_PURE
-#define EFFECT OPF_EFFECT
-#define SAME0 OPF_SAME0
-#define SAME3 OPF_SAME3
-const OpInfo op_info[OP_COUNT] = {
-#define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula)                       \
-    {text, nin, nout, attrs, infer_##infer, SPLIT_##split, flags, args, formula},
+static bool (*const infer[OP_COUNT])(Module *m, Op *op) = {
+#define OP(name, text, nin, nout, attrs, infer, split, flags, args, formula) infer_##infer,
 #include "ir/ops.def"
 #undef OP
 };
-
-const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill", "score", "head", "best"};
-
-OpCode op_by_name(const char *name)
-{
-    for (int i = 0; i < OP_COUNT; i++)
-        if (!strcmp(op_info[i].name, name))
-            return (OpCode)i;
-    return OP_COUNT;
-}
 
 static bool wrong(Module *m, const Op *op, const char *expected)
 {
@@ -493,7 +478,7 @@ bool op_infer(Module *m, Op *op)
     for (int i = 0; i < op->nin; i++)
         if (op->in[i]->weight && !layer_exists(m, op, op->in[i]->weight))
             return false;
-    return check_attrs(m, op) && info->infer(m, op);
+    return check_attrs(m, op) && infer[op->code](m, op);
 }
 
 static bool infer_block(Module *m, Block *b)

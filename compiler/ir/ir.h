@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -39,7 +40,7 @@ typedef struct Session {
     struct Name **names;
     size_t nname, capname;
     struct Cleanup *cleanups;
-    struct OutBlock *buffers; /* of Out, still alive */
+    struct Buffer *buffers; /* of Out, still alive */
     struct TypeList *types[256]; /* by a hash of the type */
     jmp_buf *home;       /* where fail() goes; NULL: exit(1) */
     FILE *log;           /* messages; NULL: discarded */
@@ -61,12 +62,17 @@ void *alloc(Session *s, size_t size);
 void *alloc_array(Session *s, size_t n, size_t size);
 /* Appends to a session array whose capacity doubles: returns the array, grown when full. */
 void *grow(Session *s, void *array, size_t n, size_t size);
+/* Text of an Out, freed by buffer_free or with the session: `text` (NULL: new) with room for `size`
+ * bytes, perhaps elsewhere. Where there is no memory, fail() and text is gone. */
+char *buffer_grow(Session *s, char *text, size_t size);
+void buffer_free(Session *s, char *text);
 /* Runs fn(arg) at session_end: for maps, files and child processes. */
 void session_defer(Session *s, void (*fn)(void *), void *arg);
 /* Interned strings compare with ==; all three give such. */
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+const char *grouped(Session *s, int64_t n); /* digits by threes: 1234567 as 1,234,567 */
 const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
@@ -108,9 +114,8 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
-void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD */
+void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD (escape.c) */
 void out_free(Out *o); /* or the session frees it */
-void buffers_free(Session *s); /* session_end's part of that */
 
 /* A file written beside its target and renamed by file_commit; removed when the session ends
  * before that. Failures are the user's: fail(). "-" is standard output. */
@@ -125,6 +130,8 @@ bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
 char *file_read(Session *s, const char *path, size_t *size);
+/* What a download left in the place of a file: "a git-lfs pointer, ..."; NULL where it looks like none. */
+const char *file_placeholder(const void *bytes, size_t size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
 void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
@@ -208,10 +215,33 @@ void tensor_floats(const Tensor *t, int64_t first, int64_t n, float *out);
 /* Codes -1, 0, +1 of values [first, first+n) of a TERNARY tensor; 2 is a code that the format does
  * not define (q2_0, pq2_0: defines, but it is not ternary). */
 void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out);
+/* Codes -1, 0, +1 (2: invalid in the file) of values [first, first + n), floats by `scale`. */
+void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Scale of the file's block that holds value `at` (I2_S: of the tensor); 1 for formats that have
  * none or more than one a block. */
 float tensor_scale(const Tensor *t, int64_t at);
-float f16_to_float(uint16_t h);
+static inline float f32_of_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+static inline uint32_t bits_of_f32(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return bits;
+}
+/* Branch-free and here, so that loops over it become vectors. A subnormal m * 2^-24 is found as
+ * 2^-14 * (1 + m / 1024) - 2^-14, which no step rounds. */
+static inline float f16_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t exponent = mag & (31u << 23);
+    uint32_t normal = mag + (112u << 23) + (exponent == 31u << 23 ? 112u << 23 : 0);
+    uint32_t subnormal = bits_of_f32(f32_of_bits(mag + (113u << 23)) - 0x1p-14f);
+    return f32_of_bits(sign | (exponent ? normal : subnormal));
+}
 uint16_t float_to_f16(float f); /* round to nearest even */
 
 /* ==== blocks.c ==== */
@@ -270,7 +300,6 @@ typedef struct OpInfo {
     const char *name;
     int nin, nout;
     const char *attrs;
-    bool (*infer)(Module *m, Op *op); /* sets result types; false after err */
     Split split;
     unsigned flags;
     const char *args, *formula;
@@ -522,6 +551,7 @@ bool module_infer(Module *m);        /* all of them; false after err */
 /* ==== print.c ==== */
 
 void module_print(const Module *m, Out *o);
+void module_save(const Module *m, const char *path); /* as a file; "-": standard output */
 void op_print(const Op *op, Out *o); /* one line, no newline, body left out */
 void type_print(const Type *t, Out *o);
 
@@ -564,8 +594,6 @@ bool tensor_is_ternary(const Tensor *t, float *scale);
 /* The one scale of a ternary tensor: the file's; of floats s where they are ternary already, else
  * the mean of |w|. */
 float ternary_scale(const Tensor *t);
-/* Codes -1, 0, +1 (2: invalid in the file) of values [first, first + n), floats by `scale`. */
-void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out);
 /* Gives every weight and the tokenizer tables their offsets in the .bnw. */
 void weights_place(Module *m);
 /* fail()s where a tensor of floats holds NaN or an infinity; bnw_write does so first. */

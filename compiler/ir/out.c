@@ -1,10 +1,11 @@
-/* out.c: text and files being written, files read whole or mapped, bytes made printable.
+/* out.c: text and files being written, files read whole or mapped.
  *
  * One idea: an output appears at its path complete or not at all. It is written beside its target
  * and renamed over it; whatever was not committed is removed when the session ends.
  */
 #include "ir/ir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,28 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ir/escape.h"
-
 /* ---- a growing buffer ---- */
-
-/* The bytes of a buffer stand behind a link in the session's list of live buffers, so that those
- * which a fail() jumps over are freed with the session. */
-struct OutBlock {
-    struct OutBlock *prev, *next;
-    char text[];
-};
-
-static struct OutBlock *block_of(char *text)
-{
-    return (struct OutBlock *)(void *)(text - offsetof(struct OutBlock, text));
-}
-
-static void block_unlink(Session *s, struct OutBlock *b)
-{
-    *(b->prev ? &b->prev->next : &s->buffers) = b->next;
-    if (b->next)
-        b->next->prev = b->prev;
-}
 
 /* Makes room for n bytes and the NUL after them. */
 static void out_room(Out *o, size_t n)
@@ -44,31 +24,10 @@ static void out_room(Out *o, size_t n)
     size_t cap = o->cap ? 2 * o->cap : 256;
     while (cap - o->len <= n)
         cap *= 2;
-    struct OutBlock *old = o->text ? block_of(o->text) : NULL;
-    if (old)
-        block_unlink(o->s, old);
-    struct OutBlock *b = realloc(old, sizeof *b + cap);
-    if (!b) {
-        free(old);
-        o->text = NULL;
-        fail(o->s, (Loc){0}, "the system has no memory left for %zu bytes of text", cap);
-    }
-    b->prev = NULL;
-    b->next = o->s->buffers;
-    if (b->next)
-        b->next->prev = b;
-    o->s->buffers = b;
-    o->text = b->text;
+    char *text = o->text;
+    o->text = NULL; /* it is gone where this fails */
+    o->text = buffer_grow(o->s, text, cap);
     o->cap = cap;
-}
-
-void buffers_free(Session *s)
-{
-    while (s->buffers) {
-        struct OutBlock *b = s->buffers;
-        s->buffers = b->next;
-        free(b);
-    }
 }
 
 void put(Out *o, const char *fmt, ...)
@@ -127,91 +86,9 @@ void put_float(Out *o, double v)
 
 void out_free(Out *o)
 {
-    if (o->text) {
-        block_unlink(o->s, block_of(o->text));
-        free(block_of(o->text));
-    }
+    buffer_free(o->s, o->text);
     o->text = NULL;
     o->len = o->cap = 0;
-}
-
-/* ---- bytes made printable ---- */
-
-int utf8_char(const char *text, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    int len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (len == 0 || p[0] > 0xf4 || (size_t)len > n)
-        return 0;
-    for (int i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool surrogate = p[0] == 0xed && p[1] >= 0xa0;
-    bool beyond = p[0] == 0xf4 && p[1] >= 0x90;
-    return overlong || surrogate || beyond ? 0 : len;
-}
-
-int utf8_printable(const char *text, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    int len = utf8_char(text, n);
-    if (p[0] < 0x20 || p[0] == 0x7f || (len == 2 && p[0] == 0xc2 && p[1] < 0xa0))
-        return 0;
-    if (len == 3 && p[0] == 0xe2) { /* U+2028 to 202E, 2060 to 206F; 200B to 200F */
-        bool breaks = p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;
-        bool hidden = p[1] == 0x80 && p[2] >= 0x8b && p[2] <= 0x8f;
-        bool marks = p[1] == 0x81 && p[2] >= 0xa0 && p[2] <= 0xaf;
-        return breaks || hidden || marks ? 0 : len;
-    }
-    return len;
-}
-
-void put_escaped(Out *o, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        int len = utf8_printable(bytes + i, n - i);
-        char c = bytes[i];
-        if (c == '\\' || c == '\n' || c == '\t')
-            put(o, c == '\\' ? "\\\\" : c == '\n' ? "\\n" : "\\t");
-        else if (len)
-            put_bytes(o, bytes + i, (size_t)len);
-        else
-            put(o, "\\x%02x", (unsigned char)c);
-        i += len ? (size_t)len : 1;
-    }
-}
-
-const char *quote(Session *s, const char *bytes, size_t n)
-{
-    Out o = {.s = s};
-    size_t cut = n > 80 ? 77 : n;
-    while (cut < n && cut && ((unsigned char)bytes[cut] & 0xc0) == 0x80)
-        cut--;
-    put(&o, "'");
-    put_escaped(&o, bytes, cut);
-    put(&o, cut < n ? "...'" : "'");
-    const char *text = format(s, "%s", o.text);
-    out_free(&o);
-    return text;
-}
-
-void put_json_text(Out *o, const char *text, size_t len)
-{
-    put(o, "\"");
-    for (size_t i = 0; i < len;) {
-        int n = utf8_char(text + i, len - i);
-        if (n == 0)
-            put(o, "\\ufffd");
-        else if (text[i] == '"' || text[i] == '\\')
-            put(o, "\\%c", text[i]);
-        else if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            put(o, "\\u%04x", text[i]);
-        else
-            put_bytes(o, text + i, (size_t)n);
-        i += n ? (size_t)n : 1;
-    }
-    put(o, "\"");
 }
 
 /* ---- files being written ---- */
@@ -366,6 +243,33 @@ static size_t first_room(FILE *f)
     struct stat st;
     bool known = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
     return known ? (size_t)st.st_size + 2 : 4096;
+}
+
+const char *file_placeholder(const void *bytes, size_t size)
+{
+    static const char lfs[] = "a git-lfs pointer, not the file: run git lfs pull",
+                      page[] = "a web page: the download gave a page in place of the file",
+                      refusal[] = "a server's refusal: the download gave that in place of the file";
+    static const struct {
+        const char *start, *what; /* in any case of ASCII letters */
+    } row[] = {{"version https://git-lfs", lfs},
+               {"<!doctype", page},
+               {"<html", page},
+               {"entry not found", refusal},
+               {"invalid username or password", refusal},
+               {"access to model ", refusal}};
+    const char *text = bytes, *end = text + size;
+    while (text < end && (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t'))
+        text++;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        size_t n = strlen(row[i].start), k = 0;
+        while (k < n && k < (size_t)(end - text) &&
+               tolower((unsigned char)text[k]) == row[i].start[k])
+            k++;
+        if (k == n)
+            return row[i].what;
+    }
+    return NULL;
 }
 
 char *file_read(Session *s, const char *path, size_t *size)

@@ -296,3 +296,11 @@ void module_print(const Module *m, Out *o)
     for (const Func *f = m->funcs; f; f = f->next)
         put_func(o, f);
 }
+
+void module_save(const Module *m, const char *path)
+{
+    Out text = {.s = m->s};
+    module_print(m, &text);
+    file_save(m->s, path, &text);
+    out_free(&text);
+}

@@ -5,7 +5,6 @@
  */
 #include "ir/ir.h"
 
-#include <ctype.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -48,6 +47,54 @@ void session_start(Session *s, FILE *log)
     s->log = log;
 }
 
+/* ---- buffers that grow: they stand behind a link in a list, so that those which a fail() jumps
+ * over are freed with the session ---- */
+
+struct Buffer {
+    struct Buffer *prev, *next;
+    char text[];
+};
+
+static struct Buffer *buffer_of(char *text)
+{
+    return (struct Buffer *)(void *)(text - offsetof(struct Buffer, text));
+}
+
+static void buffer_unlink(Session *s, struct Buffer *b)
+{
+    *(b->prev ? &b->prev->next : &s->buffers) = b->next;
+    if (b->next)
+        b->next->prev = b->prev;
+}
+
+char *buffer_grow(Session *s, char *text, size_t size)
+{
+    struct Buffer *old = text ? buffer_of(text) : NULL;
+    if (old)
+        buffer_unlink(s, old);
+    struct Buffer *b = realloc(old, sizeof *b + size);
+    if (!b) {
+        free(old);
+        fail(s, (Loc){0}, "the system has no memory left for %zu bytes of text", size);
+    }
+    b->prev = NULL;
+    b->next = s->buffers;
+    if (b->next)
+        b->next->prev = b;
+    s->buffers = b;
+    return b->text;
+}
+
+void buffer_free(Session *s, char *text)
+{
+    if (text) {
+        buffer_unlink(s, buffer_of(text));
+        free(buffer_of(text));
+    }
+}
+
+/* ---- the whole ---- */
+
 void session_end(Session *s)
 {
     while (s->cleanups) {
@@ -55,7 +102,8 @@ void session_end(Session *s)
         s->cleanups = c->next;
         c->fn(c->arg);
     }
-    buffers_free(s);
+    while (s->buffers)
+        buffer_free(s, s->buffers->text);
     while (s->mem) {
         struct MemBlock *b = s->mem;
         s->mem = b->next;
@@ -205,18 +253,54 @@ const char *format(Session *s, const char *fmt, ...)
     return intern(s, p, (size_t)n);
 }
 
+const char *grouped(Session *s, int64_t n)
+{
+    char digits[32], text[48];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)n), k = 0;
+    for (int i = 0; i < len; i++) {
+        if (i && (len - i) % 3 == 0 && digits[i - 1] != '-')
+            text[k++] = ',';
+        text[k++] = digits[i];
+    }
+    return format(s, "%.*s", k, text);
+}
+
 char *scratch_copy(Session *s, const char *text)
 {
     size_t n = strlen(text) + 1;
     return memcpy(alloc(s, n), text, n);
 }
 
-const char *c_name(Session *s, const char *text)
+/* ---- characters that a message may hold ---- */
+
+int utf8_char(const char *text, size_t n)
 {
-    char *copy = scratch_copy(s, text);
-    for (char *c = copy; *c; c++)
-        *c = isalnum((unsigned char)*c) ? *c : '_';
-    return name(s, copy);
+    const unsigned char *p = (const unsigned char *)text;
+    int len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (len == 0 || p[0] > 0xf4 || (size_t)len > n)
+        return 0;
+    for (int i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool surrogate = p[0] == 0xed && p[1] >= 0xa0;
+    bool beyond = p[0] == 0xf4 && p[1] >= 0x90;
+    return overlong || surrogate || beyond ? 0 : len;
+}
+
+int utf8_printable(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    int len = utf8_char(text, n);
+    if (p[0] < 0x20 || p[0] == 0x7f || (len == 2 && p[0] == 0xc2 && p[1] < 0xa0))
+        return 0;
+    if (len == 3 && p[0] == 0xe2) { /* U+2028 to 202E, 2060 to 206F; 200B to 200F */
+        bool breaks = p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;
+        bool hidden = p[1] == 0x80 && p[2] >= 0x8b && p[2] <= 0x8f;
+        bool marks = p[1] == 0x81 && p[2] >= 0xa0 && p[2] <= 0xaf;
+        return breaks || hidden || marks ? 0 : len;
+    }
+    return len;
 }
 
 /* ---- messages ---- */

@@ -21,7 +21,7 @@
 enum {
     MAX_MERGES = 1 << 25,
     MAX_PAIRS = 1 << 27,
-    CODES = BN_VOCAB_BAD + 256 /* code points, bad bytes among them */
+    CODES = BN_VOCAB_BAD + 256 /* code points, bad bytes among them; a multiple of 64 */
 };
 
 static const char names[] =
@@ -94,7 +94,7 @@ static int check_kind(VocabBuild *b)
                           "the file names no tokenizer (tokenizer.ggml.model); known: gpt2, llama");
     if (strcmp(s->model, "llama") == 0) {
         b->head.kind = BN_VOCAB_SPM;
-        b->head.flags = BN_VOCAB_ADD_BOS | BN_VOCAB_SPACE_PREFIX;
+        b->head.flags = BN_VOCAB_ADD_BOS | BN_VOCAB_SPACE_PREFIX | BN_VOCAB_PREFIX_EACH;
         return 1;
     }
     if (strcmp(s->model, "gpt2") != 0)
@@ -185,20 +185,35 @@ static int32_t *guess_types(VocabBuild *b)
     return types;
 }
 
-static void set_flag(VocabBuild *b, uint32_t flag, int wanted)
+static int add_end(VocabBuild *b, int64_t id)
 {
-    if (wanted >= 0)
-        b->head.flags = wanted ? b->head.flags | flag : b->head.flags & ~flag;
+    int32_t end;
+    if (!check_id(b, "a token that ends texts", id, &end))
+        return 0;
+    for (uint32_t i = 0; i < b->nends; i++)
+        if (b->ends[i] == end)
+            return 1;
+    if (end >= 0 && b->nends == VOCAB_MAX_ENDS)
+        return vocab_fail(b, "more than %d tokens end a text", VOCAB_MAX_ENDS);
+    if (end >= 0)
+        b->ends[b->nends++] = end;
+    return 1;
+}
+
+static int settle_ends(VocabBuild *b)
+{
+    int good = add_end(b, b->head.eos) && add_end(b, b->head.eot);
+    for (int64_t i = 0; good && i < b->src->nends; i++)
+        good = add_end(b, b->src->ends[i]);
+    return good;
 }
 
 /* What bn_tokenize adds, and where a turn ends when the file does not say. */
-static void settle(VocabBuild *b)
+static int settle(VocabBuild *b)
 {
     static const char *const turn[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"};
-    set_flag(b, BN_VOCAB_ADD_BOS, b->head.bos < 0 ? 0 : b->src->add_bos);
-    set_flag(b, BN_VOCAB_ADD_EOS, b->head.eos < 0 ? 0 : b->src->add_eos);
-    if (b->head.kind == BN_VOCAB_SPM)
-        set_flag(b, BN_VOCAB_SPACE_PREFIX, b->src->add_space_prefix);
+    vocab_flag(b, BN_VOCAB_ADD_BOS, b->head.bos < 0 ? 0 : b->src->add_bos);
+    vocab_flag(b, BN_VOCAB_ADD_EOS, b->head.eos < 0 ? 0 : b->src->add_eos);
     for (int k = 0; k < 4 && b->head.eot < 0; k++)
         for (int64_t i = 0; i < b->n && b->head.eot < 0; i++) {
             const VocabText *t = b->src->tokens + i;
@@ -206,6 +221,7 @@ static void settle(VocabBuild *b)
                 memcmp(t->ptr, turn[k], t->len) == 0)
                 b->head.eot = (int32_t)i;
         }
+    return settle_ends(b);
 }
 
 /* ---- symbols: text -> number ---- */
@@ -360,10 +376,10 @@ static int build_bpe(VocabBuild *b)
 /* ---- SentencePiece ---- */
 
 /* Marks the characters of all tokens; learns whether spaces only ever lead. */
-static void mark_chars(VocabBuild *b, uint8_t *used)
+static void mark_chars(VocabBuild *b, uint64_t *used)
 {
     b->head.flags |= BN_VOCAB_CUT_SPACES;
-    used[BN_VOCAB_SPACE] = 1;
+    used[BN_VOCAB_SPACE / 64] |= (uint64_t)1 << BN_VOCAB_SPACE % 64;
     for (int64_t i = 0; i < b->n; i++) {
         const unsigned char *s = (const unsigned char *)b->src->tokens[i].ptr;
         uint32_t code, before = BN_VOCAB_SPACE;
@@ -371,31 +387,38 @@ static void mark_chars(VocabBuild *b, uint8_t *used)
             continue;
         for (size_t at = 0; at < b->src->tokens[i].len; before = code) {
             at += bn_vocab_decode(s + at, b->src->tokens[i].len - at, &code);
-            used[code] = 1;
+            used[code / 64] |= (uint64_t)1 << code % 64;
             if (code == BN_VOCAB_SPACE && before != BN_VOCAB_SPACE)
                 b->head.flags &= ~(uint32_t)BN_VOCAB_CUT_SPACES;
         }
     }
 }
 
+/* The first code point from c on that is marked, or CODES. */
+static uint32_t next_char(const uint64_t *used, uint32_t c)
+{
+    while (c < CODES && !(used[c / 64] >> c % 64 & 1))
+        c = used[c / 64] >> c % 64 ? c + 1 : (c | 63) + 1;
+    return c;
+}
+
 static int number_chars(VocabBuild *b)
 {
-    uint8_t *used = vocab_reserve(b, CODES, 1);
+    uint64_t *used = vocab_reserve(b, CODES / 64, sizeof *used); /* a bit a code point */
+    uint32_t count = 0;
     if (!used)
         return 0;
     mark_chars(b, used);
-    uint32_t count = 0;
-    for (uint32_t c = 0; c < CODES; c++)
-        count += used[c];
+    for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1))
+        count++;
     if (number_tokens(b, count, 4 * (uint64_t)count) &&
         (b->chars = vocab_reserve(b, count, sizeof *b->chars)) != NULL)
-        for (uint32_t c = 0; c < CODES; c++)
-            if (used[c]) {
-                char *s = b->text + b->text_used;
-                size_t n = bn_vocab_encode(c, (unsigned char *)s);
-                b->text_used += n;
-                b->chars[b->nchars++] = (bn_vocab_char){c, intern(b, s, n)};
-            }
+        for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1)) {
+            char *s = b->text + b->text_used;
+            size_t n = bn_vocab_encode(c, (unsigned char *)s);
+            b->text_used += n;
+            b->chars[b->nchars++] = (bn_vocab_char){c, intern(b, s, n)};
+        }
     free(used);
     return b->chars != NULL;
 }
@@ -452,8 +475,9 @@ static int cut_token(VocabBuild *b, int64_t i, const uint64_t *power)
 {
     const VocabText *t = b->src->tokens + i;
     const unsigned char *s = (const unsigned char *)t->ptr;
-    uint64_t prefix[VOCAB_MAX_TEXT + 1] = {0};
+    uint64_t prefix[VOCAB_MAX_TEXT + 1];
     uint32_t code;
+    prefix[0] = 0;
     for (size_t k = 0; k < t->len; k++)
         prefix[k + 1] = prefix[k] * BN_VOCAB_BASE + s[k] + 1;
     for (size_t k = bn_vocab_decode(s, t->len, &code); k < t->len;
@@ -495,6 +519,24 @@ static int number_spm_bytes(VocabBuild *b)
     return 1;
 }
 
+/* Merge i of a SentencePiece in JSON, between tokens that text can become. */
+static int list_pair(VocabBuild *b, int64_t i)
+{
+    const VocabText *m = b->src->merges + i;
+    const char *space = m->ptr && m->len > 2 ? memchr(m->ptr + 1, ' ', m->len - 2) : NULL;
+    char both[2 * VOCAB_MAX_TEXT];
+    if (!space || m->len > sizeof both)
+        return vocab_fail(b, "merge %lld is not two symbols with a space between", (long long)i);
+    VocabText left = {m->ptr, (size_t)(space - m->ptr)}, right = {space + 1, m->len - left.len - 1};
+    memcpy(both, left.ptr, left.len);
+    memcpy(both + left.len, right.ptr, right.len);
+    uint32_t l = seek_text(b, &left)->symbol, r = seek_text(b, &right)->symbol,
+             merged = seek_text(b, &(VocabText){both, left.len + right.len})->symbol;
+    if (l == BN_VOCAB_NONE || r == BN_VOCAB_NONE || merged == BN_VOCAB_NONE)
+        return 1;
+    return add_pair(b, l, r, (uint32_t)i, merged);
+}
+
 static int build_spm(VocabBuild *b)
 {
     uint64_t power[VOCAB_MAX_TEXT + 1] = {1};
@@ -503,33 +545,25 @@ static int build_spm(VocabBuild *b)
     if (!number_chars(b) || !rank_tokens(b) || !number_spm_bytes(b))
         return 0;
     start_chars(b);
-    for (int64_t i = 0; i < b->n; i++)
+    for (int64_t i = 0; b->src->by_merges && i < b->src->nmerges; i++)
+        if (!list_pair(b, i))
+            return 0;
+    for (int64_t i = 0; !b->src->by_merges && i < b->n; i++)
         if (vocab_is_first(b, i) && !cut_token(b, i, power))
             return 0;
     return 1;
 }
 
-uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
+int vocab_begin(VocabBuild *b)
 {
-    VocabSource copy = *src;
-    VocabBuild b = {.src = &copy, .message = message};
-    int32_t *types = NULL;
-    uint8_t *out = NULL;
-    message[0] = 0;
-    *size = 0;
-    if (check_kind(&b) && check_tokens(&b) &&
-        (copy.types || (copy.types = types = guess_types(&b)) != NULL)) {
-        settle(&b);
-        if ((b.head.kind == BN_VOCAB_BPE ? build_bpe(&b) : build_spm(&b)) && vocab_specials(&b))
-            out = vocab_write(&b, size);
-    }
-    free(types);
-    free(b.symbol);
-    free(b.slot);
-    free(b.text);
-    free(b.pair);
-    free(b.chars);
-    free(b.rank);
-    free(b.special);
-    return out;
+    if (!check_kind(b) || !check_tokens(b))
+        return 0;
+    if (!b->own.types && !(b->own.types = b->guessed = guess_types(b)))
+        return 0;
+    return settle(b);
+}
+
+int vocab_symbols(VocabBuild *b)
+{
+    return b->head.kind == BN_VOCAB_BPE ? build_bpe(b) : build_spm(b);
 }

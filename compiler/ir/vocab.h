@@ -38,6 +38,15 @@ enum {
     VOCAB_BYTE = 6
 };
 
+/* How a special token is found, beside its type. */
+enum {
+    VOCAB_LSTRIP = 1,      /* takes in the spaces before it */
+    VOCAB_RSTRIP = 2,      /* and those behind it */
+    VOCAB_SINGLE_WORD = 4, /* only where no word goes on over its ends */
+    VOCAB_NORMALIZED =
+        8 /* user-defined: looked for in the normalized text, by its normalized text */
+};
+
 typedef struct VocabText {
     const char *ptr; /* any bytes, no terminator needed */
     size_t len;
@@ -53,9 +62,26 @@ typedef struct VocabSource {
     const float *scores;     /* [n]; llama needs them */
     const int32_t *types;    /* [n] VOCAB_*, 0 means normal; NULL: guessed from the ids below */
     int64_t nmerges;
-    const VocabText *merges;                /* [nmerges] "left right", best first; gpt2 only */
+    const VocabText *merges;                /* [nmerges] "left right", best first */
     int64_t bos, eos, eot, unk, pad;        /* -1: none; eot is then looked for by its text */
     int add_bos, add_eos, add_space_prefix; /* 0, 1; -1: the file does not say */
+    /* What follows may be left 0 or NULL, and then asks for nothing. */
+    const int32_t *ends; /* [nends]: further tokens that end a text */
+    int64_t nends;
+    const uint8_t *flags;   /* [n] VOCAB_LSTRIP ... VOCAB_NORMALIZED */
+    const VocabText *steps; /* [nsteps]: the normalizer (vocab_normal.c) */
+    int64_t nsteps;
+    const uint8_t *charsmap; /* [charsmap_bytes]: SentencePiece's precompiled_charsmap */
+    int64_t charsmap_bytes;
+    int remove_extra_spaces,
+        space_suffix; /* SentencePiece's; suffix: the space goes behind the text */
+    int split_spaces; /* every space begins a word */
+    int only_merges; /* gpt2: a pre-token that is a token is not taken whole */
+    int by_merges;   /* llama: the merges, not the scores, say what merges, and when */
+    const char
+        *prefix; /* where the space before a text goes: "each" part, "lacking": each that does
+                    not begin with one; "first": the same of that which begins the text; "none":
+                    the normalizer puts it. NULL: each, or SentencePiece's normalizer */
 } VocabSource;
 
 /* The section of bn_vocab.h: 64-byte aligned, *size a multiple of 64; the caller frees it. Its

@@ -4,6 +4,8 @@
 
 #include "vocab.h"
 
+#define VOCAB_MAX_STEPS 32
+#define VOCAB_MAX_ENDS 256
 #define VOCAB_MAX_TEXT 4096 /* bytes of a token; bounds the time that hostile texts cost */
 
 typedef struct VocabSlot {
@@ -11,7 +13,9 @@ typedef struct VocabSlot {
 } VocabSlot;
 
 typedef struct VocabBuild {
-    const VocabSource *src;
+    const VocabSource *src; /* own: the caller's, with types */
+    VocabSource own;
+    int32_t *guessed; /* own.types where the caller gave none; free()d with the rest */
     char *message;
     bn_vocab head;
     int64_t n;
@@ -26,8 +30,21 @@ typedef struct VocabBuild {
     bn_vocab_char *chars; /* SPM, by code point */
     uint32_t nchars;
     uint32_t *rank;            /* SPM: of each token */
-    bn_vocab_special *special; /* sorted texts of user-defined, control, unknown tokens */
-    uint32_t nspecial, nuser, nwords;
+    bn_vocab_special *special; /* sorted texts of user-defined, control, unknown tokens: the tables
+                                  USER, SPECIAL, LATE */
+    VocabText *special_text;
+    uint32_t nspecial, nuser, nlate, nwords;
+    int32_t ends[VOCAB_MAX_ENDS];
+    uint32_t nends;
+    bn_vocab_step step[VOCAB_MAX_STEPS]; /* `at`, `with` of texts: in extra */
+    uint32_t nsteps;
+    unsigned char *extra; /* texts of steps and of map, the last part of the pool */
+    size_t extra_used, extra_room;
+    bn_vocab_map *map; /* [nmap] slots, as the next three */
+    bn_vocab_char *class;
+    bn_vocab_pair *compose;
+    uint32_t *trie;
+    uint32_t nmap, nclass, ncompose, ntrie;
     uint16_t alphabet[512]; /* GPT-2 alphabet: code point -> byte, or 256 */
 } VocabBuild;
 
@@ -41,8 +58,15 @@ int vocab_is_special(const VocabBuild *b, int64_t token);
 int vocab_is_first(const VocabBuild *b, int64_t token);
 int vocab_byte(const VocabText *t); /* the value of "<0x41>", or -1 */
 
-/* ---- vocab_tables.c */
-int vocab_specials(VocabBuild *b);                 /* gathers b->special; 0 without memory */
-uint8_t *vocab_write(VocabBuild *b, size_t *size); /* the section, or NULL and message */
+/* The steps of vocab_build, in this order; 0: it cannot be, and message says why. */
+int vocab_begin(VocabBuild *b);   /* vocab.c: checks the source; flags, and the tokens that end a text */
+int vocab_spaces(VocabBuild *b);  /* vocab_normal.c: where spaces go, normalization and its tables */
+int vocab_symbols(VocabBuild *b); /* vocab.c: pieces, pairs and words */
+
+static inline void vocab_flag(VocabBuild *b, uint32_t flag, int wanted) /* wanted -1: as it is */
+{
+    if (wanted >= 0)
+        b->head.flags = wanted ? b->head.flags | flag : b->head.flags & ~flag;
+}
 
 #endif

@@ -92,23 +92,6 @@ float ternary_scale(const Tensor *t)
     return tensor_is_ternary(t, &s) ? s : absmean(t);
 }
 
-void ternary_codes(const Tensor *t, float scale, int64_t first, int64_t n, int8_t *out)
-{
-    if (fmt_info[t->fmt].kind == KIND_TERNARY) {
-        tensor_codes(t, first, n, out);
-        return;
-    }
-    float part[CHUNK], inv = scale > 0 ? 1 / scale : 0;
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
-        tensor_floats(t, first + at, k, part);
-        for (int64_t i = 0; i < k; i++) {
-            float v = part[i] * inv;
-            out[at + i] = (int8_t)(v > 0.5f) - (int8_t)(v < -0.5f);
-        }
-    }
-}
-
 /* 32 values that are whole numbers times an f16 scale (fmt_as_floats says of which formats), as a
  * block of q8_0 (drawn in blocks.c): exact. */
 static void put_q8(const float *v, float scale, uint8_t *out)

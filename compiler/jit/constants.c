@@ -82,7 +82,7 @@ static void add_profile(Lower *l)
 {
     Record sites = {.s = l->s}, profile = {.s = l->s};
     for (size_t i = 0; i < sites_count(l->sites); i++) {
-        record_open(&sites);
+        record_open(&sites, NULL);
         record_site(l->sites, i, &sites);
         record_close(&sites);
     }
@@ -106,14 +106,21 @@ static void add_weights(Lower *l)
         return;
     }
     Out text = {.s = l->s};
-    put(&text, ".section .rodata.%s,\"a\"\n.balign 4096\n.globl %s\n%s:\n.incbin \"", name, name,
-        name);
-    for (const char *c = l->o->bnw_path; *c; c++)
-        put(&text, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-    put(&text, "\"\n.text\n");
+    put_incbin(&text, name, l->o->bnw_path);
     LLVMSetModuleInlineAsm2(l->module, text.text, text.len);
     out_free(&text);
     LLVMAddGlobal(l->module, l->byte, name);
+}
+
+static void add_end_tokens(Lower *l)
+{
+    int64_t n;
+    const int32_t *end = end_tokens(l->m, &n);
+    LLVMValueRef *id = NEW_ARRAY(l->s, LLVMValueRef, n);
+    for (int64_t i = 0; i < n; i++)
+        id[i] = lower_int(l, end[i]);
+    if (end)
+        hidden_constant(l, "end_tokens", LLVMConstArray(LLVMTypeOf(id[0]), id, (unsigned)n));
 }
 
 void lower_constants(Lower *l)
@@ -130,6 +137,7 @@ void lower_constants(Lower *l)
         f = record_code(&code, f, l->target);
     LLVMSetGlobalConstant(hidden_constant(l, "code", table(l, &code)), 0); /* see make_later */
     add_weights(l);
+    add_end_tokens(l);
     record_model(&model, l->m, l->target, l->o);
     add_constant(l, format(l->s, "%s_model", l->o->prefix), record(l, &model));
 }

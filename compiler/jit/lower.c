@@ -1,5 +1,5 @@
 /* lower.c: functions of a planned module as LLVM IR: the calls, loops and barriers that
- * codegen-c/emit.c prints, with the same numbers. */
+ * codegen-c/function.c prints, with the same numbers. */
 #include <stddef.h>
 #include <string.h>
 

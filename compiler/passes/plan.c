@@ -6,7 +6,8 @@
  * time get disjoint places in one arena, first fit in order of birth. What an op reads stays until
  * the end of the ops that share work the same way, so that they need not wait for each other. Small
  * work on one token is done by every thread for itself, into memory of its own, so that nobody
- * waits for it. Scratch inside kernels stands behind that, for one kernel at a time.
+ * waits for it. Scratch inside kernels, for one kernel at a time, stands behind the largest such
+ * memory of all functions, so that functions that do the same work come out as the same code.
  *
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
  * written since the threads last met and by which share; an op that touches what another thread
@@ -41,7 +42,7 @@ typedef struct Plan {
     const Target *target;
     Life *life;
     int now;
-    int64_t shared, own, sum, work; /* bytes; work: of the hungriest kernel, behind own */
+    int64_t shared, own, sum; /* bytes */
     Touch *touch;
     int ntouch;
 } Plan;
@@ -432,14 +433,19 @@ static void deal_rows(Block *b, int *counter)
     }
 }
 
+typedef struct Work {
+    Module *m;
+    int64_t at, most;
+} Work;
+
 static void place_work(Op *op, void *arg)
 {
-    Plan *p = arg;
-    int64_t size = kernel_work(p->m, op);
+    Work *w = arg;
+    int64_t size = kernel_work(w->m, op);
     attr_drop(op, "work");
     if (size)
-        attr_set_int(op, "work", p->own);
-    p->work = size > p->work ? size : p->work;
+        attr_set_int(op, "work", w->at);
+    w->most = size > w->most ? size : w->most;
 }
 
 void pass_plan(Module *m, const Target *target)
@@ -453,11 +459,14 @@ void pass_plan(Module *m, const Target *target)
         place_barriers(&p, f->body);
         if (!p.target->device)
             deal_rows(f->body, &(int){0});
-        walk(f->body, place_work, &p);
         shared = p.shared > shared ? p.shared : shared;
-        own = p.own + p.work > own ? p.own + p.work : own;
+        own = p.own > own ? p.own : own;
         sum = p.sum > sum ? p.sum : sum;
     }
+    Work work = {m, own, 0};
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, place_work, &work);
+    own += work.most;
     m->shared_bytes = shared;
     m->own_bytes = own;
     tally(m, "bytes of scratch saved by sharing places", sum - shared);

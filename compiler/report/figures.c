@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ir/escape.h"
 #include "report/report.h"
 
 static double most_of(const Table *t, const char *key)

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ir/escape.h"
 #include "report/report.h"
 
 
@@ -36,8 +37,10 @@ static void put_node(Graph *g, const Op *op)
 {
     put(g->o, "n%d [class=\"%s\" label=\"%s", g->next, class_of(op), op_info[op->code].name);
     for (int i = 0; i < op->nin; i++)
-        if (op->in[i]->weight)
-            put(g->o, "\\n@%s", op->in[i]->weight->name);
+        if (op->in[i]->weight) {
+            put(g->o, "\\n@");
+            put_dot_label(g->o, op->in[i]->weight->name);
+        }
     if (op->nout) {
         put(g->o, "\\n");
         type_print(op->out[0]->type, g->o);

@@ -2,28 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "ir/escape.h"
 #include "report/report.h"
-
-void put_html(Out *o, const char *text)
-{
-    for (const char *c = text ? text : ""; *c; c++)
-        switch (*c) {
-        case '<':
-            put(o, "&lt;");
-            break;
-        case '>':
-            put(o, "&gt;");
-            break;
-        case '&':
-            put(o, "&amp;");
-            break;
-        case '"':
-            put(o, "&quot;");
-            break;
-        default:
-            put_bytes(o, c, 1);
-        }
-}
 
 /* ---- JSON ---- */
 

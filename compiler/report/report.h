@@ -71,6 +71,5 @@ void draw_roof(const Table *t, double rate, Out *o);
 
 void put_page(const ReportPage *p, Out *o);
 void put_report_json(const ReportPage *p, Out *o);
-void put_html(Out *o, const char *text); /* escaped */
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "fables.h"
 
-enum { THREADS = 1, WORDS = 12 };
+enum { THREADS = 1, TOKENS = 24 };
 
 static int print_text(void *user, const char *text, size_t len)
 {
@@ -24,7 +24,7 @@ static int go_on(bn_state *state)
         line[strcspn(line, "\n")] = 0;
         printf("%s", line);
         bn_rewind(state, 0);
-        bn_status status = bn_generate(state, line, WORDS, &greedy, print_text, NULL);
+        bn_status status = bn_generate(state, line, TOKENS, &greedy, print_text, NULL);
         printf("\n");
         if (status != BN_OK) {
             fprintf(stderr, "sequel: %s\n", bn_message(state));

@@ -1,7 +1,7 @@
 """terminal.py BNC MODEL: `bnc chat` at a terminal of its own: prompt, line editing, Ctrl-C.
 
 The answer must be long enough to be stopped: --ctx is that of the caller. Status 0 where all is as
-it should be."""
+it should be, 77 where the system gives no pseudo-terminal."""
 import os
 import pty
 import select
@@ -10,6 +10,12 @@ import time
 
 
 def main():
+    try:
+        for end in pty.openpty():
+            os.close(end)
+    except OSError as e:
+        print(f"no pseudo-terminal can be had: {e}")
+        sys.exit(77)
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "dumb"
@@ -21,7 +27,7 @@ def main():
         os.waitpid(pid, 0)
         sys.exit(why)
 
-    def wait_for(text, seconds=15):
+    def wait_for(text, seconds=300):  # a hang, not a slow machine
         nonlocal seen
         end = time.time() + seconds
         while text not in seen:
@@ -35,10 +41,10 @@ def main():
                 fail(f"ended without {text!r}: {seen[-300:]!r}")
         seen = seen[seen.index(text) + len(text):]
 
-    wait_for(b"/help lists", 90)  # it may have to be compiled
+    wait_for(b"/help lists", 900)  # it may have to be compiled
     wait_for(b"> ")
     os.write(terminal, b"dropped")
-    for _ in range(15):  # one that comes between the prompt and the read goes unseen: press again
+    for _ in range(150):  # one that comes between the prompt and the read goes unseen: press again
         os.write(terminal, b"\x03")
         time.sleep(0.3)
         if select.select([terminal], [], [], 1)[0]:
@@ -55,7 +61,7 @@ def main():
     os.write(terminal, b"/stats\n")
     wait_for(b"2 turns")
     wait_for(b"> ")
-    end = time.time() + 30
+    end = time.time() + 300
     pressed = 0
     last = seen
     while time.time() < end:

@@ -4,12 +4,14 @@
  * keep the promises of bn.h: room, ids in range, whole characters, and for byte-level BPE the
  * exact text back.
  *
- *   0       1       2        3
- *   +-------+-------+--------+---------------------------------------------------------------
- *   | mode  | flags | cap    | 0..2: text for the fixed llama-bpe, gpt-2, SPM vocabulary
- *   |       |       |        | 3..5: { len, type, score, text }... 0, merges { len, text }... 0,
- * text |       |       |        | 6..8: { at u24, value u32 } x 4, text
- *   +-------+-------+--------+---------------------------------------------------------------
+ *   0      1       2     3
+ *   +------+-------+-----+------------------------------------------------------------------------
+ *   | mode | flags | cap | 0..2, 9: text for the fixed vocabularies llama-bpe, gpt-2, SPM, SPM +
+ * steps |      |       |     | 3..5, 10: { len, type, score, text }... 0, merges { len, text }...
+ * 0, text |      |       |     | 6..8, 11: { at u24, value u32 } x 4, text
+ *   +------+-------+-----+------------------------------------------------------------------------
+ *
+ * The fourth has a normalizer of every kind of step and special tokens with every flag.
  */
 #include "../../compiler/ir/vocab.h"
 #include "../../runtime-min/bn_model.h"
@@ -84,6 +86,21 @@ static void bytes_of(Source *s, int spm, const char *pre)
     }
 }
 
+/* Every kind of step, and flags. */
+static void add_steps(Source *s)
+{
+    static const VocabText step[] = {
+        {"nfkc", 4},        {"lowercase", 9},      {"replace", 7}, {"th", 2}, {"t", 1},
+        {"strip-left", 10}, {"sentencepiece", 13}, {"prepend", 7}, {"e", 1}};
+    static uint8_t flags[MOST];
+    for (int i = 256; i < MOST; i++)
+        flags[i] = (uint8_t)(i % 16);
+    s->src.steps = step;
+    s->src.nsteps = sizeof step / sizeof *step;
+    s->src.flags = flags;
+    s->src.remove_extra_spaces = 1;
+}
+
 /* A small vocabulary with merges, specials, and symbols that are no tokens. */
 static void fixed_source(Source *s, int which)
 {
@@ -103,12 +120,14 @@ static void fixed_source(Source *s, int which)
     static const char *const merge[] = {
         "t h", "\xc4\xa0 t", "th e",  "\xc4\xa0t he",      "h e",
         "a a", "aa a",       "aa aa", "\xc3\x83 \xc2\xa9", "\xc4\xa0 \xc4\xa0"};
-    bytes_of(s, which == 2, which ? "gpt-2" : "llama-bpe");
+    bytes_of(s, which >= 2, which ? "gpt-2" : "llama-bpe");
+    if (which == 3)
+        add_steps(s);
     for (size_t i = 0; which < 2 && i < sizeof word / sizeof *word; i++)
         add_token(s, word[i], VOCAB_NORMAL, 0);
     for (size_t i = 0; which < 2 && i < sizeof merge / sizeof *merge; i++)
         s->merge[s->src.nmerges++] = (VocabText){merge[i], strlen(merge[i])};
-    for (size_t i = 0; which == 2 && i < sizeof piece / sizeof *piece; i++)
+    for (size_t i = 0; which >= 2 && i < sizeof piece / sizeof *piece; i++)
         add_token(s, piece[i], VOCAB_NORMAL, -(float)(i / 2));
     s->src.bos = s->src.n;
     add_token(s, "<s>", VOCAB_CONTROL, 0);
@@ -120,7 +139,9 @@ static void fixed_source(Source *s, int which)
 static void hostile_source(Source *s, int which, Input *in)
 {
     uint32_t len;
-    bytes_of(s, which == 2, which ? "gpt-2" : "");
+    bytes_of(s, which >= 2, which ? "gpt-2" : "");
+    if (which == 3)
+        add_steps(s);
     while (s->src.n < MOST && (len = next(in, 1) % 32) > 0) {
         uint32_t type = next(in, 1);
         s->type[s->src.n] = (int32_t)(type < 250 ? type % 7 : type);
@@ -157,7 +178,7 @@ static void print(const bn_weights *w, const int32_t *ids, size_t count)
 static void tokenize(const bn_weights *w, const VocabSource *src, Input in, unsigned flags,
                      size_t small, int sound)
 {
-    size_t cap = BN_TOKEN_ROOM(in.n), count, few, at = 0, len;
+    size_t cap = bn_token_room(w, in.n), count, few, at = 0, len;
     int32_t *ids = malloc(cap * sizeof *ids), *less = malloc((small + 1) * sizeof *ids);
     bn_status status = bn_tokenize(w, (const char *)in.p, in.n, flags, ids, cap, &count);
     MUST(!sound || status == BN_OK);
@@ -182,9 +203,9 @@ static void tokenize(const bn_weights *w, const VocabSource *src, Input in, unsi
 /* The fixed sources and their tables are built once. */
 static const Source *fixed(int which, uint8_t **tables, size_t *bytes)
 {
-    static Source source[3];
-    static uint8_t *built[3];
-    static size_t size[3];
+    static Source source[4];
+    static uint8_t *built[4];
+    static size_t size[4];
     char message[256];
     if (!built[which]) {
         fixed_source(source + which, which);
@@ -201,20 +222,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static Source hostile;
     Input in = {data, size};
-    int mode = (int)(next(&in, 1) % 9), damaged = mode / 3 == 2;
+    int mode = (int)(next(&in, 1) % 12), kind = mode < 9 ? mode / 3 : mode - 9,
+        which = mode < 9 ? mode % 3 : 3, damaged = kind == 2;
     unsigned flags = next(&in, 1) % 4;
     size_t small = next(&in, 1), bytes;
     const Source *s = &hostile;
     uint8_t *tables;
-    if (mode / 3 == 1) {
+    if (kind == 1) {
         char message[256];
-        hostile_source(&hostile, mode % 3, &in);
+        hostile_source(&hostile, which, &in);
         tables = vocab_build(&hostile.src, &bytes, message);
         MUST(tables || *message);
         if (!tables)
             return 0;
     } else {
-        s = fixed(mode % 3, &tables, &bytes);
+        s = fixed(which, &tables, &bytes);
     }
     bn_model model = {.vocab_size = bytes};
     bn_weights w = {.model = &model, .data = tables, .size = bytes};

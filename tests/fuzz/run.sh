@@ -10,5 +10,5 @@ jinja) extra="-max_len=4096 tests/chat/templates compiler/chat/templates" ;;
 *) extra="-max_len=16384" ;;
 esac
 # shellcheck disable=SC2086
-exec build/fuzz_"$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+exec build/fuzz_"$name" -max_total_time="$2" -timeout=120 -rss_limit_mb=4096 -print_final_stats=1 \
     -artifact_prefix=build/crash-"$name"- "$corpus" "tests/fuzz/seeds/$name" $extra

@@ -7,6 +7,7 @@ model=examples/models/fables-27m-i2_s.gguf
 dir=build/kernels
 mkdir -p $dir
 . tests/lib.sh
+cases 1 "$@"
 warn="-Wall -Wextra -Werror"
 inc="-Icompiler -Iruntime-min -Itests/kernels"
 
@@ -37,11 +38,11 @@ whole() {
         check "$1 tells what plain C tells" test "$(tell $3 $dir/"$1")" = "$want"
 }
 
-# ---- here ----
+# ---- here: here ----
 check "native: exact.c compiles" cc -O2 -std=gnu11 $warn $inc -DEXACT_ALONE tests/kernels/exact.c -lm -o $dir/exact &&
     check "native: products are exact" $dir/exact some
 
-# ---- AArch64 ----
+# ---- arm64: AArch64 ----
 arm=aarch64-linux-gnu-gcc
 qemu="qemu-aarch64 -cpu max"
 have qemu-aarch64 || qemu="qemu-aarch64-static -cpu max"
@@ -65,7 +66,7 @@ else
     fi
 fi
 
-# ---- WebAssembly ----
+# ---- wasm32: WebAssembly ----
 wasi="clang --target=wasm32-wasi -msimd128"
 echo 'int main(void) { return 0; }' >$dir/empty.c
 if ! have node; then
@@ -81,4 +82,6 @@ else
         check "wasm32-simd128 compiles" clang --target=wasm32-wasi -O1 $warn -Iruntime-min -c $dir/wasm.c -o $dir/wasm.o
     fi
 fi
+
+# ---- end ----
 finish

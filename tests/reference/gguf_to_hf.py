@@ -163,7 +163,7 @@ def spm_model(keys):
                                  keys["tokenizer.ggml.token_type"]):
         piece = field(1, text.encode()) + b"\x15" + struct.pack("<f", score)
         out += field(1, piece + (b"\x18" + varint(kind) if kind != NORMAL else b""))
-    return out + field(2, b"\x18\x02") + field(3, field(1, b"identity"))
+    return out + field(2, b"\x18\x02") + field(3, field(1, b"identity") + b"\x20\x00")  # remove_extra_whitespaces: 0
 
 
 def write_tokenizer(dir, keys, opt):

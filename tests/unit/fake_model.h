@@ -255,6 +255,12 @@ bn_status bn_vocab_check(const bn_weights *w)
     return fake_vocab_status;
 }
 
+size_t bn_token_room(const bn_weights *w, size_t len)
+{
+    (void)w;
+    return BN_TOKEN_ROOM(len);
+}
+
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
                       int32_t *tokens, size_t cap, size_t *count)
 {

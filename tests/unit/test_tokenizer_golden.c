@@ -268,6 +268,20 @@ static int rnd(int n)
     return (int)((seed >> 8) % (uint32_t)n);
 }
 
+/* Processor time to cut a text, the least of three. */
+static double time_of(const Words *t, const char *text, size_t size)
+{
+    double least = 0;
+    for (int i = 0; i < 3; i++) {
+        size_t count;
+        clock_t start = clock();
+        free(ids_of(t, text, size, 3, &count));
+        double took = (double)(clock() - start) / CLOCKS_PER_SEC;
+        least = i && least < took ? least : took;
+    }
+    return least;
+}
+
 /* A megabyte of each shape that makes a careless tokenizer quadratic. */
 static void test_shapes(void **state)
 {
@@ -300,11 +314,10 @@ static void test_shapes(void **state)
             for (size_t i = 0; i < SIZE; i++)
                 text[i] = (char)(!unit ? rnd(256) : *unit ? unit[i % length] : 'a' + rnd(26));
             size_t count;
-            clock_t start = clock();
+            double part = time_of(t, text, SIZE / 8), whole = time_of(t, text, SIZE);
             int32_t *ids = ids_of(t, text, SIZE, 3, &count);
-            double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-            print_message("  1 MB %-8s %7zu tokens %.3f s\n", shape[k].name, count, seconds);
-            assert_true(seconds < 20); /* a quadratic one takes minutes */
+            print_message("  1 MB %-8s %7zu tokens %.3f s\n", shape[k].name, count, whole);
+            assert_true(whole < 24 * part); /* a quadratic one takes 64 times as long */
             if (!m)
                 expect_pieces(t, ids + 1, count - 1, text, SIZE);
             free(ids);

@@ -17,15 +17,6 @@ enum { LISTED = 4 }; /* findings of one kind that are told singly */
 
 /* ---- findings ---- */
 
-void found(Check *c, Grade grade, const char *text)
-{
-    Inspect *p = c->p;
-    p->finding = grow(p->s, p->finding, (size_t)p->nfinding, sizeof *p->finding);
-    p->finding[p->nfinding++] = (Finding){c->name, text, grade};
-    p->nerror += grade == ERROR;
-    p->nwarning += grade == WARNING;
-}
-
 /* For faults of tensors: the first few singly, the others counted by end_list. */
 static void found_in(Check *c, Grade grade, const char *tensor, const char *what)
 {
@@ -205,7 +196,7 @@ static void check_codes(Check *c)
         if (p->facts[i].invalid)
             found_in(c, ERROR, p->g->tensor[i].t.name,
                      format(p->s, "has %s codes of %s that mean nothing: it is damaged or not %s",
-                            commas(p->s, p->facts[i].invalid), commas(p->s, p->facts[i].n),
+                            grouped(p->s, p->facts[i].invalid), grouped(p->s, p->facts[i].n),
                             gguf_type_name(p->g, &p->g->tensor[i].t)));
     end_list(c);
 }
@@ -292,7 +283,7 @@ static void check_values(Check *c)
         if (p->facts[i].nonfinite)
             found_in(c, ERROR, p->g->tensor[i].t.name,
                      format(p->s, "holds %s values that are not finite: it is damaged",
-                            commas(p->s, p->facts[i].nonfinite)));
+                            grouped(p->s, p->facts[i].nonfinite)));
     end_list(c);
 }
 
@@ -347,7 +338,7 @@ static void check_ternary(Check *c)
               format(p->s,
                      "%s of %s matrices in the layers are floats that are not ternary: compiled as "
                      "ternary they are rounded, which only a model trained for it survives",
-                     commas(p->s, floats), commas(p->s, all)));
+                     grouped(p->s, floats), grouped(p->s, all)));
 }
 
 /* ---- the layout of I2_S ---- */
@@ -478,7 +469,7 @@ static void check_embedding(Check *c)
     else if (head && head->size == embed->size && !memcmp(head->data, embed->data, head->size))
         found(c, WARNING,
               format(s, "output.weight repeats token_embd.weight: %s bytes that could be left out",
-                     commas(s, (int64_t)head->size)));
+                     grouped(s, (int64_t)head->size)));
 }
 
 /* ---- the table ---- */

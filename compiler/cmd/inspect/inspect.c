@@ -183,19 +183,6 @@ static const char *text_of(const Inspect *p, const char *key, const char *absent
 
 /* ---- the screen ---- */
 
-/* 1234567 as 1,234,567. */
-const char *commas(Session *s, int64_t n)
-{
-    char digits[32], text[48];
-    int len = snprintf(digits, sizeof digits, "%lld", (long long)n), k = 0;
-    for (int i = 0; i < len; i++) {
-        if (i && (len - i) % 3 == 0 && digits[i - 1] != '-')
-            text[k++] = ',';
-        text[k++] = digits[i];
-    }
-    return format(s, "%.*s", k, text);
-}
-
 /* 10721568 as "10.7 M", 512 as "512". */
 static const char *brief(Session *s, int64_t n)
 {
@@ -221,7 +208,7 @@ static void row(Inspect *p, const char *label, const char *text)
 static void list_count(Inspect *p, Out *o, int64_t n, const char *what)
 {
     if (n >= 0)
-        put(o, "%s%s %s", o->len ? ", " : "", commas(p->s, n), what);
+        put(o, "%s%s %s", o->len ? ", " : "", grouped(p->s, n), what);
 }
 
 static void show_shape(Inspect *p)
@@ -257,7 +244,7 @@ static void show_summary(Inspect *p)
     row(p, "name", text_of(p, "general.name", "not given"));
     row(p, "architecture", text_of(p, "general.architecture", "not given"));
     row(p, "file",
-        format(s, "%s bytes, GGUF v%u, alignment %llu", commas(s, (int64_t)g->total), g->version,
+        format(s, "%s bytes, GGUF v%u, alignment %llu", grouped(s, (int64_t)g->total), g->version,
                (unsigned long long)g->alignment));
     row(p, "XXH64", format(s, "%016llx", (unsigned long long)gguf_hash(g)));
     row(p, "parameters",
@@ -289,9 +276,9 @@ static void put_verdict(Inspect *p, const Facts *f, bool matrix)
     if (!f->known)
         put(o, "bnc does not decode this type");
     else if (f->nonfinite)
-        put(o, "%s values are not finite", commas(p->s, f->nonfinite));
+        put(o, "%s values are not finite", grouped(p->s, f->nonfinite));
     else if (f->invalid)
-        put(o, "%s invalid codes", commas(p->s, f->invalid));
+        put(o, "%s invalid codes", grouped(p->s, f->invalid));
     else if (f->ternary)
         put_scale(o, f);
     else if (matrix && f->nmagnitude > MAGNITUDES)
@@ -324,15 +311,15 @@ static void show_formats(Inspect *p)
         "bytes", "-1", "0", "+1", "scale");
     for (int i = 0; i < p->ngroup; i++) {
         const Group *q = &p->group[i];
-        put(&p->out, "  %-10s %8s %14s %14s", q->type, commas(s, q->tensors), commas(s, q->sum.n),
-            commas(s, q->bytes));
+        put(&p->out, "  %-10s %8s %14s %14s", q->type, grouped(s, q->tensors), grouped(s, q->sum.n),
+            grouped(s, q->bytes));
         put_shares(p, &q->sum, q->sum.ternary);
         put_verdict(p, &q->sum, false);
         trim_line(&p->out);
         bytes += q->bytes;
     }
-    put(&p->out, "  %-10s %8s %14s %14s  %.2f bits a parameter\n", "all", commas(s, tensors),
-        commas(s, p->parameters), commas(s, bytes),
+    put(&p->out, "  %-10s %8s %14s %14s  %.2f bits a parameter\n", "all", grouped(s, tensors),
+        grouped(s, p->parameters), grouped(s, bytes),
         8.0 * (double)bytes / (double)(p->parameters ? p->parameters : 1));
 }
 
@@ -349,7 +336,7 @@ static void show_float_matrices(Inspect *p)
     }
     if (matrices)
         put(&p->out, "\n  Matrices in a float format: %s, exactly ternary: %s.\n",
-            commas(p->s, matrices), commas(p->s, ternary));
+            grouped(p->s, matrices), grouped(p->s, ternary));
 }
 
 /* Rows first, as the IR writes shapes. */
@@ -375,7 +362,7 @@ static void show_tensors(Inspect *p)
         const Facts *f = &p->facts[i];
         put(&p->out, "  %-*s %13s  %-7s %12s", width, t->name,
             shape_text(p->s, gguf_tensor_info(t)), gguf_type_name(p->g, t),
-            commas(p->s, (int64_t)t->size));
+            grouped(p->s, (int64_t)t->size));
         put_shares(p, f, f->ternary || (f->known && fmt_info[t->fmt].kind == KIND_TERNARY));
         put_verdict(p, f, t->rows > 1);
         trim_line(&p->out);
@@ -449,7 +436,7 @@ static void show_metadata(Inspect *p)
             type = format(p->s, "%s[]", type);
         put(&p->out, "  %-*s %-9s ", width, v->key, type);
         if (v->is_array)
-            put(&p->out, "%s: ", commas(p->s, v->count));
+            put(&p->out, "%s: ", grouped(p->s, v->count));
         for (int64_t k = 0; k < v->count && k < FIRST_ITEMS; k++) {
             put(&p->out, k ? ", " : "");
             put_item(p, v, k, false);

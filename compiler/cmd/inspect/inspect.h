@@ -47,8 +47,6 @@ typedef struct Inspect {
     Out out;
 } Inspect;
 
-const char *commas(Session *s, int64_t n); /* 1234567 as 1,234,567 */
-
 /* Runs every check over p->g and p->facts and fills p->finding: one line or more of each. */
 void inspect_check(Inspect *p);
 void show_findings(Inspect *p);

@@ -8,6 +8,15 @@
 #include "driver/driver.h"
 #include "ir/escape.h"
 
+void found(Check *c, Grade grade, const char *text)
+{
+    Inspect *p = c->p;
+    p->finding = grow(p->s, p->finding, (size_t)p->nfinding, sizeof *p->finding);
+    p->finding[p->nfinding++] = (Finding){c->name, text, grade};
+    p->nerror += grade == ERROR;
+    p->nwarning += grade == WARNING;
+}
+
 /* ---- the words, found by their text ---- */
 
 typedef struct Words {
@@ -96,7 +105,7 @@ void check_merges(Check *c)
     }
     if (twice)
         found(c, WARNING,
-              format(p->s, "%s tokens repeat the text of another", commas(p->s, twice)));
+              format(p->s, "%s tokens repeat the text of another", grouped(p->s, twice)));
     if (!is_model(p, "gpt2"))
         c->fine = "no merges needed: the tokenizer is not a BPE";
     else if (n < 1)
@@ -115,7 +124,7 @@ void check_merges(Check *c)
               format(p->s,
                      "%s of %s merges name parts that are no tokens, number %lld first, %s: tokens "
                      "and merges may be of different models",
-                     commas(p->s, unknown), commas(p->s, n), (long long)first,
+                     grouped(p->s, unknown), grouped(p->s, n), (long long)first,
                      quote(p->s, text, len)));
     }
 }
@@ -175,7 +184,7 @@ void check_specials(Check *c)
               format(p->s,
                      "%s tokens look special but are marked as ordinary text, %s first: a chat "
                      "would not see its own marks",
-                     commas(p->s, plain), quote(p->s, text, len)));
+                     grouped(p->s, plain), quote(p->s, text, len)));
     }
 }
 

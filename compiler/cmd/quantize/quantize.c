@@ -304,19 +304,6 @@ static void make_plan(Quantize *q)
                  quote(q->s, q->keep[i].pattern, strlen(q->keep[i].pattern)));
 }
 
-Fmt main_type(const Change *c, int64_t n)
-{
-    int64_t sum[FMT_COUNT] = {0};
-    Fmt best = FMT_F32;
-    for (Role role = ROLE_LINEAR; role <= ROLE_WORDS && sum[best] == 0; role++) {
-        for (int64_t i = 0; i < n; i++)
-            sum[c[i].to] += c[i].role == role ? c[i].t->rows * c[i].t->cols : 0;
-        for (int f = 0; f < FMT_COUNT; f++)
-            best = sum[f] > sum[best] ? (Fmt)f : best;
-    }
-    return best;
-}
-
 /* ---- the report ---- */
 
 static void warn_untrained(const Quantize *q)

@@ -7,7 +7,7 @@
 #endif
 
 //@ low_sums_avx2 : low_layout
-/* Sums of int16 over pairs, of int32 over 8 lanes; `eight`: of 8 registers at once, in order. */
+/* Sums of int16 over pairs, of int32 over 8 lanes. */
 BN_INLINE __m256i low_pairs(__m256i v)
 {
     return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
@@ -18,14 +18,6 @@ BN_INLINE int low_lanes(__m256i v)
     __m128i a = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
-}
-
-BN_INLINE __m256i low_eight(const __m256i *v)
-{
-    __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-    __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
-                            _mm256_permute2x128_si256(a, b, 0x31));
 }
 
 BN_INLINE __m256i low_load(const void *p)
@@ -84,6 +76,16 @@ BN_INLINE __m256i low_lanes2(const uint8_t *w, const int8_t *q, int wide)
     return sum;
 }
 
+//@ low_eight_avx2 : low_sums_avx2
+/* Sums of 8 registers over their lanes, in order; of 4 bits of 8 rows. */
+BN_INLINE __m256i low_eight(const __m256i *v)
+{
+    __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                            _mm256_permute2x128_si256(a, b, 0x31));
+}
+
 BN_INLINE __m256i low_eight4(const uint8_t *w, size_t row4, const int8_t *q, int wide)
 {
     __m256i sum[8];
@@ -115,7 +117,7 @@ BN_INLINE int low_total_avx2(const int8_t *q, int wide)
     return low_lanes(sum);
 }
 
-//@ screen_rows_avx2 : screen low_sums_avx2 low_total_avx2
+//@ screen_rows_avx2 : screen low_eight_avx2 low_row2
 /* Which of 8 rows, bit by bit, a bound by q does not exclude; twice: their sums, less the odd part;
  * e, v: their norms. */
 BN_INLINE int screen_mask(const bn_screen *h, __m256i twice, const float *scale, const float *e,
@@ -209,7 +211,7 @@ BN_INLINE void screen_q8_0_avx2(const void *w, const uint8_t *low, const float *
     BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)
 }
 
-//@ qlinear_low_avx2 : low_plain low_sums_avx2 low_total_avx2
+//@ qlinear_low_avx2 : low_logit low_row2 low_sums_avx2 low_total_avx2
 /* One row of codes by one token; the sums are those of scalar_head.c. 8 bits: products of |w| by q
  * with w's sign, pairs of at most 2 * 127 * 127. */
 BN_INLINE int low_sum8_avx2(const uint8_t *w, const int8_t *q, int wide)

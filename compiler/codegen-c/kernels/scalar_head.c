@@ -13,19 +13,22 @@
 
 //@ low_layout : qpad
 /* Columns are padded to 128, rows to 8. Rows of 4 bits come first, then, for h6, those of 2 bits.
- * row4: bytes of a row of 4 bits; of 2 bits it has half of them. */
+ * row4: bytes of a row of 4 bits; of 2 bits it has half of them.
+ *
+ * Twice what a code stands for is 2 code - odd, in steps of half the row's scale: of 4 bits and, as
+ * the upper bits of 6, of 4 with two unknown ones, and of 6. */
+enum { BN_LOW4_ODD = 15, BN_LOW6_ODD = 63 };
+
+//@ low_row2 : low_layout
+/* Rows of a matrix, and the 2 bits of row r. */
 #define BN_LOW_ROWS(n) (((size_t)(n) + 7) / 8 * 8)
 BN_INLINE const uint8_t *low_row2(const uint8_t *w, int n, size_t row4, int r)
 {
     return w + BN_LOW_ROWS(n) * row4 + (size_t)r * (row4 / 2);
 }
 
-/* Twice what a code stands for is 2 code - odd, in steps of half the row's scale: of 4 bits and, as
- * the upper bits of 6, of 4 with two unknown ones, and of 6. */
-enum { BN_LOW4_ODD = 15, BN_LOW6_ODD = 63 };
-
-//@ low_sums : low_layout
-/* Sums of codes by activations of one row; w4, w2: its bytes, q [wide], wide a multiple of 128. */
+//@ low_sum4 : low_layout
+/* Sum of codes by activations of one row; w4: its bytes, q [wide], wide a multiple of 128. */
 BN_INLINE int low_sum4(const uint8_t *w4, const int8_t *q, int wide)
 {
     int sum = 0;
@@ -35,6 +38,8 @@ BN_INLINE int low_sum4(const uint8_t *w4, const int8_t *q, int wide)
     return sum;
 }
 
+//@ low_sum2 : low_layout
+/* The same of its 2 bits. */
 BN_INLINE int low_sum2(const uint8_t *w2, const int8_t *q, int wide)
 {
     int sum = 0;
@@ -45,6 +50,8 @@ BN_INLINE int low_sum2(const uint8_t *w2, const int8_t *q, int wide)
     return sum;
 }
 
+//@ low_sum8 : qpad
+/* The same of codes -127 .. 127, a byte each. */
 BN_INLINE int low_sum8(const uint8_t *w8, const int8_t *q, int wide)
 {
     int sum = 0;
@@ -53,8 +60,8 @@ BN_INLINE int low_sum8(const uint8_t *w8, const int8_t *q, int wide)
     return sum;
 }
 
-//@ low_plain : low_layout
-/* Sum of activations, and the logit of twice a sum: one order of rounding for every target. */
+//@ low_total
+/* Sum of activations. */
 BN_INLINE int low_total(const int8_t *q, int wide)
 {
     int sum = 0;
@@ -63,12 +70,14 @@ BN_INLINE int low_total(const int8_t *q, int wide)
     return sum;
 }
 
+//@ low_logit
+/* The logit of twice a sum: one order of rounding for every target. */
 BN_INLINE float low_logit(int twice, float scale, float s)
 {
     return (float)((double)twice * (0.5 * (double)scale / (double)s));
 }
 
-//@ qlinear_h8 : low_sums low_plain
+//@ qlinear_h8 : low_sum8 low_logit
 /* y[t][n] = sum_k w[n][k] q[t][k] / s[t], w in few bits with a scale a row; q [T x BN_QPAD(K)],
  * y [T x N]. A unit of the share is 8 rows. h8: codes -127 .. 127, a row of BN_QPAD(K) bytes. */
 BN_INLINE void qlinear_h8(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
@@ -82,7 +91,7 @@ BN_INLINE void qlinear_h8(const uint8_t *w, const float *scale, const int8_t *q,
                                        q + (size_t)t * (size_t)wide, wide), scale[r], s[t]);
 }
 
-//@ qlinear_h4 : low_sums low_plain
+//@ qlinear_h4 : low_sum4 low_total low_logit
 BN_INLINE void qlinear_h4(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
                           float *y, int T, int n, int k, int from, int to)
 {
@@ -98,7 +107,7 @@ BN_INLINE void qlinear_h4(const uint8_t *w, const float *scale, const int8_t *q,
     }
 }
 
-//@ qlinear_h6 : low_sums low_plain
+//@ qlinear_h6 : low_sum4 low_sum2 low_row2 low_total low_logit
 /* The scale of row r is number r % 8 of the 40 numbers that 8 rows have. */
 BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q, const float *s,
                           float *y, int T, int n, int k, int from, int to)
@@ -263,7 +272,7 @@ BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *o
                         of[24], of[32], h->fine) < screen_least(h);
 }
 
-//@ screen_rows : screen low_sums
+//@ screen_rows : screen low_sum4 low_sum2 low_row2
 /* Answers whether row r has to be computed; about: the 40 numbers of its 8 rows, scale, |e| and |v|
  * of 4 bits, |e| and |v| of 6 bits, each of 8 rows. */
 BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *about, const int8_t *q,

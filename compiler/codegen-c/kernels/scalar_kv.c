@@ -121,6 +121,13 @@ BN_INLINE size_t kv8_scales(int groups, int context, int head_dim)
     return ((size_t)groups * (size_t)context * (size_t)head_dim + 63) / 64 * 64;
 }
 
+/* What codes up to `levels` are multiplied with to be values of at most `most`, and the reverse. */
+BN_INLINE float kv8_factor(float most, float levels)
+{
+    return most < 1e-30f ? 0.0f : levels / most;
+}
+
+//@ kv8_code : kv8_row
 /* The largest magnitude; compared as integers, whose order is the same and which vectorise. */
 BN_INLINE float kv8_most(const float *x, int n)
 {
@@ -137,12 +144,6 @@ BN_INLINE float kv8_most(const float *x, int n)
     return v;
 }
 
-/* What codes up to `levels` are multiplied with to be values of at most `most`, and the reverse. */
-BN_INLINE float kv8_factor(float most, float levels)
-{
-    return most < 1e-30f ? 0.0f : levels / most;
-}
-
 /* x * factor, rounded half to even, as in quant_row. */
 BN_INLINE int kv8_code(float x, float factor)
 {
@@ -152,6 +153,7 @@ BN_INLINE int kv8_code(float x, float factor)
     return (int)(int32_t)(bits & 0xffffffffu);
 }
 
+//@ kv8_put : kv8_code
 BN_INLINE void kv8_put(const float *x, uint8_t *codes, float *scale, int head_dim)
 {
     const float most = kv8_most(x, head_dim), factor = kv8_factor(most, 127.0f);
@@ -161,7 +163,7 @@ BN_INLINE void kv8_put(const float *x, uint8_t *codes, float *scale, int head_di
         codes[i] = (uint8_t)(kv8_code(x[i], factor) & 255);
 }
 
-//@ store_kv8 : kv8_row kv_row
+//@ store_kv8 : kv8_put kv_row
 BN_INLINE void store_kv8(const float *x, uint8_t *cache, int pos, int T, int groups, int context,
                          int head_dim, int from, int to)
 {
@@ -174,7 +176,7 @@ BN_INLINE void store_kv8(const float *x, uint8_t *cache, int pos, int T, int gro
                     scales + kv_row(g, context, pos + t, 1), head_dim);
 }
 
-//@ rope_store_kv8 : kv8_row kv_row rope_head
+//@ rope_store_kv8 : kv8_put kv_row rope_head
 BN_INLINE void rope_store_kv8(const float *x, const float *table, uint8_t *cache, int pos, int T,
                               int groups, int context, int head_dim, int rot, int mode, int from,
                               int to)
@@ -191,7 +193,7 @@ BN_INLINE void rope_store_kv8(const float *x, const float *table, uint8_t *cache
         }
 }
 
-//@ kv8_query : kv8_row
+//@ kv8_query : kv8_code
 /* Queries over an int8 cache become integers up to 8191, with a unit a query: finer than the
  * cache, and 512 products with codes fit int32. */
 BN_INLINE float kv8_query(const float *q, int16_t *codes, int head_dim)

@@ -1,0 +1,1 @@
+$BNC --quiet "$MODEL" --name=BN -o out.c
