@@ -1,7 +1,7 @@
 /* cli.c: the command line of a compiled model: text in, text out, and numbers for tests.
  *
- * One idea: one table of options, from which parsing and the help both follow, and one function for
- * each mode. It is the product, so unlike the rest of the runtime it allocates and prints; programs
+ * One idea: one table of options (cli_options.h), from which parsing and the help both follow, and
+ * one function for each mode. It is the product, so unlike the rest of the runtime it allocates and prints; programs
  * that do not call bn_cli do not link it.
  */
 #ifndef _POSIX_C_SOURCE
@@ -22,48 +22,28 @@
 
 #include "bn_model.h"
 #include "cli.h"
-
-/*          id          letter  name            value    what it does */
-#define CLI_OPTIONS(O)                                                                             \
-    O(PROMPT,      'p', "prompt",         "TEXT", "what to continue; - reads standard input")      \
-    O(TOKENS,      'n', "tokens",         "N",    "how many tokens to write (128)")                \
-    O(TEMPERATURE, 0,   "temp",           "F",    "temperature, 0 for the likeliest (0.8)")        \
-    O(TOP_K,       0,   "top-k",          "N",    "choose among the N likeliest, 0: all (40)")     \
-    O(TOP_P,       0,   "top-p",          "F",    "choose among those of mass F, 0: all (0.95)")   \
-    O(MIN_P,       0,   "min-p",          "F",    "drop those below F of the likeliest (0)")       \
-    O(PENALTY,     0,   "repeat-penalty", "F",    "against recent tokens, such as 1.1 (0: none)")  \
-    O(SEED,        0,   "seed",           "N",    "the same seed writes the same text (1)")        \
-    O(THREADS,     't', "threads",        "N",    "threads (processors online, at most 8)")        \
-    O(WEIGHTS,     'w', "weights",        "FILE", "the .bnw (the one the model was built with)")   \
-    O(SPECIAL,     0,   "special",        NULL,   "read special tokens such as <s> in the prompt") \
-    O(IDS,         0,   "ids",            "FILE", "token ids instead of a prompt; - reads stdin")  \
-    O(STATS,       0,   "stats",          NULL,   "print times to standard error")                 \
-    O(SCORE,       0,   "score",          NULL,   "ids (from stdin): a line 'nll argmax' for each")\
-    O(LOGITS,      0,   "logits",         NULL,   "--ids or the prompt: a line of logits for each")\
-    O(BENCH,       0,   "bench",          "N",    "time prompts and N written tokens: JSON")       \
-    O(BENCH_PREFILL, 0, "bench-prefill",  "N,N",  "lengths of the prompts to time (64)")           \
-    O(BENCH_CONTEXT, 0, "bench-context",  "N,N",  "tokens that stand before the written ones (64)")\
-    O(BENCH_REPEAT, 0,  "bench-repeat",   "N",    "how often each (1)")                            \
-    O(INFO,        0,   "info",           NULL,   "what the model says of itself: JSON")           \
-    O(HELP,        'h', "help",           NULL,   "this text")
+#include "cli_options.h"
 
 typedef enum cli_id {
-#define CLI_ENUM(id, letter, name, value, what) CLI_##id,
-    CLI_OPTIONS(CLI_ENUM)
+#define CLI_ENUM(id, field, letter, name, kind, least, most, initial, value, what) CLI_##id,
+    CLI_OPTIONS(CLI_ENUM, CLI_ENUM)
 #undef CLI_ENUM
-        CLI_COUNT
+        CLI_HELP,
+    CLI_COUNT
 } cli_id;
 
 static const struct {
     char letter;
     const char *name, *value, *what;
+    double least, most, initial; /* of numbers */
 } cli_option[CLI_COUNT] = {
-#define CLI_ROW(id, letter, name, value, what) {letter, name, value, what},
-    CLI_OPTIONS(CLI_ROW)
+#define CLI_ROW(id, field, letter, name, kind, least, most, initial, value, what)                  \
+    {letter, name, value, what, least, most, initial},
+    CLI_OPTIONS(CLI_ROW, CLI_ROW)
 #undef CLI_ROW
-};
+        {'h', "help", NULL, "this text", 0, 0, 0}};
 
-enum { CLI_BENCH_PROMPT = 64, CLI_BENCH_CASES = 8, CLI_BENCH_TIMES = 64, CLI_THREADS_MAX = 8 };
+enum { CLI_BENCH_PROMPT = 64, CLI_BENCH_CASES = 8, CLI_THREADS_MAX = 8 };
 
 typedef struct cli {
     const bn_model *model;
@@ -165,25 +145,27 @@ static int cli_parse(cli *c, int argc, char **argv)
     return 0;
 }
 
-static int cli_int(const cli *c, cli_id id, int otherwise, int lo, int hi, int *out)
+static int cli_int(const cli *c, cli_id id, int otherwise, int *out)
 {
+    const double lo = cli_option[id].least, hi = cli_option[id].most;
     char *end;
     *out = otherwise;
     if (!c->value[id])
         return 0;
     errno = 0;
     long x = strtol(c->value[id], &end, 10);
-    if (errno || *end || end == c->value[id] || x < lo || x > hi)
-        return cli_err(c, "--%s: expected a whole number from %d to %d, found '%s'",
+    if (errno || *end || end == c->value[id] || (double)x < lo || (double)x > hi)
+        return cli_err(c, "--%s: expected a whole number from %.0f to %.0f, found '%s'",
                        cli_option[id].name, lo, hi, c->value[id]);
     *out = (int)x;
     return 0;
 }
 
-static int cli_float(const cli *c, cli_id id, double otherwise, double hi, float *out)
+static int cli_float(const cli *c, cli_id id, float *out)
 {
+    const double hi = cli_option[id].most;
     char *end;
-    *out = (float)otherwise;
+    *out = (float)cli_option[id].initial;
     if (!c->value[id])
         return 0;
     double x = strtod(c->value[id], &end);
@@ -198,7 +180,7 @@ static int cli_seed(cli *c)
 {
     const char *text = c->value[CLI_SEED];
     char *end;
-    c->how.seed = 1;
+    c->how.seed = (uint64_t)cli_option[CLI_SEED].initial;
     if (!text)
         return 0;
     errno = 0;
@@ -220,14 +202,13 @@ static int cli_processors(void)
 static int cli_settings(cli *c)
 {
     int top_k = 0;
-    if (cli_int(c, CLI_TOKENS, 128, 0, INT_MAX, &c->tokens) ||
-        cli_int(c, CLI_BENCH, 0, 1, INT_MAX, &c->bench) ||
-        cli_int(c, CLI_THREADS, cli_processors(), 1, BN_MAX_THREADS, &c->threads) ||
-        cli_int(c, CLI_TOP_K, 40, 0, INT_MAX, &top_k) ||
-        cli_float(c, CLI_TEMPERATURE, 0.8, 1e6, &c->how.temperature) ||
-        cli_float(c, CLI_TOP_P, 0.95, 1, &c->how.top_p) ||
-        cli_float(c, CLI_MIN_P, 0, 1, &c->how.min_p) ||
-        cli_float(c, CLI_PENALTY, 0, 1e6, &c->how.repeat_penalty) || cli_seed(c))
+    if (cli_int(c, CLI_TOKENS, (int)cli_option[CLI_TOKENS].initial, &c->tokens) ||
+        cli_int(c, CLI_BENCH, 0, &c->bench) ||
+        cli_int(c, CLI_THREADS, cli_processors(), &c->threads) ||
+        cli_int(c, CLI_TOP_K, (int)cli_option[CLI_TOP_K].initial, &top_k) ||
+        cli_float(c, CLI_TEMPERATURE, &c->how.temperature) ||
+        cli_float(c, CLI_TOP_P, &c->how.top_p) || cli_float(c, CLI_MIN_P, &c->how.min_p) ||
+        cli_float(c, CLI_PENALTY, &c->how.repeat_penalty) || cli_seed(c))
         return -1;
     c->how.top_k = top_k;
     if (c->value[CLI_IDS] && c->value[CLI_PROMPT])
@@ -606,7 +587,7 @@ static int cli_bench(cli *c)
 {
     cli_cases prefill, decode;
     bn_sampling greedy = {0};
-    if (cli_int(c, CLI_BENCH_REPEAT, 1, 1, CLI_BENCH_TIMES, &prefill.times) ||
+    if (cli_int(c, CLI_BENCH_REPEAT, 1, &prefill.times) ||
         cli_bench_cases(c, CLI_BENCH_PREFILL, 0, &prefill) ||
         cli_bench_cases(c, CLI_BENCH_CONTEXT, c->bench, &decode))
         return -1;

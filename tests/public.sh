@@ -19,8 +19,9 @@ leave() {
 trap leave EXIT
 trap 'exit 2' HUP INT TERM
 
-if [ ! -x "$root/usr/bin/git" ]; then
+if [ ! -f "$root/.complete" ]; then
     debootstrap --variant=minbase --include=git,make,gcc,libc6-dev,ca-certificates "$suite" "$root" "$mirror"
+    touch "$root/.complete"
 fi
 mount -t proc proc "$root/proc"
 [ -e "$root/dev/pts/ptmx" ] || mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts" 2>/dev/null || true
@@ -34,7 +35,7 @@ run() { # run USER FOLDER FLAG...: a clone in a folder of its own, checked
     folder=$2
     shift 2
     echo "== $user: make $* ${CHECK:-check}"
-    chroot "$root" su - "$user" -c "rm -rf $folder && mkdir -p $folder && git clone -q /tmp/bnc.bundle $folder/bnc &&
+    chroot "$root" su - "$user" -c "rm -rf $folder && mkdir -p $folder && git -c advice.detachedHead=false clone -q /tmp/bnc.bundle $folder/bnc &&
         cd $folder/bnc && make $* ${CHECK:-check}" || bad=1
 }
 run root /root/public

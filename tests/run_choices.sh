@@ -68,7 +68,7 @@ refused "a bad shape" "bad.tune:1:1: error: expected 'layout ROWSxCOLS FORMAT'" 
 printf '# fine\nkernel dance 5x5 one x\n' >$dir/bad.tune
 refused "a bad op" "bad.tune:2:1: error" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
 refused "no record" "cannot open" "$bnc" $model --tune=$dir/none.tune -o $dir/x.c
-refused "tune without -o" "say where to write the record" "$bnc" tune $model
+refused "tune without -o" "say where to write: bnc tune" "$bnc" tune $model
 refused "tune for several machines" "cannot run target x86-64-multi alone" "$bnc" tune $model --target=x86-64-multi -o $dir/x.tune
 check "no file left of a failed run" test ! -e $dir/x.c -a ! -e $dir/x.tune
 

@@ -49,7 +49,7 @@ check "a file that says nothing of pooling takes the last token" sh -c "
 # ---- mistakes: what is refused ----
 refused "the context 2: raise it with --ctx" 'a long enough text\n' --ctx=2
 refused "--pooling is last, mean or cls, not 'max'" 'a\n' --pooling=max
-refused "'--wide' is unknown here" 'a\n' --wide
+refused "unknown option '--wide'" 'a\n' --wide
 
 # ---- end ----
 finish

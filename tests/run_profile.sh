@@ -160,7 +160,7 @@ jq '.rows |= map(.threads = 99)' $dir/saved.json >$dir/other.json
 echo '{"rows": [{"tokens_per_s": "fast"}]}' >$dir/wrong.json
 refused "another baseline" "none of its rows" "$bnc" bench $model --prompt=1 --at=1 -n 1 --repeat=1 -t 1 --baseline=$dir/other.json
 refused "no baseline" "no tokens_per_s" "$bnc" bench $model --baseline=$dir/wrong.json
-refused "sizes" "--prompt= wants numbers" "$bnc" bench $model --prompt=0
+refused "sizes" "--prompt wants whole numbers" "$bnc" bench $model --prompt=0
 
 # ---- end ----
 rm -f $dir/*.asm $dir/*.nm

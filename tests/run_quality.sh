@@ -75,16 +75,16 @@ check "no KL is not above 0" test $? = 0
 # ---- mistakes after windows: mistakes ----
 : >$dir/empty
 refused "an empty text" "has 0 tokens: too few" "$bnc" ppl $model $dir/empty $window --quiet
-refused "no text" "a model and a text are needed" "$bnc" ppl $model
+refused "no text" "no TEXTFILE given" "$bnc" ppl $model
 refused "a stride beyond the window" "--stride goes to $t12, one less than a window, not $ctx" \
     "$bnc" ppl $model $dir/seq $window --stride=$ctx --quiet
 refused "no stride" "--stride wants a whole number from 1 to 16777216, not '0'" \
     "$bnc" ppl $model $dir/seq --stride=0
 refused "half a stride" "--stride wants a whole number from 1 to 16777216, not '1.5'" \
     "$bnc" ppl $model $dir/seq --stride=1.5
-refused "-t of ppl" "-t wants 1 to 256 threads, not 'many'" "$bnc" ppl $model $dir/seq -t many
-refused "an unknown option of ppl" "'--max-kl=1' is unknown here" "$bnc" ppl $model $dir/seq --max-kl=1
-refused "compare without a text" "two models and a text are needed" "$bnc" compare $model $model
+refused "-t of ppl" "-t wants a whole number from 1 to 256, not 'many'" "$bnc" ppl $model $dir/seq -t many
+refused "an unknown option of ppl" "--max-kl is an option of bnc compare, not of bnc ppl" "$bnc" ppl $model $dir/seq --max-kl=1
+refused "compare without a text" "no text given" "$bnc" compare $model $model
 refused "--max-kl" "--max-kl wants a number from 0 on, not 'nan'" \
     "$bnc" compare $model $model --text=$dir/seq --max-kl=nan
 refused "the compiler's own message" "there is no target 'vax'" "$bnc" ppl $model $dir/seq --target=vax

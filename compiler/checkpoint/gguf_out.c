@@ -64,6 +64,7 @@ static uint64_t padded(const GgufOut *g, uint64_t n)
 GgufOut *gguf_create(Session *s, const char *path)
 {
     GgufOut *g = NEW(s, GgufOut);
+    CHECK(strcmp(path, "-"));
     g->s = g->keys.s = g->tensors.s = s;
     g->path = name(s, path);
     g->alignment = ALIGNMENT;

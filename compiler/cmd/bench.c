@@ -20,11 +20,9 @@
 #include "driver/machine.h"
 #include "frontend/json.h"
 
-enum { SIZES = 8, TEAMS = 16, ROUNDS = 64, SLOWER = 2 }; /* SLOWER: exit status */
+enum { TEAMS = NUMBERS_MOST, ROUNDS = 64, SLOWER = 2 }; /* SLOWER: exit status */
 
-typedef struct List {
-    int n, of[TEAMS];
-} List;
+typedef Numbers List;
 
 typedef struct Series {
     int n;
@@ -49,38 +47,17 @@ typedef struct Team { /* what all rows of a number of threads have in common */
 typedef struct Bench {
     Session *s;
     Options o;
-    const char *save, *baseline, *no_energy;
+    const char *no_energy;
     const char **program; /* the words that start it */
     size_t nprogram;
     List prompt, at, threads;
-    int64_t tokens, rounds;
-    bool json;
     int context;
     Row *row;
     size_t nrow;
     Team team[TEAMS];
 } Bench;
 
-/* ---- arguments ---- */
-
-static int64_t whole(Session *s, const char *option, const char *text, char **end, int64_t most)
-{
-    errno = 0;
-    long long n = strtoll(text, end, 10);
-    if (errno || *end == text || (**end && **end != ',') || n < 1 || n > most)
-        fail(s, (Loc){0}, "%s wants numbers from 1 to %lld, not '%s'", option, (long long)most,
-             text);
-    return n;
-}
-
-static int64_t one(Session *s, const char *option, const char *text, int64_t most)
-{
-    char *end;
-    int64_t n = whole(s, option, text, &end, most);
-    if (*end)
-        fail(s, (Loc){0}, "%s wants one number, not '%s'", option, text);
-    return n;
-}
+/* ---- lists ---- */
 
 static void list_add(List *l, int x)
 {
@@ -90,67 +67,23 @@ static void list_add(List *l, int x)
     l->of[l->n++] = x;
 }
 
-static void list_read(Session *s, const char *option, const char *text, int count, int64_t most,
-                      List *l)
+static List list_or(List l, List otherwise)
 {
-    char *end;
-    l->n = 0;
-    for (const char *at = text; at; at = *end ? end + 1 : NULL) {
-        int x = (int)whole(s, option, at, &end, most);
-        if (l->n == count)
-            fail(s, (Loc){0}, "%s takes %d numbers at most", option, count);
-        list_add(l, x);
-    }
+    return l.n ? l : otherwise;
 }
 
-static void read_option(Bench *b, const char *arg)
-{
-    static const struct {
-        const char *name;
-        size_t list;
-    } lists[] = {{"--prompt=", offsetof(Bench, prompt)}, {"--at=", offsetof(Bench, at)}};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        if (!strncmp(arg, lists[i].name, strlen(lists[i].name))) {
-            list_read(b->s, lists[i].name, arg + strlen(lists[i].name), SIZES, INT32_MAX,
-                      (List *)(void *)((char *)b + lists[i].list));
-            return;
-        }
-    if (!strncmp(arg, "--repeat=", 9))
-        b->rounds = one(b->s, "--repeat", arg + 9, ROUNDS);
-    else if (!strncmp(arg, "--save=", 7))
-        b->save = arg + 7;
-    else if (!strncmp(arg, "--baseline=", 11))
-        b->baseline = arg + 11;
-    else if (!strcmp(arg, "--json"))
-        b->json = true;
-    else
-        fail(b->s, (Loc){0}, "'%s' is unknown here or lacks its value; see `bnc help bench`", arg);
-}
-
-static void read_arguments(Bench *b, int argc, char **argv)
+static void take_options(Bench *b, const Options *o)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
-    b->prompt = b->at = (List){2, {64, 512}};
-    b->at.of[1] = 2048;
-    options_read(b->s, &b->o, argc, argv, true);
-    for (int i = 0; i < b->o.nrest; i++) {
-        const char *arg = b->o.rest[i];
-        const char *next = i + 1 < b->o.nrest ? b->o.rest[i + 1] : NULL;
-        if (!strcmp(arg, "-t") && next)
-            list_read(b->s, "-t", next, TEAMS, BN_MAX_THREADS, &b->threads), i++;
-        else if (!strcmp(arg, "-n") && next)
-            b->tokens = one(b->s, "-n", next, INT32_MAX), i++;
-        else
-            read_option(b, arg);
-    }
-    if (!b->o.input)
-        fail(b->s, (Loc){0}, "no model given: bnc bench model.gguf");
-    if (b->threads.n == 0) {
-        for (int n = 1; n < most; n *= 2)
-            list_add(&b->threads, n);
+    b->o = *o;
+    b->prompt = list_or(o->prompts, (List){2, {64, 512}});
+    b->at = list_or(o->at, (List){2, {64, 2048}});
+    b->threads = o->teams;
+    for (int n = 1; !o->teams.n && n < most; n *= 2)
+        list_add(&b->threads, n);
+    if (!o->teams.n)
         list_add(&b->threads, most);
-    }
 }
 
 /* ---- the program ---- */
@@ -234,11 +167,11 @@ static void prepare(Bench *b)
     find_program(b);
     const json_t *info = ask(s, words(b, (const char *[]){"--info", NULL}));
     b->context = (int)json_number_value(json_object_get(info, "context"));
-    if (b->tokens >= b->context)
-        fail(s, (Loc){0}, "-n %lld does not fit into a context of %d", (long long)b->tokens,
+    if (b->o.written >= b->context)
+        fail(s, (Loc){0}, "-n %lld does not fit into a context of %d", (long long)b->o.written,
              b->context);
     cut(&b->prompt, b->context);
-    cut(&b->at, b->context - b->tokens);
+    cut(&b->at, b->context - b->o.written);
     for (int t = 0; t < b->threads.n; t++) {
         b->team[t].threads = b->threads.of[t];
         for (int d = 0; d < 2; d++) {
@@ -248,7 +181,7 @@ static void prepare(Bench *b)
                 b->row[b->nrow++] = (Row){.decode = d,
                                           .threads = b->threads.of[t],
                                           .size = l->of[i],
-                                          .tokens = d ? (int)b->tokens : l->of[i]};
+                                          .tokens = d ? (int)b->o.written : l->of[i]};
             }
         }
     }
@@ -285,9 +218,10 @@ static void run_team(Bench *b, int team)
 {
     Session *s = b->s;
     Team *t = &b->team[team];
-    const char *asked[] = {
-        format(s, "--bench=%lld", (long long)b->tokens), commas(s, "--bench-prefill=", &b->prompt),
-        commas(s, "--bench-context=", &b->at), format(s, "--threads=%d", t->threads), NULL};
+    const char *asked[] = {format(s, "--bench=%lld", (long long)b->o.written),
+                           commas(s, "--bench-prefill=", &b->prompt),
+                           commas(s, "--bench-context=", &b->at),
+                           format(s, "--threads=%d", t->threads), NULL};
     Energy before = energy_read(s);
     double start = machine_seconds();
     const json_t *said = ask(s, words(b, asked));
@@ -325,7 +259,7 @@ static void measure(Bench *b)
 {
     /* From the disk into the page cache, and the clock of the processor up. */
     (void)ask(b->s, words(b, (const char *[]){"--bench=1", NULL}));
-    for (int64_t i = 0; i < b->rounds; i++)
+    for (int64_t i = 0; i < b->o.rounds; i++)
         for (int t = 0; t < b->threads.n; t++)
             run_team(b, t);
     for (size_t i = 0; i < b->nrow; i++)
@@ -353,13 +287,13 @@ static bool is_row(const Row *r, const json_t *x)
 /* Read before anything is measured: a bad file is told at once. */
 static const json_t *baseline_rows(Bench *b)
 {
-    const json_t *rows = json_object_get(json_file_required(b->s, b->baseline), "rows");
+    const json_t *rows = json_object_get(json_file_required(b->s, b->o.baseline), "rows");
     size_t i;
     json_t *x;
     if (!json_is_array(rows))
-        fail(b->s, loc_file(b->s, b->baseline), "is no result that `bnc bench --save` wrote");
+        fail(b->s, loc_file(b->s, b->o.baseline), "is no result that `bnc bench --save` wrote");
     json_array_foreach(rows, i, x) if (!(key(x, "tokens_per_s") > 0 && key(x, "noise") >= 0))
-        fail(b->s, loc_file(b->s, b->baseline),
+        fail(b->s, loc_file(b->s, b->o.baseline),
              "row %zu of it has no tokens_per_s or no noise; write it anew with --save", i);
     return rows;
 }
@@ -385,7 +319,7 @@ static int compare(Bench *b, const json_t *rows)
         slower += r->slower;
     }
     if (!found)
-        fail(b->s, loc_file(b->s, b->baseline),
+        fail(b->s, loc_file(b->s, b->o.baseline),
              "none of its rows has the threads and sizes of one of these");
     return slower;
 }
@@ -404,7 +338,7 @@ static void put_json(const Bench *b, Out *o)
     put_json_text(o, b->o.input, strlen(b->o.input));
     put(o, ",\"flags\":");
     put_json_text(o, b->o.text, strlen(b->o.text));
-    put(o, ",\"repeat\":%" PRId64 ",\"teams\":[", b->rounds);
+    put(o, ",\"repeat\":%" PRId64 ",\"teams\":[", b->o.rounds);
     for (int t = 0; t < b->threads.n; t++) {
         const Team *x = &b->team[t];
         put(o, "%s{\"threads\":%d,\"peak_rss\":%.0f,", t ? "," : "", x->threads, x->rss);
@@ -432,16 +366,16 @@ static void put_json(const Bench *b, Out *o)
 static void put_table(const Bench *b, Out *o)
 {
     put(o, "threads what             tokens/s (least to most)%s\n",
-        b->baseline ? "     before   ratio" : "");
+        b->o.baseline ? "     before   ratio" : "");
     for (size_t i = 0; i < b->nrow; i++) {
         const Row *r = &b->row[i];
         const char *what = format(b->s, "%s %d", r->decode ? "decode at" : "prompt of", r->size);
         const char *range = format(b->s, "(%.4g to %.4g)", r->rate.least, r->rate.most);
         put(o, "%-7d %-16s %8.4g ", r->threads, what, r->rate.median);
-        put(o, b->baseline ? "%-18s" : "%s", range);
+        put(o, b->o.baseline ? "%-18s" : "%s", range);
         if (r->ratio > 0)
             put(o, " %7.4g %7.3f%s", r->base, r->ratio, r->slower ? "  slower" : "");
-        else if (b->baseline)
+        else if (b->o.baseline)
             put(o, " %7s %7s", "-", "-");
         put(o, "\n");
     }
@@ -456,28 +390,26 @@ static void put_table(const Bench *b, Out *o)
         put(o, "energy: not read (%s)\n", b->no_energy);
 }
 
-int cmd_bench(Session *s, int argc, char **argv)
+int cmd_bench(Session *s, const Options *o)
 {
     Bench *b = NEW(s, Bench);
     Out json = {.s = s}, table = {.s = s};
     b->s = s;
-    b->tokens = 64;
-    b->rounds = 5;
-    read_arguments(b, argc, argv);
-    const json_t *before = b->baseline ? baseline_rows(b) : NULL;
+    take_options(b, o);
+    const json_t *before = b->o.baseline ? baseline_rows(b) : NULL;
     prepare(b);
     measure(b);
     int slower = before ? compare(b, before) : 0;
     put_json(b, &json);
     put_table(b, &table);
-    const Out *out = b->json ? &json : &table;
+    const Out *out = b->o.as_json ? &json : &table;
     fwrite(out->text, 1, out->len, stdout);
-    if (b->save) {
-        file_save(s, b->save, &json);
-        note(s, "wrote %s", b->save);
+    if (b->o.save) {
+        file_save(s, b->o.save, &json);
+        note(s, "wrote %s", b->o.save);
     }
     if (slower)
         note(s, "%d row%s slower than %s by more than the noise of both", slower,
-             slower == 1 ? " is" : "s are", b->baseline);
+             slower == 1 ? " is" : "s are", b->o.baseline);
     return slower ? SLOWER : 0;
 }

@@ -20,9 +20,10 @@ static void put_list(Session *s, const char *cache, const CacheInfo *list, size_
     uint64_t all = 0, most = cache_limit(s, cache);
     put(o, "  %-16s  %10s  %-6s  %s\n", "last used (UTC)", "MB", "kind", "model, options");
     for (size_t i = 0; i < n; i++) {
-        put(o, "  %-16s  %10.1f  %-6s  %s %s%s\n", when(s, list[i].used), (double)list[i].own_bytes / 1e6,
-            *list[i].kind ? list[i].kind : "-", *list[i].model ? list[i].model : "not whole",
-            list[i].options, list[i].busy ? ", in use" : "");
+        put(o, "  %-16s  %10.1f  %-6s  %s %s%s\n", when(s, list[i].used),
+            (double)list[i].own_bytes / 1e6, *list[i].kind ? list[i].kind : "-",
+            *list[i].model ? list[i].model : "not whole", list[i].options,
+            list[i].busy ? ", in use" : "");
         all += list[i].own_bytes;
     }
     put(o, "%zu entries, %.1f MB in %s", n, (double)all / 1e6, cache);
@@ -40,7 +41,8 @@ static void json_list(Session *s, const char *cache, const CacheInfo *list, size
         put(o, "%s{\"key\":\"%s\",\"model\":%s,\"options\":%s,\"kind\":\"%s\"", i ? "," : "",
             list[i].key, *list[i].model ? list[i].model : "null",
             *list[i].options ? list[i].options : "null", list[i].kind);
-        put(o, ",\"bytes\":%" PRIu64 ",\"own_bytes\":%" PRIu64 ",\"used\":%" PRId64 ",\"in_use\":%s}",
+        put(o,
+            ",\"bytes\":%" PRIu64 ",\"own_bytes\":%" PRIu64 ",\"used\":%" PRId64 ",\"in_use\":%s}",
             list[i].bytes, list[i].own_bytes, list[i].used, list[i].busy ? "true" : "false");
     }
     put(o, "]}\n");
@@ -63,28 +65,17 @@ static uint64_t size_of(Session *s, const char *text)
     return (uint64_t)n;
 }
 
-int cmd_cache(Session *s, int argc, char **argv)
+int cmd_cache(Session *s, const Options *o)
 {
-    bool json = false;
-    const char *what = NULL, *size = NULL;
-    for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--json"))
-            json = true;
-        else if (!what && *argv[i] != '-')
-            what = argv[i];
-        else if (!size && *argv[i] != '-')
-            size = argv[i];
-        else
-            fail(s, (Loc){0}, "'%s' is unknown here; `bnc help cache` lists what is", argv[i]);
+    const char *what = o->nword ? o->word[0] : "list", *size = o->nword > 1 ? o->word[1] : NULL;
     const char *cache = cache_dir(s);
     Out out = {.s = s};
     CacheInfo *list;
     size_t n = cache_list(s, cache, &list), kept = 0;
-    what = what ? what : "list";
     if (strcmp(what, "limit") && size)
         fail(s, (Loc){0}, "bnc cache %s takes nothing behind it", what);
     if (!strcmp(what, "list")) {
-        (json ? json_list : put_list)(s, cache, list, n, &out);
+        (o->as_json ? json_list : put_list)(s, cache, list, n, &out);
         file_save(s, "-", &out);
     } else if (!strcmp(what, "clear")) {
         for (size_t i = 0; i < n; i++)

@@ -34,10 +34,8 @@ typedef struct Turn {
 
 typedef struct Chat {
     Session *s;
-    Options o;
-    int threads, most; /* tokens of an answer; 0: as many as fit */
+    int most; /* tokens of an answer; 0: as many as fit */
     bn_sampling how;
-    const char *system, *load;
     bn_chat_options more; /* what the template may see besides the turns */
     json_t *variables;
     struct tm now;
@@ -515,15 +513,6 @@ static void converse(Chat *c)
 
 /* ---- the command ---- */
 
-static double number(Session *s, const char *name, const char *value, double hi)
-{
-    char *end;
-    double x = strtod(value, &end);
-    if (end == value || *end || !(x >= 0 && x <= hi))
-        fail(s, (Loc){0}, "%s wants a number from 0 to %g, not '%s'", name, hi, value);
-    return x;
-}
-
 /* --chat-var name=value: a JSON value, or what is none as a text. */
 static void add_variable(Chat *c, const char *text)
 {
@@ -569,47 +558,6 @@ static void set_time(Chat *c)
     c->more.now = (end ? gmtime_r(&t, &c->now) : localtime_r(&t, &c->now)) ? &c->now : NULL;
 }
 
-static void read_own(Chat *c)
-{
-    Session *s = c->s;
-    for (int i = 0; i < c->o.nrest; i++) {
-        const char *name = c->o.rest[i], *value = strchr(name, '=');
-        if (value && !strncmp(name, "--", 2))
-            name = intern(s, name, (size_t)(value++ - name));
-        else
-            value = i + 1 < c->o.nrest ? c->o.rest[++i] : NULL;
-        if (!value)
-            fail(s, (Loc){0},
-                 "%s: unknown, or without its value; `bnc help chat` lists the options", name);
-        if (!strcmp(name, "-t"))
-            c->threads = inproc_threads(s, value);
-        else if (!strcmp(name, "-n"))
-            c->most = (int)number(s, name, value, INT32_MAX);
-        else if (!strcmp(name, "--temp"))
-            c->how.temperature = (float)number(s, name, value, 1e6);
-        else if (!strcmp(name, "--top-k"))
-            c->how.top_k = (int32_t)number(s, name, value, INT32_MAX);
-        else if (!strcmp(name, "--top-p"))
-            c->how.top_p = (float)number(s, name, value, 1);
-        else if (!strcmp(name, "--min-p"))
-            c->how.min_p = (float)number(s, name, value, 1);
-        else if (!strcmp(name, "--repeat-penalty"))
-            c->how.repeat_penalty = (float)number(s, name, value, 1e6);
-        else if (!strcmp(name, "--seed"))
-            c->how.seed = (uint64_t)number(s, name, value, 9e15);
-        else if (!strcmp(name, "--system"))
-            c->system = value;
-        else if (!strcmp(name, "--load"))
-            c->load = value;
-        else if (!strcmp(name, "--chat-var"))
-            add_variable(c, value);
-        else if (!strcmp(name, "--tools"))
-            c->more.tools = read_tools(c, value);
-        else
-            fail(s, (Loc){0}, "unknown option '%s'; `bnc help chat` lists them", name);
-    }
-}
-
 static _Noreturn void no_template(Session *s, const char *input)
 {
     fail(s, loc_file(s, input),
@@ -627,31 +575,37 @@ static void check_template(Session *s, const Options *o)
         no_template(s, o->input);
 }
 
-int cmd_chat(Session *s, int argc, char **argv)
+int cmd_chat(Session *s, const Options *o)
 {
     Chat *c = NEW(s, Chat);
     struct sigaction act = {.sa_handler = on_interrupt}, before;
     c->s = s;
-    c->how = (bn_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
-    options_read(s, &c->o, argc, argv, true);
-    if (!c->o.input)
-        fail(s, (Loc){0}, "no model given: bnc chat model.gguf");
+    c->most = (int)o->answer;
+    c->how = (bn_sampling){.temperature = (float)o->program.temperature,
+                           .top_k = (int32_t)o->program.top_k,
+                           .top_p = (float)o->program.top_p,
+                           .min_p = (float)o->program.min_p,
+                           .repeat_penalty = (float)o->program.repeat_penalty,
+                           .seed = o->program.seed};
     session_defer(s, chat_end, c);
-    read_own(c);
+    for (int i = 0; i < o->chat_vars.n; i++)
+        add_variable(c, o->chat_vars.of[i]);
+    if (o->tools)
+        c->more.tools = read_tools(c, o->tools);
     set_time(c);
-    check_template(s, &c->o);
-    c->l = inproc_open(s, &c->o, c->o.input, c->threads);
+    check_template(s, o);
+    c->l = inproc_open(s, o, o->input, (int)o->threads);
     if (!bn_chat_known(c->l->model))
-        no_template(s, c->o.input);
+        no_template(s, o->input);
     c->seen = NEW_ARRAY(s, int32_t, c->l->info->context + 1);
     c->end = template_end(c);
     c->terminal = isatty(STDIN_FILENO);
     if (c->terminal)
         start_editing(c);
-    if (c->load)
-        chat_load(c, c->load);
-    if (c->system)
-        chat_system(c, c->system);
+    if (o->load)
+        chat_load(c, o->load);
+    if (o->system)
+        chat_system(c, o->system);
     if (c->terminal)
         say(c, "%s, context %d; /help lists the commands", c->l->info->name, c->l->info->context);
     sigaction(SIGINT, &act, &before);

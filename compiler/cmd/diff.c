@@ -38,11 +38,10 @@ static void number_values(Module *m)
     }
 }
 
-int cmd_diff(Session *s, int argc, char **argv)
+int cmd_diff(Session *s, const Options *given)
 {
-    if (argc != 3)
-        fail(s, (Loc){0}, "diff compares two texts: bnc diff a.tir b.tir");
-    Module *a = tir_read(s, argv[1]), *b = tir_read(s, argv[2]);
+    const char *const *path = given->word;
+    Module *a = tir_read(s, path[0]), *b = tir_read(s, path[1]);
     const char *was = text_of(a), *is = text_of(b);
     number_values(a);
     number_values(b);
@@ -50,6 +49,6 @@ int cmd_diff(Session *s, int argc, char **argv)
         return 0;
     Out o = {.s = s};
     text_diff(was, is, 2, isatty(STDOUT_FILENO), &o);
-    printf("--- %s\n+++ %s\n%s", argv[1], argv[2], o.text);
+    printf("--- %s\n+++ %s\n%s", path[0], path[1], o.text);
     return 1;
 }

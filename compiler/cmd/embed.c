@@ -14,10 +14,8 @@
 
 typedef struct Embed {
     Session *s;
-    Options o;
     InProc *l;
     bn_pooling how;
-    int threads;
     bool json;
     int line;         /* from 1 */
     char *text;       /* of malloc, [cap] */
@@ -39,25 +37,6 @@ static const char *pooling_name(bn_pooling how)
 #undef POOLING_NAME
     };
     return names[how];
-}
-
-static void read_own(Embed *e)
-{
-    for (int i = 0; i < e->o.nrest; i++) {
-        const char *arg = e->o.rest[i];
-        if (!strcmp(arg, "--json"))
-            e->json = true;
-        else if (!strcmp(arg, "-t") && i + 1 < e->o.nrest)
-            e->threads = inproc_threads(e->s, e->o.rest[++i]);
-        else if (!strncmp(arg, "--pooling=", 10) && pooling_by_name(arg + 10) > 0)
-            e->how = (bn_pooling)pooling_by_name(arg + 10);
-        else if (!strncmp(arg, "--pooling=", 10))
-            fail(e->s, (Loc){0}, "--pooling is last, mean or cls, not '%s'", arg + 10);
-        else
-            fail(e->s, (Loc){0}, "'%s' is unknown here; `bnc help embed` lists what is", arg);
-    }
-    if (!e->o.input)
-        fail(e->s, (Loc){0}, "no model given: bnc embed model.gguf < texts");
 }
 
 /* The vector of a text of len bytes, and its number of tokens. */
@@ -116,17 +95,15 @@ static void embed_lines(Embed *e, Out *o)
         fail(e->s, (Loc){0}, "cannot read standard input: %s", strerror(errno));
 }
 
-int cmd_embed(Session *s, int argc, char **argv)
+int cmd_embed(Session *s, const Options *o)
 {
     Embed *e = NEW(s, Embed);
     Out out = {.s = s};
     e->s = s;
-    options_read(s, &e->o, argc, argv, true);
-    read_own(e);
-    e->l = inproc_open(s, &e->o, e->o.input, e->threads);
+    e->json = o->as_json;
+    e->l = inproc_open(s, o, o->input, (int)o->threads);
     e->vector = NEW_ARRAY(s, float, e->l->info->embedding);
-    if (e->how == BN_POOL_MODEL)
-        e->how = (bn_pooling)e->l->info->pooling;
+    e->how = (bn_pooling)(o->pooling ? pooling_by_name(o->pooling) : e->l->info->pooling);
     if (e->json) {
         put(&out, "{\"model\": ");
         put_json_text(&out, e->l->info->name, strlen(e->l->info->name));

@@ -8,67 +8,17 @@
 
 typedef struct Ask {
     Session *s;
-    Options o;
-    const char *prompt, *trace, *folded;
-    int64_t steps;
-    int threads;
     ProfileBy by;
-    bool json;
 } Ask;
 
 static const char *const by_name[] = {"op", "layer", "kernel", "thread"};
 
-/* ---- arguments ---- */
-
-static const char *after(const char *arg, const char *option)
+static ProfileBy by_of(const char *text)
 {
-    size_t n = strlen(option);
-    return strncmp(arg, option, n) ? NULL : arg + n;
-}
-
-static ProfileBy by_of(Session *s, const char *text)
-{
-    for (ProfileBy by = BY_OP; by <= BY_THREAD; by++)
-        if (!strcmp(text, by_name[by]))
-            return by;
-    fail(s, (Loc){0}, "--by is op, layer, kernel or thread, not '%s'", text);
-}
-
-static int64_t steps_of(Session *s, const char *text)
-{
-    char *end;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || *end || n < 0 || n > INT32_MAX)
-        fail(s, (Loc){0}, "-n wants a number of tokens, not '%s'", text);
-    return n;
-}
-
-static void read_arguments(Ask *a, int argc, char **argv)
-{
-    options_read(a->s, &a->o, argc, argv, true);
-    for (int i = 0; i < a->o.nrest; i++) {
-        const char *arg = a->o.rest[i], *value;
-        const char *next = i + 1 < a->o.nrest ? a->o.rest[i + 1] : NULL;
-        if (!strcmp(arg, "--json"))
-            a->json = true;
-        else if ((value = after(arg, "--by=")))
-            a->by = by_of(a->s, value);
-        else if ((value = after(arg, "--trace=")))
-            a->trace = value;
-        else if ((value = after(arg, "--folded=")))
-            a->folded = value;
-        else if (!strcmp(arg, "-p") && next)
-            a->prompt = next, i++;
-        else if (!strcmp(arg, "-n") && next)
-            a->steps = steps_of(a->s, next), i++;
-        else if (!strcmp(arg, "-t") && next)
-            a->threads = inproc_threads(a->s, next), i++;
-        else
-            fail(a->s, (Loc){0}, "'%s' is unknown here or lacks its value; see `bnc help profile`",
-                 arg);
-    }
-    if (!a->o.input)
-        fail(a->s, (Loc){0}, "no model given: bnc profile model.gguf -p \"Once upon a time\"");
+    ProfileBy by = BY_OP;
+    while (strcmp(text, by_name[by]))
+        by++;
+    return by;
 }
 
 /* ---- the table ---- */
@@ -322,26 +272,26 @@ static void save(Session *s, const char *path, const Profile *p,
     note(s, "wrote %s", path);
 }
 
-int cmd_profile(Session *s, int argc, char **argv)
+int cmd_profile(Session *s, const Options *o)
 {
-    Ask a = {.s = s, .prompt = "Once upon a time", .steps = 64};
+    const Ask a = {.s = s, .by = by_of(o->by)};
+    const char *prompt = o->prompt ? o->prompt : "Once upon a time";
     int32_t *ids;
     size_t n;
-    read_arguments(&a, argc, argv);
-    if (a.trace && a.steps == 0)
+    if (o->trace && o->steps == 0)
         fail(s, (Loc){0}, "--trace draws a decode step, but -n 0 asks for none");
-    InProc *l = profile_open(s, &a.o, a.o.input, a.threads);
-    inproc_tokens(l, a.prompt, strlen(a.prompt), BN_ADD_SPECIAL, &ids, &n);
+    InProc *l = profile_open(s, o, o->input, (int)o->threads);
+    inproc_tokens(l, prompt, strlen(prompt), BN_ADD_SPECIAL, &ids, &n);
     if (n == 0)
         fail(s, (Loc){0}, "the prompt has no tokens: give some text with -p");
-    if ((int64_t)n + a.steps > l->info->context)
+    if ((int64_t)n + o->steps > l->info->context)
         fail(s, (Loc){0},
              "the prompt's %zu tokens and -n %lld do not fit into a context of %d; make -n smaller "
              "or --ctx larger",
-             n, (long long)a.steps, (int)l->info->context);
-    Profile *p = profile_run(s, l, ids, n, (int)a.steps);
+             n, (long long)o->steps, (int)l->info->context);
+    Profile *p = profile_run(s, l, ids, n, (int)o->steps);
     Out out = {.s = s};
-    if (a.json) {
+    if (o->as_json) {
         put_json(&a, p, &out);
     } else {
         put(&out, "memory reads %.2f GB/s with %d thread%s\n", p->read_rate, l->threads,
@@ -354,9 +304,9 @@ int cmd_profile(Session *s, int argc, char **argv)
     }
     fwrite(out.text, 1, out.len, stdout);
     out_free(&out);
-    if (a.trace)
-        save(s, a.trace, p, put_trace);
-    if (a.folded)
-        save(s, a.folded, p, put_folded);
+    if (o->trace)
+        save(s, o->trace, p, put_trace);
+    if (o->folded)
+        save(s, o->folded, p, put_folded);
     return 0;
 }

@@ -34,11 +34,8 @@ typedef struct Mean {
 
 typedef struct Quality {
     Session *s;
-    Options o;
-    const char *file, *other; /* the text; compare: the second model */
+    const char *file; /* the text */
     int64_t stride;
-    int threads;
-    double max_kl; /* < 0: not given */
     bool json;
     InProc *a, *b;
     char *text;
@@ -191,63 +188,7 @@ static void read_text(Quality *q)
     end_progress(q);
 }
 
-/* ---- arguments ---- */
-
-static double number(Session *s, const char *option, const char *value)
-{
-    char *end;
-    double x = strtod(value, &end);
-    if (end == value || *end || !isfinite(x) || x < 0)
-        fail(s, (Loc){0}, "%s wants a number from 0 on, not '%s'", option, value);
-    return x;
-}
-
-static int64_t whole(Session *s, const char *option, const char *value)
-{
-    double x = number(s, option, value);
-    if (x < 1 || x > 1 << 24 || x != floor(x))
-        fail(s, (Loc){0}, "%s wants a whole number from 1 to %d, not '%s'", option, 1 << 24, value);
-    return (int64_t)x;
-}
-
-/* The value of --NAME=VALUE; NULL: another option. */
-static const char *value_of(const char *arg, const char *option)
-{
-    size_t n = strlen(option);
-    return !strncmp(arg, option, n) && arg[n] == '=' ? arg + n + 1 : NULL;
-}
-
-static void read_arguments(Quality *q, int argc, char **argv)
-{
-    bool both = !strcmp(argv[0], "compare");
-    const char *value;
-    options_read(q->s, &q->o, argc, argv, true);
-    for (int i = 0; i < q->o.nrest; i++) {
-        const char *arg = q->o.rest[i];
-        if (!strcmp(arg, "--json"))
-            q->json = true;
-        else if (!strcmp(arg, "-t") && i + 1 < q->o.nrest)
-            q->threads = inproc_threads(q->s, q->o.rest[++i]);
-        else if (!strncmp(arg, "-t", 2) && arg[2])
-            q->threads = inproc_threads(q->s, arg + 2);
-        else if ((value = value_of(arg, "--stride")))
-            q->stride = whole(q->s, "--stride", value);
-        else if (both && (value = value_of(arg, "--text")))
-            q->file = value;
-        else if (both && (value = value_of(arg, "--max-kl")))
-            q->max_kl = number(q->s, "--max-kl", value);
-        else if (arg[0] != '-' && !*(both ? &q->other : &q->file))
-            *(both ? &q->other : &q->file) = arg;
-        else
-            fail(q->s, (Loc){0}, "'%s' is unknown here; `bnc help %s` lists what is", arg, argv[0]);
-    }
-    if (both && (!q->o.input || !q->other || !q->file))
-        fail(q->s, (Loc){0},
-             "two models and a text are needed: bnc compare a.gguf b.gguf "
-             "--text=book.txt");
-    if (!both && (!q->o.input || !q->file))
-        fail(q->s, (Loc){0}, "a model and a text are needed: bnc ppl model.gguf book.txt");
-}
+/* ---- the text ---- */
 
 /* Opens the text with the first model's tokens and fixes the windows. */
 static void open_text(Quality *q)
@@ -269,13 +210,11 @@ static void open_text(Quality *q)
              (long long)q->stride);
 }
 
-static Quality *quality_new(Session *s, int argc, char **argv)
+static Quality *quality_new(Session *s, const Options *o, const char *text)
 {
     Quality *q = NEW(s, Quality);
-    q->s = s;
-    q->max_kl = -1;
-    read_arguments(q, argc, argv);
-    q->a = inproc_open(s, &q->o, q->o.input, q->threads);
+    *q = (Quality){.s = s, .file = text, .stride = o->stride, .json = o->as_json};
+    q->a = inproc_open(s, o, o->input, (int)o->threads);
     return q;
 }
 
@@ -317,10 +256,10 @@ static void json_perplexity(Out *o, const char *end, const Mean *nll)
     json_mean(o, format(s, "nll%s", end), nll);
 }
 
-int cmd_ppl(Session *s, int argc, char **argv)
+int cmd_ppl(Session *s, const Options *o)
 {
     Out out = {.s = s};
-    Quality *q = quality_new(s, argc, argv);
+    Quality *q = quality_new(s, o, o->word[1]);
     open_text(q);
     read_text(q);
     const Mean *nll = &q->nll[0];
@@ -405,17 +344,19 @@ static void put_worst(const Quality *q, Out *o)
     out_free(&text);
 }
 
-int cmd_compare(Session *s, int argc, char **argv)
+int cmd_compare(Session *s, const Options *o)
 {
     Out out = {.s = s};
-    Quality *q = quality_new(s, argc, argv);
-    q->b = inproc_open(s, &q->o, q->other, q->threads);
+    if (!o->text_file)
+        fail(s, (Loc){0}, "no text given: bnc compare a.gguf b.gguf --text=book.txt");
+    Quality *q = quality_new(s, o, o->text_file);
+    q->b = inproc_open(s, o, o->word[1], (int)o->threads);
     same_words(q);
     open_text(q);
     same_tokens(q);
     read_text(q);
     double kl = mean_of(&q->kl), agree = (double)q->agree / (double)q->kl.n;
-    bool above = q->max_kl >= 0 && kl > q->max_kl;
+    bool above = o->max_kl >= 0 && kl > o->max_kl;
     if (q->json) {
         json_windows(q, &out);
         json_mean(&out, "kl", &q->kl);
@@ -438,6 +379,6 @@ int cmd_compare(Session *s, int argc, char **argv)
     file_save(s, "-", &out);
     out_free(&out);
     if (above)
-        note(s, "KL %.6f is above --max-kl=%g", kl, q->max_kl);
+        note(s, "KL %.6f is above --max-kl=%g", kl, o->max_kl);
     return above ? ABOVE : 0;
 }

@@ -5,32 +5,6 @@
 #include "cmd/cmd.h"
 #include "report/report.h"
 
-typedef struct Ask {
-    Session *s;
-    Options o;
-    int threads;
-    bool json, measure;
-} Ask;
-
-static void read_own(Ask *a, int argc, char **argv)
-{
-    options_read(a->s, &a->o, argc, argv, true);
-    for (int i = 0; i < a->o.nrest; i++) {
-        const char *arg = a->o.rest[i];
-        if (!strcmp(arg, "--json"))
-            a->json = true;
-        else if (!strcmp(arg, "--no-measure"))
-            a->measure = false;
-        else if (!strcmp(arg, "-t") && i + 1 < a->o.nrest)
-            a->threads = inproc_threads(a->s, a->o.rest[++i]);
-        else
-            fail(a->s, (Loc){0}, "'%s' is unknown here; `bnc help report` lists what is", arg);
-    }
-    if (!a->o.input || (!a->o.output && !a->json))
-        fail(a->s, (Loc){0}, "no %s given: bnc report model.gguf -o report.html",
-             a->o.input ? "page to write" : "model");
-}
-
 static Func *function(const Module *m, Form form)
 {
     Func *f = m->funcs;
@@ -55,55 +29,55 @@ static void take_graph(ReportPage *p, const Module *m, Form form, int which)
 }
 
 /* A prompt of any words, then steps behind it; the mean position of these. */
-static const Profile *measure(const Ask *a, int *at)
+static const Profile *measure(Session *s, const Options *given, int *at)
 {
     enum { PROMPT = 16, STEPS = 64 };
-    Options o = a->o;
+    Options o = *given;
     o.output = NULL;
-    InProc *l = profile_open(a->s, &o, o.input, a->threads);
+    InProc *l = profile_open(s, &o, o.input, (int)o.threads);
     int room = l->info->context, n = room > 2 * PROMPT ? PROMPT : 1;
     int steps = room - n < STEPS ? room - n : STEPS;
     int32_t ids[PROMPT];
     for (int i = 0; i < n; i++)
         ids[i] = (int32_t)((int64_t)(i + 1) * 7919 % l->info->vocab);
     *at = n + steps / 2;
-    return profile_run(a->s, l, ids, (size_t)n, steps);
+    return profile_run(s, l, ids, (size_t)n, steps);
 }
 
-int cmd_report(Session *s, int argc, char **argv)
+int cmd_report(Session *s, const Options *o)
 {
-    Ask *a = NEW(s, Ask);
     ReportPage *p = NEW(s, ReportPage);
     Out out = {.s = s};
-    *a = (Ask){.s = s, .measure = true};
-    read_own(a, argc, argv);
-    Report *r = start_report(s, &a->o, stderr);
+    if (!o->output && !o->as_json)
+        fail(s, (Loc){0},
+             "no output file given; say where to write: bnc report model.gguf -o report.html");
+    Report *r = start_report(s, o, stderr);
     stage_begin(s, r, "read");
-    Module *m = load_input(s, &a->o, &p->target);
+    Module *m = load_input(s, o, &p->target);
     stage_end(s, r);
     if (!m->source)
-        fail(s, loc_file(s, a->o.input), "a report is of a model; this text names none");
+        fail(s, loc_file(s, o->input), "a report is of a model; this text names none");
     p->s = s;
     p->m = m;
-    p->measured = a->measure;
+    p->measured = !o->no_measure;
     take_graph(p, m, FORM_FORWARD, 0);
-    run_passes(m, p->target, &a->o, r);
+    run_passes(m, p->target, o, r);
     if (~m->facts & (FACT_PACKED | FACT_PLANNED))
         fail(s, (Loc){0},
              "a report shows a whole compilation; leave out --passes and --stop-after");
     take_graph(p, m, FORM_DECODE, 1);
     report_tables(p, r);
     int at = 48;
-    const Profile *measured = a->measure ? measure(a, &at) : NULL;
+    const Profile *measured = o->no_measure ? NULL : measure(s, o, &at);
     p->read_rate = measured ? measured->read_rate : 0;
     report_roof(p, at, measured);
-    if (a->json)
+    if (o->as_json)
         put_report_json(p, &out);
     else
         put_page(p, &out);
-    file_save(s, a->json && !a->o.output ? "-" : a->o.output, &out);
+    file_save(s, o->as_json && !o->output ? "-" : o->output, &out);
     out_free(&out);
-    if (!a->json)
-        note(s, "wrote %s", a->o.output);
+    if (!o->as_json)
+        note(s, "wrote %s", o->output);
     return 0;
 }

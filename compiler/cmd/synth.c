@@ -24,7 +24,7 @@ typedef struct Shape {
 } Shape;
 static const Shape shapes[] = {
 #define SHAPE(...) {__VA_ARGS__},
-#include "cmd/shapes.def"
+#include "driver/shapes.def"
 #undef SHAPE
 };
 enum { NSHAPE = sizeof shapes / sizeof *shapes };
@@ -35,7 +35,6 @@ typedef struct Synth {
     uint64_t seed;
     int zeros; /* percent */
     Fmt fmt;
-    const char *output;
     GgufOut *g;
     bool declare; /* the first of two walks over the tensors */
 } Synth;
@@ -300,23 +299,9 @@ static void tokenizer_keys(Synth *y)
 
 /* ---- the command ---- */
 
-void synth_help(FILE *to)
+void help_shapes(FILE *to)
 {
-    fputs(
-        "bnc synth --shape=NAME -o FILE.gguf [options]\n\n"
-        "Writes a model of a published shape with random ternary weights and a made-up tokenizer:\n"
-        "for speed and memory, not for text. The same seed writes the same bytes, and files of\n"
-        "one seed hold the same weights in every type.\n"
-        "  --seed=N              another model of that shape (1)\n"
-        "  --zeros=PERCENT       zeros among the weights, 0 to 95 (40)\n"
-        "  --type=T              of the projections: i2_s (default), tq1_0, tq2_0 or f16;\n"
-        "                        embedding and head are f16, norms f32\n"
-        "  --context=N           the file's context length (the shape's)\n"
-        "  --layers=N            so many layers in place of the shape's: a quick small file\n"
-        "  --vocab=N             so many words in place of the shape's, 338 at least\n"
-        "  --quiet               no note on standard error\n\n"
-        "  shape        graph         layers  width    ffn  heads   vocab\n",
-        to);
+    fputs("  shape        graph         layers  width    ffn  heads   vocab\n", to);
     for (int i = 0; i < NSHAPE; i++) {
         const Shape *p = &shapes[i];
         fprintf(to, "  %-12s %-12s %7d %6d %6d %3d/%-2d %7d  %s\n", p->name, p->arch, p->layers,
@@ -324,92 +309,34 @@ void synth_help(FILE *to)
     }
 }
 
-static uint64_t number_of(Session *s, const char *option, const char *text, uint64_t lo,
-                          uint64_t hi)
+static Shape shape_of(const Options *o)
 {
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || n < lo || n > hi)
-        fail(s, (Loc){0}, "%s wants a number from %llu to %llu, not '%s'", option,
-             (unsigned long long)lo, (unsigned long long)hi, text);
-    return n;
+    int i = 0;
+    while (strcmp(o->shape, shapes[i].name))
+        i++;
+    Shape shape = shapes[i];
+    shape.layers = o->layers ? (int)o->layers : shape.layers;
+    shape.context = o->positions ? (int)o->positions : shape.context;
+    shape.vocab = o->vocab ? (int)o->vocab : shape.vocab;
+    CHECK(shape.vocab >= FEWEST_WORDS && shape.vocab <= MOST_WORDS); /* options.def */
+    return shape;
 }
 
-static void set_shape(Synth *y, const char *text)
-{
-    Out names = {.s = y->s};
-    for (int i = 0; i < NSHAPE; i++) {
-        if (strcmp(text, shapes[i].name) == 0) {
-            y->shape = shapes[i];
-            return;
-        }
-        put(&names, "%s%s", i ? ", " : "", shapes[i].name);
-    }
-    fail(y->s, (Loc){0}, "there is no shape '%s': %s", text, names.text);
-}
-
-static Fmt type_by_name(Session *s, const char *text)
-{
-    static const Fmt types[] = {FMT_I2_S, FMT_TQ1_0, FMT_TQ2_0, FMT_F16};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (strcmp(text, fmt_info[types[i]].name) == 0)
-            return types[i];
-    fail(s, (Loc){0}, "--type is i2_s, tq1_0, tq2_0 or f16, not '%s'", text);
-}
-
-static const char *value_of(const char *arg, const char *option)
-{
-    size_t n = strlen(option);
-    return strncmp(arg, option, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
-}
-
-static void read_arguments(Synth *y, int argc, char **argv)
-{
-    const char *value;
-    uint64_t layers = 0, context = 0, vocab = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if ((value = value_of(arg, "--shape")))
-            set_shape(y, value);
-        else if ((value = value_of(arg, "--seed")))
-            y->seed = number_of(y->s, "--seed", value, 0, UINT64_MAX);
-        else if ((value = value_of(arg, "--zeros")))
-            y->zeros = (int)number_of(y->s, "--zeros", value, 0, 95);
-        else if ((value = value_of(arg, "--type")))
-            y->fmt = type_by_name(y->s, value);
-        else if ((value = value_of(arg, "--context")))
-            context = number_of(y->s, "--context", value, 1, 1 << 24);
-        else if ((value = value_of(arg, "--layers")))
-            layers = number_of(y->s, "--layers", value, 1, 1024);
-        else if ((value = value_of(arg, "--vocab")))
-            vocab = number_of(y->s, "--vocab", value, FEWEST_WORDS, MOST_WORDS);
-        else if (strcmp(arg, "-o") == 0 && i + 1 < argc)
-            y->output = argv[++i];
-        else if (strcmp(arg, "--quiet") == 0)
-            y->s->quiet = true;
-        else
-            fail(y->s, (Loc){0}, "unknown argument '%s' of bnc synth; `bnc help synth` lists them",
-                 arg);
-    }
-    if (!y->shape.name || !y->output)
-        fail(y->s, (Loc){0}, "%s given: bnc synth --shape=2b4t -o 2b4t.gguf (`bnc help synth`)",
-             y->shape.name ? "no output file" : "no shape");
-    y->shape.layers = layers ? (int)layers : y->shape.layers;
-    y->shape.context = context ? (int)context : y->shape.context;
-    y->shape.vocab = vocab ? (int)vocab : y->shape.vocab;
-}
-
-int cmd_synth(Session *s, int argc, char **argv)
+int cmd_synth(Session *s, const Options *o)
 {
     Synth *y = NEW(s, Synth);
-    *y = (Synth){.s = s, .seed = 1, .zeros = 40, .fmt = FMT_I2_S};
-    read_arguments(y, argc, argv);
-    y->g = gguf_create(s, y->output);
+    if (!o->shape)
+        fail(s, (Loc){0}, "no shape given: bnc synth --shape=2b4t -o 2b4t.gguf (`bnc help synth`)");
+    *y = (Synth){.s = s,
+                 .shape = shape_of(o),
+                 .seed = o->seed,
+                 .zeros = (int)o->zeros,
+                 .fmt = fmt_by_name(o->type)};
+    y->g = gguf_create(s, o->output);
     model_keys(y);
     tokenizer_keys(y);
     walk_tensors(y, true);
-    note(s, "writing %s: %s, %d layers, %.1f MB of weights", y->output, y->shape.what,
+    note(s, "writing %s: %s, %d layers, %.1f MB of weights", o->output, y->shape.what,
          y->shape.layers, (double)gguf_bytes(y->g) / 1e6);
     gguf_begin(y->g);
     walk_tensors(y, false);

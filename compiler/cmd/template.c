@@ -6,32 +6,17 @@
 #include "chat/chat.h"
 #include "cmd/cmd.h"
 
-int cmd_template(Session *s, int argc, char **argv)
+int cmd_template(Session *s, const Options *o)
 {
-    ChatTokens tokens = {.bos = NULL};
-    const char *given = NULL, *output = NULL;
-    for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (!strncmp(arg, "--bos=", 6))
-            tokens.bos = arg + 6;
-        else if (!strncmp(arg, "--eos=", 6))
-            tokens.eos = arg + 6;
-        else if (!strcmp(arg, "-o") && i + 1 < argc)
-            output = argv[++i];
-        else if (*arg == '-' || given)
-            fail(s, (Loc){0},
-                 "unexpected '%s': bnc template FILE|NAME [--bos=T] [--eos=T] [-o FILE]", arg);
-        else
-            given = arg;
-    }
+    const ChatTokens tokens = {.bos = o->bos, .eos = o->eos};
     ChatTemplate t;
-    if (!given || !chat_choose(s, given, NULL, NULL, NULL, &t))
+    if (!chat_choose(s, o->input, NULL, NULL, NULL, &t))
         fail(s, (Loc){0}, "no template given: bnc template FILE, or one of %s", chat_names(s));
     Out code = {.s = s}, list = {.s = s};
     chat_compile(s, &t, &tokens, &code);
-    if (!output)
+    if (!o->output)
         chat_list((const unsigned char *)code.text, code.len, &list);
-    file_save(s, output ? output : "-", output ? &code : &list);
+    file_save(s, o->output ? o->output : "-", o->output ? &code : &list);
     out_free(&list);
     out_free(&code);
     return 0;

@@ -253,30 +253,13 @@ static void put_record(Out *o, const Cases *x, int threads)
     }
 }
 
-static int threads_of(Session *s, const Options *o)
+int cmd_tune(Session *s, const Options *given)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    for (int i = 0; i < o->nrest; i++) {
-        const char *value = !strcmp(o->rest[i], "-t") && i + 1 < o->nrest ? o->rest[++i]
-                            : !strncmp(o->rest[i], "-t", 2)               ? o->rest[i] + 2
-                                                                          : "";
-        cores = atoi(value);
-        if (cores < 1 || cores > BN_MAX_THREADS)
-            fail(s, (Loc){0}, "tune takes -t N, with 1 to %d threads, not '%s'", BN_MAX_THREADS,
-                 o->rest[i]);
-    }
-    return cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
-}
-
-int cmd_tune(Session *s, int argc, char **argv)
-{
-    Options o;
+    Options o = *given;
     Cases x = {0};
     Out program = {.s = s}, record = {.s = s};
-    options_read(s, &o, argc, argv, true);
-    int threads = threads_of(s, &o);
-    if (!o.output)
-        fail(s, (Loc){0}, "say where to write the record: bnc tune model.gguf -o machine.tune");
+    long cores = o.threads ? (long)o.threads : sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
     x.m = load_input(s, &o, &x.target);
     if (x.target->npart || x.target->isa & ~target_find(s, "native")->isa)
         fail(s, (Loc){0}, "tune measures on this machine, which cannot run target %s alone",
@@ -293,7 +276,12 @@ int cmd_tune(Session *s, int argc, char **argv)
     put_program(&program, &x);
     const char *dir = temp_dir(s), *source = format(s, "%s/tune.c", dir);
     file_save(s, source, &program);
-    Build b = {x.m, x.target, dir, source, format(s, "%s/tune", dir), false};
+    Build b = {.m = x.m,
+               .target = x.target,
+               .dir = dir,
+               .source = source,
+               .output = format(s, "%s/tune", dir),
+               .cflags = compiler_flags(&o)};
     note(s, "tune: measuring %d kernels of %d kinds of work with %d threads", x.n, x.ngroup,
          threads);
     build_output(s, &b, "exe");

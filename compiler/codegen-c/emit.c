@@ -192,6 +192,7 @@ void emit_runtime(Out *o, bool profile, bool cli)
         put_runtime(o, files[i]);
     if (cli) {
         put_runtime(o, "cli.h");
+        put_runtime(o, "cli_options.h");
         put_runtime(o, "cli.c");
     }
     if (profile) {

@@ -29,17 +29,69 @@ static void add_split(Words *w, const char *words)
         add(w, intern(w->s, words, strcspn(words, " ")));
 }
 
-static void run_tool(Words *w)
+/* ---- compilers for other machines ---- */
+
+const char *compiler_flags(const Options *o)
 {
+    const char *flags = o->cflags ? o->cflags : getenv("CFLAGS");
+    return flags && *flags ? flags : NULL;
+}
+
+/* Families of processors: the start of a target's name, of uname's machine, and a compiler for it.
+ */
+static const struct {
+    const char *target, *machine, *cc;
+} families[] = {{"x86-64", "x86_64", "x86_64-linux-gnu-gcc"},
+                {"arm64", "aarch64", "aarch64-linux-gnu-gcc"},
+                {"arm64", "arm64", "aarch64-linux-gnu-gcc"},
+                {"wasm32", "wasm32", "clang"}};
+
+/* A compiler that writes for the target; NULL: this machine's own does. */
+static const char *cross_compiler(const Target *target)
+{
+    struct utsname system;
+    const char *cc = NULL;
+    if (uname(&system) != 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (strncmp(target->name, families[i].target, strlen(families[i].target)))
+            continue;
+        if (!strcmp(system.machine, families[i].machine))
+            return NULL;
+        cc = families[i].cc;
+    }
+    return cc;
+}
+
+void check_compiler(Session *s, const Target *target)
+{
+    const char *cc = getenv("CC"), *cross = cross_compiler(target);
+    if (cross && (!cc || !*cc))
+        fail(s, (Loc){0},
+             "cc writes for this machine, not for %s: name a compiler that does, as in CC=%s, or "
+             "write C (-o model.c) and compile it there",
+             target->name, cross);
+}
+
+/* ---- tools ---- */
+
+/* `target`: what a C compiler was to write for; NULL: the tool is none. */
+static void run_tool(Words *w, const Target *target)
+{
+    const char *cross = target ? cross_compiler(target) : NULL;
+    const char *hint =
+        cross ? format(w->s, "; for %s name a compiler that writes for it, as in CC=%s",
+                       target->name, cross)
+              : "";
     add(w, NULL);
     pid_t pid = child_start(w->s, w->word, &(ChildOptions){.tmpdir = w->tmpdir});
     if (pid < 0)
         fail(w->s, (Loc){0},
-             "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere",
-             w->word[0], strerror(errno));
+             "cannot run %s: %s; set CC to a C compiler, or use --emit=c and compile elsewhere%s",
+             w->word[0], strerror(errno), hint);
     int status = child_wait(pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status))
-        fail(w->s, (Loc){0}, "%s failed (its messages stand above)", w->word[0]);
+        fail(w->s, (Loc){0}, "%s failed (its messages stand above)%s", w->word[0], hint);
 }
 
 static void start_cc(Words *w, const Build *b)
@@ -49,6 +101,7 @@ static void start_cc(Words *w, const Build *b)
     add_split(w, cc && *cc ? cc : "cc");
     add_split(w, "-std=c11 -O3 -pthread");
     add_split(w, b->target->cflags);
+    add_split(w, b->cflags ? b->cflags : "");
 }
 
 /* Headers and sources of the runtime into the temporary folder. */
@@ -76,7 +129,7 @@ void build_object(Session *s, const Build *b, const char *object, const char *so
     add(&w, b->dir);
     add(&w, "-o");
     add(&w, object);
-    run_tool(&w);
+    run_tool(&w, b->target);
 }
 
 /* kind: exe; module, whose runtime is that of the program around it; so, which has one inside, hides
@@ -94,9 +147,13 @@ static void build_linked(Session *s, const Build *b, const char *object, const c
     add(&w, "-I");
     add(&w, b->dir);
     add(&w, b->source);
+    if (b->soname && !on_mac()) { /* -Wl would cut the name at its commas */
+        add_split(&w, "-Xlinker -soname -Xlinker");
+        add(&w, b->soname);
+    }
     add_split(&w, "-lm -o");
     add(&w, object);
-    run_tool(&w);
+    run_tool(&w, b->target);
 }
 
 static void build_library(Session *s, const Build *b, const char *object, const char *archive)
@@ -112,7 +169,7 @@ static void build_library(Session *s, const Build *b, const char *object, const 
     add(&w, archive);
     add(&w, object);
     add(&w, runtime);
-    run_tool(&w);
+    run_tool(&w, NULL);
 }
 
 bool on_mac(void)
@@ -129,12 +186,12 @@ void build_metallib(Session *s, const char *shaders, const char *library)
     add(&compile, shaders);
     add(&compile, "-o");
     add(&compile, air);
-    run_tool(&compile);
+    run_tool(&compile, NULL);
     add_split(&link, "xcrun -sdk macosx metallib");
     add(&link, air);
     add(&link, "-o");
     add(&link, library);
-    run_tool(&link);
+    run_tool(&link, NULL);
 }
 
 void build_output(Session *s, const Build *b, const char *kind)

@@ -138,7 +138,7 @@ static const char *key_of(Session *s, const Options *o, const char *emit)
     uint8_t digest[DIGEST];
     char text[KEY_DIGITS + 1];
     blake2b_state key;
-    const char *cc = getenv("CC"), *flags = getenv("CFLAGS");
+    const char *cc = getenv("CC"), *flags = compiler_flags(o);
     uint32_t isa = bn_cpu(UINT32_MAX);
     blake2b_init(&key, DIGEST);
     add_text(&key, BN_VERSION);
@@ -335,11 +335,6 @@ static void empty_entry(Session *s, const char *dir)
 
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
-    if (o->output || o->emit || o->amalgamate || o->print_after || o->weights ||
-        o->depfile || o->depfile_path)
-        fail(s, (Loc){0},
-             "this command chooses -o, -MD, --emit, --weights and --amalgamate itself; to "
-             "choose, compile with --emit=exe");
     CacheEntry e = {.emit = emit};
     o->chat_optional = true;
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);

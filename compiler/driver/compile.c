@@ -1,6 +1,10 @@
 /* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
- * the user says or into the cache. */
-#include <stdlib.h>
+ * the user says or into the cache.
+ *
+ * One idea: a compilation is a list of steps over one record (struct Compile); what can be refused
+ * by the options alone is refused before a file is opened, and what is written is put in its place
+ * in the end, all files of it or none.
+ */
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -10,35 +14,50 @@
 
 /* ---- output ---- */
 
-/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by bn.h. */
+/* What the files beside an output are called by: dir/libtales.so.1 -> dir/libtales. */
+static const char *stem_of(Session *s, const char *output, const char *kind)
+{
+    const char *file = file_name(output), *end = !strcmp(kind, "so") ? strstr(file, ".so") : NULL;
+    return end && end > file ? intern(s, output, (size_t)(end - output))
+                             : without_extension(s, output);
+}
+
+/* A library is called without what linkers put before it: libtales -> tales. */
+static const char *plain_name(const char *stem, const char *kind)
+{
+    bool library = !strcmp(kind, "so") || !strcmp(kind, "lib");
+    return library && !strncmp(stem, "lib", 3) && stem[3] ? stem + 3 : stem;
+}
+
+/* PREFIX_model and the macros PREFIX_CONTEXT, ... in capitals: those of the prefix bn are taken, by
+ * bn.h. */
 static bool prefix_taken(const char *prefix)
 {
     return !strcasecmp(prefix, "bn");
 }
 
-static const char *c_prefix(Session *s, const Options *o)
+static const char *c_prefix(Session *s, const Options *o, const char *kind)
 {
-    if (o->name) {
-        if (!identifier_good(o->name))
-            fail(s, (Loc){0}, "--name wants a C identifier, not '%s'", o->name);
-        if (prefix_taken(o->name))
-            fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another", o->name);
+    if (o->name && prefix_taken(o->name))
+        fail(s, (Loc){0}, "--name=%s: the names that begin so are those of bn.h; take another",
+             o->name);
+    if (o->name)
         return o->name;
-    }
-    const char *prefix = c_name(s, file_name(without_extension(s, o->output)));
-    return identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix) ? prefix : format(s, "m_%s", prefix);
+    if (!strcmp(o->output, "-"))
+        return "model";
+    const char *prefix = c_name(s, plain_name(file_name(stem_of(s, o->output, kind)), kind));
+    bool good = identifier_good(prefix) && *prefix != '_' && !prefix_taken(prefix);
+    return good ? prefix : format(s, "m_%s", prefix);
 }
 
-static WeightsMode weights_mode(Session *s, const Options *o, const char *kind)
+static WeightsMode weights_mode(const Options *o, const char *kind)
 {
     bool beside = !strcmp(kind, "c") || !strcmp(kind, "llvm");
-    const char *how = o->weights ? o->weights : beside ? "file" : "incbin";
-    static const char *const names[] = {
-        [WEIGHTS_FILE] = "file", [WEIGHTS_INCBIN] = "incbin", [WEIGHTS_C] = "c"};
-    for (WeightsMode w = WEIGHTS_FILE; w <= WEIGHTS_C; w++)
-        if (!strcmp(how, names[w]))
-            return w;
-    fail(s, (Loc){0}, "--weights is file, incbin or c, not '%s'", how);
+    if (!o->weights)
+        return beside ? WEIGHTS_FILE : WEIGHTS_INCBIN;
+    return !strcmp(o->weights, "file")     ? WEIGHTS_FILE
+           : !strcmp(o->weights, "incbin") ? WEIGHTS_INCBIN
+                                           : WEIGHTS_C;
 }
 
 static void check_c_weights(Session *s, const Module *m)
@@ -50,80 +69,237 @@ static void check_c_weights(Session *s, const Module *m)
              (long long)(m->weight_bytes >> 20));
 }
 
-/* Places of the three generated files, all committed together at the end. */
+/* Places of the generated files; header NULL: none is written. */
 typedef struct Files {
     const char *source, *header, *bnw;
 } Files;
 
-/* Answers the .bnw, written, for the caller to commit; NULL where the weights are in the C. */
-static OutFile *write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit,
-                            const Files *at)
+/* Files that are written and wait to be committed together. */
+typedef struct Written {
+    OutFile *of[4];
+    int n;
+} Written;
+
+static void add_text(Session *s, Written *w, const char *path, Out *text)
+{
+    w->of[w->n++] = file_text(s, path, text);
+    out_free(text);
+}
+
+/* The weights go into `out` where they are a file beside the source; else they are at at->bnw for
+ * who reads them, the assembler or this function. */
+static void write_files(Session *s, Module *m, const Target *target, const EmitOptions *emit,
+                        const Files *at, Written *out)
 {
     EmitOptions o = *emit;
     Out source = {.s = s}, header = {.s = s};
-    OutFile *bnw = file_create(s, at->bnw);
+    bool literals = o.weights == WEIGHTS_C;
+    const char *path = literals ? format(s, "%s/model.bnw", temp_dir(s)) : at->bnw;
+    OutFile *bnw = file_create(s, path);
     bnw_write(m, bnw);
-    if (o.weights == WEIGHTS_C) {
-        size_t size;
+    if (literals) {
         file_commit(bnw);
-        o.bnw = (const uint8_t *)file_read(s, at->bnw, &size);
-        remove(at->bnw);
-        bnw = NULL;
+        o.bnw = (const uint8_t *)file_read(s, path, NULL);
+    } else {
+        out->of[out->n++] = bnw;
     }
     emit_c(m, target, &o, &source);
+    add_text(s, out, at->source, &source);
+    if (!at->header)
+        return;
     emit_header(m, &o, &header);
-    OutFile *c = file_create(s, at->source), *h = file_create(s, at->header);
-    file_write(c, source.text, source.len);
-    file_write(h, header.text, header.len);
-    file_commit(c);
-    file_commit(h);
-    out_free(&source);
-    out_free(&header);
-    return bnw;
+    add_text(s, out, at->header, &header);
 }
 
 static void emit_source(Session *s, Module *m, const Target *target, const Options *o,
                         EmitOptions *emit)
 {
     const char *stem = without_extension(s, o->output);
-    Files at = {o->output, format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
+    bool stream = !strcmp(o->output, "-");
+    Files at = {o->output, stream ? NULL : format(s, "%s.h", stem), format(s, "%s.bnw", stem)};
+    Written out = {0};
     emit->bnw_name = file_name(at.bnw);
     emit->bnw_path = at.bnw;
-    OutFile *weights = write_files(s, m, target, emit, &at);
-    if (weights)
-        file_commit(weights);
-    note(s, "wrote %s, %s%s%s", at.source, at.header, emit->weights == WEIGHTS_C ? "" : ", ",
-         emit->weights == WEIGHTS_C ? "" : at.bnw);
+    write_files(s, m, target, emit, &at, &out);
+    files_commit(out.of, out.n);
+    if (!stream)
+        note(s, "wrote %s, %s%s%s", at.source, at.header, emit->weights == WEIGHTS_C ? "" : ", ",
+             emit->weights == WEIGHTS_C ? "" : at.bnw);
 }
 
-/* Everything is made in a temporary folder first, or committed last: a failing C compiler leaves
- * nothing behind. */
+/* The C stands in a temporary folder: a failing C compiler leaves nothing behind. */
 static void emit_built(Session *s, Module *m, const Target *target, const Options *o,
                        EmitOptions *emit, const char *kind)
 {
-    const char *dir = temp_dir(s), *stem = without_extension(s, o->output);
+    const char *dir = temp_dir(s), *stem = stem_of(s, o->output, kind);
     bool beside = emit->weights == WEIGHTS_FILE, program = !strcmp(kind, "exe");
     bool product = !program && strcmp(kind, "module") != 0;
     const char *header = format(s, "%s.h", stem),
                *bnw = format(s, "%s.bnw", program ? o->output : stem);
     Files at = {format(s, "%s/model.c", dir), format(s, "%s/model.h", dir),
-                beside ? bnw : format(s, "%s/model.bnw", dir)};
+                format(s, "%s/model.bnw", dir)};
+    Written made = {0}, out = {0};
     emit->program = program;
     emit->amalgamate = program || !strcmp(kind, "so");
     emit->bnw_name = *o->output == '/' ? bnw : file_name(bnw);
     emit->bnw_path = at.bnw;
-    OutFile *weights = write_files(s, m, target, emit, &at);
-    if (weights && !beside) /* for the assembler to read */
-        file_commit(weights);
-    Build b = {m, target, dir, at.source, format(s, "%s/result", dir), emit->profile};
-    build_output(s, &b, kind);
     if (beside)
-        file_commit(weights);
+        at.bnw = bnw; /* a large file: written once, where it will stand */
+    write_files(s, m, target, emit, &at, &made);
+    for (int i = 0; i < made.n; i++) {
+        if (beside && i == 0)
+            out.of[out.n++] = made.of[i];
+        else
+            file_commit(made.of[i]);
+    }
+    Build b = {.m = m,
+               .target = target,
+               .dir = dir,
+               .source = at.source,
+               .output = format(s, "%s/result", dir),
+               .soname = !strcmp(kind, "so") ? file_name(o->output) : NULL,
+               .cflags = compiler_flags(o),
+               .profile = emit->profile};
+    build_output(s, &b, kind);
     if (product)
-        file_copy(s, at.header, header);
-    file_copy(s, b.output, o->output);
+        out.of[out.n++] = file_copy(s, at.header, header);
+    out.of[out.n++] = file_copy(s, b.output, o->output);
+    files_commit(out.of, out.n);
     note(s, "wrote %s%s%s%s%s", o->output, product ? ", " : "", product ? header : "",
          beside ? ", " : "", beside ? bnw : "");
+}
+
+/* ---- the steps ---- */
+
+typedef struct Compile {
+    Session *s;
+    Options o;        /* with what they leave open decided */
+    const char *kind; /* of --emit, or module: what inproc.c loads, an so without the runtime */
+    const Target *target;
+    Module *m;
+    Report *r;
+    EmitOptions emit;
+    OutFile *depfile; /* of -MD, on the disk but for its name; NULL: none */
+} Compile;
+
+static bool makes(const Compile *c, const char *kind)
+{
+    return !strcmp(c->kind, kind);
+}
+
+/* What the end of a file's name asks for; NULL: nothing. */
+static const char *kind_of(const char *output)
+{
+    static const char *const kinds[][2] = {{".c", "c"},    {".tir", "ir"}, {".o", "obj"},
+                                           {".a", "lib"},  {".so", "so"},  {".ll", "llvm"},
+                                           {".bc", "llvm"}};
+    const char *version = strstr(file_name(output), ".so.");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (ends_with(output, kinds[i][0]))
+            return kinds[i][1];
+    return version && !version[4 + strspn(version + 4, "0123456789.")] ? "so" : NULL;
+}
+
+static void choose_kind(Compile *c)
+{
+    Options *o = &c->o;
+    const char *named = kind_of(o->output);
+    o->emit = c->kind = o->emit ? o->emit : named ? named : "c";
+    if (strcmp(o->output, "-") != 0 || makes(c, "ir"))
+        return;
+    if (!makes(c, "c"))
+        fail(c->s, (Loc){0}, "-o - writes one text to standard output; for --emit=%s name a file",
+             c->kind);
+    if (!o->amalgamate || weights_mode(o, c->kind) != WEIGHTS_C)
+        fail(c->s, (Loc){0},
+             "-o - writes one text to standard output, but C comes with a header and weights: name "
+             "a file, or make it one by --amalgamate --weights=c");
+}
+
+static void check_options(Compile *c)
+{
+    const Options *o = &c->o;
+    bool built = !makes(c, "c") && !makes(c, "ir") && !jit_emits(o);
+    check_shards(c->s, o);
+    if (o->jit && !makes(c, "ir") && !jit_emits(o))
+        fail(c->s, (Loc){0},
+             "--jit goes with run, chat and others that load the model, and with --emit=obj or "
+             "llvm; %s is made by a C compiler",
+             c->kind);
+    c->target = find_target(c->s, o);
+    if (c->target->device && !makes(c, "ir"))
+        gpu_check(c->s, o, c->target, c->kind);
+    else if (built)
+        check_compiler(c->s, c->target);
+}
+
+static void read_module(Compile *c)
+{
+    bool text =
+        makes(c, "ir") || !strcmp(c->o.output, "-"); /* standard output may be the result's */
+    c->r = start_report(c->s, &c->o, text ? stderr : stdout);
+    stage_begin(c->s, c->r, "read");
+    c->m = load_input(c->s, &c->o, &c->target);
+    if (!c->m->vocab && !makes(c, "ir"))
+        bind_source(c->m);
+    stage_end(c->s, c->r);
+}
+
+/* What was read up to now: before any output is read back. */
+static void write_depfile(Compile *c)
+{
+    c->depfile = depfile_create(c->s, &c->o);
+    if (c->depfile)
+        file_finish(c->depfile);
+}
+
+static void write_text(Compile *c)
+{
+    if (!c->o.passes && !c->o.stop_after)
+        c->o.passes = "quant,canon";
+    run_passes(c->m, c->target, &c->o, c->r);
+    write_depfile(c);
+    module_save(c->m, c->o.output);
+}
+
+static void choose_emit(Compile *c)
+{
+    const Options *o = &c->o;
+    c->emit = (EmitOptions){.prefix = c_prefix(c->s, o, c->kind),
+                            .flags = o->text,
+                            .weights = c->target->device ? WEIGHTS_FILE : weights_mode(o, c->kind),
+                            .amalgamate = o->amalgamate,
+                            .program = o->amalgamate,
+                            .profile = o->profile,
+                            .gpus = o->shards ? (int)o->shards : 1,
+                            .chat = compile_chat(c->s, c->m, o->chat, !o->chat_optional)};
+}
+
+static void check_module(const Compile *c)
+{
+    if (~c->m->facts & (FACT_PACKED | FACT_PLANNED))
+        fail(c->s, (Loc){0},
+             "these passes leave a module that cannot be emitted; it must be packed and planned");
+    if (c->emit.weights == WEIGHTS_C)
+        check_c_weights(c->s, c->m);
+}
+
+static void write_code(Compile *c)
+{
+    choose_emit(c);
+    run_passes(c->m, c->target, &c->o, c->r);
+    check_module(c);
+    write_depfile(c);
+    stage_begin(c->s, c->r, "write");
+    if (c->target->device)
+        gpu_emit(c->s, c->m, c->target, &c->o, &c->emit, c->kind);
+    else if (jit_emits(&c->o))
+        jit_emit(c->s, c->m, c->target, &c->o, &c->emit);
+    else if (makes(c, "c"))
+        emit_source(c->s, c->m, c->target, &c->o, &c->emit);
+    else
+        emit_built(c->s, c->m, c->target, &c->o, &c->emit, c->kind);
+    stage_end(c->s, c->r);
 }
 
 void compile_check(Session *s, const Options *o)
@@ -138,72 +314,14 @@ void compile_check(Session *s, const Options *o)
 
 void compile_to(Session *s, const Options *given)
 {
-    /* module: what inproc.c loads, an so without the runtime */
-    static const char *const kinds[] = {"c", "ir", "obj", "lib", "so", "exe", "llvm", "module"};
-    Options o = *given;
-    const Target *target;
-    const char *kind = NULL;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        kind = !strcmp(o.emit ? o.emit : "c", kinds[i]) ? kinds[i] : kind;
-    if (!kind)
-        fail(s, (Loc){0}, "--emit is c, ir, obj, lib, so, exe or llvm, not '%s'", o.emit);
-    if (!o.output)
-        fail(s, (Loc){0}, "say where to write, as in: bnc model.gguf -o model.c");
-    bool text = !strcmp(kind, "ir");
-    check_shards(s, &o);
-    if (o.jit && !text && !jit_emits(&o))
-        fail(s, (Loc){0},
-             "--jit goes with run, chat and others that load the model, and with --emit=obj or "
-             "llvm; "
-             "%s is made by a C compiler",
-             kind);
-    Report *r = start_report(s, &o, text ? stderr : stdout);
-    stage_begin(s, r, "read");
-    Module *m = load_input(s, &o, &target);
-    if (!m->vocab && !text)
-        bind_source(m);
-    stage_end(s, r);
-    if (text) {
-        if (!o.passes && !o.stop_after)
-            o.passes = "quant,canon";
-        run_passes(m, target, &o, r);
-        OutFile *depfile = depfile_create(s, &o);
-        module_save(m, o.output);
-        if (depfile)
-            file_commit(depfile);
-        report_print(s, r);
-        return;
-    }
-    EmitOptions emit = {.prefix = c_prefix(s, &o),
-                        .flags = o.text,
-                        .weights = target->device ? WEIGHTS_FILE : weights_mode(s, &o, kind),
-                        .amalgamate = o.amalgamate,
-                        .program = o.amalgamate,
-                        .profile = o.profile,
-                        .gpus = o.shards ? (int)o.shards : 1,
-                        .chat = compile_chat(s, m, o.chat, !o.chat_optional)};
-    run_passes(m, target, &o, r);
-    if (target->device)
-        gpu_check(s, &o, target, kind);
-    if (~m->facts & (FACT_PACKED | FACT_PLANNED))
-        fail(s, (Loc){0},
-             "these passes leave a module that cannot be emitted; it must be packed and planned");
-    if (emit.weights == WEIGHTS_C)
-        check_c_weights(s, m);
-    OutFile *depfile = depfile_create(s, &o);
-    stage_begin(s, r, "write");
-    if (target->device)
-        gpu_emit(s, m, target, &o, &emit, kind);
-    else if (jit_emits(&o))
-        jit_emit(s, m, target, &o, &emit);
-    else if (!strcmp(kind, "c"))
-        emit_source(s, m, target, &o, &emit);
-    else
-        emit_built(s, m, target, &o, &emit, kind);
-    if (depfile)
-        file_commit(depfile);
-    stage_end(s, r);
-    report_print(s, r);
+    Compile c = {.s = s, .o = *given};
+    choose_kind(&c);
+    check_options(&c);
+    read_module(&c);
+    makes(&c, "ir") ? write_text(&c) : write_code(&c);
+    if (c.depfile)
+        file_commit(c.depfile);
+    report_print(s, c.r);
 }
 
 /* ---- into the cache ---- */

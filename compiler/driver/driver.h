@@ -4,35 +4,13 @@
 #define BNC_DRIVER_H
 
 #include "codegen-c/codegen.h"
+#include "driver/options.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
 
-#define TEXT(field) const char *field;
-#define NUMBER(field) int64_t field;
-#define FLAG(field) bool field;
-typedef struct Options {
-#define OPTION(field, kind, where, name, argument, help) kind(field)
-#include "driver/options.def"
-#undef OPTION
-    const char *input;
-    const char **rest; /* options of others, in order */
-    int nrest;
-    const char **given; /* the words of ours */
-    int ngiven;
-    const char *text;  /* those that were given, for the comment in generated files */
-    bool chat_optional; /* a chat template of the model's own that cannot be compiled is left out */
-    const char *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
-} Options;
-#undef TEXT
-#undef NUMBER
-#undef FLAG
-
-/* options.c. Unknown options are errors, or go to `rest` with keep_rest; so does every second
- * plain argument. */
-void options_read(Session *s, Options *o, int argc, char **argv, bool keep_rest);
-void options_help(FILE *to, bool all); /* else those of the front screen */
-
 /* input.c. */
+/* fail()s where a file to write is one that the command reads, by whatever path. */
+void check_overwriting(Session *s, const Options *o, const Command *c);
 const Target *find_target(Session *s, const Options *o); /* fail()s where there is none */
 /* Reads a model file or a .tir and makes the target; the passes have not run. */
 Module *load_input(Session *s, const Options *o, const Target **target);
@@ -67,8 +45,14 @@ typedef struct Build {
     const Target *target;
     const char *dir, *source; /* a temporary folder and the model's C in it */
     const char *output;       /* in that folder too */
+    const char *soname;       /* of a shared library; NULL: none */
+    const char *cflags;       /* more flags, behind those of bnc; NULL: none */
     bool profile;             /* the runtime reads profiles */
 } Build;
+/* --cflags, else $CFLAGS; NULL: none. */
+const char *compiler_flags(const Options *o);
+/* fail()s where no compiler is named and `cc` writes for another family of processors. */
+void check_compiler(Session *s, const Target *target);
 void build_object(Session *s, const Build *b, const char *object, const char *source, bool pic);
 /* Shaders to a library by Xcode's tools, which only a Mac has. */
 void build_metallib(Session *s, const char *shaders, const char *library);

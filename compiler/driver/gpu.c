@@ -56,6 +56,11 @@ void gpu_check(Session *s, const Options *o, const Target *target, const char *k
              "--emit=lib for %s calls `xcrun metal`, which only a Mac has: leave --emit out, and "
              "compile there (docs/metal.md)",
              target->name);
+    if (o->head && strcmp(o->head, "auto") != 0 && strcmp(o->head, "f16") != 0)
+        fail(s, (Loc){0},
+             "--head=%s is for processors: a GPU reads the matrix itself, so --head is auto or f16 "
+             "with --target=%s",
+             o->head, target->name);
     if (o->profile || o->amalgamate || (o->weights && strcmp(o->weights, "file") != 0))
         fail(s, (Loc){0}, "--profile, --amalgamate and --weights do not go with --target=%s",
              target->name);
@@ -82,18 +87,6 @@ static const char *stem_of(Session *s, const char *output, const char *extension
     return n > k && !strcmp(output + n - k, extension) ? intern(s, output, n - k) : output;
 }
 
-static void write_all(Session *s, const char *const *path, Out *text, int n)
-{
-    OutFile *file[3];
-    for (int i = 0; i < n; i++) {
-        file[i] = file_create(s, path[i]);
-        file_write(file[i], text[i].text, text[i].len);
-        out_free(&text[i]);
-    }
-    for (int i = 0; i < n; i++)
-        file_commit(file[i]);
-}
-
 void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit,
               const char *kind)
 {
@@ -111,8 +104,12 @@ void gpu_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
     emit_header(m, emit, &text[1]);
     if (host)
         d->emit_host(m, emit, file_name(source), &text[2]);
-    write_all(s, (const char *const[]){source, header, host}, text, host ? 3 : 2);
-    file_commit(weights);
+    OutFile *const file[] = {weights, file_text(s, source, &text[0]),
+                             file_text(s, header, &text[1]),
+                             host ? file_text(s, host, &text[2]) : NULL};
+    files_commit(file, host ? 4 : 3);
+    for (int i = 0; i < 3; i++)
+        out_free(&text[i]);
     if (!strcmp(kind, "lib"))
         build_metallib(s, source, format(s, "%s%s", stem, d->library));
     note(s, "wrote %s, %s, %s%s%s", source, header, bnw, host ? ", " : "", host ? host : "");

@@ -47,15 +47,6 @@ static const char *load_model(Session *s, const Options *o, InProc *l)
 
 /* ---- opening ---- */
 
-int inproc_threads(Session *s, const char *value)
-{
-    char *end;
-    long n = strtol(value, &end, 10);
-    if (end == value || *end || n < 1 || n > BN_MAX_THREADS)
-        fail(s, (Loc){0}, "-t wants 1 to %d threads, not '%s'", BN_MAX_THREADS, value);
-    return (int)n;
-}
-
 static void close_live(void *arg)
 {
     InProc *l = arg;

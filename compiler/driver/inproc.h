@@ -44,7 +44,4 @@ float *inproc_logits(InProc *l);
 /* Sum of -log p of ids[1..n) in nats, read from position 0 on; n <= context. */
 double inproc_nll(InProc *l, const int32_t *ids, int n);
 
-/* A number of threads from the command line; fail()s where there cannot be so many. */
-int inproc_threads(Session *s, const char *value);
-
 #endif

@@ -1,11 +1,13 @@
 /* input.c: what a compilation begins with: the target, the model file or the module's text, the passes
  * that the options ask for, the report on them and the chat template. */
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chat/chat.h"
 #include "checkpoint/checkpoint.h"
 #include "driver/driver.h"
+#include "frontend/gguf.h"
 #include "ir/vocab.h"
 #include "jit/jit.h"
 
@@ -35,16 +37,63 @@ const Target *find_target(Session *s, const Options *o)
     return target;
 }
 
+/* ---- what is read is not written ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+           (S_ISREG(x.st_mode) || S_ISDIR(x.st_mode));
+}
+
+/* Whether `output` is one of the files that a checkpoint's folder is read from. */
+static bool inside(Session *s, const char *output, const char *folder)
+{
+    static const char *const parts[] = {".json", ".safetensors", ".model", ".jinja", ".txt"};
+    bool part = false;
+    const char *name = file_name(output);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        part |= ends_with(output, parts[i]);
+    return part && file_exists(output) && same_file(output, format(s, "%s/%s", folder, name));
+}
+
+static void keep_apart(Session *s, const char *output, const char *input)
+{
+    const char *part;
+    bool same = same_file(output, input) || inside(s, output, input);
+    for (int64_t i = 0; !same && (part = gguf_part_path(s, input, i)); i++)
+        same = same_file(output, part);
+    if (same)
+        fail(s, loc_file(s, output),
+             "is what this command reads%s%s; writing would destroy it: give another name",
+             strcmp(output, input) ? ", as " : "", strcmp(output, input) ? input : "");
+}
+
+void check_overwriting(Session *s, const Options *o, const Command *c)
+{
+    const Option *p, *q;
+    for (int i = 0; (p = option_at(i)); i++) {
+        const char *output = p->written && option_of(p, c) ? option_text(o, p) : NULL;
+        if (!output)
+            continue;
+        for (int k = 0; k < o->nword; k++)
+            keep_apart(s, output, o->word[k]);
+        for (int k = 0; (q = option_at(k)); k++)
+            if (option_of(q, c) && !q->written && !q->renewed && option_text(o, q))
+                keep_apart(s, output, option_text(o, q));
+    }
+}
+
 Module *load_input(Session *s, const Options *o, const Target **target)
 {
-    if (!o->input)
-        fail(s, (Loc){0}, "no model given: bnc model.gguf -o model.c (`bnc --help`)");
     *target = find_target(s, o);
-    if (o->context > 1 << 24 || o->batch > 4096)
-        fail(s, (Loc){0}, "--ctx goes to %d, --batch to 4096", 1 << 24);
     if (!ends_with(o->input, ".tir")) {
         int64_t batch = o->batch ? o->batch : gpu_batch(*target);
-        BindOptions bind = {o->arch, o->i2s_layout, (int)o->context, (int)batch, o->kv};
+        BindOptions bind = {.arch_path = o->arch,
+                            .i2s_layout = o->i2s_layout,
+                            .context = (int)o->context,
+                            .batch = (int)batch,
+                            .kv = o->kv};
         Module *m = bind_model(s, model_file(s, o->input, FMT_I2_S), &bind);
         m->source = name(s, o->input); /* a folder, where it is one */
         return m;
@@ -53,7 +102,10 @@ Module *load_input(Session *s, const Options *o, const Target **target)
         fail(s, loc_file(s, o->input),
              "--ctx, --batch, --kv, --arch and --i2s-layout belong to a model file; this text is "
              "already bound");
-    return tir_read(s, o->input);
+    Module *m = tir_read(s, o->input);
+    if (o->output && m->source)
+        keep_apart(s, o->output, m->source);
+    return m;
 }
 
 /* The weights of a module read from text. */
@@ -68,7 +120,10 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
     m->ternary = o->ternary;
-    PassOptions p = {(int)o->level, o->passes, o->stop_after, o->verify_each};
+    PassOptions p = {.level = (int)o->level,
+                     .names = o->passes,
+                     .stop_after = o->stop_after,
+                     .verify_each = o->verify_each};
     if (m->facts & FACT_SELECTED) {
         recall_kernels(m, target);
         stop_on_errors(m->s);
@@ -78,18 +133,22 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
 
 Report *start_report(Session *s, const Options *o, FILE *to)
 {
-    check_pass(s, "--print-before", o->print_before, true);
-    check_pass(s, "--print-after", o->print_after, true);
-    check_pass(s, "--stop-after", o->stop_after, false);
     bool told = o->print_before || o->print_after || o->print_changed || o->time_passes ||
                 o->stats || o->remarks;
     if (o->json && !told)
         fail(s, (Loc){0},
              "--json tells what --time-passes, --stats, --remarks or --print-... ask for");
     ReportOptions *p = NEW(s, ReportOptions);
-    *p = (ReportOptions){
-        o->print_before, o->print_after, o->save_temps, o->print_changed, isatty(fileno(to)),
-        o->time_passes,  o->stats,       o->remarks,    o->json,          to};
+    *p = (ReportOptions){.print_before = o->print_before,
+                         .print_after = o->print_after,
+                         .save_temps = o->save_temps,
+                         .print_changed = o->print_changed,
+                         .colour = isatty(fileno(to)),
+                         .time = o->time_passes,
+                         .stats = o->stats,
+                         .remarks = o->remarks,
+                         .json = o->json,
+                         .to = to};
     return report_new(s, p);
 }
 

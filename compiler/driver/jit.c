@@ -64,7 +64,8 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
     } else {
         read_hashes(m, *weights);
     }
-    *how = (JitOptions){emit, o.jit_o3, e.dir, text};
+    *how = (JitOptions){
+        .emit = emit, .specialize = !strcmp(o.jit, "O3"), .cache = e.dir, .text = text};
     return jit_open(s, m, target, how);
 }
 
@@ -76,12 +77,15 @@ void jit_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
     const JitMachine here = {"native", target->name, target->name, NULL, NULL, NULL};
     bool object = !strcmp(o->emit, "obj");
     JitKind kind = object ? JIT_OBJECT : ends_with(o->output, ".ll") ? JIT_TEXT : JIT_BITCODE;
-    const char *stem = without_extension(s, o->output), *bnw = format(s, "%s.bnw", stem);
+    const char *stem = without_extension(s, o->output);
+    bool beside = emit->weights == WEIGHTS_FILE;
+    const char *bnw = beside ? format(s, "%s.bnw", stem) : format(s, "%s/model.bnw", temp_dir(s));
     const char *header = format(s, "%s.h", stem);
     Out out = {.s = s}, text = {.s = s};
     OutFile *weights = file_create(s, bnw);
     bnw_write(m, weights);
-    file_commit(weights);
+    if (!beside) /* for LLVM to read */
+        file_commit(weights);
     emit->bnw_name = file_name(bnw);
     emit->bnw_path = bnw;
     /* LLVM's assembler for WebAssembly has no sections as .incbin needs one. */
@@ -92,13 +96,10 @@ void jit_emit(Session *s, Module *m, const Target *target, const Options *o, Emi
         emit->bnw = (const uint8_t *)file_read(s, bnw, &size);
     }
     jit_write(s, m, target, named ? named : &here, emit, kind, &out);
-    if (emit->weights != WEIGHTS_FILE)
-        remove(bnw);
     emit_header(m, emit, &text);
-    file_save(s, header, &text);
-    file_save(s, o->output, &out);
-    note(s, "wrote %s, %s%s%s", o->output, header, emit->weights == WEIGHTS_FILE ? ", " : "",
-         emit->weights == WEIGHTS_FILE ? bnw : "");
+    OutFile *const file[] = {file_text(s, header, &text), file_text(s, o->output, &out), weights};
+    files_commit(file, beside ? 3 : 2);
+    note(s, "wrote %s, %s%s%s", o->output, header, beside ? ", " : "", beside ? bnw : "");
     out_free(&out);
     out_free(&text);
 }

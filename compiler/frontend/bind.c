@@ -377,15 +377,27 @@ static void bind_op(Op *op, void *arg)
     }
 }
 
-/* The one thing that no file says of itself (formats.md: three layouts, one type id). */
-static void note_layout(Bind *b)
+/* The one thing that no file says of itself (formats.md: three layouts, one type id). What the first
+ * layers tell is taken for an answer; only a file whose weights do not tell gets the note. */
+static void note_layout(Bind *b, const char *given)
 {
+    enum { LOOK_AT = 1 << 23 }; /* weights, and the rest of a tensor: tens of milliseconds */
+    bool any = false;
     for (const Weight *w = b->m->weights; w; w = w->next)
-        if (w->tensor && w->tensor->fmt == FMT_I2_S) {
-            note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try "
-                       "--i2s-layout=arm64 or row4");
-            return;
-        }
+        any |= w->tensor && (w->tensor->fmt == FMT_I2_S || w->tensor->fmt == FMT_I2_S_ARM64 ||
+                             w->tensor->fmt == FMT_I2_S_ROW4);
+    if (!any)
+        return;
+    Fmt layout = i2s_layout_by_name(b->s, given);
+    I2sEvidence e = gguf_i2s_evidence(b->g, layout, LOOK_AT);
+    if (e.other)
+        warn(b->s, b->file,
+             "its I2_S tensors are read in the layout %s, but by their zeros and norms they were "
+             "packed as %s: use --i2s-layout=%s (bnc inspect --check)",
+             i2s_layout_name(layout), i2s_layout_name(e.fits), i2s_layout_name(e.fits));
+    else if (!e.sure && !given)
+        note(b->s, "I2_S tensors are read in the layout x128; if the model talks nonsense, try "
+                   "--i2s-layout=arm64 or row4");
 }
 
 /* llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank. */
@@ -598,9 +610,15 @@ static Fmt cache_format(Session *s, const char *kv)
     return strcmp(kv, "f32") ? FMT_KV8 : FMT_F32;
 }
 
-static void limit_context(Module *m, int wanted)
+static void limit_context(Bind *b, int wanted)
 {
+    Module *m = b->m;
     Symbol *c = symbol_find(m, name(m->s, "C"));
+    if (c && c->known && wanted > c->n)
+        warn(b->s, b->file,
+             "--ctx=%d is more than the %lld positions that this model was trained with: what it "
+             "writes beyond them may be nonsense",
+             wanted, (long long)c->n);
     if (c && c->known && wanted)
         c->n = wanted;
     else if (c && c->known && c->n > 4096)
@@ -621,7 +639,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
              "there is not one tensor in this file: it holds a vocabulary or metadata only, "
              "nothing to compile");
     resolve_symbols(&b);
-    limit_context(m, o->context);
+    limit_context(&b, o->context);
     resolve_from_shapes(&b);
     check_symbols(&b);
     check_expects(&b);
@@ -635,7 +653,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     weights_keep_used(m);
     if (!module_infer(m))
         give_up(s);
-    note_layout(&b);
+    note_layout(&b, o->i2s_layout);
     bind_vocabulary(&b);
     m->title = string_or(&b, "general.name", b.arch);
     m->pooling = pooling_of(&b);
@@ -671,4 +689,13 @@ void bind_weights(Module *m, const char *path)
     }
     stop_on_errors(m->s);
     bind_vocabulary(&b);
+}
+
+const VocabSource *read_vocabulary(Session *s, const char *path)
+{
+    Module *m = NEW(s, Module);
+    Bind b = {.s = s, .m = m};
+    open_file(&b, path, NULL);
+    bind_vocabulary(&b);
+    return m->vocab;
 }

@@ -20,5 +20,7 @@ Module *bind_model(Session *s, const char *path, const BindOptions *options);
 /* Gives a module read from text the weights and tokenizer of the model file that it names (or of
  * `path`); the file must hash to what the text says. */
 void bind_weights(Module *m, const char *path);
+/* The tokenizer of a model file alone, whatever its architecture. */
+const struct VocabSource *read_vocabulary(Session *s, const char *path);
 
 #endif

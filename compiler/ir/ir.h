@@ -124,8 +124,13 @@ OutFile *file_create(Session *s, const char *path);
 void file_write(OutFile *f, const void *bytes, size_t n);
 /* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
 uint8_t *file_map(OutFile *f, uint64_t size);
+/* All bytes are on the disk; file_commit has nothing left to do but to give the file its name. */
+void file_finish(OutFile *f);
 void file_commit(OutFile *f);
-void file_save(Session *s, const char *path, const Out *text); /* create, write, commit */
+/* All n of them or none: none is put in its place before every byte of all is on the disk. */
+void files_commit(OutFile *const *f, int n);
+OutFile *file_text(Session *s, const char *path, const Out *text); /* created and written */
+void file_save(Session *s, const char *path, const Out *text);     /* and committed */
 bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
 /* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
@@ -134,7 +139,8 @@ char *file_read(Session *s, const char *path, size_t *size);
 const char *file_placeholder(const void *bytes, size_t size);
 /* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
-void file_copy(Session *s, const char *from, const char *to); /* with its permissions */
+/* The bytes of `from` and its permissions, to be committed. */
+OutFile *file_copy(Session *s, const char *from, const char *to);
 const char *without_extension(Session *s, const char *path);
 bool ends_with(const char *text, const char *end);
 
@@ -159,6 +165,7 @@ bool path_lock(int fd, bool exclusive); /* flock without waiting: whether it was
 void remove_tree(const char *path);     /* a file or folder; links are not followed */
 /* A program, found in PATH; it dies with this process. -1 and errno where it cannot be started. */
 typedef struct ChildOptions {
+    const char *path;   /* of the program, where words[0] is another name; NULL: words[0] */
     int output;         /* becomes its standard output; 0: it keeps ours */
     bool quiet;         /* its standard error goes to /dev/null */
     bool foreground;    /* it has the terminal as we do */

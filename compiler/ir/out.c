@@ -97,6 +97,7 @@ struct OutFile {
     Session *s;
     const char *path, *temp; /* temp NULL: written in place */
     FILE *f;
+    bool named; /* by files_commit */
     uint64_t size;
     uint8_t *map, *memory; /* what file_map gave: one or neither */
 };
@@ -190,9 +191,11 @@ uint8_t *file_map(OutFile *f, uint64_t size)
     return f->map = map;
 }
 
-void file_commit(OutFile *f)
+void file_finish(OutFile *f)
 {
     FILE *stream = f->f;
+    if (!stream)
+        return;
     if (f->memory && fwrite(f->memory, 1, f->size, stream) != f->size)
         file_fail(f, "write it");
     if (f->map && munmap(f->map, f->size) != 0)
@@ -203,18 +206,43 @@ void file_commit(OutFile *f)
     f->f = NULL;
     if (stream != stdout && fclose(stream) != 0)
         file_fail(f, "write it");
-    if (f->temp && rename(f->temp, f->path) != 0)
-        file_fail(f, "put the finished file in its place");
-    if (f->temp)
-        temp_forget(f->temp);
-    f->temp = NULL;
+}
+
+void files_commit(OutFile *const *f, int n)
+{
+    for (int i = 0; i < n; i++)
+        file_finish(f[i]);
+    for (int i = 0; i < n; i++) {
+        if (f[i]->temp && rename(f[i]->temp, f[i]->path) != 0) {
+            int why = errno;
+            for (int k = 0; k < i; k++)
+                if (f[k]->named)
+                    unlink(f[k]->path);
+            errno = why;
+            file_fail(f[i], "put the finished file in its place");
+        }
+        f[i]->named = f[i]->temp != NULL;
+        if (f[i]->temp)
+            temp_forget(f[i]->temp);
+        f[i]->temp = NULL;
+    }
+}
+
+void file_commit(OutFile *f)
+{
+    files_commit(&f, 1);
+}
+
+OutFile *file_text(Session *s, const char *path, const Out *text)
+{
+    OutFile *f = file_create(s, path);
+    file_write(f, text->text, text->len);
+    return f;
 }
 
 void file_save(Session *s, const char *path, const Out *text)
 {
-    OutFile *f = file_create(s, path);
-    file_write(f, text->text, text->len);
-    file_commit(f);
+    file_commit(file_text(s, path, text));
 }
 
 /* ---- files read whole ---- */
@@ -367,7 +395,7 @@ const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t 
 
 /* ---- copies ---- */
 
-void file_copy(Session *s, const char *from, const char *to)
+OutFile *file_copy(Session *s, const char *from, const char *to)
 {
     enum { PART = 1 << 20 };
     struct stat st;
@@ -379,10 +407,10 @@ void file_copy(Session *s, const char *from, const char *to)
     for (size_t n; (n = fread(part, 1, PART, in)) > 0;)
         file_write(out, part, n);
     bool whole = !ferror(in);
+    if (out->temp && fstat(fileno(in), &st) == 0)
+        (void)fchmod(fileno(out->f), st.st_mode & 0777);
     fclose(in);
     if (!whole)
         fail(s, loc_file(s, from), "cannot read it: %s", strerror(errno));
-    file_commit(out);
-    if (stat(from, &st) == 0)
-        (void)chmod(to, st.st_mode & 0777);
+    return out;
 }

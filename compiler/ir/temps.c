@@ -179,7 +179,7 @@ static void become_child(char *const *words, const ChildOptions *o, int report)
         dup2(o->output, STDOUT_FILENO);
     if (o && o->tmpdir)
         setenv("TMPDIR", o->tmpdir, 1);
-    execvp(words[0], words);
+    execvp(o && o->path ? o->path : words[0], words);
     int why = errno;
     if (write(report, &why, sizeof why) < 0)
         _exit(126);

@@ -37,15 +37,15 @@ struct Call {
 static void call(void *arg)
 {
     struct Call *c = arg;
-    cmd_quantize(&c->s, c->argc, c->argv);
+    command_run(&c->s, c->argc, c->argv);
 }
 
 /* Options are words with a space between. Whether it succeeded. */
 static bool quantize(const char *in, const char *out, const char *options)
 {
-    char words[256], *argv[16] = {(char *)"quantize", (char *)(uintptr_t)in, (char *)"-o",
-                                  (char *)(uintptr_t)out, (char *)"--quiet"};
-    struct Call c = {.argc = 5, .argv = argv};
+    char words[256], *argv[17] = {(char *)"bnc", (char *)"quantize",     (char *)(uintptr_t)in,
+                                  (char *)"-o",  (char *)(uintptr_t)out, (char *)"--quiet"};
+    struct Call c = {.argc = 6, .argv = argv};
     snprintf(words, sizeof words, "%s", options);
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " "))
         argv[c.argc++] = w;
@@ -318,14 +318,14 @@ static void mistakes_teach(void **state)
     refused("one for each 256 values", "--scale=128 --type=tq2_0");
     refused("one scale a tensor; a scale for each row",
             "--type=tq2_0 --keep=*10*=i2_s --scale=row");
-    refused("--type knows i2_s", "--type=q9");
+    refused("--type is i2_s, tq1_0", "--type=q9");
     refused("never ternary", "--embed=i2_s");
     refused("no matrix has a name like 'blk.9.*'", "--keep=blk.9.*=f16");
     refused("--keep wants a pattern and a type", "--keep=f16");
     refused("--auto needs a text", "--auto --budget=20M");
     refused("belong to --auto", "--budget=20M");
     refused("wants a size", "--auto --budget=20X");
-    refused("is unknown here", "--frobnicate");
+    refused("unknown option '--frobnicate' of bnc quantize", "--frobnicate");
     write_master(path("m"), BIG, FMT_F32);
     refused("holds values up to 1e+06", "--type=f16");
     write_master(path("m"), NOT_A_NUMBER, FMT_F32);

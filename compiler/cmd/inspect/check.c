@@ -64,11 +64,11 @@ typedef struct Apart {
 static void compile_apart(void *arg)
 {
     Apart *b = arg;
-    Options o = {.input = b->p->file,
-                 .arch = b->p->arch_path,
-                 .i2s_layout = i2s_layout_name(b->p->layout),
-                 .level = 2,
-                 .quiet = true};
+    Options o = options_initial(&b->session);
+    o.input = b->p->file;
+    o.arch = b->p->arch_path;
+    o.i2s_layout = i2s_layout_name(b->p->layout);
+    o.quiet = true;
     compile_check(&b->session, &o);
 }
 
@@ -91,6 +91,8 @@ static void check_graph(Check *c)
         next += *next == '\n' ? 1 : 0;
         for (Grade g = WARNING; g <= ERROR; g++) {
             char *at = strstr(line, said[g]);
+            if (at && at < next && !strncmp(at + strlen(said[g]), "its I2_S tensors", 16))
+                break; /* check_layout says more */
             if (at && at < next) {
                 at += strlen(said[g]);
                 found(c, g, format(c->p->s, "%.*s", (int)strcspn(at, "\n"), at));
@@ -343,90 +345,24 @@ static void check_ternary(Check *c)
 
 /* ---- the layout of I2_S ---- */
 
-/* Columns that a wrong layout shuffles were trained beside the gains of the norm before them: how
- * many weights of a column are not 0 and how large its gain is depend on each other. r^2 (n - 1) of
- * their correlation is 1 on average where they do not, and 10 to 200 in trained models. */
-static const char *const fed_by[][2] = {
-    {"attn_q", "attn_norm"},     {"attn_k", "attn_norm"}, {"attn_v", "attn_norm"},
-    {"ffn_gate", "ffn_norm"},    {"ffn_up", "ffn_norm"},  {"attn_output", "attn_sub_norm"},
-    {"ffn_down", "ffn_sub_norm"}};
-enum { PAIRS = sizeof fed_by / sizeof *fed_by, LOOKED_AT = 8 /* layers */ };
-
-static double dependence(Session *s, const Tensor *t, const Tensor *norm)
-{
-    int64_t n = t->cols;
-    double *full = NEW_ARRAY(s, double, n), sx = 0, sy = 0, xx = 0, yy = 0, xy = 0;
-    int8_t *code = NEW_ARRAY(s, int8_t, n);
-    float *gain = NEW_ARRAY(s, float, n);
-    tensor_floats(norm, 0, n, gain);
-    for (int64_t r = 0; r < t->rows; r++) {
-        tensor_codes(t, r * n, n, code);
-        for (int64_t i = 0; i < n; i++)
-            full[i] += code[i] != 0;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        sx += full[i];
-        sy += gain[i] = logf(fabsf(gain[i]) + 1e-9f);
-    }
-    for (int64_t i = 0; i < n; i++) {
-        double x = full[i] - sx / (double)n, y = (double)gain[i] - sy / (double)n;
-        xx += x * x;
-        yy += y * y;
-        xy += x * y;
-    }
-    return xx > 0 && yy > 0 ? xy * xy / (xx * yy) * (double)(n - 1) : 0;
-}
-
-static double layout_evidence(const Inspect *p, Fmt layout)
-{
-    Session own;
-    double sum = 0;
-    int n = 0;
-    session_start(&own, NULL);
-    for (int i = 0; i < LOOKED_AT * PAIRS; i++) {
-        const char *const *pair = fed_by[i % PAIRS];
-        const char *at = format(&own, "blk.%d", i / PAIRS);
-        const Tensor *t = gguf_tensor_find(p->g, format(&own, "%s.%s.weight", at, pair[0]));
-        const Tensor *norm = gguf_tensor_find(p->g, format(&own, "%s.%s.weight", at, pair[1]));
-        if (!t || !norm || t->fmt != p->layout || norm->fmt == FMT_COUNT || norm->rows != 1 ||
-            norm->cols != t->cols || fmt_info[norm->fmt].kind != KIND_FLOAT ||
-            fmt_extent(layout, t->rows, t->cols) != t->size)
-            continue;
-        Tensor as = *t;
-        as.fmt = layout;
-        sum += dependence(&own, &as, norm);
-        n++;
-    }
-    session_end(&own);
-    return n ? sum / n : 0;
-}
-
 static void check_layout(Check *c)
 {
-    static const Fmt layouts[] = {FMT_I2_S, FMT_I2_S_ARM64, FMT_I2_S_ROW4};
     const Inspect *p = c->p;
-    double best = 0, own = 0;
-    Fmt fits = p->layout;
-    for (int i = 0; i < 3 && p->i2s; i++) {
-        double e = layout_evidence(p, layouts[i]);
-        own = layouts[i] == p->layout ? e : own;
-        fits = e > best ? layouts[i] : fits;
-        best = e > best ? e : best;
-    }
-    if (best > 10 && best > 3 * own)
+    I2sEvidence e = gguf_i2s_evidence(p->g, p->layout, INT64_MAX);
+    if (p->i2s && e.other)
         found(c, ERROR,
               format(p->s,
                      "read as %s, zeros and norms have little to do with each other (%.1f; chance "
                      "alone gives 1), read as %s they do (%.1f): use --i2s-layout=%s",
-                     i2s_layout_name(p->layout), own, i2s_layout_name(fits), best,
-                     i2s_layout_name(fits)));
+                     i2s_layout_name(p->layout), e.own, i2s_layout_name(e.fits), e.best,
+                     i2s_layout_name(e.fits)));
     else if (p->i2s)
-        c->fine = best > 10 ? format(p->s,
-                                     "I2_S read as %s: its zeros go with the norms (%.1f; "
-                                     "chance alone gives 1)",
-                                     i2s_layout_name(p->layout), own)
-                            : format(p->s, "I2_S read as %s; nothing in these weights tells",
-                                     i2s_layout_name(p->layout));
+        c->fine = e.sure ? format(p->s,
+                                  "I2_S read as %s: its zeros go with the norms (%.1f; "
+                                  "chance alone gives 1)",
+                                  i2s_layout_name(p->layout), e.own)
+                         : format(p->s, "I2_S read as %s; nothing in these weights tells",
+                                  i2s_layout_name(p->layout));
 }
 
 /* ---- the embedding and the head ---- */

@@ -595,52 +595,26 @@ static void json_metadata(Inspect *p)
 
 /* ---- the command ---- */
 
-static void read_arguments(Inspect *p, int argc, char **argv)
-{
-    const char *layout = "x128";
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0)
-            p->json = true;
-        else if (strcmp(argv[i], "--tensors") == 0)
-            p->tensors = true;
-        else if (strcmp(argv[i], "--metadata") == 0)
-            p->metadata = true;
-        else if (strcmp(argv[i], "--check") == 0)
-            p->check = true;
-        else if (strcmp(argv[i], "--hash") == 0)
-            p->hash = true;
-        else if (strncmp(argv[i], "--arch=", 7) == 0)
-            p->arch_path = argv[i] + 7;
-        else if (strncmp(argv[i], "--i2s-layout=", 13) == 0)
-            layout = argv[i] + 13;
-        else if (argv[i][0] == '-')
-            fail(p->s, (Loc){0},
-                 "unknown option '%s' of bnc inspect: --tensors, --metadata, --check, --hash, "
-                 "--json, --arch=FILE.tir or --i2s-layout=x128|arm64|row4",
-                 argv[i]);
-        else if (p->path)
-            fail(p->s, (Loc){0}, "a second input '%s'; one model at a time", argv[i]);
-        else
-            p->path = argv[i];
-    }
-    if (!p->path)
-        fail(p->s, (Loc){0}, "no model given: bnc inspect model.gguf");
-    p->layout = i2s_layout_by_name(p->s, layout);
-}
-
 static void free_text(void *arg)
 {
     out_free(arg);
 }
 
-int cmd_inspect(Session *s, int argc, char **argv)
+int cmd_inspect(Session *s, const Options *o)
 {
     Inspect *p = NEW(s, Inspect);
     const char *arch = "";
     size_t len = 0;
     p->s = p->out.s = s;
     session_defer(s, free_text, &p->out);
-    read_arguments(p, argc, argv);
+    p->path = o->input;
+    p->arch_path = o->arch;
+    p->layout = i2s_layout_by_name(s, o->i2s_layout ? o->i2s_layout : "x128");
+    p->tensors = o->tensors;
+    p->metadata = o->metadata;
+    p->check = o->check;
+    p->hash = o->hash;
+    p->json = o->as_json;
     p->file = model_file(s, p->path, FMT_I2_S);
     p->g = gguf_open(s, p->file);
     gguf_i2s_layout(p->g, p->layout);

@@ -45,11 +45,9 @@ static void read_text(void *arg)
 {
     Measure *m = arg;
     Session *s = &m->session;
-    Options o;
-    char *none[] = {"quantize"};
+    Options o = options_initial(s);
     int32_t *ids;
     size_t n;
-    options_read(s, &o, 1, none, false);
     s->quiet = true;
     o.cache = m->trial ? temp_dir(s) : NULL;
     InProc *l = inproc_open(s, &o, m->model, m->text->threads);

@@ -41,82 +41,22 @@ typedef struct Quantize {
     Out out;
 } Quantize;
 
-/* What a tensor can become. */
-static const Fmt targets[] = {FMT_I2_S, FMT_TQ1_0, FMT_TQ2_0, FMT_Q4_0, FMT_Q6_K,
-                              FMT_Q8_0, FMT_F16,   FMT_BF16,  FMT_F32};
-enum { NTARGET = sizeof targets / sizeof *targets };
-
-void quantize_help(FILE *to)
-{
-    fputs(
-        "bnc quantize IN.gguf -o OUT.gguf [options]\n\n"
-        "Makes the matrices of f32, f16 or bf16 masters ternary (or q4_0, q6_k, q8_0) and reports\n"
-        "what each tensor lost. Metadata and tokenizer stay as they are.\n"
-        "  --type=T              of the matrices in layers: i2_s (default), tq1_0, tq2_0, q4_0,\n"
-        "                        q6_k, q8_0, f16, bf16, f32, or same (leave them)\n"
-        "  --scale=S             scales of float matrices that become ternary, s = mean|w| over\n"
-        "                        the tensor (default, b1.58), a row, or 256 values of a row;\n"
-        "                        row and 256 need tq1_0 or tq2_0\n"
-        "  --embed=T, --head=T   of token_embd and output: same types without the ternary ones\n"
-        "                        (default f16, or same where the file has it smaller; the head\n"
-        "                        as the embedding)\n"
-        "  --keep=PATTERN=T      matrices whose names match (*, ?, [..]) become T or stay the "
-        "same,\n"
-        "                        whatever the rest says; may be given again, the last that fits "
-        "wins\n"
-        "  --text=FILE           read this text with the model before and after: perplexity\n"
-        "  --auto                choose the formats of groups of matrices (ffn_down of all "
-        "layers,\n"
-        "                        say) by what each loses on --text, until\n"
-        "    --budget=SIZE       the file has at most SIZE bytes (also 20M, 1.5G: powers of 1000), "
-        "or\n"
-        "    --max-dnll=X        the text would lose more than X nats a token\n"
-        "    --formats=A,B,..    what it may choose from (--type, q4_0, q6_k, q8_0)\n"
-        "  --i2s-layout=L        how I2_S of the input was packed: x128 (default), arm64 or row4\n"
-        "  -t N                  threads that read the text (one a core)\n"
-        "  --json                the report for scripts; --quiet: no notes and no report\n",
-        to);
-}
-
 /* ---- arguments ---- */
 
-static const char *value_of(const char *arg, const char *option)
+/* A name of --type's choices. */
+static Fmt fmt_or_same(const char *text)
 {
-    size_t n = strlen(option);
-    return strncmp(arg, option, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
+    return strcmp(text, "same") ? fmt_by_name(text) : FMT_COUNT;
 }
 
-static Fmt target_by_name(Session *s, const char *option, const char *text, size_t len)
+static Grain grain_of(const char *text)
 {
-    Out names = {.s = s};
-    for (int i = 0; i < NTARGET; i++) {
-        const char *fmt = fmt_info[targets[i]].name;
-        if (strlen(fmt) == len && memcmp(fmt, text, len) == 0)
-            return targets[i];
-        put(&names, "%s, ", fmt);
-    }
-    if (len == 4 && memcmp(text, "same", 4) == 0)
-        return FMT_COUNT;
-    fail(s, (Loc){0}, "%s knows %s or same, not %s", option, names.text, quote(s, text, len));
-}
-
-static void set_scale(Quantize *q, const char *text)
-{
-    static const char *const names[] = {"tensor", "row", "256"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0) {
-            q->grain = (Grain)i;
-            return;
-        }
-    if (strcmp(text, "128") == 0)
-        fail(q->s, (Loc){0},
-             "no container holds a ternary scale for each 128 values: i2_s has one a tensor, tq1_0 "
-             "and tq2_0 one for each 256 values of a row; take --scale=256 --type=tq2_0");
-    fail(q->s, (Loc){0}, "--scale is tensor, row or 256, not '%s'", text);
+    return !strcmp(text, "tensor") ? GRAIN_TENSOR : !strcmp(text, "row") ? GRAIN_ROW : GRAIN_256;
 }
 
 static void add_keep(Quantize *q, const char *text)
 {
+    const Option *type = option_find("--type", SET_QUANTIZE);
     const char *equals = strrchr(text, '=');
     if (!equals || equals == text)
         fail(q->s, (Loc){0},
@@ -124,13 +64,13 @@ static void add_keep(Quantize *q, const char *text)
     q->keep = grow(q->s, q->keep, (size_t)q->nkeep, sizeof *q->keep);
     q->keep[q->nkeep++] =
         (Keep){.pattern = intern(q->s, text, (size_t)(equals - text)),
-               .fmt = target_by_name(q->s, "--keep", equals + 1, strlen(equals + 1))};
+               .fmt = fmt_or_same(option_choice(q->s, type, "--keep", equals + 1))};
 }
 
 static void set_formats(Quantize *q, const char *text)
 {
     for (q->nformats = 0; *text; text += strcspn(text, ","), text += *text == ',') {
-        Fmt fmt = target_by_name(q->s, "--formats", text, strcspn(text, ","));
+        Fmt fmt = fmt_or_same(intern(q->s, text, strcspn(text, ",")));
         if (fmt == FMT_COUNT)
             continue; /* the source's format is always among the choices */
         q->formats = grow(q->s, q->formats, (size_t)q->nformats, sizeof *q->formats);
@@ -138,78 +78,31 @@ static void set_formats(Quantize *q, const char *text)
     }
 }
 
-static double number_of(Session *s, const char *option, const char *text, bool size)
+static void take_options(Quantize *q, const Options *o)
 {
-    char *end;
-    double x = strtod(text, &end);
-    if (end != text && size && *end && strchr("kMG", *end) && !end[1])
-        x *= *end == 'k' ? 1e3 : *end == 'M' ? 1e6 : 1e9, end++;
-    if (end == text || *end || !isfinite(x) || x < 0 || x > 1e15)
-        fail(s, (Loc){0}, "%s wants a %s from 0 on, not '%s'", option,
-             size ? "size in bytes (12345, 20M, 1.5G)" : "number", text);
-    return x;
-}
-
-/* Options that stand alone or have their value in the next word; false: not one of them. */
-static bool plain_argument(Quantize *q, int argc, char **argv, int *i)
-{
-    const char *arg = argv[*i];
-    if (strcmp(arg, "--json") == 0)
-        q->json = true;
-    else if (strcmp(arg, "--quiet") == 0)
-        q->s->quiet = true;
-    else if (strcmp(arg, "--auto") == 0)
-        q->automatic = true;
-    else if (strcmp(arg, "-o") == 0 && *i + 1 < argc)
-        q->output = argv[++*i];
-    else if (strcmp(arg, "-t") == 0 && *i + 1 < argc)
-        q->sample.threads = (int)number_of(q->s, "-t", argv[++*i], false);
-    else if (arg[0] != '-' && !q->input)
-        q->input = arg;
-    else
-        return false;
-    return true;
-}
-
-static void read_arguments(Quantize *q, int argc, char **argv)
-{
-    const char *value;
-    for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (plain_argument(q, argc, argv, &i))
-            continue;
-        if ((value = value_of(arg, "--type")))
-            q->type = target_by_name(q->s, "--type", value, strlen(value));
-        else if ((value = value_of(arg, "--embed")))
-            q->embed = target_by_name(q->s, "--embed", value, strlen(value)), q->embed_given = true;
-        else if ((value = value_of(arg, "--head")))
-            q->head = target_by_name(q->s, "--head", value, strlen(value)), q->head_given = true;
-        else if ((value = value_of(arg, "--scale")))
-            set_scale(q, value);
-        else if ((value = value_of(arg, "--keep")))
-            add_keep(q, value);
-        else if ((value = value_of(arg, "--formats")))
-            set_formats(q, value);
-        else if ((value = value_of(arg, "--text")))
-            q->sample.path = value;
-        else if ((value = value_of(arg, "--budget")))
-            q->search.budget = (int64_t)number_of(q->s, "--budget", value, true);
-        else if ((value = value_of(arg, "--max-dnll")))
-            q->search.max_loss = number_of(q->s, "--max-dnll", value, false);
-        else if ((value = value_of(arg, "--i2s-layout")))
-            q->layout = value;
-        else
-            fail(q->s, (Loc){0}, "'%s' is unknown here; `bnc help quantize` lists what is", arg);
-    }
+    q->input = o->input;
+    q->output = o->output;
+    q->layout = o->i2s_layout ? o->i2s_layout : "x128";
+    q->type = fmt_or_same(o->type);
+    q->embed = o->embed ? fmt_or_same(o->embed) : FMT_COUNT;
+    q->head = o->head ? fmt_or_same(o->head) : FMT_COUNT;
+    q->embed_given = o->embed != NULL;
+    q->head_given = o->head != NULL;
+    q->grain = grain_of(o->scale);
+    q->json = o->as_json;
+    q->automatic = o->automatic;
+    q->search.budget = o->budget;
+    q->search.max_loss = o->max_dnll;
+    q->sample = (Sample){.path = o->text_file, .threads = (int)o->threads};
+    for (int i = 0; i < o->keep.n; i++)
+        add_keep(q, o->keep.of[i]);
+    if (o->formats)
+        set_formats(q, o->formats);
 }
 
 static void check_arguments(Quantize *q)
 {
     bool bounded = q->search.budget || q->search.max_loss >= 0;
-    if (!q->input || !q->output)
-        fail(q->s, (Loc){0}, "an input and -o are needed: bnc quantize master.gguf -o small.gguf");
-    if (strcmp(q->output, "-") == 0)
-        fail(q->s, (Loc){0}, "a model is a file: -o FILE.gguf");
     if (q->automatic && (!bounded || !q->sample.path))
         fail(q->s, (Loc){0},
              "--auto needs a text to measure with and a bound: --auto --text=book.txt --budget=20M "
@@ -451,16 +344,14 @@ static void free_text(void *arg)
     out_free(arg);
 }
 
-static Quantize *quantize_new(Session *s, int argc, char **argv)
+static Quantize *quantize_new(Session *s, const Options *o)
 {
     static const Fmt others[] = {FMT_Q4_0, FMT_Q6_K, FMT_Q8_0};
     Quantize *q = NEW(s, Quantize);
-    *q = (Quantize){
-        .s = s, .type = FMT_I2_S, .embed = FMT_COUNT, .head = FMT_COUNT, .layout = "x128"};
+    *q = (Quantize){.s = s};
     q->out.s = s;
-    q->search.max_loss = -1;
     session_defer(s, free_text, &q->out);
-    read_arguments(q, argc, argv);
+    take_options(q, o);
     check_arguments(q);
     if (q->automatic && !q->nformats) {
         q->nformats = 4 - (q->type == FMT_COUNT);
@@ -477,9 +368,9 @@ static Quantize *quantize_new(Session *s, int argc, char **argv)
     return q;
 }
 
-int cmd_quantize(Session *s, int argc, char **argv)
+int cmd_quantize(Session *s, const Options *o)
 {
-    Quantize *q = quantize_new(s, argc, argv);
+    Quantize *q = quantize_new(s, o);
     int64_t size;
     make_plan(q);
     if (q->json)

@@ -1,0 +1,1 @@
+$BNC quantize nosuch.gguf -o out.gguf --formats=q8_0,q9

@@ -1,0 +1,1 @@
+$BNC ispect "$MODEL"

@@ -1,0 +1,1 @@
+$BNC quantize nosuch.gguf -o out.gguf --keep="blk.*=q9"

@@ -1,0 +1,1 @@
+$BNC bench nosuch.gguf -t 1,2,x

@@ -1,0 +1,1 @@
+$BNC nosuch.gguf --head=foo -o out.c

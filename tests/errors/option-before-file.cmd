@@ -1,0 +1,1 @@
+$BNC nosuch.gguf --kv=foo -o out.c

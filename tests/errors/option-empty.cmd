@@ -1,0 +1,1 @@
+$BNC "$MODEL" --arch= -o out.c

@@ -1,0 +1,1 @@
+$BNC "$MODEL" --quiet=1 -o out.c

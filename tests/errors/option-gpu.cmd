@@ -1,0 +1,1 @@
+$BNC nosuch.gguf --target=metal --profile -o out

@@ -1,0 +1,1 @@
+$BNC run "$MODEL" --emit=c

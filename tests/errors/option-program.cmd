@@ -1,0 +1,1 @@
+$BNC run nosuch.gguf --temp=hot

@@ -1,0 +1,1 @@
+$BNC "$MODEL" --traget=generic -o out.c

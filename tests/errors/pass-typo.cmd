@@ -1,0 +1,1 @@
+$BNC opt --passes=quant,fues nosuch.tir

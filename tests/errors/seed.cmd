@@ -1,0 +1,1 @@
+$BNC synth --shape=tales-4m --seed=-1 -o out.gguf

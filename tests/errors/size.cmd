@@ -1,0 +1,1 @@
+$BNC quantize nosuch.gguf -o out.gguf --auto --budget=3Q

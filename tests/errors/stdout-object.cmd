@@ -1,0 +1,1 @@
+$BNC nosuch.gguf --emit=obj -o -

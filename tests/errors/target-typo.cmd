@@ -1,0 +1,1 @@
+$BNC nosuch.gguf --target=x86-64-v33 -o out.c

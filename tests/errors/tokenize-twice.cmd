@@ -1,0 +1,1 @@
+$BNC tokenize "$MODEL" a -p b

@@ -1,0 +1,1 @@
+$BNC tokenize "$MODEL" 1 --decode --special

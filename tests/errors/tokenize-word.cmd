@@ -1,0 +1,1 @@
+$BNC tokenize "$MODEL" --decode "1 two"
