@@ -19,6 +19,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -226,19 +227,31 @@ int bn_stop_finish(bn_stop *stop, bn_on_text on_text, void *user);
 typedef struct bn_turn {
     const char *role, *content;
 } bn_turn;
+/* What else a chat template may look at. All zero, or NULL in place of the struct: nothing. Texts in
+ * the JSON are text to the model, as messages are. */
+typedef struct bn_chat_options {
+    const char *messages;  /* JSON, in place of turns (n 0): [{"role": ..., "content": ...,
+                              "tool_calls": ...}, ...] with whatever keys the template knows */
+    const char *tools;     /* JSON: a list of tools, as the template's family has them */
+    const char *variables; /* JSON: {"enable_thinking": false, ...}: further names of the template */
+    const struct tm *now;  /* for strftime_now; NULL: templates find it undefined */
+} bn_chat_options;
 /* n messages as the model's chat template writes them, with begin_answer up to where the
- * assistant's answer starts. BN_OK: `out` holds *need bytes and a NUL. BN_SPACE: too small (cap 0
- * with out NULL is fine); *need is the size to try next, more than cap. BN_TEMPLATE: the template
- * refuses, `out` holds its reason, cut to cap. BN_ARGUMENT: also where the model has no template
- * (bn_chat_known). `out` is workspace, too, and is written in any case. */
+ * assistant's answer starts. The same arguments give the same text. BN_OK: `out` holds *need bytes
+ * and a NUL. BN_SPACE: too small (cap 0 with out NULL is fine); *need is the size to try next, more
+ * than cap: call in a loop. BN_TEMPLATE: the template refuses, or the JSON is wrong, or the template
+ * would take more than a fixed number of steps or some 64 MB and 64 times what it was given; `out`
+ * holds the reason, cut to cap. BN_ARGUMENT: also where the model has no template (bn_chat_known).
+ * `out` is workspace, too, and is written in any case. */
 int bn_chat_known(const bn_model *model);
 bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
-                  char *out, size_t cap, size_t *need);
+                  const bn_chat_options *options, char *out, size_t cap, size_t *need);
 /* The same as tokens, BOS included where the model wants one. Texts of special tokens are those
- * only where the template wrote them; merges do not stop where a message begins or ends. BN_OK:
- * *need tokens are there. BN_SPACE as above. After BN_TEMPLATE bn_chat tells the reason. */
+ * only where the template wrote them, and so are user-defined tokens that the template holds; merges
+ * do not stop where a message begins or ends. BN_OK: *need tokens are there. BN_SPACE as above.
+ * After BN_TEMPLATE bn_chat tells the reason. */
 bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
-                         int32_t *tokens, size_t cap, size_t *need);
+                         const bn_chat_options *options, int32_t *tokens, size_t cap, size_t *need);
 
 #if defined(BN_SHARED) && defined(__GNUC__)
 #pragma GCC visibility pop

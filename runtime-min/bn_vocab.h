@@ -249,9 +249,12 @@ const unsigned char *bn_vocab_piece(const bn_vocab *v, uint32_t symbol, size_t *
 bn_status bn_vocab_check(const bn_weights *w);
 
 /* ---- tokenize.c. bn_tokenize with neither BOS nor EOS, whose special tokens count only where every
- * byte of theirs has a mark; mark [len]. */
+ * byte of theirs has a mark; mark [len]. So do user-defined tokens that `guarded`, which may be NULL,
+ * answers 1 for; the others count everywhere. */
+typedef int (*bn_guarded)(const void *arg, int32_t token);
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
-                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count);
+                             const unsigned char *mark, bn_guarded guarded, const void *arg,
+                             int32_t *tokens, size_t cap, size_t *count);
 
 /* The longest entry of the table (USER, SPECIAL or LATE) that s starts with, or NULL. */
 const bn_vocab_special *bn_vocab_longest(const bn_vocab *v, int table, const unsigned char *s,

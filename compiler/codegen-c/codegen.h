@@ -10,12 +10,16 @@ const Target *target_find(Session *s, const char *name);
 const Target *target_at(int i); /* the named ones; NULL after the last */
 
 typedef enum WeightsMode { WEIGHTS_FILE, WEIGHTS_INCBIN, WEIGHTS_C } WeightsMode;
+typedef struct EmitBytes {
+    const uint8_t *bytes; /* NULL: none */
+    size_t size;
+} EmitBytes;
 typedef struct EmitOptions {
     const char *prefix;    /* C identifier: the descriptor is PREFIX_model */
     const char *bnw_name;  /* what bn_open(NULL) opens with WEIGHTS_FILE */
     const char *bnw_path;  /* WEIGHTS_INCBIN: where the assembler finds it */
     const char *flags;     /* command line options, for the comment on top */
-    const char *chat;      /* C that defines chat_template; NULL: the model has none */
+    EmitBytes chat;        /* the compiled chat template (bn_template.h) */
     const uint8_t *bnw;    /* WEIGHTS_C: its bytes */
     WeightsMode weights;
     bool amalgamate;       /* runtime inside, nothing to include or link */

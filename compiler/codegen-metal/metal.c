@@ -96,8 +96,6 @@ static void emit_metal_host(const Module *m, const EmitOptions *o, const char *l
     put(out, ";\n\n");
     put_bytes(out, host, size);
     put(out, "\n");
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, &metal_dialect.target, o, out);
 }
 

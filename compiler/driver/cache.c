@@ -336,6 +336,7 @@ static void empty_entry(Session *s, const char *dir)
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
     CacheEntry e = {.emit = emit};
+    o->chat_optional = true;
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);
     e.dir = format(s, "%s/%s", e.cache, key_of(s, o, emit));
     open_entry(s, &e);

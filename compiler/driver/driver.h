@@ -18,8 +18,11 @@ void bind_source(Module *m); /* the weights of a module read from text */
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
-/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
-const char *compile_chat(Session *s, const Module *m, const char *given);
+/* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
+ * model's own that cannot be compiled is an error where it is `needed`, else a warning. */
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed);
+/* What `own`, a model's template, cannot be compiled for; NULL: nothing, or it has none. */
+const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
 /* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
 bool jit_emits(const Options *o);
 
