@@ -68,11 +68,11 @@ typedef struct bn_info {
     const char *name, *arch, *target, *source_hash, *compiler;
     int32_t vocab, context, layers, width; /* words, positions, blocks, model dimension */
     int32_t batch;                         /* tokens that one prefill pass takes */
-    int32_t bos, eos, eot;    /* of several that end a text, the tokenizer's own and that of a turn */
-    int32_t add_bos, add_eos; /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
+    int32_t bos, eos, eot; /* of several that end a text, the tokenizer's own and that of a turn */
+    int32_t add_bos, add_eos;   /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
     int32_t embedding, pooling; /* floats of an embedding; how the model makes it: bn_pooling */
-    uint64_t weight_bytes;    /* size of the .bnw */
-    const int32_t *ends; /* [nends]: every token that ends a text, eos and eot among them */
+    uint64_t weight_bytes;      /* size of the .bnw */
+    const int32_t *ends;        /* [nends]: every token that ends a text, eos and eot among them */
     int32_t nends;
 } bn_info;
 const bn_info *bn_describe(const bn_model *model);
@@ -83,7 +83,7 @@ int bn_ends(const bn_model *model, int32_t token);
 typedef struct bn_weights {
     const bn_model *model;
     const struct bn_code *code; /* the part of the model that this processor runs */
-    const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
+    const unsigned char *data;  /* the .bnw bytes: mapped, embedded or the caller's */
     size_t size;
     int mapped; /* 1: bn_close unmaps the file; 2: it frees the copy of bn_open_copy */
     char message[192];
@@ -118,8 +118,8 @@ typedef struct bn_state bn_state;
 size_t bn_state_size(const bn_model *model, int threads); /* 0 where threads is out of range */
 /* No less than bn_state_size, as a constant: what PREFIX_STATE_BYTES of a generated header uses. */
 #define BN_STATE_BYTES(threads, shared, own, cache, vocab, context)                                \
-    ((size_t)4096 + (size_t)(threads) * ((own) + 512) + (shared) + (cache) + 12 * (size_t)(vocab) + \
-     260 * (size_t)(context))
+    ((size_t)4096 + (size_t)(threads) * ((own) + 512) + (shared) + (cache) +                       \
+     12 * (size_t)(vocab) + 260 * (size_t)(context))
 bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *block, size_t size);
 void bn_done(bn_state *state); /* stops the workers; the block is the caller's again */
 const char *bn_message(const bn_state *state);
@@ -150,8 +150,10 @@ bn_status bn_rewind(bn_state *state, int position);
  * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. That room is
  * BN_TOKEN_ROOM(len), a constant where len is, unless the tokenizer normalizes texts in a way that
  * can make them longer. */
-enum { BN_ADD_SPECIAL = 1,     /* BOS and EOS as the model's metadata says */
-       BN_PARSE_SPECIAL = 2 }; /* text of special tokens ("<|eot_id|>") becomes their ids */
+enum {
+    BN_ADD_SPECIAL = 1, /* BOS and EOS as the model's metadata says */
+    BN_PARSE_SPECIAL = 2
+}; /* text of special tokens ("<|eot_id|>") becomes their ids */
 #define BN_TOKEN_ROOM(bytes) (8 * (size_t)(bytes) + 16)
 size_t bn_token_room(const bn_weights *w, size_t len);
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
@@ -210,8 +212,8 @@ bn_status bn_generate(bn_state *state, const char *prompt, int max_tokens, bn_sa
 #define BN_STOP_BYTES 256
 typedef struct bn_stop {
     const char *const *text;
-    int n, found;      /* which string was found; -1: none yet */
-    int held_of;       /* the filter's own: the last `held` bytes begin text[held_of] */
+    int n, found; /* which string was found; -1: none yet */
+    int held_of;  /* the filter's own: the last `held` bytes begin text[held_of] */
     size_t held;
 } bn_stop;
 /* BN_ARGUMENT as for bn_generate; then the filter has no strings. */
@@ -230,11 +232,12 @@ typedef struct bn_turn {
 /* What else a chat template may look at. All zero, or NULL in place of the struct: nothing. Texts in
  * the JSON are text to the model, as messages are. */
 typedef struct bn_chat_options {
-    const char *messages;  /* JSON, in place of turns (n 0): [{"role": ..., "content": ...,
+    const char *messages; /* JSON, in place of turns (n 0): [{"role": ..., "content": ...,
                               "tool_calls": ...}, ...] with whatever keys the template knows */
-    const char *tools;     /* JSON: a list of tools, as the template's family has them */
-    const char *variables; /* JSON: {"enable_thinking": false, ...}: further names of the template */
-    const struct tm *now;  /* for strftime_now; NULL: templates find it undefined */
+    const char *tools;    /* JSON: a list of tools, as the template's family has them */
+    const char
+        *variables;       /* JSON: {"enable_thinking": false, ...}: further names of the template */
+    const struct tm *now; /* for strftime_now; NULL: templates find it undefined */
 } bn_chat_options;
 /* n messages as the model's chat template writes them, with begin_answer up to where the
  * assistant's answer starts. The same arguments give the same text. BN_OK: `out` holds *need bytes

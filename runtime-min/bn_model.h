@@ -141,7 +141,7 @@ typedef struct bn_device {
 struct bn_model {
     uint32_t abi; /* BN_ABI */
     bn_info info;
-    uint64_t hash; /* of the .bnw body, as its header repeats it */
+    uint64_t hash;                             /* of the .bnw body, as its header repeats it */
     uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
     uint64_t shared_bytes, own_bytes, cache_bytes, hidden_bytes;
     const bn_code *code; /* [ncode], weakest first; bn_open takes the last that can run */
@@ -150,7 +150,7 @@ struct bn_model {
     const char *weights_file;      /* default file name, or NULL */
     const unsigned char *chat;     /* the chat template (bn_template.h); NULL: the model has none */
     uint64_t chat_bytes;
-    const bn_device *device;       /* NULL: it runs on the processor */
+    const bn_device *device; /* NULL: it runs on the processor */
 };
 
 /* The .bnw file, little-endian:

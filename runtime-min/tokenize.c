@@ -398,13 +398,13 @@ static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char
             run++;
         *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
-            user = tok_allowed(v, BN_VOCAB_USER, bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i), m,
-                               run - i, 0);
+            user = tok_allowed(v, BN_VOCAB_USER, bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i),
+                               m, run - i, 0);
         if (run > i && v->first[1][s[i] >> 3] & bit)
             special = bn_vocab_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
         if (m->guarded && run > i && v->first[2][s[i] >> 3] & bit && v->table[BN_VOCAB_LATE].count)
-            late = tok_allowed(v, BN_VOCAB_LATE, bn_vocab_longest(v, BN_VOCAB_LATE, s + i, run - i), m,
-                               run - i, 1);
+            late = tok_allowed(v, BN_VOCAB_LATE, bn_vocab_longest(v, BN_VOCAB_LATE, s + i, run - i),
+                               m, run - i, 1);
         if (user && (!special || user->len > special->len))
             special = user;
         if (late && (!special || late->len > special->len))
@@ -474,8 +474,8 @@ static int tok_between(tok_run *r, const unsigned char *s, size_t n, int table, 
 
 /* Special tokens of `table` and what stands between them, in turn. A token that takes spaces in may
  * reach over the next one: that one counts all the same, as in Hugging Face's tokenizers. */
-static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
-                     const tok_marks *m, int begins)
+static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table, const tok_marks *m,
+                     int begins)
 {
     const unsigned char *mark = table == BN_VOCAB_LATE ? NULL : m->mark;
     size_t from = 0, next = 0, run = 0, run_end = 0; /* s[run .. run_end) was seen to be spaces */
@@ -500,8 +500,7 @@ static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
             }
             stop = run_end;
         }
-        if (from < start &&
-            !tok_between(r, s + from, start - from, table, m, begins && from == 0))
+        if (from < start && !tok_between(r, s + from, start - from, table, m, begins && from == 0))
             return 0;
         if (!tok_push(r, (int32_t)(e->token & BN_VOCAB_MAX)))
             return 0;

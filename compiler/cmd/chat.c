@@ -300,7 +300,8 @@ static void write_answer(Chat *c, Out *answer)
         char *part = malloc(BN_TEXT_ROOM(bytes));
         if (!part)
             die("no memory for the text of a token");
-        bool ended = bn_stop_text(&stop, part, bn_detokenize(&text, token, part), print_part, answer);
+        bool ended =
+            bn_stop_text(&stop, part, bn_detokenize(&text, token, part), print_part, answer);
         free(part);
         if (ended)
             break;
@@ -312,7 +313,8 @@ static void write_answer(Chat *c, Out *answer)
             break;
     }
     char rest[BN_TEXT_ROOM(4)];
-    if (stop.found < 0 && !bn_stop_text(&stop, rest, bn_text_finish(&text, rest), print_part, answer))
+    if (stop.found < 0 &&
+        !bn_stop_text(&stop, rest, bn_text_finish(&text, rest), print_part, answer))
         (void)bn_stop_finish(&stop, print_part, answer);
 }
 
@@ -439,8 +441,10 @@ static void chat_help(Chat *c, const char *text)
     (void)text;
     for (int i = 0; i < NCOMMAND; i++)
         say(c, "  %-8s %-5s %s", commands[i].name, commands[i].argument, commands[i].what);
-    say(c, "Anything else is said to the model; Ctrl-C stops its answer. A message of several lines is");
-    say(c, "pasted, stands between \"\"\" and \"\"\", or has a backslash at the end of all lines but the last.");
+    say(c, "Anything else is said to the model; Ctrl-C stops its answer. A message of several "
+           "lines is");
+    say(c, "pasted, stands between \"\"\" and \"\"\", or has a backslash at the end of all lines "
+           "but the last.");
 }
 
 static void obey(Chat *c, const char *line)
@@ -663,7 +667,8 @@ static void add_variable(Chat *c, const char *text)
 {
     const char *value = strchr(text, '=');
     if (!value || value == text)
-        fail(c->s, (Loc){0}, "--chat-var wants name=value, as in enable_thinking=false; not '%s'", text);
+        fail(c->s, (Loc){0}, "--chat-var wants name=value, as in enable_thinking=false; not '%s'",
+             text);
     json_t *v = json_loads(value + 1, JSON_DECODE_ANY, NULL);
     if (!v)
         v = json_string(value + 1);

@@ -184,9 +184,11 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
-        "bn.h",   "bn_model.h", "bn_template.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h", "jinja.h",
-        "load.c", "cpus.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
-        "chat.c", "jinja_run.c", "jinja_value.c", "jinja_text.c", "jinja_parts.c", "jinja_json.c", "jinja_call.c", "sample.c",   "generate.c"};
+        "bn.h",          "bn_model.h",       "bn_template.h", "bn_cpu.h",      "bn_vocab.h",
+        "internal.h",    "unicode_tables.h", "jinja.h",       "load.c",        "cpus.c",
+        "team.c",        "state.c",          "pretokenize.c", "normalize.c",   "tokenize.c",
+        "detokenize.c",  "chat.c",           "jinja_run.c",   "jinja_value.c", "jinja_text.c",
+        "jinja_parts.c", "jinja_json.c",     "jinja_call.c",  "sample.c",      "generate.c"};
     put(o, "#if defined(__linux__) && !defined(_GNU_SOURCE)\n#define _GNU_SOURCE\n#endif\n"
            "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)

@@ -80,10 +80,11 @@ typedef struct CacheInfo {
     bool busy;                          /* a program that was started from it runs */
 } CacheInfo;
 size_t cache_list(Session *s, const char *cache, CacheInfo **list); /* least lately used first */
-bool cache_remove(const CacheInfo *i); /* false: it is in use */
+bool cache_remove(const CacheInfo *i);                              /* false: it is in use */
 uint64_t cache_limit(Session *s, const char *cache); /* bytes of all entries; 0: no limit */
 void cache_set_limit(Session *s, const char *cache, uint64_t bytes);
-void cache_trim(Session *s, const char *cache); /* removes what exceeds the limit and is not in use */
+void cache_trim(Session *s,
+                const char *cache); /* removes what exceeds the limit and is not in use */
 /* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
 const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);

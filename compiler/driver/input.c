@@ -185,7 +185,8 @@ static const char *first_error(Session *s, const char *said)
 }
 
 /* Compiles into `code`; else the first thing that is wrong. */
-static const char *template_try(Session *s, const ChatTemplate *t, const ChatTokens *tokens, Out *code)
+static const char *template_try(Session *s, const ChatTemplate *t, const ChatTokens *tokens,
+                                Out *code)
 {
     ChatTry a = {.t = *t, .tokens = *tokens};
     const char *fault = NULL;

@@ -41,8 +41,8 @@ typedef struct Unit { /* one object */
     const char *symbol[2]; /* what it defines; [1] may be NULL */
     LLVMContextRef context;
     LLVMModuleRef module;
-    bool fast; /* with kernels of the model's shapes */
-    Form form; /* of a function */
+    bool fast;                  /* with kernels of the model's shapes */
+    Form form;                  /* of a function */
     LLVMMemoryBufferRef found;  /* in the cache, until it is linked */
     LLVMMemoryBufferRef object; /* a copy of what was linked, where perf wants to know */
 } Unit;

@@ -230,7 +230,8 @@ void check_template(Check *c)
                   "the vocabulary has chat marks, but there is no tokenizer.chat_template");
         return;
     }
-    const char *fault = template_fault(p->s, p->arch ? p->arch : "", p->path, intern(p->s, text, len));
+    const char *fault =
+        template_fault(p->s, p->arch ? p->arch : "", p->path, intern(p->s, text, len));
     if (fault)
         found(c, ERROR,
               format(p->s, "%s; bnc MODEL -o wants another, or --chat-template=none", fault));
