@@ -29,7 +29,7 @@ static void pack_vocabulary(Module *m)
         fail(m->s, loc_file(m->s, m->source), "%s", why);
     session_defer(m->s, free, tables);
     if (*why)
-        note(m->s, "tokenizer: %s", why);
+        warn(m->s, m->source ? loc_file(m->s, m->source) : (Loc){0}, "tokenizer: %s", why);
     m->vocab_tables = tables;
     m->vocab_size = (int64_t)size;
 }
