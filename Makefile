@@ -17,7 +17,7 @@ export PWD := $(CURDIR)
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c cli.c profile.c
+RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
 IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c
@@ -33,7 +33,7 @@ SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.met
 CK_SRC  := config.c tokens.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := commands.c help.c man.c completions.c compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c tokenize.c profile.c bench.c \
-           inspect/inspect.c inspect/check.c inspect/vocab.c quantize/quantize.c quantize/auto.c quantize/requantize.c
+           inspect/inspect.c inspect/check.c inspect/vocab.c inspect/bnw.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \

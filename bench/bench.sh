@@ -25,7 +25,7 @@ bnc=${1:?usage: bench.sh [--json] BNC [MODEL...]}
 shift
 here=$(dirname "$0")
 dir=build/bench
-cores=$(getconf _NPROCESSORS_ONLN)
+cores=$(nproc)
 threads=${BENCH_THREADS:-$(seq 1 "$cores")}
 prefill=${BENCH_PREFILL:-64,512}
 context=${BENCH_CONTEXT:-64,2048}

@@ -29,7 +29,7 @@ bnc=${1:?usage: peers.sh [--json] BNC [MODEL]}
 here=$(dirname "$0")
 dir=build/bench
 pairs=${PAIRS:-5}
-threads=${THREADS:-$(getconf _NPROCESSORS_ONLN)}
+threads=${THREADS:-$(nproc)}
 tokens=${TOKENS:-64}
 mkdir -p $dir
 say() { echo "bench-peers: $*" >&2; }

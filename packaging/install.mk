@@ -33,15 +33,12 @@ $(B)/$(SO): $(B)/libbnrt.map $(SO_OBJ)
 
 # ---- what bnc says of itself ----
 
-# Before `bnc help --man` there was nothing to make these of.
-SHARE      := $(wildcard compiler/cmd/completions.c)
-MAN        := $(if $(SHARE),$(B)/share/bnc.1)
-COMPLETION := $(if $(SHARE),$(B)/share/bnc.bash $(B)/share/bnc.zsh $(B)/share/bnc.fish)
+COMPLETION := $(B)/share/bnc.bash $(B)/share/bnc.zsh $(B)/share/bnc.fish
 $(B)/share/bnc.1: $(B)/bnc
 	@mkdir -p $(@D)
 	$(B)/bnc help --man >$@.tmp
 	mv $@.tmp $@
-$(B)/share/bnc.bash $(B)/share/bnc.zsh $(B)/share/bnc.fish: $(B)/share/bnc.%: $(B)/bnc
+$(COMPLETION): $(B)/share/bnc.%: $(B)/bnc
 	@mkdir -p $(@D)
 	$(B)/bnc help --completions=$* >$@.tmp
 	mv $@.tmp $@
@@ -53,7 +50,7 @@ $(B)/share/bnc.spdx.json: packaging/spdx.sh $(B)/bnc
 	sh packaging/spdx.sh $(VERSION) $(EPOCH) $(B)/bnc >$@.tmp
 	mv $@.tmp $@
 
-share: $(MAN) $(COMPLETION) $(B)/share/bnc.spdx.json
+share: $(B)/share/bnc.1 $(COMPLETION) $(B)/share/bnc.spdx.json
 all: share $(B)/$(SO)
 
 # ---- installation ----
@@ -70,10 +67,10 @@ $(foreach h,$(INTERFACE),$(call $1,644,runtime-min/$h,$(INCLUDEDIR)/bnrt/$h))
 $(call $1_made,packaging/bnrt.pc.in,$(LIBDIR)/pkgconfig/bnrt.pc)
 $(call $1_made,packaging/bncConfig.cmake.in,$(CMAKEDIR)/bncConfig.cmake)
 $(call $1_made,packaging/bncConfigVersion.cmake.in,$(CMAKEDIR)/bncConfigVersion.cmake)
-$(if $(MAN),$(call $1,644,$(B)/share/bnc.1,$(MANDIR)/man1/bnc.1))
-$(if $(COMPLETION),$(call $1,644,$(B)/share/bnc.bash,$(BASHDIR)/bnc))
-$(if $(COMPLETION),$(call $1,644,$(B)/share/bnc.zsh,$(ZSHDIR)/_bnc))
-$(if $(COMPLETION),$(call $1,644,$(B)/share/bnc.fish,$(FISHDIR)/bnc.fish))
+$(call $1,644,$(B)/share/bnc.1,$(MANDIR)/man1/bnc.1)
+$(call $1,644,$(B)/share/bnc.bash,$(BASHDIR)/bnc)
+$(call $1,644,$(B)/share/bnc.zsh,$(ZSHDIR)/_bnc)
+$(call $1,644,$(B)/share/bnc.fish,$(FISHDIR)/bnc.fish)
 $(call $1,644,$(B)/share/bnc.spdx.json,$(DOCDIR)/bnc.spdx.json)
 $(call $1,644,LICENSE,$(DOCDIR)/LICENSE)
 endef

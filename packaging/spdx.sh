@@ -10,6 +10,7 @@ hash=$(sha256sum "$3" | cut -c1-32)
 parts='unicode-data|Unicode-DFS-2016|Copyright (c) 1991-2022 Unicode, Inc.|CONTAINS|Character classes in the tokenizer are made of its tables.
 xxhash|BSD-2-Clause|Copyright (c) 2012-2021 Yann Collet|DYNAMIC_LINK|Linked by bnc, not by compiled models.
 jansson|MIT|Copyright (c) 2009-2020 Petri Lehtinen and contributors|DYNAMIC_LINK|Linked by bnc, not by compiled models.
+libb2|CC0-1.0|Written in 2012 by Samuel Neves|DYNAMIC_LINK|Linked by bnc, not by compiled models.
 libedit|BSD-3-Clause|Copyright (c) 1992, 1993 The Regents of the University of California|DYNAMIC_LINK|Linked by bnc, not by compiled models.'
 
 package() { # NAME VERSION LICENCE COPYRIGHT COMMENT

@@ -84,16 +84,31 @@ typedef struct bn_weights {
     const struct bn_code *code; /* the part of the model that this processor runs */
     const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
     size_t size;
-    int mapped; /* bn_close unmaps */
+    int mapped; /* 1: bn_close unmaps the file; 2: it frees the copy of bn_open_copy */
     char message[192];
 } bn_weights;
 
 /* Opens weights: from the file `path`; with path NULL, from the program itself (--weights=incbin
- * or c), else from the file name that the compiler wrote beside model.c. Mapped, never copied. */
+ * or c), else from the file name that the compiler wrote beside model.c. Mapped, never copied: a
+ * file that somebody truncates while it is open ends the program by SIGBUS; files that are replaced
+ * by renaming, as bnc does, are safe.
+ * Checked: the processor; magic, version, byte order and size in the header; its hashes against those
+ * of the model; and the tokenizer's bytes. The weights' own bytes are not read: bn_verify does. */
 bn_status bn_open(bn_weights *w, const bn_model *model, const char *path);
+/* The same, but a file is read into memory of bn_open_copy's own, which bn_close frees: what happens
+ * to the file afterwards does not matter. Weights inside the program are not copied. */
+bn_status bn_open_copy(bn_weights *w, const bn_model *model, const char *path);
 /* The same over `size` bytes at `data`, 64-byte aligned, which must outlive every state. */
 bn_status bn_open_memory(bn_weights *w, const bn_model *model, const void *data, size_t size);
+/* Checks all that bn_open checks and every byte of the weights against the model's hash: that finds
+ * damage, not forgery. BN_FORMAT or BN_MISMATCH with w->message; the weights stay open in any case. */
+bn_status bn_verify(bn_weights *w);
 void bn_close(bn_weights *w);
+
+/* Processors that this process may use, 1 or more: those of its affinity mask, less where the CPU quota
+ * of its cgroup, or of one above it, is less (rounded up). More threads than that make a model slower.
+ * Reads some small files of /proc and /sys. */
+int bn_cpus(void);
 
 /* A state: KV cache, scratch, token history, thread team, all in one block that the caller gives
  * and may free after bn_done. `threads` counts the calling thread: 1 to BN_MAX_THREADS. */
@@ -165,6 +180,10 @@ typedef struct bn_sampling {
     float repeat_penalty; /* 1.1: divide positive, multiply negative logits of recent tokens */
     int32_t repeat_last;  /* how many recent tokens; 0: 64 */
     uint64_t seed;        /* advanced by every draw: the same seed draws the same tokens */
+    /* For bn_generate: the text ends before the first of these strings (BN_STOPS). */
+    const char *const *stop; /* nstop strings */
+    int32_t nstop;           /* 0: none */
+    int32_t stopped;         /* set by bn_generate: which of them ended the text; -1: none did */
 } bn_sampling;
 /* Samples from the logits of the last bn_eval; -1 before the first one. Greedy or with top_k only the
  * largest logits are computed; the choice is that from all of them. */
@@ -174,8 +193,33 @@ int32_t bn_sample(bn_state *state, bn_sampling *how);
  * up to max_tokens, handing each piece of whole characters to on_text, until an end
  * token, a full context (BN_CONTEXT) or a non-zero answer (BN_STOPPED). */
 typedef int (*bn_on_text)(void *user, const char *text, size_t len);
+/* With stop strings the text ends (BN_OK) before the first that is complete: of several that end at
+ * the same byte, before the longest. Only text of this call counts, not the prompt. No byte of the
+ * string is handed over; all other text is, as it would be without. The token that completed the
+ * string is not evaluated, tokens before it are: bn_rewind drops them. BN_ARGUMENT: more than
+ * BN_STOPS strings, an empty one, one longer than BN_STOP_BYTES, or one that begins inside a UTF-8
+ * character. */
 bn_status bn_generate(bn_state *state, const char *prompt, int max_tokens, bn_sampling *how,
                       bn_on_text on_text, void *user);
+
+/* The stop strings of bn_generate for a loop of one's own: text goes in by pieces of whole characters,
+ * and what cannot belong to a stop string comes out by on_text. The strings must outlive the filter.
+ * Of what it keeps back it needs no copy: that is the beginning of one of the strings. */
+#define BN_STOPS 64
+#define BN_STOP_BYTES 256
+typedef struct bn_stop {
+    const char *const *text;
+    int n, found;      /* which string was found; -1: none yet */
+    int held_of;       /* the filter's own: the last `held` bytes begin text[held_of] */
+    size_t held;
+} bn_stop;
+/* BN_ARGUMENT as for bn_generate; then the filter has no strings. */
+bn_status bn_stop_start(bn_stop *stop, const char *const *text, int n);
+/* Non-zero ends the text: 1 where a string was found, else what on_text answered. on_text may be
+ * called twice for a piece, each time with whole characters. */
+int bn_stop_text(bn_stop *stop, const char *text, size_t len, bn_on_text on_text, void *user);
+/* Hands over what was kept back, where the text ended without a stop string. */
+int bn_stop_finish(bn_stop *stop, bn_on_text on_text, void *user);
 
 /* A turn of a conversation: "system", "user" or "assistant", and what was said; UTF-8. Both may
  * hold anything: they reach the model as text, never as special tokens. */

@@ -181,6 +181,7 @@ struct bn_model {
  * header, is the hash of the hashes of its 4 MiB pieces, so that several cores can make it. */
 #define BN_BNW_MAGIC "BNW\r\n\x1a\n"
 #define BN_BNW_BODY 4096
+#define BN_BNW_PIECE ((size_t)4 << 20)
 typedef struct bn_bnw {
     char magic[8];
     uint32_t abi, order; /* BN_ABI, 0x01020304 */

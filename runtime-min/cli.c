@@ -50,6 +50,7 @@ typedef struct cli {
     const bn_info *info;
     const char *program;
     const char *value[CLI_COUNT]; /* as given; "" for options without a value; NULL: not given */
+    const char *stop[BN_STOPS];
     int tokens, threads, bench;
     bn_sampling how;
     bn_weights w;
@@ -141,6 +142,10 @@ static int cli_parse(cli *c, int argc, char **argv)
             value = argv[i];
         }
         c->value[id] = value ? value : "";
+        if (id == CLI_STOP && c->how.nstop == BN_STOPS)
+            return cli_err(c, "--stop: expected it at most %d times", BN_STOPS);
+        if (id == CLI_STOP)
+            c->stop[c->how.nstop++] = value;
     }
     return 0;
 }
@@ -192,11 +197,8 @@ static int cli_seed(cli *c)
 
 static int cli_processors(void)
 {
-    long n = 1;
-#ifdef _SC_NPROCESSORS_ONLN
-    n = sysconf(_SC_NPROCESSORS_ONLN);
-#endif
-    return n < 1 ? 1 : n > CLI_THREADS_MAX ? CLI_THREADS_MAX : (int)n;
+    int n = bn_cpus();
+    return n < CLI_THREADS_MAX ? n : CLI_THREADS_MAX;
 }
 
 static int cli_settings(cli *c)
@@ -211,6 +213,12 @@ static int cli_settings(cli *c)
         cli_float(c, CLI_PENALTY, &c->how.repeat_penalty) || cli_seed(c))
         return -1;
     c->how.top_k = top_k;
+    c->how.stop = c->stop;
+    bn_stop stop;
+    for (int i = 0; i < c->how.nstop; i++)
+        if (bn_stop_start(&stop, c->stop + i, 1) != BN_OK)
+            return cli_err(c, "--stop: expected 1 to %d bytes that begin with a character, found '%s'",
+                           BN_STOP_BYTES, c->stop[i]);
     if (c->value[CLI_IDS] && c->value[CLI_PROMPT])
         return cli_err(c, "expected --ids or --prompt, found both");
     return 0;
@@ -328,7 +336,9 @@ static int cli_input(cli *c)
 
 static int cli_open(cli *c)
 {
-    bn_status status = bn_open(&c->w, c->model, c->value[CLI_WEIGHTS]);
+    bn_status (*open)(bn_weights *, const bn_model *, const char *) =
+        c->value[CLI_COPY] ? bn_open_copy : bn_open;
+    bn_status status = open(&c->w, c->model, c->value[CLI_WEIGHTS]);
     if (status != BN_OK)
         return cli_failed(c, status, c->w.message);
     size_t size = bn_state_size(c->model, c->threads);

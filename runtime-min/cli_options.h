@@ -30,10 +30,14 @@ enum { CLI_BENCH_TIMES = 64 }; /* repetitions of --bench, at most */
       "against recent tokens, such as 1.1 (0: none)")                                              \
     S(SEED,          seed,           0,   "seed",              SEED,    0, 0,               1,    "N", \
       "the same seed writes the same text (1)")                                                    \
+    S(STOP,          stop,           0,   "stop",              TEXTS,   0, 0,               0,    "TEXT", \
+      "end before this text; may be given again")                                                  \
     O(THREADS,       threads,        't', "threads",           NUMBER,  1, BN_MAX_THREADS,  0,    "N", \
-      "threads (processors online, at most 8)")                                                    \
+      "threads (usable processors, at most 8)")                                                    \
     O(WEIGHTS,       weights,        'w', "weights",           FILE,    0, 0,               0,    "FILE", \
       "the .bnw (the one the model was built with)")                                               \
+    O(COPY,          copy,           0,   "copy",              FLAG,    0, 0,               0,    NULL, \
+      "read the weights into memory, map no file")                                                 \
     O(SPECIAL,       special,        0,   "special",           FLAG,    0, 0,               0,    NULL, \
       "read special tokens such as <s> in the prompt")                                             \
     O(IDS,           ids,            0,   "ids",               FILE,    0, 0,               0,    "FILE", \

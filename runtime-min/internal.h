@@ -53,6 +53,10 @@ bn_status bn_team_start(bn_team *team, bn_slot *slot, int nthread);
 void bn_team_run(bn_team *team, bn_forward work);
 void bn_team_stop(bn_team *team);
 
+/* cpus.c: the CPU quota of this process's cgroup and those above it, in processors, rounded up; 0: there
+ * is none. Files are read below the folder `root`: "" but for tests. */
+int bn_cpu_quota(const char *root);
+
 /* sample.c */
 typedef struct bn_ranked {
     float score; /* a logit first, then a weight relative to the best */

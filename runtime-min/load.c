@@ -3,7 +3,8 @@
  * One idea: the model knows every size and offset, so a file that has the model's size and hashes
  * in its header is laid out as the model's code expects. The weights' own bytes are memory-safe
  * whatever they hold (no kernel derives an address from them), so only the tokenizer's tables,
- * which hold offsets, are read and verified here. Opening touches no page of the weights.
+ * which hold offsets, are read and verified here. Opening touches no page of the weights, unless it
+ * copies them; bn_verify reads them all.
  */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
@@ -14,6 +15,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -54,6 +56,8 @@ bn_status bn_fail(char *message, bn_status status, const char *format, ...)
     va_end(args);
     return status;
 }
+
+enum { LOAD_READ = 1 << 26 }; /* bytes that one read asks for */
 
 /* XXH64, seed 0. Reads words as they lie: a file of the other byte order was refused before. */
 
@@ -267,7 +271,25 @@ bn_status bn_open_memory(bn_weights *w, const bn_model *model, const void *data,
     return status == BN_OK ? load_bytes(w, data, size, "weights in memory") : status;
 }
 
-static bn_status load_map(bn_weights *w, int file, const char *name)
+/* The first w->size bytes of the file. */
+static bn_status load_read(bn_weights *w, unsigned char *data, int file, const char *name)
+{
+    for (size_t at = 0; at < w->size;) {
+        size_t left = w->size - at;
+        ssize_t got = read(file, data + at, left < LOAD_READ ? left : LOAD_READ);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return bn_fail(w->message, BN_IO, "%s: cannot be read: error %d", name, errno);
+        if (got == 0)
+            return bn_fail(w->message, BN_IO, "%s: became shorter while it was read: %zu of %zu bytes",
+                           name, at, w->size);
+        at += (size_t)got;
+    }
+    return BN_OK;
+}
+
+static bn_status load_map(bn_weights *w, int file, const char *name, int copy)
 {
     struct stat st;
     if (fstat(file, &st) != 0)
@@ -279,12 +301,19 @@ static bn_status load_map(bn_weights *w, int file, const char *name)
         return bn_fail(w->message, BN_IO, "%s: larger than the address space", name);
     if (w->size < BN_BNW_BODY)
         return load_check_header(w, name);
-    void *data = mmap(NULL, w->size, PROT_READ, MAP_PRIVATE, file, 0);
+    void *data = NULL;
+    if (copy && posix_memalign(&data, 64, w->size) != 0)
+        return bn_fail(w->message, BN_IO, "%s: not enough memory for a copy of %zu bytes", name,
+                       w->size);
+    if (!copy)
+        data = mmap(NULL, w->size, PROT_READ, MAP_PRIVATE, file, 0);
     if (data == MAP_FAILED)
         return bn_fail(w->message, BN_IO, "%s: cannot be mapped: error %d", name, errno);
-    w->data = data;
-    w->mapped = 1;
-    bn_status status = load_check(w, name);
+    w->data = (const unsigned char *)data;
+    w->mapped = copy ? 2 : 1;
+    bn_status status = copy ? load_read(w, (unsigned char *)data, file, name) : BN_OK;
+    if (status == BN_OK)
+        status = load_check(w, name);
     if (status != BN_OK)
         bn_close(w);
     return status;
@@ -305,7 +334,7 @@ static const char *load_why(int error)
     }
 }
 
-bn_status bn_open(bn_weights *w, const bn_model *model, const char *path)
+static bn_status load_open(bn_weights *w, const bn_model *model, const char *path, int copy)
 {
     if (!w)
         return BN_ARGUMENT;
@@ -323,17 +352,66 @@ bn_status bn_open(bn_weights *w, const bn_model *model, const char *path)
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
         return bn_fail(w->message, BN_IO, "%s: %s (error %d)", name, load_why(errno), errno);
-    status = load_map(w, file, name);
+    status = load_map(w, file, name, copy);
     close(file);
     return status;
+}
+
+bn_status bn_open(bn_weights *w, const bn_model *model, const char *path)
+{
+    return load_open(w, model, path, 0);
+}
+
+bn_status bn_open_copy(bn_weights *w, const bn_model *model, const char *path)
+{
+    return load_open(w, model, path, 1);
+}
+
+/* XXH64 of the XXH64 of each piece, a word at a time: the words need no memory. */
+static uint64_t load_body_hash(const unsigned char *body, size_t size)
+{
+    uint64_t v[4] = {LOAD_P1 + LOAD_P2, LOAD_P2, 0, 0 - LOAD_P1}, word[4] = {0}, h = LOAD_P5;
+    size_t n = 0;
+    for (size_t at = 0; at < size; at += BN_BNW_PIECE) {
+        size_t left = size - at;
+        word[n++ % 4] = load_xxh64(body + at, left < BN_BNW_PIECE ? left : BN_BNW_PIECE);
+        for (int i = 0; i < 4 && n % 4 == 0; i++)
+            v[i] = load_round(v[i], word[i]);
+    }
+    if (n >= 4) {
+        h = load_rotl(v[0], 1) + load_rotl(v[1], 7) + load_rotl(v[2], 12) + load_rotl(v[3], 18);
+        for (int i = 0; i < 4; i++)
+            h = (h ^ load_round(0, v[i])) * LOAD_P1 + LOAD_P4;
+    }
+    return load_tail(h + n * 8, (const unsigned char *)word, n % 4 * 8);
+}
+
+bn_status bn_verify(bn_weights *w)
+{
+    if (!w)
+        return BN_ARGUMENT;
+    if (!w->data)
+        return bn_fail(w->message, BN_ARGUMENT, "there are no open weights to verify");
+    bn_status status = load_check(w, "the weights");
+    if (status != BN_OK)
+        return status;
+    uint64_t hash = load_body_hash(w->data + BN_BNW_BODY, w->size - BN_BNW_BODY);
+    if (hash != w->model->hash)
+        return bn_fail(w->message, BN_FORMAT,
+                       "the weights are damaged: expected hash %016" PRIx64 ", found %016" PRIx64,
+                       w->model->hash, hash);
+    w->message[0] = 0;
+    return BN_OK;
 }
 
 void bn_close(bn_weights *w)
 {
     if (!w)
         return;
-    if (w->mapped)
+    if (w->mapped == 1)
         munmap((void *)(uintptr_t)w->data, w->size);
+    else if (w->mapped)
+        free((void *)(uintptr_t)w->data);
     w->data = NULL;
     w->size = 0;
     w->mapped = 0;

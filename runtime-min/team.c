@@ -12,7 +12,6 @@
 
 #include <sched.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include "bn_model.h"
 #include "internal.h"
@@ -136,12 +135,7 @@ void bn_team_run(bn_team *t, bn_forward work)
 
 static int team_spins(int nthread)
 {
-#ifdef _SC_NPROCESSORS_ONLN
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    if (cpus > 0 && nthread > cpus)
-        return TEAM_SPINS_CROWDED;
-#endif
-    return TEAM_SPINS;
+    return nthread > 1 && nthread > bn_cpus() ? TEAM_SPINS_CROWDED : TEAM_SPINS;
 }
 
 /* Signals of the product belong to its own threads; those that a thread raises against itself

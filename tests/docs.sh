@@ -140,6 +140,10 @@ check_tables() {
     check_table steps docs/house.md
     check_table statuses docs/embedding.md
     check_table machines docs/jit.md
+    # Every call of bn.h has a row in the reference, and every row is a call of bn.h.
+    sed -n 's/^[a-z][a-z0-9_ *]*[ *]\(bn_[a-z_]*\)(.*/\1/p' runtime-min/bn.h | sort >"$tmp/wanted"
+    sed -n '/^## Reference/,/^## /s/^| `[a-z0-9_ *]*[ *]\(bn_[a-z_]*\)(.*/\1/p' docs/embedding.md | sort >"$tmp/calls"
+    same "calls of bn.h in docs/embedding.md" "$tmp/calls" "$tmp/wanted"
     rows PASS compiler/passes/passes.def | cut -f 1 >"$tmp/wanted"
     sed -n 's/^## //p' docs/passes.md >"$tmp/sections"
     same "sections of docs/passes.md" "$tmp/sections" "$tmp/wanted"

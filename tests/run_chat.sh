@@ -139,7 +139,39 @@ awk 'BEGIN {for (i = 0; i < 300; i++) printf "word "; print "\nshort"}' | talk -
 said "too long a message" "does not fit into the context of 160"
 check "and the next is answered" test -s $out/out
 
-# ---- terminal: Ctrl-C ----
+# ---- lines: messages of several, their ends ----
+lines_said() { # lines_said NAME JSON: what users said in the conversation that was saved last
+    check "$1" test "$(jq -c '[.[] | select(.role == "user") | .content]' $out/lines.json)" = "$2"
+}
+printf 'Hello there\n/stats\n/save %s\n/quit\n' $out/lf.json | talk -n 6
+mv $out/out $out/lf
+printf 'Hello there\r\n/stats\r\n/save %s\r\n/quit\r\n' $out/lines.json | talk -n 6
+check "CR LF: the same answer" cmp $out/lf $out/out
+check "CR LF: the same conversation" cmp $out/lf.json $out/lines.json
+said "CR LF: commands are known" "2 turns"
+{
+    printf '"""one\ntwo \\\n  three"""\n"""\n/four\n\n five\n"""  \n"""six"""\n'
+    printf 'seven\\\neight\\\\\\\n/nine\\\\\n'
+    printf 'a """b\n/save %s\n"""ten\n\n' $out/lines.json
+} >$out/several
+talk -n 1 <$out/several
+lines_said "quotes and backslashes" \
+    '["one\ntwo \\\n  three","/four\n\n five","six","seven\neight\\\\\n/nine\\\\","a \"\"\"b"]'
+said "no end of quotes" 'the input ends without """'
+
+# ---- stop: stop strings ----
+printf 'Please tell me a story about a curious snail called Otto.\n' >$out/otto
+talk -n 60 <$out/otto
+head -c -1 $out/out >$out/whole
+for stop in " castle" "called Otto in" "O" "curious snail called Owl"; do
+    talk -n 60 --stop "never there" "--stop=$stop" <$out/otto
+    awk -v stop="$stop" 'BEGIN {RS = "\001"} {i = index($0, stop); printf "%s\n", i ? substr($0, 1, i - 1) : $0}' \
+        $out/whole >$out/wanted
+    check "--stop '$stop'" cmp $out/wanted $out/out
+done
+refused "an empty stop string" "--stop wants 1 to 256 bytes" "$bnc" chat $model --stop ""
+
+# ---- terminal: editing, Ctrl-C, UTF-8, paste ----
 if [ -n "$python" ]; then
     "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096 >$out/terminal 2>&1
     status=$?
@@ -147,6 +179,14 @@ if [ -n "$python" ]; then
         skip "the terminal" "$(cat $out/terminal)"
     else
         check "at a terminal" sh -c "cat $out/terminal; exit $status"
+        at_terminal='["na\u00efve \u20ac \ud83d\ude00","one\n/two\n\u00fc three!","a\nb"]'
+        for locale in C C.UTF-8; do
+            rm -f $out/lines.json
+            check "typed and pasted, LC_ALL=$locale" env LC_ALL=$locale "$python" tests/chat/paste.py $out/lines.json \
+                "$bnc" chat $model --temp 0 -t 1 -n 1 --ctx=4096
+            check "what was said, LC_ALL=$locale" test \
+                "$(jq -ac '[.[] | select(.role == "user") | .content]' $out/lines.json)" = "$at_terminal"
+        done
     fi
 else
     skip "the terminal" "no python3"

@@ -62,6 +62,17 @@ check "tune names kernels" grep -q '^kernel tglu 1536x512 one ' $dir/here.tune
 build tuned --target=$target --tune=$dir/here.tune
 check "tuned: same logits" test "$(logits $dir/tuned 1)" = "$want"
 
+# The measuring program asks for what its instructions need, as bn_open does, and says where it is refused: here
+# for an instruction set that no processor has.
+cat >$dir/cc.sh <<'C'
+#!/bin/sh
+for a; do case $a in */tune.c) sed -i 's/tune_isa = [0-9]*u/tune_isa = 0x80000000u/' "$a" ;; esac; done
+exec tests/quick-cc.sh "$@"
+C
+chmod +x $dir/cc.sh
+CC=$dir/cc.sh refused "tune without permission" "tune: this process may not use all instructions of the target" \
+    "$bnc" tune $model --target=$target -t 1 --quiet -o $dir/x.tune
+
 # ---- mistakes: mistakes ----
 echo "layout 512 q2r4" >$dir/bad.tune
 refused "a bad shape" "bad.tune:1:1: error: expected 'layout ROWSxCOLS FORMAT'" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c

@@ -132,6 +132,26 @@ for m in $little $dir/f16.gguf $dir/tq2.gguf $model; do
     check "$m passes" test $? = 0
     check "$m has no faults" grep -q "^  14 checks: 0 errors, 0 warnings" $dir/said
 done
+# Of a .bnw: whole, or what of it is not.
+"$bnc" $little --quiet -o $dir/whole.c
+"$bnc" inspect $dir/whole.bnw >$dir/said
+check "a whole .bnw" grep -q 'the file is whole' $dir/said
+check "its hash is the model's" grep -q "$("$bnc" inspect $dir/whole.bnw --json | $dir/json_get hash)" $dir/whole.c
+bnw=$(wc -c <$dir/whole.bnw)
+for at in 4096 $((bnw / 2)) $((bnw - 1)); do
+    cat $dir/whole.bnw >$copy
+    old=$(od -An -tu1 -j"$at" -N1 $copy)
+    poke "$at" 1 $((old ^ 1))
+    refused "byte $at" "copy.gguf: error: is damaged: its header says hash" "$bnc" inspect $copy
+done
+head -c $((bnw - 1)) $dir/whole.bnw >$copy
+refused "a byte less" "is truncated or extended" "$bnc" inspect $copy
+head -c 100 $dir/whole.bnw >$copy
+refused "a header alone" "is truncated: a bnw file has 4096 bytes or more" "$bnc" inspect $copy
+cat $dir/whole.bnw >$copy
+poke 8 4 77
+refused "another version" "is of version 77" "$bnc" inspect $copy
+
 renamed() { # renamed FROM TO: of one length, in the copy
     LC_ALL=C sed "s/$1/$2/" $little >$copy
 }

@@ -7,12 +7,12 @@ RUN     := ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 BN_SHARED=$(S
 
 S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
 S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/normalize.o $S/rt/detokenize.o
-S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK)
+S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK) $S/rt/cpus.o
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
 S_CHAT  := $(CH_SRC:%.c=$S/chat/%.o) $S/gen/jinja.tab.o $S/gen/jinja.lex.o
 S_CMD   := $(CMD_SRC:%.c=$S/cmd/%.o) $(DR_SRC:%.c=$S/driver/%.o) $(CK_SRC:%.c=$S/checkpoint/%.o) $(RP_SRC:%.c=$S/report/%.o) $S/jit/absent.o $S/main.o
-S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/escape.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o
+S_BASE  := $S/ir/session.o $S/ir/out.o $S/ir/escape.o $S/ir/temps.o $S/ir/formats.o $S/ir/blocks.o $S/rt/cpus.o
 
 $S/rt/%.o: runtime-min/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -33,9 +33,11 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 # ---- unit tests: name, and what each links ----
 
 UNITS := $(shell awk -F'"' '/^STEP/ && $$2 ~ /^unit: / {print substr($$2, 7)}' tests/steps.def)
-$S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
-$S/test_deal: $S/rt/team.o
-$S/test_cli: $S/rt/load.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
+$S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+$S/test_deal: $S/rt/team.o $S/rt/cpus.o
+$S/test_cpus: $S/rt/cpus.o
+$S/test_stop: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
+$S/test_cli: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
 $S/test_chat: $S/rt/chat.o
@@ -120,10 +122,10 @@ FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitiz
            -Wno-sign-compare -Wno-unused-function $(INC)
 TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
 $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/frontend/gguf_get.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c compiler/ir/formats.c compiler/ir/blocks.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
     compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
@@ -131,14 +133,14 @@ $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
 $(B)/fuzz_tokenizer_json $(B)/fuzz_tokenizer_model: $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(TOK_C) compiler/checkpoint/tokenizer.c \
     compiler/checkpoint/tokens.c compiler/checkpoint/normalizer.c compiler/checkpoint/sentencepiece.c compiler/checkpoint/gguf_out.c compiler/frontend/json.c \
     compiler/frontend/gguf.c compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/formats.c compiler/ir/blocks.c \
-    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c | $(B)/gen/unicode_tables.h
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -ljansson -lxxhash -lm -o $@
 $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC:%=compiler/frontend/%) $(PS_SRC:%=compiler/passes/%) \
-    $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c
+    $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
 $(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c $(B)/gen/embedded.c
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c $(B)/gen/embedded.c
 	$(FUZZ_CC) $^ -lm -o $@
 # Compiled templates for tests, whose special tokens are <s> and </s>:
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc

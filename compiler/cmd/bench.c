@@ -74,8 +74,7 @@ static List list_or(List l, List otherwise)
 
 static void take_options(Bench *b, const Options *o)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    int cores = bn_cpus(), most = cores < BN_MAX_THREADS ? cores : BN_MAX_THREADS;
     b->o = *o;
     b->prompt = list_or(o->prompts, (List){2, {64, 512}});
     b->at = list_or(o->at, (List){2, {64, 2048}});

@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <histedit.h>
 #include <jansson.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
@@ -35,6 +38,8 @@ typedef struct Chat {
     Session *s;
     int most; /* tokens of an answer; 0: as many as fit */
     bn_sampling how;
+    const char *stop[BN_STOPS];
+    int nstop;
     InProc *l;
     Turn *turn; /* of malloc */
     int nturn;
@@ -46,6 +51,8 @@ typedef struct Chat {
     double prompt_s, answer_s;
     EditLine *edit;
     History *lines;
+    bool continued; /* the next line goes on with a message */
+    bool cancelled; /* Ctrl-C dropped the last one */
 } Chat;
 
 /* Ctrl-C: the answer that is being written ends at its next token. */
@@ -242,18 +249,21 @@ static bool ends(const Chat *c, int32_t token)
     return bn_ends(c->l->model, token) || token == c->end;
 }
 
-static void print_part(const char *text, size_t n, Out *answer)
+static int print_part(void *answer, const char *text, size_t n)
 {
     put_bytes(answer, text, n);
     fwrite(text, 1, n, stdout);
     fflush(stdout);
+    return 0;
 }
 
 static void write_answer(Chat *c, Out *answer)
 {
     bn_text text;
+    bn_stop stop;
     size_t bytes;
     bn_text_start(&text, &c->l->weights);
+    CHECK(bn_stop_start(&stop, c->stop, c->nstop) == BN_OK); /* add_stop has seen each */
     text.started = 1; /* what the prompt ended with stands before it: no space is dropped */
     for (c->written = 0; !interrupted && (!c->most || c->written < c->most); c->written++) {
         int32_t token = bn_sample(c->l->state, &c->how);
@@ -263,8 +273,10 @@ static void write_answer(Chat *c, Out *answer)
         char *part = malloc(BN_TEXT_ROOM(bytes));
         if (!part)
             die("no memory for the text of a token");
-        print_part(part, bn_detokenize(&text, token, part), answer);
+        bool ended = bn_stop_text(&stop, part, bn_detokenize(&text, token, part), print_part, answer);
         free(part);
+        if (ended)
+            break;
         if (c->nseen == c->l->info->context) {
             say(c, "\n(the context is full)");
             break;
@@ -273,7 +285,8 @@ static void write_answer(Chat *c, Out *answer)
             break;
     }
     char rest[BN_TEXT_ROOM(4)];
-    print_part(rest, bn_text_finish(&text, rest), answer);
+    if (stop.found < 0 && !bn_stop_text(&stop, rest, bn_text_finish(&text, rest), print_part, answer))
+        (void)bn_stop_finish(&stop, print_part, answer);
 }
 
 static void ask(Chat *c, const char *question)
@@ -399,12 +412,13 @@ static void chat_help(Chat *c, const char *text)
     (void)text;
     for (int i = 0; i < NCOMMAND; i++)
         say(c, "  %-8s %-5s %s", commands[i].name, commands[i].argument, commands[i].what);
-    say(c, "Anything else is said to the model; Ctrl-C stops its answer.");
+    say(c, "Anything else is said to the model; Ctrl-C stops its answer. A message of several lines is");
+    say(c, "pasted, stands between \"\"\" and \"\"\", or has a backslash at the end of all lines but the last.");
 }
 
 static void obey(Chat *c, const char *line)
 {
-    size_t len = strcspn(line, " \t");
+    size_t len = strcspn(line, " \t\n");
     const char *rest = line + len + strspn(line + len, " \t");
     for (int i = 0; i < NCOMMAND; i++)
         if (strlen(commands[i].name) == len && !memcmp(commands[i].name, line, len)) {
@@ -418,73 +432,204 @@ static void obey(Chat *c, const char *line)
 
 static char *prompt_text(EditLine *e)
 {
-    static char text[] = "> ";
-    (void)e;
-    return text;
+    static char fresh[] = "> ", more[] = "... ";
+    Chat *c;
+    el_get(e, EL_CLIENTDATA, &c);
+    return c->continued ? more : fresh;
+}
+
+/* What a terminal sends between ESC [200~ and ESC [201~ was pasted: it becomes part of the line,
+ * ends of lines and all. */
+static unsigned char paste(EditLine *e, int key)
+{
+    static const wchar_t end[] = L"\033[201~";
+    const size_t nend = wcslen(end);
+    wchar_t *text = NULL, ch;
+    size_t n = 0, cap = 0;
+    (void)key;
+    while (el_wgetc(e, &ch) == 1) {
+        if (n + 2 > cap && !(text = realloc(text, (cap = 2 * cap + 256) * sizeof *text)))
+            die("no memory for a pasted text");
+        if (ch)
+            text[n++] = ch == L'\r' ? L'\n' : ch; /* terminals send CR for LF */
+        if (n >= nend && !wmemcmp(text + n - nend, end, nend)) {
+            n -= nend;
+            break;
+        }
+    }
+    if (text) {
+        text[n] = 0;
+        if (n && el_winsertstr(e, text) != 0)
+            die("no memory for a pasted text");
+    }
+    free(text);
+    return CC_REFRESH;
+}
+
+/* Where the locale is not UTF-8 (LANG=C), libedit drops every key beyond ASCII. */
+static void use_utf8(void)
+{
+    if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 static void start_editing(Chat *c)
 {
     HistEvent event;
+    use_utf8();
     c->lines = history_init();
     c->edit = el_init("bnc", stdin, stdout, stderr);
     if (!c->lines || !c->edit)
         die("no memory for the line editor");
     history(c->lines, &event, H_SETSIZE, 500);
+    el_set(c->edit, EL_CLIENTDATA, c);
     el_set(c->edit, EL_PROMPT, prompt_text);
     el_set(c->edit, EL_EDITOR, "emacs");
     el_set(c->edit, EL_HIST, history, c->lines);
+    el_set(c->edit, EL_ADDFN, "bnc-paste", "insert a pasted text", paste);
+    el_set(c->edit, EL_BIND, "\\e[200~", "bnc-paste", NULL);
     el_source(c->edit, NULL);
 }
 
-/* The next line without its end, in *line (of malloc, reused); false at the end of input. */
-static bool read_line(Chat *c, char **line, size_t *cap)
+/* Whether the terminal shall mark what is pasted: only while a line is read. */
+static void mark_pastes(bool on)
+{
+    const char *term = getenv("TERM");
+    if (!term || !*term || !strcmp(term, "dumb"))
+        return;
+    fputs(on ? "\033[?2004h" : "\033[?2004l", stdout);
+    fflush(stdout);
+}
+
+static bool edit_line(Chat *c, char **line, size_t *cap)
 {
     HistEvent event;
     int n = 0;
-    if (!c->terminal) {
-        ssize_t got = getline(line, cap, stdin);
-        if (got > 0 && (*line)[got - 1] == '\n')
-            (*line)[got - 1] = 0;
-        return got >= 0;
-    }
+    mark_pastes(true);
     const char *text = el_gets(c->edit, &n);
+    mark_pastes(false);
+    free(*line);
     if (!text || n <= 0) {
-        bool again = interrupted; /* Ctrl-C drops the line */
+        c->cancelled = interrupted; /* Ctrl-C drops the line */
         interrupted = 0;
         clearerr(stdin);
-        free(*line);
         *line = copy_text("");
         *cap = 1;
-        if (again)
+        if (c->cancelled)
             say(c, "\n(/quit or Ctrl-D leaves)");
-        return again;
+        return c->cancelled;
     }
-    free(*line);
     *line = copy_text(text);
     *cap = strlen(*line) + 1;
-    (*line)[strcspn(*line, "\n")] = 0;
+    if (*cap > 1 && (*line)[*cap - 2] == '\n')
+        (*line)[*cap - 2] = 0;
     if (**line)
         history(c->lines, &event, H_ENTER, *line);
     return true;
+}
+
+/* The next line without its end, LF or CR LF, in *line (of malloc, reused); false at the end of input.
+ * What was pasted holds ends of lines. */
+static bool read_line(Chat *c, char **line, size_t *cap)
+{
+    c->cancelled = false;
+    if (c->terminal)
+        return edit_line(c, line, cap);
+    ssize_t got = getline(line, cap, stdin);
+    if (got > 0 && (*line)[got - 1] == '\n')
+        (*line)[--got] = 0;
+    if (got > 0 && (*line)[got - 1] == '\r')
+        (*line)[--got] = 0;
+    return got >= 0;
+}
+
+/* Adds a line of a message between quotes; true where it ends the message. */
+static bool put_quoted(Out *message, const char *line, bool opens, bool *begun)
+{
+    size_t len = strlen(line), end = len;
+    while (end && strchr(" \t", line[end - 1]))
+        end--;
+    bool ends = end >= 3 && !memcmp(line + end - 3, "\"\"\"", 3);
+    len = ends ? end - 3 : len;
+    if (len || !(ends || opens)) {
+        if (*begun)
+            put_bytes(message, "\n", 1);
+        put_bytes(message, line, len);
+        *begun = true;
+    }
+    return ends;
+}
+
+/* Adds a line; true where it ends the message: it has no backslash, or pairs of them, at its end. */
+static bool put_continued(Out *message, const char *line)
+{
+    size_t len = strlen(line), backslashes = 0;
+    while (backslashes < len && line[len - 1 - backslashes] == '\\')
+        backslashes++;
+    if (backslashes % 2 == 0) {
+        put_bytes(message, line, len);
+        return true;
+    }
+    put_bytes(message, line, len - 1);
+    put_bytes(message, "\n", 1);
+    return false;
+}
+
+/* The next message: a line, lines that backslashes join, or all between """ and """ (*quoted: such a
+ * one is never a command). Empty after Ctrl-C; false at the end of input. */
+static bool read_message(Chat *c, char **line, size_t *cap, Out *message, bool *quoted)
+{
+    bool ended = false, begun = false;
+    *quoted = c->continued = false;
+    while (!ended && read_line(c, line, cap) && !c->cancelled) {
+        const char *text = *line + strspn(*line, " \t");
+        bool opens = !c->continued && !strncmp(text, "\"\"\"", 3);
+        *quoted |= opens;
+        ended = *quoted ? put_quoted(message, opens ? text + 3 : *line, opens, &begun)
+                        : put_continued(message, *line);
+        c->continued = !ended;
+    }
+    if (!ended && c->continued && !c->cancelled)
+        say(c, *quoted ? "(the input ends without \"\"\"; the message is taken as it is)"
+                       : "(the input ends after a backslash; the message is taken as it is)");
+    if (c->cancelled) {
+        out_free(message);
+        return true;
+    }
+    return ended || c->continued;
 }
 
 static void converse(Chat *c)
 {
     char *line = NULL;
     size_t cap = 0;
-    while (!c->leave && read_line(c, &line, &cap)) {
-        if (*line == '/')
-            obey(c, line);
-        else if (line[strspn(line, " \t\r")])
-            ask(c, line);
+    Out message = {.s = c->s};
+    bool quoted;
+    while (!c->leave && read_message(c, &line, &cap, &message, &quoted)) {
+        const char *text = message.len ? message.text : "";
+        if (*text == '/' && !quoted)
+            obey(c, text);
+        else if (text[strspn(text, " \t\r\n")])
+            ask(c, text);
+        out_free(&message);
     }
+    out_free(&message);
     free(line);
     if (c->terminal && !c->leave)
         putchar('\n');
 }
 
 /* ---- the command ---- */
+
+static void add_stop(Chat *c, const char *text)
+{
+    bn_stop stop;
+    if (c->nstop == BN_STOPS || bn_stop_start(&stop, &text, 1) != BN_OK)
+        fail(c->s, (Loc){0},
+             "--stop wants 1 to %d bytes that begin with a character, at most %d times, not '%s'",
+             BN_STOP_BYTES, BN_STOPS, text);
+    c->stop[c->nstop++] = text;
+}
 
 static _Noreturn void no_template(Session *s, const char *input)
 {
@@ -515,6 +660,8 @@ int cmd_chat(Session *s, const Options *o)
                            .min_p = (float)o->program.min_p,
                            .repeat_penalty = (float)o->program.repeat_penalty,
                            .seed = o->program.seed};
+    for (int i = 0; i < o->program.stop.n; i++)
+        add_stop(c, o->program.stop.of[i]);
     check_template(s, o);
     c->l = inproc_open(s, o, o->input, (int)o->threads);
     if (!bn_chat_known(c->l->model))

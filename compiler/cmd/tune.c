@@ -153,7 +153,8 @@ static void put_program(Out *o, Cases *x)
     put(o, "const tune_case tune_cases[] = {\n");
     for (int i = 0; i < x->n; i++)
         put_case(o, s, &x->c[i], i);
-    put(o, "};\nconst int tune_ncase = %d;\n", x->n);
+    put(o, "};\nconst int tune_ncase = %d;\nconst uint32_t tune_isa = %uu;\n", x->n,
+        (unsigned)x->target->isa);
 }
 
 /* ---- running it ---- */
@@ -258,8 +259,8 @@ int cmd_tune(Session *s, const Options *given)
     Options o = *given;
     Cases x = {0};
     Out program = {.s = s}, record = {.s = s};
-    long cores = o.threads ? (long)o.threads : sysconf(_SC_NPROCESSORS_ONLN);
-    int threads = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    int cores = o.threads ? (int)o.threads : bn_cpus();
+    int threads = cores < BN_MAX_THREADS ? cores : BN_MAX_THREADS;
     x.m = load_input(s, &o, &x.target);
     if (x.target->npart || x.target->isa & ~target_find(s, "native")->isa)
         fail(s, (Loc){0}, "tune measures on this machine, which cannot run target %s alone",

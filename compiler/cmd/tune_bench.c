@@ -1,7 +1,7 @@
 /* tune_bench.c: the program that `bnc tune` builds around kernel calls with literal shapes. It is
  * printed behind the runtime and the kernels and before the cases:
  *
- *   tune_case tune_cases[], int tune_ncase
+ *   tune_case tune_cases[], int tune_ncase, uint32_t tune_isa
  *
  * Cases of one group do the same work. They run in turn, so that a slow moment of the machine hits
  * all alike; a line "group case nanoseconds" a case gives the median of the rounds. */
@@ -25,6 +25,7 @@ typedef struct tune_case {
 } tune_case;
 extern const tune_case tune_cases[];
 extern const int tune_ncase;
+extern const uint32_t tune_isa; /* BN_ISA_* that the cases need */
 
 static const tune_case *tune_now;
 static uint8_t *tune_weights;
@@ -124,6 +125,11 @@ int main(int argc, char **argv)
     static bn_slot slot[BN_MAX_THREADS];
     static bn_team team;
     int threads = argc > 1 ? atoi(argv[1]) : 1;
+    /* As bn_open does: this also asks Linux for the tile registers, before any thread starts. */
+    if (tune_isa & ~bn_cpu(tune_isa)) {
+        fprintf(stderr, "tune: this process may not use all instructions of the target\n");
+        return 1;
+    }
     double *time = (double *)tune_memory((size_t)tune_ncase * (TUNE_ROUNDS + 1) * sizeof *time);
     tune_setup(threads);
     for (int i = 0; i < threads; i++) {

@@ -185,9 +185,10 @@ void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
         "bn.h",   "bn_model.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h",
-        "load.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
+        "load.c", "cpus.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
         "chat.c", "sample.c",   "generate.c"};
-    put(o, "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
+    put(o, "#if defined(__linux__) && !defined(_GNU_SOURCE)\n#define _GNU_SOURCE\n#endif\n"
+           "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         put_runtime(o, files[i]);
     if (cli) {

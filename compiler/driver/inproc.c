@@ -65,8 +65,7 @@ InProc *inproc_open(Session *s, const Options *given, const char *input, int thr
 {
     Options o = *given;
     InProc *l = NEW(s, InProc);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int most = cores < 1 ? 1 : cores > BN_MAX_THREADS ? BN_MAX_THREADS : (int)cores;
+    int cores = bn_cpus(), most = cores < BN_MAX_THREADS ? cores : BN_MAX_THREADS;
     o.input = l->path = input;
     l->s = s;
     l->threads = threads ? threads : most;

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bn.h"
 #include "ir/escape.h"
 
 /* ---- memory: blocks, filled from the front ---- */
@@ -585,8 +586,7 @@ void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg)
 {
     Jobs jobs = {.n = n, .fn = fn, .arg = arg};
     pthread_t thread[MOST_WORKERS];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int more = cores < n ? (int)cores - 1 : n - 1, started = 0;
+    int cores = bn_cpus(), more = cores < n ? cores - 1 : n - 1, started = 0;
     atomic_init(&jobs.next, 0);
     while (started < more && started < MOST_WORKERS &&
            pthread_create(&thread[started], NULL, work, &jobs) == 0)

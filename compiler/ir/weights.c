@@ -13,7 +13,7 @@
 #include "ir/vocab.h"
 
 enum { LINE = 64, VALUE_COLS = 128, CHUNK = 1 << 14 };
-static const int64_t PIECE = 4 << 20;
+static const int64_t PIECE = BN_BNW_PIECE;
 
 static int64_t type_rows(const Type *t)
 {

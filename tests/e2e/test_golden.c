@@ -41,9 +41,10 @@ void *realloc(void *p, size_t n)
 /* The library's own runtime, by name. */
 #define API(F)                                                                                     \
     F(bn_open)                                                                                     \
-    F(bn_close) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind)         \
-        F(bn_position) F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece)       \
-        F(bn_embed) F(bn_chat) F(bn_chat_tokens)
+    F(bn_close)                                                                                    \
+    F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind) F(bn_position)      \
+        F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece) F(bn_embed)          \
+            F(bn_chat) F(bn_chat_tokens)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -167,7 +168,8 @@ static void check_cuts(Lib *l, const int *tokens, int n, const float *scored)
  * hidden states' deviation, as logits may have, makes 0.0009. */
 static void check_embeddings(Lib *l)
 {
-    static const char *const names[] = {[BN_POOL_LAST] = "last", [BN_POOL_MEAN] = "mean", [BN_POOL_CLS] = "cls"};
+    static const char *const names[] = {
+        [BN_POOL_LAST] = "last", [BN_POOL_MEAN] = "mean", [BN_POOL_CLS] = "cls"};
     const json_t *all = json_object_get(l->golden, "embeddings");
     int width = l->bn_describe(l->model)->embedding;
     float *x = __libc_malloc(sizeof *x * (size_t)width);
@@ -184,7 +186,8 @@ static void check_embeddings(Lib *l)
                 length += (double)x[j] * x[j];
                 off += (x[j] - number(want, j)) * (x[j] - number(want, j));
             }
-            print_message("%s: embedding %zu, %s: off by %.6f\n", l->name, i, names[how], sqrt(off));
+            print_message("%s: embedding %zu, %s: off by %.6f\n", l->name, i, names[how],
+                          sqrt(off));
             assert_true(fabs(length - 1) < 1e-5);
             assert_true(off < 0.0009);
             free(tokens);
@@ -268,8 +271,8 @@ static void check_prompt(Lib *l, const json_t *p)
     if (messages)
         check_messages(l, messages, text, got, cap, &ngot);
     else
-        assert_int_equal(
-            l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got, cap, &ngot), BN_OK);
+        assert_int_equal(l->bn_tokenize(&l->w, text, strlen(text), BN_ADD_SPECIAL, got, cap, &ngot),
+                         BN_OK);
     assert_int_equal(ngot, n);
     assert_memory_equal(got, tokens, sizeof(int32_t) * (size_t)n);
     start(l, 2);

@@ -85,6 +85,29 @@ static void test_cli_text(void **unused)
     free(first);
 }
 
+static void test_cli_stop(void **unused)
+{
+    (void)unused;
+    fake_winner = 'x';
+    assert_int_equal(CLI("", "-p", "axx", "-n", "9", "--temp=0", "--stop", "xxxx"), 0);
+    assert_string_equal(cli_output, "axx\n"); /* the prompt does not count */
+    assert_int_equal(CLI("", "-p", "a", "-n", "3", "--temp=0", "--stop=xxxx", "--stop=b"), 0);
+    assert_string_equal(cli_output, "axxx\n");
+    assert_int_equal(CLI("", "-p", "a", "-n", "3", "--stop=b", "--stop=x", "--stop=c"), 0);
+    assert_string_equal(cli_output, "a\n");
+    fake_winner = -1;
+    assert_int_equal(CLI("", "-p", "a", "--stop", ""), 1);
+    assert_string_equal(cli_errors, "fake: --stop: expected 1 to 256 bytes that begin with a character, "
+                                    "found ''\n");
+    char *many[2 * BN_STOPS + 4] = {"fake"};
+    for (int i = 0; i <= BN_STOPS; i++) {
+        many[1 + 2 * i] = "--stop";
+        many[2 + 2 * i] = "q";
+    }
+    assert_int_equal(cli_with("", many), 1);
+    assert_non_null(strstr(cli_errors, "--stop: expected it at most 64 times"));
+}
+
 static void test_cli_numbers(void **unused)
 {
     (void)unused;
@@ -171,7 +194,7 @@ static void test_cli_refuses(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cli_text), cmocka_unit_test(test_cli_numbers),
+        cmocka_unit_test(test_cli_text), cmocka_unit_test(test_cli_stop), cmocka_unit_test(test_cli_numbers),
         cmocka_unit_test(test_cli_nll), cmocka_unit_test(test_cli_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

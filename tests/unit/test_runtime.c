@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #include "bn.h"
 #include "fake_model.h"
@@ -231,6 +232,79 @@ static void test_open_file(void **unused)
     assert_int_equal(bn_open(&w, &fake_model, name), BN_IO);
 }
 
+/* A copy survives what happens to its file. */
+static void test_open_copy(void **unused)
+{
+    (void)unused;
+    char path[] = "/tmp/test_runtime_XXXXXX";
+    bn_weights w;
+    int file = mkstemp(path);
+    fake_bnw(fake_bytes);
+    assert_int_equal(write(file, fake_bytes, FAKE_BYTES), FAKE_BYTES);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_OK);
+    assert_int_equal(ftruncate(file, 0), 0);
+    assert_memory_equal(w.data, fake_bytes, FAKE_BYTES);
+    bn_close(&w);
+    assert_null(w.data);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_FORMAT);
+    fake_bytes[0] ^= 1;
+    assert_int_equal(pwrite(file, fake_bytes, FAKE_BYTES, 0), FAKE_BYTES);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_FORMAT);
+    assert_null(w.data);
+    close(file);
+    unlink(path);
+    assert_int_equal(bn_open_copy(&w, &fake_model, path), BN_IO);
+    assert_int_equal(bn_open_copy(NULL, &fake_model, path), BN_ARGUMENT);
+    bn_model m = fake_model;
+    m.embedded = fake_bytes;
+    fake_bytes[0] ^= 1;
+    assert_int_equal(bn_open_copy(&w, &m, NULL), BN_OK);
+    assert_ptr_equal(w.data, fake_bytes);
+    bn_close(&w);
+}
+
+/* Bodies of 1 to 6 pieces, their hash by libxxhash as compiler/ir/weights.c makes it. */
+static void test_verify(void **unused)
+{
+    (void)unused;
+    static const size_t ragged[] = {FAKE_BYTES - BN_BNW_BODY, BN_BNW_PIECE, 77};
+    for (size_t i = 0; i < 18; i++) {
+        size_t body = i / 3 * BN_BNW_PIECE + ragged[i % 3], n = 0;
+        unsigned char *bytes = aligned_alloc(64, (BN_BNW_BODY + body + 63) / 64 * 64);
+        uint64_t hash[8];
+        for (size_t at = 0; at < body; at++)
+            bytes[BN_BNW_BODY + at] = (unsigned char)(at * 2654435761u >> 13);
+        for (size_t at = 0; at < body; at += BN_BNW_PIECE, n++)
+            hash[n] = XXH64(bytes + BN_BNW_BODY + at,
+                            body - at < BN_BNW_PIECE ? body - at : BN_BNW_PIECE, 0);
+        bn_model m = fake_model;
+        m.vocab_size = 0;
+        m.hash = XXH64(hash, n * sizeof *hash, 0);
+        m.info.weight_bytes = BN_BNW_BODY + body;
+        bn_bnw h = {.abi = BN_ABI, .order = 0x01020304, .bytes = m.info.weight_bytes, .hash = m.hash,
+                    .vocab_hash = FAKE_VOCAB_HASH};
+        memcpy(h.magic, BN_BNW_MAGIC, sizeof h.magic);
+        memcpy(bytes, &h, sizeof h);
+        bn_weights w;
+        assert_int_equal(bn_open_memory(&w, &m, bytes, BN_BNW_BODY + body), BN_OK);
+        assert_int_equal(bn_verify(&w), BN_OK);
+        for (size_t at = BN_BNW_BODY; at < BN_BNW_BODY + body; at += body / 3) {
+            bytes[at] ^= 4;
+            assert_int_equal(bn_verify(&w), BN_FORMAT);
+            assert_non_null(strstr(w.message, "the weights are damaged: expected hash"));
+            bytes[at] ^= 4;
+        }
+        assert_int_equal(bn_verify(&w), BN_OK);
+        assert_string_equal(w.message, "");
+        bytes[BN_BNW_BODY - 4096 + 24] ^= 1;
+        assert_int_equal(bn_verify(&w), BN_MISMATCH);
+        free(bytes);
+        bn_close(&w);
+        assert_int_equal(bn_verify(&w), BN_ARGUMENT);
+    }
+    assert_int_equal(bn_verify(NULL), BN_ARGUMENT);
+}
+
 static void test_texts(void **unused)
 {
     (void)unused;
@@ -430,6 +504,7 @@ static void test_no_allocation(void **unused)
         (void)bn_eval(r.s, ids, 100, NULL);
         (void)bn_sample(r.s, &how);
         (void)bn_generate(r.s, "abc", 10, &how, NULL, NULL);
+        assert_int_equal(bn_verify(&r.w), BN_FORMAT); /* its bytes are not those of its hash */
     }
     assert_int_equal(test_allocations, before);
     rig_down(&r);
@@ -616,7 +691,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_sizes),       cmocka_unit_test(test_open_header),
         cmocka_unit_test(test_open_model),       cmocka_unit_test(test_open_hash),
-        cmocka_unit_test(test_open_file),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_open_file),        cmocka_unit_test(test_open_copy),
+        cmocka_unit_test(test_verify),
+              cmocka_unit_test(test_texts),
         cmocka_unit_test(test_init_refuses),     cmocka_unit_test(test_threads_and_cuts),
         cmocka_unit_test(test_embed),            cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
         cmocka_unit_test(test_rewind),           cmocka_unit_test(test_no_allocation),

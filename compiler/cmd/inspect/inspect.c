@@ -615,6 +615,8 @@ int cmd_inspect(Session *s, const Options *o)
     p->check = o->check;
     p->hash = o->hash;
     p->json = o->as_json;
+    if (inspect_is_bnw(p->path))
+        return inspect_bnw(p);
     p->file = model_file(s, p->path, FMT_I2_S);
     p->g = gguf_open(s, p->file);
     gguf_i2s_layout(p->g, p->layout);

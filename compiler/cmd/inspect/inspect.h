@@ -47,6 +47,10 @@ typedef struct Inspect {
     Out out;
 } Inspect;
 
+/* bnw.c: whether `path` is a .bnw; its header and whether its content is whole (else it fails). */
+bool inspect_is_bnw(const char *path);
+int inspect_bnw(Inspect *p);
+
 /* Runs every check over p->g and p->facts and fills p->finding: one line or more of each. */
 void inspect_check(Inspect *p);
 void show_findings(Inspect *p);
