@@ -17,12 +17,12 @@ export PWD := $(CURDIR)
 
 # ---- what is built from what ----
 
-RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c cli.c profile.c
-RT_HDR  := bn.h bn_model.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
+RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_parts.c jinja_json.c jinja_call.c cli.c profile.c
+RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
 IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
-CH_SRC  := tree.c known.c express.c write.c helpers.c builtin.c
+CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
 CG_SRC  := targets.c chunks.c call.c fields.c record.c sites.c function.c emit.c
 # The GPU backends: what they share, then a folder a dialect.
 GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
@@ -54,7 +54,7 @@ EMBED   := $(foreach a,$(ARCH),arch/$a=compiler/frontend/arch/$a) \
            $(foreach k,$(SHADERS),$k=compiler/codegen-$(dir $k)kernels/$(notdir $k)) \
            metal/host.m=compiler/codegen-metal/host.m cuda/host.cu=compiler/codegen-cuda/host.cu \
            tune_bench.c=compiler/cmd/tune_bench.c \
-           report/page.css=compiler/report/page.css chat/text.c=compiler/chat/text.c chat/lists.c=compiler/chat/lists.c \
+           report/page.css=compiler/report/page.css \
            $(foreach t,$(CHATS),chat/$t.jinja=compiler/chat/templates/$t.jinja) \
            $(foreach f,$(RT_SRC) $(RT_HDR),$f=runtime-min/$f) unicode_tables.h=$(B)/gen/unicode_tables.h
 

@@ -19,6 +19,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,11 +68,11 @@ typedef struct bn_info {
     const char *name, *arch, *target, *source_hash, *compiler;
     int32_t vocab, context, layers, width; /* words, positions, blocks, model dimension */
     int32_t batch;                         /* tokens that one prefill pass takes */
-    int32_t bos, eos, eot;    /* of several that end a text, the tokenizer's own and that of a turn */
-    int32_t add_bos, add_eos; /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
+    int32_t bos, eos, eot; /* of several that end a text, the tokenizer's own and that of a turn */
+    int32_t add_bos, add_eos;   /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
     int32_t embedding, pooling; /* floats of an embedding; how the model makes it: bn_pooling */
-    uint64_t weight_bytes;    /* size of the .bnw */
-    const int32_t *ends; /* [nends]: every token that ends a text, eos and eot among them */
+    uint64_t weight_bytes;      /* size of the .bnw */
+    const int32_t *ends;        /* [nends]: every token that ends a text, eos and eot among them */
     int32_t nends;
 } bn_info;
 const bn_info *bn_describe(const bn_model *model);
@@ -82,7 +83,7 @@ int bn_ends(const bn_model *model, int32_t token);
 typedef struct bn_weights {
     const bn_model *model;
     const struct bn_code *code; /* the part of the model that this processor runs */
-    const unsigned char *data; /* the .bnw bytes: mapped, embedded or the caller's */
+    const unsigned char *data;  /* the .bnw bytes: mapped, embedded or the caller's */
     size_t size;
     int mapped; /* 1: bn_close unmaps the file; 2: it frees the copy of bn_open_copy */
     char message[192];
@@ -117,8 +118,8 @@ typedef struct bn_state bn_state;
 size_t bn_state_size(const bn_model *model, int threads); /* 0 where threads is out of range */
 /* No less than bn_state_size, as a constant: what PREFIX_STATE_BYTES of a generated header uses. */
 #define BN_STATE_BYTES(threads, shared, own, cache, vocab, context)                                \
-    ((size_t)4096 + (size_t)(threads) * ((own) + 512) + (shared) + (cache) + 12 * (size_t)(vocab) + \
-     260 * (size_t)(context))
+    ((size_t)4096 + (size_t)(threads) * ((own) + 512) + (shared) + (cache) +                       \
+     12 * (size_t)(vocab) + 260 * (size_t)(context))
 bn_status bn_init(bn_state **state, const bn_weights *w, int threads, void *block, size_t size);
 void bn_done(bn_state *state); /* stops the workers; the block is the caller's again */
 const char *bn_message(const bn_state *state);
@@ -149,8 +150,10 @@ bn_status bn_rewind(bn_state *state, int position);
  * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. That room is
  * BN_TOKEN_ROOM(len), a constant where len is, unless the tokenizer normalizes texts in a way that
  * can make them longer. */
-enum { BN_ADD_SPECIAL = 1,     /* BOS and EOS as the model's metadata says */
-       BN_PARSE_SPECIAL = 2 }; /* text of special tokens ("<|eot_id|>") becomes their ids */
+enum {
+    BN_ADD_SPECIAL = 1, /* BOS and EOS as the model's metadata says */
+    BN_PARSE_SPECIAL = 2
+}; /* text of special tokens ("<|eot_id|>") becomes their ids */
 #define BN_TOKEN_ROOM(bytes) (8 * (size_t)(bytes) + 16)
 size_t bn_token_room(const bn_weights *w, size_t len);
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
@@ -209,8 +212,8 @@ bn_status bn_generate(bn_state *state, const char *prompt, int max_tokens, bn_sa
 #define BN_STOP_BYTES 256
 typedef struct bn_stop {
     const char *const *text;
-    int n, found;      /* which string was found; -1: none yet */
-    int held_of;       /* the filter's own: the last `held` bytes begin text[held_of] */
+    int n, found; /* which string was found; -1: none yet */
+    int held_of;  /* the filter's own: the last `held` bytes begin text[held_of] */
     size_t held;
 } bn_stop;
 /* BN_ARGUMENT as for bn_generate; then the filter has no strings. */
@@ -226,19 +229,32 @@ int bn_stop_finish(bn_stop *stop, bn_on_text on_text, void *user);
 typedef struct bn_turn {
     const char *role, *content;
 } bn_turn;
+/* What else a chat template may look at. All zero, or NULL in place of the struct: nothing. Texts in
+ * the JSON are text to the model, as messages are. */
+typedef struct bn_chat_options {
+    const char *messages; /* JSON, in place of turns (n 0): [{"role": ..., "content": ...,
+                              "tool_calls": ...}, ...] with whatever keys the template knows */
+    const char *tools;    /* JSON: a list of tools, as the template's family has them */
+    const char
+        *variables;       /* JSON: {"enable_thinking": false, ...}: further names of the template */
+    const struct tm *now; /* for strftime_now; NULL: templates find it undefined */
+} bn_chat_options;
 /* n messages as the model's chat template writes them, with begin_answer up to where the
- * assistant's answer starts. BN_OK: `out` holds *need bytes and a NUL. BN_SPACE: too small (cap 0
- * with out NULL is fine); *need is the size to try next, more than cap. BN_TEMPLATE: the template
- * refuses, `out` holds its reason, cut to cap. BN_ARGUMENT: also where the model has no template
- * (bn_chat_known). `out` is workspace, too, and is written in any case. */
+ * assistant's answer starts. The same arguments give the same text. BN_OK: `out` holds *need bytes
+ * and a NUL. BN_SPACE: too small (cap 0 with out NULL is fine); *need is the size to try next, more
+ * than cap: call in a loop. BN_TEMPLATE: the template refuses, or the JSON is wrong, or the template
+ * would take more than a fixed number of steps or some 64 MB and 64 times what it was given; `out`
+ * holds the reason, cut to cap. BN_ARGUMENT: also where the model has no template (bn_chat_known).
+ * `out` is workspace, too, and is written in any case. */
 int bn_chat_known(const bn_model *model);
 bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
-                  char *out, size_t cap, size_t *need);
+                  const bn_chat_options *options, char *out, size_t cap, size_t *need);
 /* The same as tokens, BOS included where the model wants one. Texts of special tokens are those
- * only where the template wrote them; merges do not stop where a message begins or ends. BN_OK:
- * *need tokens are there. BN_SPACE as above. After BN_TEMPLATE bn_chat tells the reason. */
+ * only where the template wrote them, and so are user-defined tokens that the template holds; merges
+ * do not stop where a message begins or ends. BN_OK: *need tokens are there. BN_SPACE as above.
+ * After BN_TEMPLATE bn_chat tells the reason. */
 bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
-                         int32_t *tokens, size_t cap, size_t *need);
+                         const bn_chat_options *options, int32_t *tokens, size_t cap, size_t *need);
 
 #if defined(BN_SHARED) && defined(__GNUC__)
 #pragma GCC visibility pop

@@ -138,35 +138,19 @@ typedef struct bn_device {
     void (*stop)(bn_call *c);
 } bn_device;
 
-/* One run of a compiled chat template. */
-typedef struct bn_chat_call {
-    const bn_turn *messages;
-    int n, begin_answer;
-    /* Where the text goes: at most `cap` bytes. mark (may be NULL): for each byte of it, 1 where the
-     * template wrote it, 0 where it came out of a message. */
-    char *out;
-    unsigned char *mark;
-    size_t cap;
-    unsigned char *work; /* scratch for texts made on the way */
-    size_t work_bytes;
-    /* Results. BN_SPACE: of work. BN_TEMPLATE: the text is the reason. */
-    bn_status status;
-    size_t text, used; /* bytes of the whole text, also beyond cap; of work */
-} bn_chat_call;
-typedef bn_status (*bn_chat_code)(bn_chat_call *c);
-
 struct bn_model {
     uint32_t abi; /* BN_ABI */
     bn_info info;
-    uint64_t hash; /* of the .bnw body, as its header repeats it */
+    uint64_t hash;                             /* of the .bnw body, as its header repeats it */
     uint64_t vocab_at, vocab_size, vocab_hash; /* tokenizer tables in the .bnw (bn_vocab.h) */
     uint64_t shared_bytes, own_bytes, cache_bytes, hidden_bytes;
     const bn_code *code; /* [ncode], weakest first; bn_open takes the last that can run */
     int ncode;
     const unsigned char *embedded; /* the .bnw inside the program, or NULL */
     const char *weights_file;      /* default file name, or NULL */
-    bn_chat_code chat;             /* the chat template; NULL: the model has none */
-    const bn_device *device;       /* NULL: it runs on the processor */
+    const unsigned char *chat;     /* the chat template (bn_template.h); NULL: the model has none */
+    uint64_t chat_bytes;
+    const bn_device *device; /* NULL: it runs on the processor */
 };
 
 /* The .bnw file, little-endian:

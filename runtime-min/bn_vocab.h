@@ -64,41 +64,41 @@
 #define BN_VOCAB_SPACE 0x2581u       /* what SPM writes for a space */
 #define BN_VOCAB_BAD 0x110000u       /* a byte b that is no UTF-8 is the code point BAD + b */
 
-enum { BN_VOCAB_BPE = 1, BN_VOCAB_SPM = 2 };                /* kind */
+enum { BN_VOCAB_BPE = 1, BN_VOCAB_SPM = 2 };                                 /* kind */
 enum { BN_VOCAB_SPLIT_GPT2 = 1, BN_VOCAB_SPLIT_LLAMA, BN_VOCAB_SPLIT_QWEN }; /* split; 0 for SPM */
-enum {                                                      /* flags */
-    BN_VOCAB_ADD_BOS = 1,
-    BN_VOCAB_ADD_EOS = 2,
-    BN_VOCAB_SPACE_PREFIX = 4, /* SPM puts a space before a text, and detokenizing drops it */
-    BN_VOCAB_WHOLE_WORDS = 8,  /* a pre-token that is a token needs no merging */
-    BN_VOCAB_CUT_SPACES = 16,  /* SPM: no token holds a space after another character, so a text
+enum {                                                                       /* flags */
+       BN_VOCAB_ADD_BOS = 1,
+       BN_VOCAB_ADD_EOS = 2,
+       BN_VOCAB_SPACE_PREFIX = 4,  /* SPM puts a space before a text, and detokenizing drops it */
+       BN_VOCAB_WHOLE_WORDS = 8,   /* a pre-token that is a token needs no merging */
+       BN_VOCAB_CUT_SPACES = 16,   /* SPM: no token holds a space after another character, so a text
                                   falls apart there without changing the result */
-    BN_VOCAB_SPLIT_SPACES = 32, /* SPM: every space begins a word; no token goes on behind one */
-    /* Where that space is put: before each part between special tokens, or only before one with
+       BN_VOCAB_SPLIT_SPACES = 32, /* SPM: every space begins a word; no token goes on behind one */
+       /* Where that space is put: before each part between special tokens, or only before one with
      * which the text begins; not where the part begins with a space. None: the STEPS put it. */
-    BN_VOCAB_PREFIX_EACH = 64,
-    BN_VOCAB_PREFIX_FIRST = 128,
-    BN_VOCAB_PREFIX_LACKING = 256
+       BN_VOCAB_PREFIX_EACH = 64,
+       BN_VOCAB_PREFIX_FIRST = 128,
+       BN_VOCAB_PREFIX_LACKING = 256
 };
 
 /* Steps of a normalizer. A text is what stands between two special tokens. */
 enum {
-    BN_STEP_MAP = 1,   /* each code point by MAP[at .. at + len) */
-    BN_STEP_ORDER,     /* marks behind a base by their class, as Unicode's normal forms have it */
-    BN_STEP_COMPOSE,   /* bases with their marks by COMPOSE */
-    BN_STEP_REPLACE,   /* POOL[at .. at + len) by POOL[with .. with + with_len) */
-    BN_STEP_PREPEND,   /* POOL[at .. at + len) before a text that is not empty */
-    BN_STEP_STRIP,     /* spaces at an end */
-    BN_STEP_SPM        /* SentencePiece's: TRIE, whose values are offsets into POOL[at .. at + len),
+    BN_STEP_MAP = 1, /* each code point by MAP[at .. at + len) */
+    BN_STEP_ORDER,   /* marks behind a base by their class, as Unicode's normal forms have it */
+    BN_STEP_COMPOSE, /* bases with their marks by COMPOSE */
+    BN_STEP_REPLACE, /* POOL[at .. at + len) by POOL[with .. with + with_len) */
+    BN_STEP_PREPEND, /* POOL[at .. at + len) before a text that is not empty */
+    BN_STEP_STRIP,   /* spaces at an end */
+    BN_STEP_SPM      /* SentencePiece's: TRIE, whose values are offsets into POOL[at .. at + len),
                           of texts that end with a NUL; spaces; user-defined tokens as they are */
 };
-enum { /* flags of steps */
-    BN_STEP_UNICODE = 1, /* MAP: takes syllables of Hangul apart, and leaves ASCII alone */
-    BN_STEP_LEFT = 1,    /* STRIP */
-    BN_STEP_RIGHT = 2,
-    BN_STEP_SQUEEZE = 1, /* SPM: no spaces at the ends, single ones inside */
-    BN_STEP_PREFIX = 2,  /* SPM: a space first */
-    BN_STEP_SUFFIX = 4   /* SPM: a space last */
+enum {                      /* flags of steps */
+       BN_STEP_UNICODE = 1, /* MAP: takes syllables of Hangul apart, and leaves ASCII alone */
+       BN_STEP_LEFT = 1,    /* STRIP */
+       BN_STEP_RIGHT = 2,
+       BN_STEP_SQUEEZE = 1, /* SPM: no spaces at the ends, single ones inside */
+       BN_STEP_PREFIX = 2,  /* SPM: a space first */
+       BN_STEP_SUFFIX = 4   /* SPM: a space last */
 };
 
 /* Above the token of a bn_vocab_special: */
@@ -110,8 +110,9 @@ enum {
 
 /* Every table with the bytes of one element. */
 #define BN_VOCAB_TABLES(T)                                                                         \
-    T(PIECES, 4) T(POOL, 1) T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16)        \
-    T(LATE, 16) T(ENDS, 4) T(STEPS, 24) T(MAP, 12) T(CLASS, 8) T(COMPOSE, 16) T(TRIE, 4)
+    T(PIECES, 4)                                                                                   \
+    T(POOL, 1) T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16) T(LATE, 16)         \
+        T(ENDS, 4) T(STEPS, 24) T(MAP, 12) T(CLASS, 8) T(COMPOSE, 16) T(TRIE, 4)
 enum {
 #define BN_VOCAB_ENUM(name, bytes) BN_VOCAB_##name,
     BN_VOCAB_TABLES(BN_VOCAB_ENUM)
@@ -249,9 +250,12 @@ const unsigned char *bn_vocab_piece(const bn_vocab *v, uint32_t symbol, size_t *
 bn_status bn_vocab_check(const bn_weights *w);
 
 /* ---- tokenize.c. bn_tokenize with neither BOS nor EOS, whose special tokens count only where every
- * byte of theirs has a mark; mark [len]. */
+ * byte of theirs has a mark; mark [len]. So do user-defined tokens that `guarded`, which may be NULL,
+ * answers 1 for; the others count everywhere. */
+typedef int (*bn_guarded)(const void *arg, int32_t token);
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
-                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count);
+                             const unsigned char *mark, bn_guarded guarded, const void *arg,
+                             int32_t *tokens, size_t cap, size_t *count);
 
 /* The longest entry of the table (USER, SPECIAL or LATE) that s starts with, or NULL. */
 const bn_vocab_special *bn_vocab_longest(const bn_vocab *v, int table, const unsigned char *s,

@@ -68,7 +68,8 @@ typedef struct cli {
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static int cli_err(const cli *c, const char *format, ...)
+static int
+cli_err(const cli *c, const char *format, ...)
 {
     va_list args;
     fflush(stdout);
@@ -217,7 +218,8 @@ static int cli_settings(cli *c)
     bn_stop stop;
     for (int i = 0; i < c->how.nstop; i++)
         if (bn_stop_start(&stop, c->stop + i, 1) != BN_OK)
-            return cli_err(c, "--stop: expected 1 to %d bytes that begin with a character, found '%s'",
+            return cli_err(c,
+                           "--stop: expected 1 to %d bytes that begin with a character, found '%s'",
                            BN_STOP_BYTES, c->stop[i]);
     if (c->value[CLI_IDS] && c->value[CLI_PROMPT])
         return cli_err(c, "expected --ids or --prompt, found both");
@@ -267,8 +269,7 @@ static int cli_parse_ids(cli *c, const char *path, const char *text, size_t byte
         long id = strtol(p, &end, 10);
         int len = (int)strcspn(p, " \t\r\n\f\v");
         if (end == p || end != p + len)
-            return cli_err(c, "%s: expected token ids, found '%.*s'", path, len < 40 ? len : 40,
-                           p);
+            return cli_err(c, "%s: expected token ids, found '%.*s'", path, len < 40 ? len : 40, p);
         if (errno || id < 0 || id >= c->info->vocab)
             return cli_err(c, "%s: expected ids from 0 to %" PRId32 ", found %.*s", path,
                            c->info->vocab - 1, len < 40 ? len : 40, p);
@@ -460,9 +461,8 @@ static int cli_rows(cli *c)
 {
     size_t chunk = c->info->batch > 1 ? (size_t)c->info->batch : 1, vocab = (size_t)c->info->vocab;
     chunk = chunk < c->nids ? chunk : c->nids;
-    float *logits = chunk < SIZE_MAX / sizeof *logits / vocab
-                        ? malloc(chunk * vocab * sizeof *logits)
-                        : NULL;
+    float *logits =
+        chunk < SIZE_MAX / sizeof *logits / vocab ? malloc(chunk * vocab * sizeof *logits) : NULL;
     if (!logits)
         return cli_err(c, "not enough memory for %zu rows of logits", chunk);
     bn_status status = BN_OK;
@@ -652,12 +652,14 @@ static int cli_info(const cli *c)
     cli_json_text("source_hash", x->source_hash);
     cli_json_text("compiler", x->compiler);
     printf("\"vocab\":%" PRId32 ",\"context\":%" PRId32 ",\"layers\":%" PRId32 ",\"width\":%" PRId32
-           ",\"batch\":%" PRId32, x->vocab, x->context, x->layers, x->width, x->batch);
+           ",\"batch\":%" PRId32,
+           x->vocab, x->context, x->layers, x->width, x->batch);
     printf(",\"bos\":%" PRId32 ",\"eos\":%" PRId32 ",\"eot\":%" PRId32, x->bos, x->eos, x->eot);
     printf(",\"ends\":[");
     for (int32_t i = 0; i < x->nends; i++)
         printf("%s%" PRId32, i ? "," : "", x->ends[i]);
-    printf("],\"add_bos\":%s,\"add_eos\":%s,\"embedding\":%" PRId32 ",\"weight_bytes\":%" PRIu64 "}\n",
+    printf("],\"add_bos\":%s,\"add_eos\":%s,\"embedding\":%" PRId32 ",\"weight_bytes\":%" PRIu64
+           "}\n",
            x->add_bos ? "true" : "false", x->add_eos ? "true" : "false", x->embedding,
            x->weight_bytes);
     return 0;

@@ -113,8 +113,8 @@ static void cpus_unescape(char *text)
     for (; *text; text++) {
         int octal = text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' &&
                     text[2] <= '7' && text[3] >= '0' && text[3] <= '7';
-        *out++ = octal ? (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0'))
-                       : *text;
+        *out++ =
+            octal ? (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0')) : *text;
         text += octal ? 3 : 0;
     }
     *out = 0;
@@ -140,7 +140,8 @@ static int cpus_folder(const char *root, int version, const char *path, char dir
     int found = 0;
     if (!cpus_open(&f, root, "/proc/self/mountinfo"))
         return 0;
-    while (found < 2 && cpus_line(&f, line)) { /* 36 25 0:31 ROOT POINT options - type source more */
+    while (found < 2 &&
+           cpus_line(&f, line)) { /* 36 25 0:31 ROOT POINT options - type source more */
         char *field[5] = {0}, *rest = strstr(line, " - "), *save = NULL;
         if (!rest)
             continue;
@@ -188,8 +189,9 @@ static long long cpus_number(const char *root, const char *dir, const char *name
 /* Microseconds of processor time in each period, as processors, rounded up; 0: no limit. */
 static int cpus_quota_of(const char *root, int version, const char *dir)
 {
-    long long period = 0, quota = cpus_number(root, dir, version == 2 ? "cpu.max" : "cpu.cfs_quota_us",
-                                              version == 2 ? &period : NULL);
+    long long period = 0,
+              quota = cpus_number(root, dir, version == 2 ? "cpu.max" : "cpu.cfs_quota_us",
+                                  version == 2 ? &period : NULL);
     if (version == 1)
         period = cpus_number(root, dir, "cpu.cfs_period_us", NULL);
     if (quota <= 0 || period <= 0)

@@ -186,9 +186,10 @@ bn_status bn_generate(bn_state *s, const char *prompt, int max_tokens, bn_sampli
     if (!prompt || max_tokens < 0)
         return bn_fail(s->message, BN_ARGUMENT, "expected a prompt and max_tokens >= 0");
     if (bn_stop_start(&g.stop, how ? how->stop : NULL, how ? how->nstop : 0) != BN_OK)
-        return bn_fail(s->message, BN_ARGUMENT,
-                       "expected up to %d stop strings of 1 to %d bytes that begin with a character",
-                       BN_STOPS, BN_STOP_BYTES);
+        return bn_fail(
+            s->message, BN_ARGUMENT,
+            "expected up to %d stop strings of 1 to %d bytes that begin with a character", BN_STOPS,
+            BN_STOP_BYTES);
     if (how)
         how->stopped = -1;
     bn_status status = generate_feed(s, prompt);

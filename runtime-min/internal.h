@@ -68,13 +68,13 @@ struct bn_state {
     const bn_weights *w;
     const bn_model *model;
     int position, context, vocab;
-    int hidden_at;      /* position behind the last bn_eval; -1: there was none */
-    float *hidden;      /* of its last token */
-    int known;          /* how many of its largest logits `logits` holds; vocab: all */
-    float *logits;      /* [vocab]; -INFINITY for those that are not known */
-    bn_ranked *ranked;  /* [vocab] */
-    int32_t *history;   /* [context], position of them written */
-    int32_t *work;      /* [work_ids]: the tokens of a prompt, later the text of a piece */
+    int hidden_at;     /* position behind the last bn_eval; -1: there was none */
+    float *hidden;     /* of its last token */
+    int known;         /* how many of its largest logits `logits` holds; vocab: all */
+    float *logits;     /* [vocab]; -INFINITY for those that are not known */
+    bn_ranked *ranked; /* [vocab] */
+    int32_t *history;  /* [context], position of them written */
+    int32_t *work;     /* [work_ids]: the tokens of a prompt, later the text of a piece */
     size_t work_ids;
     char message[BN_MESSAGE];
     bn_team team;

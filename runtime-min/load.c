@@ -194,11 +194,13 @@ static bn_status load_check_model(bn_weights *w, const char *name)
     if (h.hash != m->hash)
         return bn_fail(w->message, BN_MISMATCH,
                        "%s: weights of another model: expected hash %016" PRIx64
-                       ", found %016" PRIx64, name, m->hash, h.hash);
+                       ", found %016" PRIx64,
+                       name, m->hash, h.hash);
     if (h.vocab_hash != m->vocab_hash)
         return bn_fail(w->message, BN_MISMATCH,
                        "%s: tokenizer of another model: expected hash %016" PRIx64
-                       ", found %016" PRIx64, name, m->vocab_hash, h.vocab_hash);
+                       ", found %016" PRIx64,
+                       name, m->vocab_hash, h.vocab_hash);
     return BN_OK;
 }
 
@@ -211,13 +213,14 @@ static bn_status load_check_vocab(bn_weights *w, const char *name)
         m->vocab_size > w->size - m->vocab_at)
         return bn_fail(w->message, BN_MISMATCH,
                        "%s: the model expects its tokenizer at %" PRIu64 " (%" PRIu64
-                       " bytes), the file has %zu bytes", name, m->vocab_at, m->vocab_size,
-                       w->size);
+                       " bytes), the file has %zu bytes",
+                       name, m->vocab_at, m->vocab_size, w->size);
     uint64_t hash = load_xxh64(w->data + m->vocab_at, (size_t)m->vocab_size);
     if (hash != m->vocab_hash)
         return bn_fail(w->message, BN_FORMAT,
                        "%s: the tokenizer is damaged: expected hash %016" PRIx64
-                       ", found %016" PRIx64, name, m->vocab_hash, hash);
+                       ", found %016" PRIx64,
+                       name, m->vocab_hash, hash);
     bn_status status = bn_vocab_check(w);
     if (status != BN_OK)
         return bn_fail(w->message, status, "%s: the tokenizer's tables contradict themselves",
@@ -245,7 +248,8 @@ static bn_status load_start(bn_weights *w, const bn_model *model)
     if (model->abi != BN_ABI)
         return bn_fail(w->message, BN_MISMATCH,
                        "the model was compiled for runtime version %" PRIu32
-                       ", this runtime has %d", model->abi, BN_ABI);
+                       ", this runtime has %d",
+                       model->abi, BN_ABI);
     return load_choose_code(w);
 }
 
@@ -282,8 +286,9 @@ static bn_status load_read(bn_weights *w, unsigned char *data, int file, const c
         if (got < 0)
             return bn_fail(w->message, BN_IO, "%s: cannot be read: error %d", name, errno);
         if (got == 0)
-            return bn_fail(w->message, BN_IO, "%s: became shorter while it was read: %zu of %zu bytes",
-                           name, at, w->size);
+            return bn_fail(w->message, BN_IO,
+                           "%s: became shorter while it was read: %zu of %zu bytes", name, at,
+                           w->size);
         at += (size_t)got;
     }
     return BN_OK;

@@ -273,8 +273,8 @@ bn_status bn_embed(bn_state *s, const int32_t *tokens, int n, bn_pooling how, fl
     if (how == BN_POOL_MODEL)
         how = (bn_pooling)s->model->info.pooling;
     if (!out || how < BN_POOL_LAST || how > BN_POOL_CLS)
-        return bn_fail(s->message, BN_ARGUMENT, out ? "there is no pooling %d"
-                                                    : "bn_embed needs a buffer for the vector",
+        return bn_fail(s->message, BN_ARGUMENT,
+                       out ? "there is no pooling %d" : "bn_embed needs a buffer for the vector",
                        (int)how);
     s->position = 0;
     bn_status status = state_check(s, tokens, n);

@@ -17,8 +17,8 @@
 #include "internal.h"
 
 enum {
-    TEAM_STACK = 4 << 20,   /* unoptimized frames of a block take 0.5 MB; pages come when touched */
-    TEAM_SPINS = 4000,      /* some 50 to 150 microseconds */
+    TEAM_STACK = 4 << 20, /* unoptimized frames of a block take 0.5 MB; pages come when touched */
+    TEAM_SPINS = 4000,    /* some 50 to 150 microseconds */
     TEAM_SPINS_CROWDED = 20, /* where the late thread may need this processor */
     TEAM_SPINS_STEP = 50,
     TEAM_YIELDS = 20

@@ -338,9 +338,31 @@ static int tok_part(tok_run *r, const unsigned char *s, size_t n, int begins)
 
 /* ---- special tokens ---- */
 
+/* Whose bytes are the template's (mark; NULL: nobody looks), and which user-defined tokens are only
+ * its to write. */
+typedef struct tok_marks {
+    const unsigned char *mark;
+    bn_guarded guarded;
+    const void *arg;
+} tok_marks;
+
+/* e, else the longest entry that it begins with, that may count where `run` bytes have marks. With
+ * `only`, of those that are guarded. */
+static const bn_vocab_special *tok_allowed(const bn_vocab *v, int table, const bn_vocab_special *e,
+                                           const tok_marks *m, size_t run, int only)
+{
+    const bn_vocab_special *entry = bn_vocab_table(v, table);
+    for (; e; e = e->parent < (uint32_t)(e - entry) ? entry + e->parent : NULL) {
+        int guarded = m && m->guarded && m->guarded(m->arg, (int32_t)(e->token & BN_VOCAB_MAX));
+        if (guarded ? e->len <= run : !only)
+            return e->len > 0 ? e : NULL;
+    }
+    return NULL;
+}
+
 /* Finds the leftmost special text in s; *at is where it or the end is. */
 static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const unsigned char *s,
-                                           size_t n, size_t *at)
+                                           size_t n, const tok_marks *m, size_t *at)
 {
     const uint8_t *first = v->first[table - BN_VOCAB_USER];
     *at = n;
@@ -350,6 +372,8 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
         if (!(first[s[i] >> 3] >> (s[i] & 7) & 1))
             continue;
         const bn_vocab_special *e = bn_vocab_longest(v, table, s + i, n - i);
+        if (e && m->guarded)
+            e = tok_allowed(v, table, e, m, 0, 0);
         if (e) {
             *at = i;
             return e;
@@ -358,26 +382,33 @@ static const bn_vocab_special *tok_special(const bn_vocab *v, int table, const u
     return NULL;
 }
 
-/* The same, where special tokens need a mark on each of their bytes and user-defined ones none.
+/* The same, where special and guarded tokens need a mark on each of their bytes, also those that else
+ * are looked for in the normalized text; other user-defined ones need none.
  * *end is where the marks that were last looked at stop, kept from call to call: no mark is read
  * more than once. */
 static const bn_vocab_special *tok_marked(const bn_vocab *v, const unsigned char *s, size_t n,
-                                          const unsigned char *mark, const unsigned char **end,
-                                          size_t *at)
+                                          const tok_marks *m, const unsigned char *mark,
+                                          const unsigned char **end, size_t *at)
 {
     size_t run = *end > mark ? (size_t)(*end - mark) : 0; /* of the marked bytes from i on */
     for (size_t i = 0; i < n; i++) {
-        const bn_vocab_special *user = NULL, *special = NULL;
+        const bn_vocab_special *user = NULL, *special = NULL, *late = NULL;
         unsigned char bit = (unsigned char)(1 << (s[i] & 7));
         while (run < n && (run < i || mark[run]))
             run++;
         *end = mark + run;
         if (v->first[0][s[i] >> 3] & bit)
-            user = bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i);
+            user = tok_allowed(v, BN_VOCAB_USER, bn_vocab_longest(v, BN_VOCAB_USER, s + i, n - i),
+                               m, run - i, 0);
         if (run > i && v->first[1][s[i] >> 3] & bit)
             special = bn_vocab_longest(v, BN_VOCAB_SPECIAL, s + i, run - i);
+        if (m->guarded && run > i && v->first[2][s[i] >> 3] & bit && v->table[BN_VOCAB_LATE].count)
+            late = tok_allowed(v, BN_VOCAB_LATE, bn_vocab_longest(v, BN_VOCAB_LATE, s + i, run - i),
+                               m, run - i, 1);
         if (user && (!special || user->len > special->len))
             special = user;
+        if (late && (!special || late->len > special->len))
+            special = late;
         if (special) {
             *at = i;
             return special;
@@ -432,20 +463,28 @@ static int tok_alone(const unsigned char *s, size_t n, size_t at, size_t end)
     return end == n || (bn_vocab_decode(s + end, n - end, &code), !bn_is_word(code));
 }
 
-static int tok_plain(tok_run *r, const unsigned char *s, size_t n, int begins);
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, const tok_marks *m, int begins);
+
+/* What stands between the special tokens of `table`. */
+static int tok_between(tok_run *r, const unsigned char *s, size_t n, int table, const tok_marks *m,
+                       int begins)
+{
+    return table == BN_VOCAB_LATE ? tok_part(r, s, n, begins) : tok_plain(r, s, n, m, begins);
+}
 
 /* Special tokens of `table` and what stands between them, in turn. A token that takes spaces in may
  * reach over the next one: that one counts all the same, as in Hugging Face's tokenizers. */
-static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
-                     const unsigned char *mark, int begins)
+static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table, const tok_marks *m,
+                     int begins)
 {
+    const unsigned char *mark = table == BN_VOCAB_LATE ? NULL : m->mark;
     size_t from = 0, next = 0, run = 0, run_end = 0; /* s[run .. run_end) was seen to be spaces */
     const unsigned char *marks = mark;
     while (next < n) {
         size_t at;
         const bn_vocab_special *e =
-            mark ? tok_marked(r->v, s + next, n - next, mark + next, &marks, &at)
-                 : tok_special(r->v, table, s + next, n - next, &at);
+            mark ? tok_marked(r->v, s + next, n - next, m, mark + next, &marks, &at)
+                 : tok_special(r->v, table, s + next, n - next, m, &at);
         if (!e)
             break;
         at += next;
@@ -461,19 +500,17 @@ static int tok_split(tok_run *r, const unsigned char *s, size_t n, int table,
             }
             stop = run_end;
         }
-        if (from < start && !(table == BN_VOCAB_LATE ? tok_part : tok_plain)(
-                                r, s + from, start - from, begins && from == 0))
+        if (from < start && !tok_between(r, s + from, start - from, table, m, begins && from == 0))
             return 0;
         if (!tok_push(r, (int32_t)(e->token & BN_VOCAB_MAX)))
             return 0;
         from = stop;
     }
-    return from >= n || (table == BN_VOCAB_LATE ? tok_part : tok_plain)(r, s + from, n - from,
-                                                                        begins && from == 0);
+    return from >= n || tok_between(r, s + from, n - from, table, m, begins && from == 0);
 }
 
 /* A part without the special tokens that are looked for before a text is normalized. */
-static int tok_plain(tok_run *r, const unsigned char *s, size_t n, int begins)
+static int tok_plain(tok_run *r, const unsigned char *s, size_t n, const tok_marks *m, int begins)
 {
     const size_t cap = r->cap;
     if (r->v->table[BN_VOCAB_STEPS].count) {
@@ -483,14 +520,14 @@ static int tok_plain(tok_run *r, const unsigned char *s, size_t n, int begins)
             return 0;
         r->cap -= (n + sizeof *r->out - 1) / sizeof *r->out;
     }
-    int fits = r->v->table[BN_VOCAB_LATE].count ? tok_split(r, s, n, BN_VOCAB_LATE, NULL, begins)
+    int fits = r->v->table[BN_VOCAB_LATE].count ? tok_split(r, s, n, BN_VOCAB_LATE, m, begins)
                                                 : tok_part(r, s, n, begins);
     r->cap = cap;
     return fits;
 }
 
 static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags,
-                    const unsigned char *mark)
+                    const tok_marks *m)
 {
     const bn_vocab *v = r->v;
     int table = flags & BN_PARSE_SPECIAL ? BN_VOCAB_SPECIAL : BN_VOCAB_USER;
@@ -498,7 +535,7 @@ static int tok_text(tok_run *r, const unsigned char *s, size_t n, unsigned flags
     int add_eos = flags & BN_ADD_SPECIAL && v->flags & BN_VOCAB_ADD_EOS && v->eos >= 0;
     if (add_bos && !tok_push(r, v->bos))
         return 0;
-    if (!tok_split(r, s, n, table, mark, 1))
+    if (!tok_split(r, s, n, table, m, 1))
         return 0;
     return !add_eos || tok_push(r, v->eos);
 }
@@ -511,7 +548,7 @@ size_t bn_token_room(const bn_weights *w, size_t len)
 }
 
 static bn_status tok_start(const bn_weights *w, const char *text, size_t len, unsigned flags,
-                           const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
+                           const tok_marks *m, int32_t *tokens, size_t cap, size_t *count)
 {
     tok_run r = {0};
     if (!count)
@@ -525,7 +562,7 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
     r.npairs = r.v->table[BN_VOCAB_PAIRS].count;
     r.out = tokens;
     r.cap = cap;
-    if (!tok_text(&r, (const unsigned char *)text, len, flags, mark))
+    if (!tok_text(&r, (const unsigned char *)text, len, flags, m))
         return BN_SPACE;
     *count = r.count;
     return BN_OK;
@@ -534,11 +571,14 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
 bn_status bn_tokenize(const bn_weights *w, const char *text, size_t len, unsigned flags,
                       int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, flags, NULL, tokens, cap, count);
+    const tok_marks none = {NULL, NULL, NULL};
+    return tok_start(w, text, len, flags, &none, tokens, cap, count);
 }
 
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
-                             const unsigned char *mark, int32_t *tokens, size_t cap, size_t *count)
+                             const unsigned char *mark, bn_guarded guarded, const void *arg,
+                             int32_t *tokens, size_t cap, size_t *count)
 {
-    return tok_start(w, text, len, 0, mark, tokens, cap, count);
+    const tok_marks m = {mark, guarded, arg};
+    return tok_start(w, text, len, 0, &m, tokens, cap, count);
 }

@@ -29,39 +29,32 @@ done
 # ---- jinja: compiled templates against Jinja ----
 same=0
 families=0
+check "the driver" cc -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -Wall -Wextra -Werror -Iruntime-min tests/chat/driver.c \
+    build/libbnrt.a -lpthread -lm -o $out/driver
 for t in tests/chat/templates/*.jinja compiler/chat/templates/*.jinja; do
     name=$(basename "$t" .jinja)
     if [ -z "$python" ]; then
         skip "the templates: no python3-jinja2"
         break
     fi
-    check "$t compiles" "$bnc" template "$t" --bos='<s>' --eos='</s>' -o $out/"$name".c
-    check "$t is C" cc -std=c11 -O0 -Wall -Wextra -Werror -Iruntime-min "-DTEMPLATE=\"$PWD/$out/$name.c\"" \
-        tests/chat/driver.c build/libbnrt.a -lpthread -lm -o $out/driver
-    check "$t: as Jinja has it" "$python" tests/chat/differential.py $out/driver "$t" 60
+    check "$t compiles" "$bnc" template "$t" --bos='<s>' --eos='</s>' -o $out/"$name".bnt
+    check "$t: as Jinja has it" "$python" tests/chat/differential.py $out/driver $out/"$name".bnt "$t" --rounds 60
     n=$(sed -n 's/^\([0-9]*\) same.*/\1/p' $dir/log)
     same=$((same + ${n:-0}))
     families=$((families + 1))
 done
 echo "$same conversations as Jinja writes them, by $families templates"
-
-# ---- compilers: as C of any compiler ----
-"$bnc" template tests/chat/templates/corners.jinja -o $out/corners.inc
-{
-    echo '#include "bn_model.h"'
-    cat $out/corners.inc
-    echo 'extern const bn_chat_code used; const bn_chat_code used = chat_template;'
-} >$out/corners.c
-for cc in gcc clang; do
-    check "$cc" $cc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iruntime-min -c $out/corners.c -o $out/x.o
-done
-for cc in g++ clang++; do
-    check "$cc" $cc -x c++ -std=c++17 -O0 -Wall -Wextra -Werror -Iruntime-min -c $out/corners.c -o $out/x.o
-done
-"$bnc" template tests/chat/templates/corners.jinja -o $out/again.inc
-check "the same bytes" cmp $out/corners.inc $out/again.inc
+"$bnc" template tests/chat/templates/corners.jinja -o $out/corners.1
+"$bnc" template tests/chat/templates/corners.jinja -o $out/corners.2
+check "the same bytes" cmp $out/corners.1 $out/corners.2
 
 # ---- own: the model's own template ----
+holds() { # holds TEXT: the template in m.c, which is numbers
+    sh tests/chat/holds.sh $out/m.c "$1"
+}
+bounded() { # bounded CODE: no conversation ends, for want of steps or bytes, soon
+    (ulimit -v 2000000; ulimit -t 60; printf '0 0 -1 -1 -1 0\n' | $out/driver "$1") | grep -q 'it takes more than'
+}
 compile() { # compile FILE OPTION...
     "$bnc" "$@" -o $out/m.c >$out/out 2>$out/err
 }
@@ -73,10 +66,10 @@ if [ -n "$python" ]; then
     done
     check "the wrong one compiles" compile $out/wrong.gguf
     said "a note says which is taken" "the model card's is taken, bitnet-2b4t"
-    check "it is the right one" grep -qF '"Assistant: "' $out/m.c
-    check "no trace of the wrong one" sh -c "! grep -q BITNETAssistant $out/m.c"
+    check "it is the right one" holds 'Assistant: '
+    check "no trace of the wrong one" sh -c "! sh tests/chat/holds.sh $out/m.c BITNETAssistant"
     check "the user's wins" compile $out/wrong.gguf --chat-template=$out/wrong.jinja
-    check "it is the user's" grep -q BITNETAssistant $out/m.c
+    check "it is the user's" holds BITNETAssistant
     rm -f $out/m.c
     check "a strange one is refused" sh -c "! '$bnc' $out/strange.gguf --quiet -o $out/m.c 2>$out/err"
     said "at its place" "strange.gguf (tokenizer.chat_template):1:26: error: the filter 'dance' is not supported"
@@ -84,6 +77,44 @@ if [ -n "$python" ]; then
     check "nothing is written" test ! -e $out/m.c
     check "none compiles" compile $out/strange.gguf --chat-template=none
     check "without one" sh -c "! grep -q chat_template $out/m.c"
+    # A template that cannot be compiled stands in the way of what needs it alone.
+    for t in strange broken; do
+        [ $t = strange ] || printf "%s" "{% for m in messages %}{{ m.content" >$out/broken.jinja
+        check "a model with a $t template" "$python" tests/chat/add_key.py $model $out/$t.gguf tokenizer.chat_template $out/$t.jinja
+        check "$t: chat refuses" sh -c "! echo hi | '$bnc' chat $out/$t.gguf >$out/out 2>$out/err"
+        said "$t: with the reason" "error:"
+        check "$t: inspect --check says the same" sh -c "! '$bnc' inspect $out/$t.gguf --check >$out/check 2>&1"
+        check "$t: as an error of the template" grep -q 'template *error' $out/check
+        [ $t = broken ] || continue
+        check "$t: run" sh -c "XDG_CACHE_HOME=$PWD/$out/cache '$bnc' run $out/$t.gguf -p 'Once upon' -n 4 --temp 0 >$out/out 2>$out/err"
+        said "$t: a note" "the model is compiled without its chat template"
+        said "$t: of its place" "$t.gguf (tokenizer.chat_template):1:"
+        check "$t: its work" test -s $out/out
+        echo "Once upon a time there was a king" >$out/text
+        check "$t: ppl" sh -c "'$bnc' ppl $out/$t.gguf $out/text >$out/out 2>$out/err"
+        check "$t: embed" sh -c "'$bnc' embed $out/$t.gguf <$out/text >$out/out 2>$out/err"
+        check "$t: chat by another" sh -c "echo hi | '$bnc' chat $out/$t.gguf --chat-template=plain -n 2 >$out/out 2>$out/err"
+    done
+    # Variables, tools and the date reach it, and what it refuses at run time is said.
+    printf "%s" "{{ raise_exception(enable_thinking ~ ' ' ~ n ~ ' ' ~ who ~ ' ' ~ tools[0].name ~ strftime_now(' %d %b %Y')) }}" >$out/vars.jinja
+    echo '[{"name": "clock"}]' >$out/tools.json
+    echo hi | SOURCE_DATE_EPOCH=86400 talk --chat-template=$out/vars.jinja --chat-var=enable_thinking=false \
+        --chat-var n=3 --chat-var who=me --tools $out/tools.json
+    said "variables" "the chat template refuses: False 3 me clock 02 Jan 1970"
+    # Strangers' templates take bounded time and memory: here 2 GB of address space and 20 s of processor time.
+    for n in 40 4000; do
+        { printf "{%% set a = 'x' %%}"; i=0; while [ $i -lt $n ]; do printf '{%% set a = a ~ a %%}'; i=$((i + 1)); done; echo '{{ a }}'; } >$out/double.jinja
+        check "doubled $n times: compiles" sh -c "ulimit -v 2000000; ulimit -t 20; '$bnc' template $out/double.jinja -o $out/double.bnt"
+        check "doubled $n times: refused" bounded $out/double.bnt
+    done
+    awk 'BEGIN {for (i = 0; i < 9000; i++) printf "{%% if messages[0].content == \"k%d\" %%}{%% set v%d = 1 %%}{%% endif %%}", i, i}' >$out/many.jinja
+    check "9000 names" sh -c "ulimit -v 2000000; ulimit -t 20; '$bnc' template $out/many.jinja -o $out/many.bnt"
+    printf '{%% for i in range(99999) %%}{%% for k in range(99999) %%}{%% endfor %%}{%% endfor %%}' >$out/spin.jinja
+    check "a loop that would not end: compiles" "$bnc" template $out/spin.jinja -o $out/spin.bnt
+    check "a loop that would not end" bounded $out/spin.bnt
+    long=$(awk 'BEGIN {for (i = 0; i < 600; i++) printf "a"}')
+    echo "{% for $long in messages %}{{ $long.content }}{% set b$long = 1 %}{% endfor %}" >$out/long.jinja
+    check "names of 600 bytes are C" sh -c "'$bnc' $model --chat-template=$out/long.jinja --quiet -o $out/m.c && cc -O0 -Iruntime-min -c $out/m.c -o $out/m.o"
     rm -f $out/*.gguf
 fi
 check "no template, no chat" sh -c "! '$bnc' chat tests/arch-models/qwen3-i2_s.gguf </dev/null 2>$out/err"

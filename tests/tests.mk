@@ -7,6 +7,7 @@ RUN     := ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 BN_SHARED=$(S
 
 S_RT    := $(RT_SRC:%.c=$S/rt/%.o)
 S_TOK   := $S/rt/tokenize.o $S/rt/pretokenize.o $S/rt/normalize.o $S/rt/detokenize.o
+JINJA_RT := jinja_run jinja_value jinja_text jinja_parts jinja_json jinja_call
 S_IR    := $(IR_SRC:%.c=$S/ir/%.o) $(S_TOK) $S/rt/cpus.o
 S_FE    := $(FE_SRC:%.c=$S/frontend/%.o) $S/gen/tir.tab.o $S/gen/tir.lex.o $S/gen/embedded.o
 S_PS    := $(PS_SRC:%.c=$S/passes/%.o) $(CG_SRC:%.c=$S/codegen-c/%.o) $(GPU_SRC:%.c=$S/%.o)
@@ -40,7 +41,7 @@ $S/test_stop: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.
 $S/test_cli: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
 $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
-$S/test_chat: $S/rt/chat.o
+$S/test_chat: $S/rt/chat.o $(JINJA_RT:%=$S/rt/%.o) $(S_CHAT) $(S_BASE) $S/gen/embedded.o
 $S/test_chat $S/test_tokenizer $S/test_normalize $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
 $S/test_t3 $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
@@ -139,16 +140,20 @@ $(B)/fuzz_tir: tests/fuzz/fuzz_tir.c $(TOK_C) $(IR_SRC:%=compiler/ir/%) $(FE_SRC
     $(CG_SRC:%=compiler/codegen-c/%) $(B)/gen/tir.tab.c $(B)/gen/tir.lex.c $(B)/gen/embedded.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -lxxhash -ljansson -lm -o $@
 
-$(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
-    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c $(B)/gen/embedded.c
-	$(FUZZ_CC) $^ -lm -o $@
-# Compiled templates for tests, whose special tokens are <s> and </s>:
+FUZZ_LIMITS := -O2 '-DBN_JINJA_STEPS=((int64_t)6000)' '-DBN_JINJA_BYTES=((size_t)1<<16)'
+$(B)/fuzz_jinja: tests/fuzz/fuzz_jinja.c runtime-min/chat.c $(JINJA_RT:%=runtime-min/%.c) \
+    $(TOK_C) $(CH_SRC:%=compiler/chat/%) $(B)/gen/jinja.tab.c $(B)/gen/jinja.lex.c \
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c $(B)/gen/embedded.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $(FUZZ_LIMITS) $^ -lm -o $@
+# Compiled templates for tests, whose special tokens are <s> and </s>, as bytes in C:
 $(B)/chat/%.inc: tests/chat/templates/%.jinja $(B)/bnc
 	@mkdir -p $(@D)
-	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $@
-$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c $(TOK_C) \
-    | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
-	$(FUZZ_CC) -I$(B)/chat $^ -lm -o $@
+	$(B)/bnc template $< --bos='<s>' --eos='</s>' -o $(@:.inc=.bnt)
+	od -An -v -tu1 $(@:.inc=.bnt) | sed 's/\([0-9]\)\( \|$$\)/\1,\2/g' >$@
+# The limits of a run are lower here, so that what comes near them is seen soon.
+$(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c $(JINJA_RT:%=runtime-min/%.c) \
+    $(TOK_C) | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
+	$(FUZZ_CC) -I$(B)/chat $(FUZZ_LIMITS) $^ -lm -o $@
 
 .PHONY: golden-build golden-run trained-build trained-run arch-build arch-run best-run fuzz-build jit-build
 golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best

@@ -75,6 +75,7 @@ bool chat_choose(Session *s, const char *given, const char *arch, const char *so
     }
     if (!own)
         return false;
-    *out = (ChatTemplate){format(s, "%s (tokenizer.chat_template)", source), own, strlen(own)};
+    *out =
+        (ChatTemplate){format(s, "%s (tokenizer.chat_template)", source), own, strlen(own), true};
     return true;
 }

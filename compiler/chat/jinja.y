@@ -1,5 +1,4 @@
-/* jinja.y: the grammar of chat templates: Jinja's expressions whole, its statements in part. What
- * it accepts and C cannot be made of (write.c knows) is refused only where it could run. */
+/* jinja.y: the grammar of chat templates: Jinja's expressions whole, its statements in part. */
 %code requires {
 #include "chat/tree.h"
 }
@@ -34,19 +33,20 @@ static Node *named(Node *n, Node *name)
 %union {
     Node *node;
     Chain chain;
-    Operator op;
+    int op;
 }
 
 %token TAG_IF "{% if" TAG_ELSE "{% else" TAG_END "%}" PUT "{{" PUT_END "}}" STRAY "a character that means nothing here"
 %token NOT "not" AND "and" OR "or" IN "in" IS "is" IF "if" ELSE "else" ELIF "{% elif" ENDIF "{% endif"
 %token FOR "{% for" ENDFOR "{% endfor" SET "{% set" BREAK "{% break" CONTINUE "{% continue"
-%token MACRO "{% macro" ENDMACRO "{% endmacro" GENERATION "{% generation" ENDGENERATION "{% endgeneration"
+%token ENDSET "{% endset" FILTER "{% filter" ENDFILTER "{% endfilter" MACRO "{% macro" ENDMACRO "{% endmacro" GENERATION "{% generation" ENDGENERATION "{% endgeneration"
 %token DIV "//" POW "**" EQ "==" NE "!=" LE "<=" GE ">="
-%token <node> DATA "text" NAME "name" STRING "string" INTEGER "number"
+%token <node> DATA "text" NAME "name" STRING "string" NUMBER "number"
 %token END 0 "the end of the template"
-%type <node> statement expr or_expr and_expr not_expr compare math concat product unary filtered
+%type <chain> or_list
+%type <node> loop_list statement tuple test_name test_arg expr or_expr and_expr not_expr compare math concat product unary power filtered set_filters filter_chain
 %type <node> postfix primary string subscript slice_part for_if arg else_clause
-%type <chain> body clauses args arg_list items item_list pairs pair_list for_else
+%type <chain> names body clauses args arg_list items item_list pairs pair_list for_else
 %type <op> comparison
 
 %%
@@ -65,19 +65,52 @@ statement
           if ($5.first) { c.last->next = $5.first; c.last = $5.last; }
           if ($6) chain_add(&c, $6);
           $$ = node_list(r, NEW_NODE(S_IF, @1, NULL, NULL, NULL), c); }
-    | FOR NAME IN or_expr for_if TAG_END body for_else ENDFOR TAG_END
-        { $$ = node_list(r, named(NEW_NODE(S_FOR, @1, $4, $5, node_list(r, NEW_NODE(S_BODY, @6, NULL, NULL, NULL), $7)), $2), $8); }
-    | FOR NAME ',' NAME IN or_expr for_if TAG_END body for_else ENDFOR TAG_END
-        { $$ = named(NEW_NODE(S_FOR, @1, $6, NULL, NULL), $2); $$->op = 1; }
-    | SET NAME '=' expr TAG_END        { $$ = named(NEW_NODE(S_SET, @2, $4, NULL, NULL), $2); }
-    | SET NAME '.' NAME '=' expr TAG_END
+    | FOR names IN loop_list for_if TAG_END body for_else ENDFOR TAG_END
+        { Node *names = node_list(r, NEW_NODE(S_BODY, @2, NULL, NULL, NULL), $2);
+          Node *loop = NEW_NODE(S_LOOP, @6, $5, node_list(r, NEW_NODE(S_BODY, @6, NULL, NULL, NULL), $7), NULL);
+          $$ = node_list(r, NEW_NODE(S_FOR, @1, $4, names, loop), $8); }
+    | SET names '=' tuple TAG_END
+        { $$ = NEW_NODE(S_SET, @2, $4, node_list(r, NEW_NODE(S_BODY, @2, NULL, NULL, NULL), $2), NULL); }
+    | SET NAME '.' NAME '=' tuple TAG_END
                                            { $$ = named(NEW_NODE(S_SETATTR, @2, $6, $4, NULL), $2); }
+    | SET names set_filters TAG_END body ENDSET TAG_END
+        { $$ = NEW_NODE(S_SETBODY, @2, $3, node_list(r, NEW_NODE(S_BODY, @2, NULL, NULL, NULL), $2),
+                        node_list(r, NEW_NODE(S_BODY, @4, NULL, NULL, NULL), $5)); }
+    | FILTER filter_chain TAG_END body ENDFILTER TAG_END
+        { $$ = NEW_NODE(S_SETBODY, @2, $2, NULL, node_list(r, NEW_NODE(S_BODY, @3, NULL, NULL, NULL), $4)); }
     | BREAK TAG_END                    { $$ = NEW_NODE(S_BREAK, @1, NULL, NULL, NULL); }
     | CONTINUE TAG_END                 { $$ = NEW_NODE(S_CONTINUE, @1, NULL, NULL, NULL); }
     | GENERATION TAG_END body ENDGENERATION TAG_END
-                                           { $$ = node_list(r, NEW_NODE(S_BODY, @1, NULL, NULL, NULL), $3); }
+                                           { $$ = node_list(r, NEW_NODE(S_SCOPE, @1, NULL, NULL, NULL), $3); }
     | MACRO NAME '(' args ')' TAG_END body ENDMACRO TAG_END
-                                           { $$ = named(NEW_NODE(S_MACRO, @2, NULL, NULL, NULL), $2); }
+        { $$ = named(NEW_NODE(S_MACRO, @2, NULL, node_list(r, NEW_NODE(S_BODY, @6, NULL, NULL, NULL), $7), NULL), $2);
+          node_list(r, $$, $4); }
+    ;
+names: NAME                                { $$ = (Chain){$1, $1}; }
+    | names ',' NAME                       { $$ = $1; chain_add(&$$, $3); }
+    ;
+set_filters: %empty                        { $$ = NULL; }
+    | set_filters '|' NAME                 { $$ = named(NEW_NODE(N_FILTER, @3, $1 ? $1 : NEW_NODE(N_NONE, @3, NULL, NULL, NULL), NULL, NULL), $3); }
+    | set_filters '|' NAME '(' args ')'
+        { $$ = node_list(r, named(NEW_NODE(N_FILTER, @3, $1 ? $1 : NEW_NODE(N_NONE, @3, NULL, NULL, NULL), NULL, NULL), $3), $5); }
+    ;
+filter_chain: NAME                         { $$ = named(NEW_NODE(N_FILTER, @1, NEW_NODE(N_NONE, @1, NULL, NULL, NULL), NULL, NULL), $1); }
+    | NAME '(' args ')'                    { $$ = node_list(r, named(NEW_NODE(N_FILTER, @1, NEW_NODE(N_NONE, @1, NULL, NULL, NULL), NULL, NULL), $1), $3); }
+    | filter_chain '|' NAME                { $$ = named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3); }
+    | filter_chain '|' NAME '(' args ')'   { $$ = node_list(r, named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3), $5); }
+    ;
+tuple: expr
+    | expr ',' items                       { Chain c = {$1, $1};
+                                             if ($3.first) { c.last->next = $3.first; c.last = $3.last; }
+                                             $$ = node_list(r, NEW_NODE(N_TUPLE, @1, NULL, NULL, NULL), c); }
+    ;
+loop_list: or_expr
+    | or_expr ',' or_list                  { Chain c = {$1, $1};
+                                             c.last->next = $3.first; c.last = $3.last;
+                                             $$ = node_list(r, NEW_NODE(N_TUPLE, @1, NULL, NULL, NULL), c); }
+    ;
+or_list: or_expr                           { $$ = (Chain){$1, $1}; }
+    | or_list ',' or_expr                  { $$ = $1; chain_add(&$$, $3); }
     ;
 clauses: %empty                            { $$ = (Chain){NULL, NULL}; }
     | clauses ELIF expr TAG_END body
@@ -108,40 +141,56 @@ and_expr: not_expr
 not_expr: compare
     | NOT not_expr                         { $$ = NEW_NODE(N_NOT, @1, $2, NULL, NULL); }
     ;
-comparison: EQ { $$ = CHAT_EQ; } | NE { $$ = CHAT_NE; } | '<' { $$ = CHAT_LT; } | LE { $$ = CHAT_LE; }
-    | '>' { $$ = CHAT_GT; } | GE { $$ = CHAT_GE; } | IN { $$ = CHAT_IN; } | NOT IN { $$ = CHAT_NOT_IN; }
+comparison: EQ { $$ = BN_OPERATOR_EQ; } | NE { $$ = BN_OPERATOR_NE; } | '<' { $$ = BN_OPERATOR_LT; } | LE { $$ = BN_OPERATOR_LE; }
+    | '>' { $$ = BN_OPERATOR_GT; } | GE { $$ = BN_OPERATOR_GE; } | IN { $$ = BN_OPERATOR_IN; } | NOT IN { $$ = BN_OPERATOR_NOT_IN; }
     ;
 compare: math
-    | compare comparison math              { $$ = node_binary(r, @2, $2, $1, $3); }
+    | compare comparison math              { $$ = node_compare(r, @2, $2, $1, $3); }
     ;
 math: concat
-    | math '+' concat                      { $$ = node_binary(r, @2, CHAT_ADD, $1, $3); }
-    | math '-' concat                      { $$ = node_binary(r, @2, CHAT_SUB, $1, $3); }
+    | math '+' concat                      { $$ = node_binary(r, @2, BN_OPERATOR_ADD, $1, $3); }
+    | math '-' concat                      { $$ = node_binary(r, @2, BN_OPERATOR_SUB, $1, $3); }
     ;
 concat: product
-    | concat '~' product                   { $$ = node_binary(r, @2, CHAT_JOIN, $1, $3); }
+    | concat '~' product                   { $$ = node_binary(r, @2, BN_OPERATOR_JOIN, $1, $3); }
     ;
-product: filtered
-    | product '*' filtered                 { $$ = node_binary(r, @2, CHAT_MUL, $1, $3); }
-    | product DIV filtered                 { $$ = node_binary(r, @2, CHAT_DIV, $1, $3); }
-    | product '%' filtered                 { $$ = node_binary(r, @2, CHAT_MOD, $1, $3); }
+product: power
+    | product '*' power                    { $$ = node_binary(r, @2, BN_OPERATOR_MUL, $1, $3); }
+    | product '/' power                    { $$ = node_binary(r, @2, BN_OPERATOR_DIV, $1, $3); }
+    | product DIV power                    { $$ = node_binary(r, @2, BN_OPERATOR_FLOOR, $1, $3); }
+    | product '%' power                    { $$ = node_binary(r, @2, BN_OPERATOR_MOD, $1, $3); }
+    ;
+power: filtered
+    | power POW filtered                   { $$ = node_binary(r, @2, BN_OPERATOR_POW, $1, $3); }
     ;
 filtered: unary
     | filtered '|' NAME                    { $$ = named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3); }
     | filtered '|' NAME '(' args ')'       { $$ = node_list(r, named(NEW_NODE(N_FILTER, @3, $1, NULL, NULL), $3), $5); }
-    | filtered IS NAME                     { $$ = named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3); }
-    | filtered IS NOT NAME                 { $$ = named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4); $$->op = 1; }
-    | filtered IS NAME '(' args ')'        { $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), $5); }
-    | filtered IS NOT NAME '(' args ')'    { $$ = node_list(r, named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4), $6); $$->op = 1; }
-    | filtered IS NAME STRING              { Chain c = {$4, $4}; $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), c); }
-    | filtered IS NAME INTEGER             { Chain c = {$4, $4}; $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), c); }
+    | filtered IS test_name                { $$ = named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3); }
+    | filtered IS NOT test_name            { $$ = named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4); $$->op = 1; }
+    | filtered IS test_name '(' args ')'   { $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), $5); }
+    | filtered IS NOT test_name '(' args ')'
+        { $$ = node_list(r, named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4), $6); $$->op = 1; }
+    | filtered IS test_name test_arg       { Chain c = {$4, $4}; $$ = node_list(r, named(NEW_NODE(N_TEST, @3, $1, NULL, NULL), $3), c); }
+    | filtered IS NOT test_name test_arg
+        { Chain c = {$5, $5}; $$ = node_list(r, named(NEW_NODE(N_TEST, @4, $1, NULL, NULL), $4), c); $$->op = 1; }
+    ;
+test_name: NAME
+    | IN                                   { $$ = node_text(r, N_NAME, @1, "in", 2); }
+    ;
+test_arg: NAME
+    | STRING
+    | NUMBER
+    | '[' items ']'                        { $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
+    | test_arg '.' NAME                    { $$ = named(NEW_NODE(N_ATTR, @3, $1, NULL, NULL), $3); }
     ;
 unary: postfix
     | '-' unary                            { $$ = NEW_NODE(N_NEG, @1, $2, NULL, NULL); }
-    | '+' unary                            { $$ = $2; }
+    | '+' unary                            { $$ = NEW_NODE(N_POS, @1, $2, NULL, NULL); }
     ;
 postfix: primary
     | postfix '.' NAME                     { $$ = named(NEW_NODE(N_ATTR, @3, $1, NULL, NULL), $3); }
+    | postfix '.' NUMBER                   { $$ = NEW_NODE(N_ITEM, @2, $1, $3, NULL); }
     | postfix '[' expr ']'                 { $$ = NEW_NODE(N_ITEM, @2, $1, $3, NULL); }
     | postfix '[' subscript ']'            { $$ = $3; $$->a = $1; $$->depth += $1->depth; }
     | postfix '(' args ')'                 { $$ = node_list(r, NEW_NODE(N_CALL, @2, $1, NULL, NULL), $3); }
@@ -159,11 +208,11 @@ slice_part: %empty                         { $$ = NEW_NODE(N_NONE, @$, NULL, NUL
     ;
 primary: NAME
     | string
-    | INTEGER
+    | NUMBER
     | '(' expr ')'                         { $$ = $2; $$->paren = true; }
-    | '(' item_list ',' ')'                { $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
-    | '(' item_list ',' expr ')'           { chain_add(&$2, $4); $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
-    | '(' ')'                              { $$ = NEW_NODE(N_LIST, @1, NULL, NULL, NULL); }
+    | '(' item_list ',' ')'                { $$ = node_list(r, NEW_NODE(N_TUPLE, @1, NULL, NULL, NULL), $2); }
+    | '(' item_list ',' expr ')'           { chain_add(&$2, $4); $$ = node_list(r, NEW_NODE(N_TUPLE, @1, NULL, NULL, NULL), $2); }
+    | '(' ')'                              { $$ = NEW_NODE(N_TUPLE, @1, NULL, NULL, NULL); }
     | '[' items ']'                        { $$ = node_list(r, NEW_NODE(N_LIST, @1, NULL, NULL, NULL), $2); }
     | '{' pairs '}'                        { $$ = node_list(r, NEW_NODE(N_DICT, @1, NULL, NULL, NULL), $2); }
     ;

@@ -50,23 +50,28 @@ Node *node_list(Reader *r, Node *n, Chain list)
     return n;
 }
 
-static bool compares(const Node *n)
-{
-    static const bool table[] = {
-#define CHAT_COMPARES(name, text, helper, compares) compares,
-        CHAT_OPERATORS(CHAT_COMPARES)
-#undef CHAT_COMPARES
-    };
-    return n->kind == N_BINARY && !n->paren && table[n->op];
-}
-
-Node *node_binary(Reader *r, Spot at, Operator op, Node *a, Node *b)
+Node *node_binary(Reader *r, Spot at, int op, Node *a, Node *b)
 {
     Node *n = node_new(r, N_BINARY, at, a, b, NULL);
-    n->op = (int)op;
-    if (compares(n) && compares(a))
-        err(r->s, reader_loc(r, at), "a chain of comparisons; join two of them by `and`");
+    n->op = op;
     return n;
+}
+
+/* a < b < c is one node with two links. */
+Node *node_compare(Reader *r, Spot at, int op, Node *a, Node *b)
+{
+    Node *link = node_new(r, N_LINK, at, b, NULL, NULL);
+    link->op = op;
+    if (a->kind != N_COMPARE || a->paren) {
+        Node *n = node_new(r, N_COMPARE, at, a, NULL, NULL);
+        n->b = link; /* the last one */
+        return node_list(r, n, (Chain){link, link});
+    }
+    a->b->next = link;
+    a->b = link;
+    a->depth = deeper(link, a->depth);
+    check_depth(r, a);
+    return a;
 }
 
 void chain_add(Chain *c, Node *n)
@@ -80,13 +85,20 @@ void chain_add(Chain *c, Node *n)
 
 /* ---- words ---- */
 
-Node *reader_integer(Reader *r, Spot at, const char *text)
+Node *reader_number(Reader *r, Spot at, const char *text)
 {
-    Node *n = node_new(r, N_INT, at, NULL, NULL, NULL);
+    bool whole = !strpbrk(text, ".eE");
+    Node *n = node_text(r, N_BIG, at, text, strlen(text));
     errno = 0;
-    n->i = strtoll(text, NULL, 10);
-    if (errno || n->i > INT32_MAX)
-        err(r->s, reader_loc(r, at), "the number %.40s is beyond %d", text, INT32_MAX);
+    long long i = strtoll(text, NULL, 10);
+    if (whole && (errno || i > INT64_MAX / 10 - 1))
+        err(r->s, reader_loc(r, at), "the number %.40s is beyond 2^59", text);
+    if (strlen(text) > 50)
+        err(r->s, reader_loc(r, at), "a number of more than 50 digits");
+    if (whole && i < BN_TEMPLATE_MOST) {
+        n->kind = N_INT;
+        n->i = i;
+    }
     return n;
 }
 

@@ -2,6 +2,7 @@
 #ifndef BNC_CHAT_TREE_H
 #define BNC_CHAT_TREE_H
 
+#include "bn_template.h"
 #include "chat/chat.h"
 
 typedef struct Spot {
@@ -10,51 +11,46 @@ typedef struct Spot {
 
 /* What a node is, and which of its fields that uses. `list` is a chain by `next`. */
 typedef enum NodeKind {
-    N_TEXT,   /* text, i bytes */
-    N_INT,    /* i */
-    N_NAME,   /* text */
-    N_ATTR,   /* a . text */
-    N_ITEM,   /* a [ b ] */
-    N_SLICE,  /* a [ list of three: N_NONE where left out ] */
-    N_NONE,   /* nothing */
-    N_CALL,   /* a ( list ) */
-    N_FILTER, /* a | text ( list ) */
-    N_TEST,   /* a is text ( list ); op 1: is not */
-    N_NOT,    /* not a */
-    N_NEG,    /* - a */
-    N_BINARY, /* a op b */
-    N_AND,    /* a and b */
+    N_TEXT,    /* text, i bytes */
+    N_INT,     /* i, less than BN_TEMPLATE_MOST */
+    N_BIG,     /* text: another number */
+    N_NAME,    /* text */
+    N_ATTR,    /* a . text */
+    N_ITEM,    /* a [ b ] */
+    N_SLICE,   /* a [ list of three: N_NONE where left out ] */
+    N_NONE,    /* nothing */
+    N_CALL,    /* a ( list ) */
+    N_FILTER,  /* a | text ( list ) */
+    N_TEST,    /* a is text ( list ); op 1: is not */
+    N_NOT,     /* not a */
+    N_NEG,     /* - a */
+    N_POS,     /* + a */
+    N_BINARY,  /* a op b, a bn_operator */
+    N_COMPARE, /* a, then a list of N_LINK */
+    N_LINK,    /* op a */
+    N_AND,     /* a and b */
     N_OR,
     N_COND,    /* b if a else c; c may be NULL */
     N_LIST,    /* [ list ] */
-    N_DICT,    /* never kept: { list } */
+    N_TUPLE,   /* ( list ) */
+    N_DICT,    /* { list }: key, value, key, value, ... */
     N_KEYWORD, /* text = a, an argument */
     S_DATA,    /* text, i bytes */
     S_PUT,     /* {{ a }} */
     S_IF,      /* list of S_CLAUSE */
     S_CLAUSE,  /* a (NULL: else) : b, a chain of statements */
-    S_FOR,     /* text in a [ if b ] : c, else list */
-    S_SET,     /* text = a */
+    S_FOR,     /* names b in a [ if c->a ] : c->b, else list */
+    S_LOOP,    /* the body of S_FOR: a, the condition, may be NULL; b */
+    S_SET,     /* names b = a */
     S_SETATTR, /* text . (b, an N_NAME) = a */
+    S_SETBODY, /* names b = what c writes, through the filters a, if any, of an empty N_NONE; b
+                  NULL: that is written */
     S_BREAK,
     S_CONTINUE,
     S_BODY,  /* list */
-    S_MACRO, /* text: known by name, to say that it is not supported where it is called */
+    S_SCOPE, /* list, whose names are its own */
+    S_MACRO, /* text ( list of N_NAME and N_KEYWORD ) : b */
 } NodeKind;
-
-/* Operators of N_BINARY: token, as written, helper of text.c, whether it compares. */
-#define CHAT_OPERATORS(O)                                                                          \
-    O(ADD, "+", "ch_add", 0)                                                                       \
-    O(SUB, "-", "ch_subtract", 0) O(MUL, "*", "ch_multiply", 0) O(DIV, "//", "ch_divide", 0)       \
-        O(MOD, "%", "ch_modulo", 0) O(JOIN, "~", "ch_join", 0) O(EQ, "==", "ch_equal", 1)          \
-            O(NE, "!=", "!ch_equal", 1) O(LT, "<", "ch_less", 1) O(LE, "<=", "ch_less_equal", 1)   \
-                O(GT, ">", "ch_more", 1) O(GE, ">=", "ch_more_equal", 1) O(IN, "in", "ch_in", 1)   \
-                    O(NOT_IN, "not in", "!ch_in", 1)
-typedef enum Operator {
-#define CHAT_OPERATOR(name, text, helper, compares) CHAT_##name,
-    CHAT_OPERATORS(CHAT_OPERATOR)
-#undef CHAT_OPERATOR
-} Operator;
 
 typedef struct Node Node;
 struct Node {
@@ -92,11 +88,12 @@ enum { CHAT_DEPTH = 200 }; /* of nodes; what people write has 20 */
 Node *node_new(Reader *r, NodeKind kind, Spot at, Node *a, Node *b, Node *c);
 Node *node_text(Reader *r, NodeKind kind, Spot at, const char *text, size_t size);
 Node *node_list(Reader *r, Node *n, Chain list); /* gives n its list */
-Node *node_binary(Reader *r, Spot at, Operator op, Node *a, Node *b);
+Node *node_binary(Reader *r, Spot at, int op, Node *a, Node *b);
+Node *node_compare(Reader *r, Spot at, int op, Node *a, Node *b);
 void chain_add(Chain *c, Node *n);
 Loc reader_loc(const Reader *r, Spot at);
 Node *reader_string(Reader *r, Spot at, const char *text, size_t size); /* with its quotes */
-Node *reader_integer(Reader *r, Spot at, const char *text);
+Node *reader_number(Reader *r, Spot at, const char *text);
 /* Data up to `end`, stripped as the tag behind it (its first characters) says; NULL: none. */
 Node *reader_data(Reader *r, Spot at, size_t end, const char *tag);
 bool reader_begin(Reader *r, Session *s, const ChatTemplate *t); /* false after err */

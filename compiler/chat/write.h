@@ -1,57 +1,76 @@
-/* write.h: what is known of a template's variables while its C is written. */
+/* write.h: the compiled template that is being written. */
 #ifndef BNC_CHAT_WRITE_H
 #define BNC_CHAT_WRITE_H
 
 #include "chat/tree.h"
 
-typedef enum KnownKind { K_NO, K_UNDEFINED, K_NONE, K_BOOL, K_INT, K_TEXT, K_SPACE } KnownKind;
-typedef struct Known { /* the value that an expression has whatever the messages are; or K_NO */
-    KnownKind kind;
-    int64_t i; /* BOOL, INT; TEXT: bytes */
+typedef struct Map { /* from interned names to numbers; open addressing */
+    const void **key;
+    size_t *length;
+    uint32_t *value;
+    size_t n, cap;
+} Map;
+
+typedef struct ChatText { /* a text of the program, interned */
     const char *text;
-    const struct Space *space;
-} Known;
+    uint32_t size;
+    bool written; /* the template may write it, so a token in it is the template's */
+} ChatText;
 
-typedef struct Space { /* a namespace(...): a C variable for each of its fields, nID_FIELD */
-    int id;
-    const char **field;
-    int nfield;
-} Space;
+typedef struct Binding { /* a name and where its value is; those of inner scopes later */
+    const char *name;
+    uint32_t slot;
+    uint32_t outer; /* the binding of the same name that this one hides, + 1; 0: none */
+    bool loop;      /* the name `loop` */
+} Binding;
 
-typedef struct Var {
-    const char *name, *c_name;
-    Known known; /* at this place of the program */
-} Var;
+typedef struct Macro { /* as bn_template.h has it */
+    uint32_t word[5];
+} Macro;
 
-typedef struct Writer {
+typedef struct Program {
     Session *s;
     const Text *source;
     const ChatTokens *tokens;
-    Var *var; /* innermost scope last */
-    int nvar;
-    int depth, ntemp, nloop, nspace, nscope;
-    int loop; /* the innermost: C variable lN; 0: none */
-    bool filtered;
-    int64_t *steps; /* left for known_value: nested conditions could take for ever */
-    Out *out;
-    Out spaces; /* declarations of their fields */
-} Writer;
+    uint32_t *code;
+    size_t ncode;
+    ChatText *text;
+    size_t ntext;
+    Macro *macro;
+    size_t nmacro;
+    uint32_t *line; /* pairs: first instruction, line */
+    size_t nline;
+    Binding *binding;
+    size_t nbinding;
+    Map texts, names; /* (text, length) to text number; name to binding + 1 */
+    uint32_t nslot, depth, deepest;
+    int conditional;   /* ifs around */
+    int macros;        /* macros around */
+    int captures;      /* blocks around whose output becomes a text */
+    struct Loop *loop; /* the innermost, of this macro */
+} Program;
 
-/* known.c. Values are those that Jinja gives; where it would complain of a part of a known value,
- * the answer is K_NO and the C complains. */
-Known known_value(const Writer *w, const Node *n);
-int known_truth(const Writer *w, const Node *n); /* -1: not known */
-Var *var_find(const Writer *w, const char *name);
-bool space_has(const Space *space, const char *field);
+/* map.c */
+uint32_t *map_at(Session *s, Map *m, const void *key, size_t length); /* new ones are 0 */
+uint32_t program_text(Program *p, const char *text, size_t size, bool written);
+uint32_t program_text_new(Program *p, const char *text, size_t size, bool written);
+/* Appends an instruction; returns where it stands. */
+size_t program_op(Program *p, bn_template_op op, size_t a, Spot at);
+void program_here(Program *p, size_t jump); /* the jump at `jump` goes here */
+void program_error(Program *p, const Node *n, bool soft, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-/* express.c: a ch_value, an int, a string literal with its length. */
-enum { LITERAL = 2000 }; /* bytes: C compilers need not take strings of more than 4095 */
-void put_value(Writer *w, const Node *n);
-void put_condition(Writer *w, const Node *n);
-void put_known(Writer *w, const Node *n, Known v);
-void put_c_text(Out *o, const char *text, size_t n);
-/* helpers.c: the functions of text.c and lists.c that `code` calls, and what they need. */
-void put_helpers(Session *s, const char *code, size_t len, Out *out);
-void refuse(Writer *w, const Node *n, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* express.c: code that leaves the value of n on the stack. */
+void put_value(Program *p, const Node *n);
+void put_filters(Program *p, const Node *n); /* the same, whose innermost N_NONE is there already */
+/* scope.c: names. */
+uint32_t slot_new(Program *p, size_t n);
+size_t scope_begin(const Program *p);
+void scope_end(Program *p, size_t mark);
+void scope_bind(Program *p, const char *name, uint32_t slot, bool loop);
+const Binding *scope_find(Program *p, const char *name);
+void put_name(Program *p, const Node *n, const char *name); /* its value, bound or not */
+
+/* guard.c: user-defined tokens that the template may write, in ascending order; *n of them. */
+int32_t *guards_find(Program *p, size_t *n);
 
 #endif

@@ -20,6 +20,7 @@
 
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
+#include "ir/escape.h"
 
 #define CHAT_COMMANDS(C)                                                                           \
     C("/reset", "", "forget the conversation, keep the system text", chat_reset)                   \
@@ -40,6 +41,9 @@ typedef struct Chat {
     bn_sampling how;
     const char *stop[BN_STOPS];
     int nstop;
+    bn_chat_options more; /* what the template may see besides the turns */
+    json_t *variables;
+    struct tm now;
     InProc *l;
     Turn *turn; /* of malloc */
     int nturn;
@@ -129,6 +133,7 @@ static void chat_end(void *arg)
     turns_clear(c, 0);
     free(c->turn);
     free(c->next);
+    json_decref(c->variables);
     if (c->edit)
         el_end(c->edit);
     if (c->lines)
@@ -136,6 +141,22 @@ static void chat_end(void *arg)
 }
 
 /* ---- from turns to tokens ---- */
+
+/* What bn_chat says, text or reason, for the caller to free. */
+static char *write_text(const Chat *c, const bn_turn *turn, int n, int begin, bn_status *status)
+{
+    size_t cap = 4096, need;
+    for (;; cap = need) {
+        char *text = malloc(cap);
+        if (!text)
+            die("no memory for %zu bytes of text", cap);
+        *text = 0;
+        *status = bn_chat(&c->l->weights, turn, n, begin, &c->more, text, cap, &need);
+        if (*status != BN_SPACE)
+            return text;
+        free(text);
+    }
+}
 
 /* The whole conversation and the start of an answer in c->next; how many, or -1 after a message. */
 static int write_prompt(Chat *c)
@@ -147,17 +168,20 @@ static int write_prompt(Chat *c)
         die("no memory for %d turns", c->nturn);
     for (int i = 0; i < c->nturn; i++)
         turn[i] = (bn_turn){c->turn[i].role, c->turn[i].content};
-    while ((status = bn_chat_tokens(&c->l->weights, turn, c->nturn, 1, c->next, c->room, &n)) ==
-           BN_SPACE) {
+    while ((status = bn_chat_tokens(&c->l->weights, turn, c->nturn, 1, &c->more, c->next, c->room,
+                                    &n)) == BN_SPACE) {
         c->next = realloc(c->next, n * sizeof *c->next);
         c->room = n;
         if (!c->next)
             die("no memory for %zu tokens", n);
     }
-    if (status == BN_TEMPLATE) { /* the tokens' room is at hand for the reason */
-        (void)bn_chat(&c->l->weights, turn, c->nturn, 1, (char *)c->next, c->room * sizeof *c->next,
-                      &n);
-        say(c, "the chat template refuses: %s", (char *)c->next);
+    if (status == BN_TEMPLATE) {
+        char *reason = write_text(c, turn, c->nturn, 1, &status);
+        Out shown = {.s = c->s}; /* a stranger's words */
+        put_escaped(&shown, reason, strlen(reason));
+        say(c, "the chat template refuses: %s", shown.len ? shown.text : "(without a reason)");
+        out_free(&shown);
+        free(reason);
     } else if (status != BN_OK) {
         say(c, "cannot write the prompt: %s", bn_status_text(status));
     }
@@ -198,9 +222,12 @@ static int template_end(Chat *c)
     static const char mark[] = "\x01"
                                "bnc\x02";
     const bn_turn turn[] = {{"user", "a"}, {"assistant", mark}};
-    size_t cap = 1 << 16, n = 0, ntoken = 0;
-    char *text = alloc(c->s, cap);
-    if (bn_chat(&c->l->weights, turn, 2, 0, text, cap, &n) != BN_OK)
+    size_t ntoken = 0;
+    bn_status status;
+    char *made = write_text(c, turn, 2, 0, &status);
+    const char *text = name(c->s, made);
+    free(made);
+    if (status != BN_OK)
         return -1;
     const char *tail = strstr(text, mark);
     for (const char *again = tail; again; again = strstr(again + 1, mark))
@@ -273,7 +300,8 @@ static void write_answer(Chat *c, Out *answer)
         char *part = malloc(BN_TEXT_ROOM(bytes));
         if (!part)
             die("no memory for the text of a token");
-        bool ended = bn_stop_text(&stop, part, bn_detokenize(&text, token, part), print_part, answer);
+        bool ended =
+            bn_stop_text(&stop, part, bn_detokenize(&text, token, part), print_part, answer);
         free(part);
         if (ended)
             break;
@@ -285,7 +313,8 @@ static void write_answer(Chat *c, Out *answer)
             break;
     }
     char rest[BN_TEXT_ROOM(4)];
-    if (stop.found < 0 && !bn_stop_text(&stop, rest, bn_text_finish(&text, rest), print_part, answer))
+    if (stop.found < 0 &&
+        !bn_stop_text(&stop, rest, bn_text_finish(&text, rest), print_part, answer))
         (void)bn_stop_finish(&stop, print_part, answer);
 }
 
@@ -412,8 +441,10 @@ static void chat_help(Chat *c, const char *text)
     (void)text;
     for (int i = 0; i < NCOMMAND; i++)
         say(c, "  %-8s %-5s %s", commands[i].name, commands[i].argument, commands[i].what);
-    say(c, "Anything else is said to the model; Ctrl-C stops its answer. A message of several lines is");
-    say(c, "pasted, stands between \"\"\" and \"\"\", or has a backslash at the end of all lines but the last.");
+    say(c, "Anything else is said to the model; Ctrl-C stops its answer. A message of several "
+           "lines is");
+    say(c, "pasted, stands between \"\"\" and \"\"\", or has a backslash at the end of all lines "
+           "but the last.");
 }
 
 static void obey(Chat *c, const char *line)
@@ -631,6 +662,52 @@ static void add_stop(Chat *c, const char *text)
     c->stop[c->nstop++] = text;
 }
 
+/* --chat-var name=value: a JSON value, or what is none as a text. */
+static void add_variable(Chat *c, const char *text)
+{
+    const char *value = strchr(text, '=');
+    if (!value || value == text)
+        fail(c->s, (Loc){0}, "--chat-var wants name=value, as in enable_thinking=false; not '%s'",
+             text);
+    json_t *v = json_loads(value + 1, JSON_DECODE_ANY, NULL);
+    if (!v)
+        v = json_string(value + 1);
+    if (!c->variables)
+        c->variables = json_object();
+    if (!v || json_object_set_new(c->variables, intern(c->s, text, (size_t)(value - text)), v))
+        fail(c->s, (Loc){0}, "--chat-var: '%s' is no UTF-8", text);
+    char *all = json_dumps(c->variables, JSON_COMPACT);
+    if (!all)
+        die("no memory for --chat-var");
+    c->more.variables = name(c->s, all);
+    free(all);
+}
+
+static const char *read_tools(Chat *c, const char *path)
+{
+    json_error_t e;
+    size_t size;
+    const char *text = file_read(c->s, path, &size);
+    json_t *list = json_loadb(text, size, 0, &e);
+    bool good = json_is_array(list);
+    json_decref(list);
+    if (!good)
+        fail(c->s, loc_file(c->s, path), "expected a JSON list of tools%s%s", list ? "" : ": ",
+             list ? "" : e.text);
+    return text;
+}
+
+/* What strftime_now tells: when the conversation began, or SOURCE_DATE_EPOCH. */
+static void set_time(Chat *c)
+{
+    const char *given = getenv("SOURCE_DATE_EPOCH");
+    char *end = NULL;
+    time_t t = given && *given ? (time_t)strtoll(given, &end, 10) : time(NULL);
+    if (end && *end)
+        fail(c->s, (Loc){0}, "SOURCE_DATE_EPOCH is seconds, not '%s'", given);
+    c->more.now = (end ? gmtime_r(&t, &c->now) : localtime_r(&t, &c->now)) ? &c->now : NULL;
+}
+
 static _Noreturn void no_template(Session *s, const char *input)
 {
     fail(s, loc_file(s, input),
@@ -644,7 +721,7 @@ static void check_template(Session *s, const Options *o)
 {
     const Target *target;
     const Module *m = load_input(s, o, &target);
-    if (m->vocab && !compile_chat(s, m, o->chat))
+    if (m->vocab && !compile_chat(s, m, o->chat, true).bytes)
         no_template(s, o->input);
 }
 
@@ -662,11 +739,16 @@ int cmd_chat(Session *s, const Options *o)
                            .seed = o->program.seed};
     for (int i = 0; i < o->program.stop.n; i++)
         add_stop(c, o->program.stop.of[i]);
+    session_defer(s, chat_end, c);
+    for (int i = 0; i < o->chat_vars.n; i++)
+        add_variable(c, o->chat_vars.of[i]);
+    if (o->tools)
+        c->more.tools = read_tools(c, o->tools);
+    set_time(c);
     check_template(s, o);
     c->l = inproc_open(s, o, o->input, (int)o->threads);
     if (!bn_chat_known(c->l->model))
         no_template(s, o->input);
-    session_defer(s, chat_end, c);
     c->seen = NEW_ARRAY(s, int32_t, c->l->info->context + 1);
     c->end = template_end(c);
     c->terminal = isatty(STDIN_FILENO);

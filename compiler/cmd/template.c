@@ -1,5 +1,7 @@
-/* template.c: `bnc template`: a chat template alone, without a model, as C: to see what bnc makes
- * of it and where it stands outside the subset. */
+/* template.c: `bnc template`: a chat template alone, without a model: whether bnc can compile it, and
+ * what it becomes. */
+#include <string.h>
+
 #include "bn_model.h"
 #include "chat/chat.h"
 #include "cmd/cmd.h"
@@ -10,9 +12,12 @@ int cmd_template(Session *s, const Options *o)
     ChatTemplate t;
     if (!chat_choose(s, o->input, NULL, NULL, NULL, &t))
         fail(s, (Loc){0}, "no template given: bnc template FILE, or one of %s", chat_names(s));
-    Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    file_save(s, o->output ? o->output : "-", &c);
-    out_free(&c);
+    Out code = {.s = s}, list = {.s = s};
+    chat_compile(s, &t, &tokens, &code);
+    if (!o->output)
+        chat_list((const unsigned char *)code.text, code.len, &list);
+    file_save(s, o->output ? o->output : "-", o->output ? &code : &list);
+    out_free(&list);
+    out_free(&code);
     return 0;
 }

@@ -90,7 +90,8 @@ static void put_headers(const Chunks *c, Out *out)
     put(out, "\n");
 }
 
-void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n, Out *out)
+void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n,
+                 Out *out)
 {
     Chunks c = {.s = s, .file = files, .nfile = nfile};
     for (int i = 0; i < nfile; i++) {

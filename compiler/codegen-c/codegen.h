@@ -10,23 +10,27 @@ const Target *target_find(Session *s, const char *name);
 const Target *target_at(int i); /* the named ones; NULL after the last */
 
 typedef enum WeightsMode { WEIGHTS_FILE, WEIGHTS_INCBIN, WEIGHTS_C } WeightsMode;
+typedef struct EmitBytes {
+    const uint8_t *bytes; /* NULL: none */
+    size_t size;
+} EmitBytes;
 typedef struct EmitOptions {
-    const char *prefix;    /* C identifier: the descriptor is PREFIX_model */
-    const char *bnw_name;  /* what bn_open(NULL) opens with WEIGHTS_FILE */
-    const char *bnw_path;  /* WEIGHTS_INCBIN: where the assembler finds it */
-    const char *flags;     /* command line options, for the comment on top */
-    const char *chat;      /* C that defines chat_template; NULL: the model has none */
-    const uint8_t *bnw;    /* WEIGHTS_C: its bytes */
+    const char *prefix;   /* C identifier: the descriptor is PREFIX_model */
+    const char *bnw_name; /* what bn_open(NULL) opens with WEIGHTS_FILE */
+    const char *bnw_path; /* WEIGHTS_INCBIN: where the assembler finds it */
+    const char *flags;    /* command line options, for the comment on top */
+    EmitBytes chat;       /* the compiled chat template (bn_template.h) */
+    const uint8_t *bnw;   /* WEIGHTS_C: its bytes */
     WeightsMode weights;
-    bool amalgamate;       /* runtime inside, nothing to include or link */
-    bool program;          /* and the command line and a main */
-    bool profile;          /* laps inside, and PREFIX_profile to read them by */
-    int gpus;              /* that share a pass (tensor parallelism), 1 or more */
-    bool device;           /* KV cache and scratch are the device's, which `device` starts */
+    bool amalgamate; /* runtime inside, nothing to include or link */
+    bool program;    /* and the command line and a main */
+    bool profile;    /* laps inside, and PREFIX_profile to read them by */
+    int gpus;        /* that share a pass (tensor parallelism), 1 or more */
+    bool device;     /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
 
 /* fields.c: what printers are made of. */
-enum { LINE_LENGTH = 116 }; /* of generated text */
+enum { LINE_LENGTH = 116 };      /* of generated text */
 size_t out_column(const Out *o); /* bytes behind the last newline */
 /* Anybody's text inside of a comment, cut at spaces into lines of at most LINE_LENGTH; `margin` begins
  * each but the first. */
@@ -130,8 +134,8 @@ typedef struct Arg {
 enum { CALL_ARGS = 24 };
 int call_args(const Op *op, Arg args[CALL_ARGS]); /* how many there are */
 int word_value(const char *word);
-bool op_repeats(const Op *op); /* whether every thread does the whole op for itself */
-bool op_dealt(const Op *op);   /* whether its rows are dealt out piece by piece */
+bool op_repeats(const Op *op);        /* whether every thread does the whole op for itself */
+bool op_dealt(const Op *op);          /* whether its rows are dealt out piece by piece */
 int64_t op_least_units(const Op *op); /* the smallest piece of those */
 
 /* sites.c: the places of a module that end laps (bn_profile.h), and their printing. */
@@ -158,7 +162,8 @@ typedef struct KernelFile {
     uint32_t isa;     /* instruction sets that it is compiled for */
     const char *header;
 } KernelFile;
-void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n, Out *out);
+void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n,
+                 Out *out);
 
 /* targets.c: names of instruction sets, `before` the first and `between` each two. */
 void isa_names(Out *o, uint32_t isa, const char *before, const char *between);

@@ -19,7 +19,14 @@
 
 #define work_NONE NULL
 #define work_LUT3 NULL
-enum { TABLES_NONE, TABLES_LUT3, TABLES_FR4 = 0, TABLES_FR3 = 0, TABLES_AMX = 0, TABLES_SCREEN = 0 };
+enum {
+    TABLES_NONE,
+    TABLES_LUT3,
+    TABLES_FR4 = 0,
+    TABLES_FR3 = 0,
+    TABLES_AMX = 0,
+    TABLES_SCREEN = 0
+};
 
 /* avx2_fr4.c, whose head pictures it: sums and turned activations, then a panel of rows that takes
  * 64 bytes a row and as many for each 16 tokens, of two matrices at once, up to FR4_PANEL. */

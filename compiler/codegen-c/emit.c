@@ -184,9 +184,11 @@ static void put_runtime(Out *o, const char *path)
 void emit_runtime(Out *o, bool profile, bool cli)
 {
     static const char *const files[] = {
-        "bn.h",   "bn_model.h", "bn_cpu.h",  "bn_vocab.h",    "internal.h", "unicode_tables.h",
-        "load.c", "cpus.c", "team.c",     "state.c",   "pretokenize.c", "normalize.c", "tokenize.c", "detokenize.c",
-        "chat.c", "sample.c",   "generate.c"};
+        "bn.h",          "bn_model.h",       "bn_template.h", "bn_cpu.h",      "bn_vocab.h",
+        "internal.h",    "unicode_tables.h", "jinja.h",       "load.c",        "cpus.c",
+        "team.c",        "state.c",          "pretokenize.c", "normalize.c",   "tokenize.c",
+        "detokenize.c",  "chat.c",           "jinja_run.c",   "jinja_value.c", "jinja_text.c",
+        "jinja_parts.c", "jinja_json.c",     "jinja_call.c",  "sample.c",      "generate.c"};
     put(o, "#if defined(__linux__) && !defined(_GNU_SOURCE)\n#define _GNU_SOURCE\n#endif\n"
            "#ifndef _POSIX_C_SOURCE\n#define _POSIX_C_SOURCE 200809L\n#endif\n");
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -239,9 +241,22 @@ static void check_shape(const Module *m)
     }
 }
 
+/* The chat template is a stranger's text: numbers alone reach the C. */
+static void put_template(const EmitOptions *o, Out *out)
+{
+    if (!o->chat.bytes)
+        return;
+    put(out, "/* The chat template, for the runtime's interpreter (bn_template.h). */\n"
+             "static const unsigned char chat_template[] = {");
+    for (size_t i = 0; i < o->chat.size; i++)
+        put(out, i % 24 ? "%u," : "\n    %u,", o->chat.bytes[i]);
+    put(out, "\n};\n\n");
+}
+
 void emit_constants(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
+    put_template(o, out);
     put_code(&e);
     if (o->weights == WEIGHTS_INCBIN)
         put_incbin_weights(&e);
@@ -288,8 +303,6 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
     if (sites)
         put_sites(sites, o->prefix, out);
     put_functions(m, target, sites, out);
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, target, o, out);
     if (o->program)
         put_main(&e);

@@ -110,7 +110,8 @@ void record_model(Record *r, const Module *m, const Target *target, const EmitOp
     record_symbol(r, "code", "code");
     record_int(r, "ncode", target->npart ? target->npart : 1);
     record_weights(r, o);
-    record_symbol(r, "chat", o->chat ? "chat_template" : NULL);
+    record_symbol(r, "chat", o->chat.bytes ? "chat_template" : NULL);
+    record_long(r, "chat_bytes", (int64_t)o->chat.size);
     record_symbol(r, "device", o->device ? "&device" : NULL);
 }
 

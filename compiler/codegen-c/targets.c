@@ -24,8 +24,10 @@ static const struct Entry {
     Target target;
     const char *parts; /* NULL: a machine of its own */
 } table[] = {
-#define TARGET(name, isa, cflags, what) {{name, what, isa, cflags, ROWS, NULL, 0, DEVICE_NONE}, NULL},
-#define TARGETS(name, parts, cflags, what) {{name, what, 0, cflags, ROWS, NULL, 0, DEVICE_NONE}, parts},
+#define TARGET(name, isa, cflags, what)                                                            \
+    {{name, what, isa, cflags, ROWS, NULL, 0, DEVICE_NONE}, NULL},
+#define TARGETS(name, parts, cflags, what)                                                         \
+    {{name, what, 0, cflags, ROWS, NULL, 0, DEVICE_NONE}, parts},
 #include "codegen-c/targets.def"
 #undef TARGET
 #undef TARGETS
@@ -64,7 +66,8 @@ const Target *target_find(Session *s, const char *name)
     if (strcmp(name, "native"))
         return NULL;
     Target *native = NEW(s, Target);
-    *native = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS, NULL, 0, DEVICE_NONE};
+    *native = (Target){"native", "this machine", bn_cpu(~(uint32_t)0), "-march=native", ROWS, NULL,
+                       0,        DEVICE_NONE};
     return native;
 }
 
@@ -112,7 +115,8 @@ void emit_isa(uint32_t isa, Out *o)
         return;
     put(o, "#if defined(__clang__)\n#pragma clang attribute push( \\\n    __attribute__((target(");
     isa_names(o, isa, "\"", ",");
-    put(o, "\"))), \\\n    apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
+    put(o,
+        "\"))), \\\n    apply_to = function)\n#elif defined(__GNUC__)\n#pragma GCC push_options\n");
     put_gcc_isa(o, isa);
     put(o, "#endif\n\n");
 }

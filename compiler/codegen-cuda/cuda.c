@@ -203,8 +203,6 @@ static void emit_cuda(const Module *m, const EmitOptions *o, Out *out)
              "#define BN_NAME(entry) entry\n\n");
     emit_tables(m, o, &cuda_dialect, out);
     put_file("cuda/host.cu", out);
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, &cuda_dialect.target, o, out);
 }
 

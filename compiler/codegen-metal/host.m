@@ -200,8 +200,8 @@ static const bn_device device = {device_start, device_stop};
 
 /* ---- a pass: one command buffer, the rows of a table in order ---- */
 
-static void encode(const bn_gpus *g, id<MTLComputeCommandEncoder> e, const bn_dispatch *table, int n,
-                   id<MTLComputePipelineState> *pipeline, int ntok)
+static void encode(const bn_gpus *g, id<MTLComputeCommandEncoder> e, const bn_dispatch *table,
+                   int n, id<MTLComputePipelineState> *pipeline, int ntok)
 {
     [e setBuffer:g->state offset:0 atIndex:0];
     [e setBuffer:g->weights offset:0 atIndex:1];

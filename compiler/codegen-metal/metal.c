@@ -57,7 +57,8 @@ static void emit_metal(const Module *m, const EmitOptions *o, Out *out)
     put_comment(&head, format(m->s, "%s, from %s (XXH64 %016" PRIx64 "), flags: %s.", m->title,
                               file_name(m->source), m->hash, o->flags));
     put(&head,
-        "\n * Generated: change the model or the compiler, not this. Every call stands below the IR "
+        "\n * Generated: change the model or the compiler, not this. Every call stands below the "
+        "IR "
         "line that it\n"
         " * computes; `state` and `weights` are buffers, at offsets that the compiler's plan "
         "chose.\n"
@@ -96,8 +97,6 @@ static void emit_metal_host(const Module *m, const EmitOptions *o, const char *l
     put(out, ";\n\n");
     put_bytes(out, host, size);
     put(out, "\n");
-    if (o->chat)
-        put(out, "%s\n", o->chat);
     emit_constants(m, &metal_dialect.target, o, out);
 }
 

@@ -171,10 +171,11 @@ static void check_ours(Session *s, const char *path, bool whole)
     if (!S_ISDIR(st.st_mode))
         fail(s, loc_file(s, path), "is no folder; the cache belongs there");
     if (whole ? st.st_uid != geteuid() : st.st_uid != geteuid() && st.st_uid != 0 && !sticky)
-        fail(s, loc_file(s, path),
-             "belongs to another user (uid %ld), who could plant programs in it: set XDG_CACHE_HOME "
-             "to a folder of yours, or use --no-cache",
-             (long)st.st_uid);
+        fail(
+            s, loc_file(s, path),
+            "belongs to another user (uid %ld), who could plant programs in it: set XDG_CACHE_HOME "
+            "to a folder of yours, or use --no-cache",
+            (long)st.st_uid);
     if (st.st_mode & 022 && !sticky)
         fail(s, loc_file(s, path),
              "may be written by others, who could plant programs in it: chmod go-w it, set "
@@ -184,7 +185,8 @@ static void check_ours(Session *s, const char *path, bool whole)
 static void make_dirs(Session *s, const char *path)
 {
     for (const char *c = path + 1; c[-1]; c++)
-        if ((*c == '/' || !*c) && mkdir(intern(s, path, (size_t)(c - path)), 0700) && errno != EEXIST)
+        if ((*c == '/' || !*c) && mkdir(intern(s, path, (size_t)(c - path)), 0700) &&
+            errno != EEXIST)
             fail(s, (Loc){0}, "cannot make the cache folder %s: %s; --no-cache goes without it",
                  path, strerror(errno));
 }
@@ -245,7 +247,8 @@ static bool file_whole(Session *s, const char *dir, const char *line)
         return false;
     snprintf(now, sizeof now, "%" PRId64 ".%09ld", (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     bool weights = !strcmp(file_name(path), "model.bnw");
-    return (weights && !strcmp(now, stamp)) || (file_hash(s, path, &found) == hash && found == size);
+    return (weights && !strcmp(now, stamp)) ||
+           (file_hash(s, path, &found) == hash && found == size);
 }
 
 static bool entry_whole(Session *s, const char *dir)
@@ -254,7 +257,8 @@ static bool entry_whole(Session *s, const char *dir)
     int files = 0;
     if (!file_exists(path))
         return false;
-    for (const char *line = file_read(s, path, NULL); *line; line += strcspn(line, "\n"), line += *line == '\n')
+    for (const char *line = file_read(s, path, NULL); *line;
+         line += strcspn(line, "\n"), line += *line == '\n')
         if (!strncmp(line, "file ", 5)) {
             files++;
             if (!file_whole(s, dir, intern(s, line, strcspn(line, "\n"))))
@@ -336,6 +340,7 @@ static void empty_entry(Session *s, const char *dir)
 CacheEntry cache_place(Session *s, Options *o, const char *emit)
 {
     CacheEntry e = {.emit = emit};
+    o->chat_optional = true;
     e.cache = o->cache ? o->cache : o->no_cache ? temp_dir(s) : cache_dir(s);
     e.dir = format(s, "%s/%s", e.cache, key_of(s, o, emit));
     open_entry(s, &e);

@@ -272,7 +272,7 @@ static void choose_emit(Compile *c)
                             .program = o->amalgamate,
                             .profile = o->profile,
                             .gpus = o->shards ? (int)o->shards : 1,
-                            .chat = compile_chat(c->s, c->m, o->chat)};
+                            .chat = compile_chat(c->s, c->m, o->chat, !o->chat_optional)};
 }
 
 static void check_module(const Compile *c)
@@ -308,7 +308,6 @@ void compile_check(Session *s, const Options *o)
     Module *m = load_input(s, o, &target);
     if (!m->vocab)
         bind_source(m);
-    compile_chat(s, m, o->chat);
     run_passes(m, target, o, start_report(s, o, stderr));
     weights_check(m);
 }

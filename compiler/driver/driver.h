@@ -18,8 +18,11 @@ void bind_source(Module *m); /* the weights of a module read from text */
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
 /* For the options that ask to be told; texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
-/* The chat template that `given` (--chat-template) or the model says as C; NULL: none. */
-const char *compile_chat(Session *s, const Module *m, const char *given);
+/* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
+ * model's own that cannot be compiled is an error where it is `needed`, else a warning. */
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed);
+/* What `own`, a model's template, cannot be compiled for; NULL: nothing, or it has none. */
+const char *template_fault(Session *s, const char *arch, const char *source, const char *own);
 /* What --emit=llvm writes, and obj with --jit or a target that LLVM alone knows. */
 bool jit_emits(const Options *o);
 
@@ -77,10 +80,11 @@ typedef struct CacheInfo {
     bool busy;                          /* a program that was started from it runs */
 } CacheInfo;
 size_t cache_list(Session *s, const char *cache, CacheInfo **list); /* least lately used first */
-bool cache_remove(const CacheInfo *i); /* false: it is in use */
+bool cache_remove(const CacheInfo *i);                              /* false: it is in use */
 uint64_t cache_limit(Session *s, const char *cache); /* bytes of all entries; 0: no limit */
 void cache_set_limit(Session *s, const char *cache, uint64_t bytes);
-void cache_trim(Session *s, const char *cache); /* removes what exceeds the limit and is not in use */
+void cache_trim(Session *s,
+                const char *cache); /* removes what exceeds the limit and is not in use */
 /* jit.c: o->input with the options of o in this process, by LLVM; *weights: its .bnw. */
 const struct Jit *jit_compile(Session *s, const Options *o, const char **weights);
 void jit_emit(Session *s, Module *m, const Target *target, const Options *o, EmitOptions *emit);

@@ -160,17 +160,87 @@ static const char *token_text(const Module *m, int64_t id)
     return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
 }
 
-const char *compile_chat(Session *s, const Module *m, const char *given)
+typedef struct ChatTry { /* a template in a session of its own, which keeps what is said of it */
+    Session session;
+    ChatTemplate t;
+    ChatTokens tokens;
+    Out code;
+} ChatTry;
+
+static void try_template(void *arg)
 {
+    ChatTry *a = arg;
+    chat_compile(&a->session, &a->t, &a->tokens, &a->code);
+}
+
+/* Place and sentence of the first error that was said. */
+static const char *first_error(Session *s, const char *said)
+{
+    static const char mark[] = "error: ";
+    const char *what = strstr(said, mark);
+    if (!what)
+        return intern(s, said, strcspn(said, "\n"));
+    const char *text = what + sizeof mark - 1;
+    return format(s, "%.*s%.*s", (int)(what - said), said, (int)strcspn(text, "\n"), text);
+}
+
+/* Compiles into `code`; else the first thing that is wrong. */
+static const char *template_try(Session *s, const ChatTemplate *t, const ChatTokens *tokens,
+                                Out *code)
+{
+    ChatTry a = {.t = *t, .tokens = *tokens};
+    const char *fault = NULL;
+    char *said = NULL;
+    size_t size;
+    FILE *log = open_memstream(&said, &size);
+    if (!log)
+        die("no memory for a template's messages");
+    session_start(&a.session, log);
+    a.code.s = &a.session;
+    bool good = session_try(&a.session, try_template, &a);
+    if (good)
+        put_bytes(code, a.code.text, a.code.len);
+    session_end(&a.session);
+    fclose(log);
+    if (!good)
+        fault = first_error(s, said);
+    free(said);
+    return fault;
+}
+
+const char *template_fault(Session *s, const char *arch, const char *source, const char *own)
+{
+    const ChatTokens none = {.bos = NULL};
+    Out code = {.s = s};
+    ChatTemplate t;
+    bool quiet = s->quiet;
+    s->quiet = true;
+    bool there = chat_choose(s, NULL, arch, source, own, &t);
+    s->quiet = quiet;
+    const char *fault = there ? template_try(s, &t, &none, &code) : NULL;
+    out_free(&code);
+    return fault;
+}
+
+EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool needed)
+{
+    EmitBytes code = {NULL, 0};
     ChatTemplate t;
     if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
-        return NULL;
+        return code;
     const VocabSource *v = m->vocab;
-    ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
-                         token_text(m, v->pad)};
+    const ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),
+                               token_text(m, v->pad), v};
     Out c = {.s = s};
-    chat_compile(s, &t, &tokens, &c);
-    const char *text = name(s, c.text);
+    const char *fault = NULL;
+    if (needed || !t.own)
+        chat_compile(s, &t, &tokens, &c);
+    else
+        fault = template_try(s, &t, &tokens, &c);
+    if (fault)
+        warn(s, (Loc){0}, "%s: the model is compiled without its chat template", fault);
+    else
+        code = (EmitBytes){(const uint8_t *)intern(s, c.text, c.len), c.len};
     out_free(&c);
-    return text;
+    return code;
 }

@@ -51,7 +51,7 @@ const Jit *jit_compile(Session *s, const Options *given, const char **weights)
                           .flags = o.text,
                           .weights = WEIGHTS_FILE,
                           .profile = o.profile,
-                          .chat = compile_chat(s, m, o.chat)};
+                          .chat = compile_chat(s, m, o.chat, !o.chat_optional)};
     s->quiet = true; /* what the passes note is of no use here */
     run_passes(m, target, &o, start_report(s, &o, stderr));
     s->quiet = quiet;

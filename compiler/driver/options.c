@@ -68,7 +68,10 @@ Options options_initial(Session *s)
 #define OPTION_INITIAL_FILE(x) NULL
 #define OPTION_INITIAL_FLAG(x) false
 #define OPTION_INITIAL_NUMBERS(x) {0}
-#define OPTION_INITIAL_TEXTS(x) {0}
+#define OPTION_INITIAL_TEXTS(x)                                                                    \
+    {                                                                                              \
+        0                                                                                          \
+    }
         CLI_OPTIONS(PROGRAM, PROGRAM)
 #undef PROGRAM
     };

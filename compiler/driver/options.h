@@ -115,7 +115,8 @@ struct Options {
     int nrest;
     const char **given; /* words of the options that decide what is compiled, in order */
     int ngiven;
-    const char *text; /* these as one text, for generated files */
+    const char *text;   /* these as one text, for generated files */
+    bool chat_optional; /* a chat template of the model's own that cannot be compiled is left out */
     const char
         *cache; /* the folder of cache.c; NULL: the user's, or with no_cache a temporary one */
 };

@@ -41,7 +41,10 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
     if (q && c->op == '/' && (q->n == 0 || p->n % q->n))
         fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name,
              (long long)p->n, (long long)q->n);
-    *out = c->op == 'r' ? sqrt(p->f) : !q ? (double)p->n : c->op == '*' ? (double)p->n * (double)q->n : (double)(p->n / q->n);
+    *out = c->op == 'r'   ? sqrt(p->f)
+           : !q           ? (double)p->n
+           : c->op == '*' ? (double)p->n * (double)q->n
+                          : (double)(p->n / q->n);
     return true;
 }
 
@@ -163,9 +166,9 @@ static void check_expects(Bind *b)
             if (len != strlen(e->text) || memcmp(text, e->text, len))
                 err(b->s, b->file, "%s is %s, but this graph is only right for '%s'", key,
                     quote(b->s, text, len), e->text);
-        } else if (!e->text && (gguf_float(b->g, key, &f) ||
-                                (gguf_bool(b->g, key, &on) && ((f = on), true)) ||
-                                (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
+        } else if (!e->text &&
+                   (gguf_float(b->g, key, &f) || (gguf_bool(b->g, key, &on) && ((f = on), true)) ||
+                    (gguf_int(b->g, key, &i) && ((f = (double)i), true)))) {
             if (f != wanted)
                 err(b->s, b->file, "%s is %g, but this graph is only right for %g", key, f, wanted);
         } else if (gguf_get(b->g, key)) {
@@ -220,7 +223,8 @@ static void take_factors(Bind *b, Weight *w)
         const Tensor *t = find_tensor(b, w->times, w->first + i, true);
         if (!t || t->rows != 1 || t->cols != 1 || t->fmt == FMT_COUNT ||
             fmt_info[t->fmt].kind != KIND_FLOAT) {
-            err(b->s, b->file, "the model has no tensor %s of one number, which @%s is multiplied by",
+            err(b->s, b->file,
+                "the model has no tensor %s of one number, which @%s is multiplied by",
                 bind_key(b, w->times, w->first + i), w->name);
             return;
         }
@@ -511,8 +515,7 @@ static void check_rows(Op *op, void *arg)
     if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < r->tokens)
         fail(r->b->s, r->b->file,
              "the tokenizer has %lld tokens, the embedding @%s rows for %lld of them",
-             (long long)r->tokens, op->in[1]->weight->name,
-             (long long)op->in[1]->type->dim[0].n);
+             (long long)r->tokens, op->in[1]->weight->name, (long long)op->in[1]->type->dim[0].n);
 }
 
 static void bind_vocabulary(Bind *b)
@@ -683,8 +686,7 @@ void bind_weights(Module *m, const char *path)
     for (Weight *w = m->weights; w; w = w->next) {
         const Type *declared = w->type;
         if (!w->is_state && w->pattern && !take_tensors(&b, w))
-            err(m->s, b.file, "the model has no tensor %s",
-                bind_key(&b, w->pattern, w->first));
+            err(m->s, b.file, "the model has no tensor %s", bind_key(&b, w->pattern, w->first));
         w->type = w->value.type = declared;
     }
     stop_on_errors(m->s);

@@ -10,7 +10,8 @@ Module *tir_read(Session *s, const char *path);
 
 /* bind.c: architecture + file -> bound module. */
 typedef struct BindOptions {
-    const char *arch_path;  /* --arch=FILE.tir; NULL: the embedded text for the file's architecture */
+    const char
+        *arch_path; /* --arch=FILE.tir; NULL: the embedded text for the file's architecture */
     const char *i2s_layout; /* x128 (NULL), arm64, row4 */
     int context;            /* --ctx=N; 0: the model's own, at most 4096 */
     int batch;              /* tokens in a prefill pass; 0: 64 */

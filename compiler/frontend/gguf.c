@@ -113,9 +113,13 @@ static const struct {
     {"\x1f\x8b", 2, "gzip data: unpack it first"},
     {"BZh", 3, "bzip2 data: unpack it first"},
     {"\x28\xb5\x2f\xfd", 4, "zstd data: unpack it first"},
-    {"\xfd" "7zXZ", 5, "xz data: unpack it first"},
+    {"\xfd"
+     "7zXZ",
+     5, "xz data: unpack it first"},
     {"7z\xbc\xaf", 4, "a 7z archive: unpack it first"},
-    {"\x7f" "ELF", 4, "an ELF object or program"},
+    {"\x7f"
+     "ELF",
+     4, "an ELF object or program"},
     {"\xcf\xfa\xed\xfe", 4, "a Mach-O object or program"},
     {"\x89HDF", 4, "an HDF5 file: convert the model to GGUF"},
     {"\x93NUMPY", 6, "a NumPy array: convert the model to GGUF"},
@@ -261,8 +265,10 @@ static void take_scalar(Cursor *c, GgufValue *v)
     v->data = c->g->data + c->at;
     uint64_t x = take(c, gguf_value_bytes[v->type], "value");
     if (v->type == GGUF_BOOL && x > 1)
-        fail(c->g->s, c->g->loc, "%s is a bool of value %llu at byte %llu, expected 0 or 1: the "
-             "file is damaged", item(c), (ull)x, (ull)c->at - 1);
+        fail(c->g->s, c->g->loc,
+             "%s is a bool of value %llu at byte %llu, expected 0 or 1: the "
+             "file is damaged",
+             item(c), (ull)x, (ull)c->at - 1);
 }
 
 static void parse_values(Cursor *c)

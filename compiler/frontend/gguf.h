@@ -16,14 +16,15 @@
 
 /* Types of metadata values: id, name, bytes (0: varies). */
 #define GGUF_VALUE_TYPES(T)                                                                        \
-    T(U8, "u8", 1) T(I8, "i8", 1) T(U16, "u16", 2) T(I16, "i16", 2) T(U32, "u32", 4)               \
-    T(I32, "i32", 4) T(F32, "f32", 4) T(BOOL, "bool", 1) T(STRING, "string", 0)                    \
-    T(ARRAY, "array", 0) T(U64, "u64", 8) T(I64, "i64", 8) T(F64, "f64", 8)
+    T(U8, "u8", 1)                                                                                 \
+    T(I8, "i8", 1) T(U16, "u16", 2) T(I16, "i16", 2) T(U32, "u32", 4) T(I32, "i32", 4)             \
+        T(F32, "f32", 4) T(BOOL, "bool", 1) T(STRING, "string", 0) T(ARRAY, "array", 0)            \
+            T(U64, "u64", 8) T(I64, "i64", 8) T(F64, "f64", 8)
 typedef enum GgufValueType {
 #define GGUF_ENUM(name, text, bytes) GGUF_##name,
     GGUF_VALUE_TYPES(GGUF_ENUM)
 #undef GGUF_ENUM
-    GGUF_TYPES
+        GGUF_TYPES
 } GgufValueType;
 extern const char *const gguf_value_type_name[GGUF_TYPES];
 extern const uint8_t gguf_value_bytes[GGUF_TYPES];
@@ -71,7 +72,7 @@ typedef struct Gguf {
     bool hashed;
     struct Gguf **part; /* of a split model; part[0] has the metadata */
     int nparts;
-    size_t total;       /* bytes of all parts */
+    size_t total; /* bytes of all parts */
 } Gguf;
 
 /* Maps and parses; unmapped at session_end. Every fault of the file ends in fail(). A part of a
@@ -123,7 +124,7 @@ const int32_t *gguf_ints(const Gguf *g, const char *key, int64_t *n);
 /* ---- tensors (gguf_get.c) ---- */
 
 int64_t gguf_tensor_count(const Gguf *g);
-const Tensor *gguf_tensor_at(const Gguf *g, int64_t i); /* in the order of the file */
+const Tensor *gguf_tensor_at(const Gguf *g, int64_t i);          /* in the order of the file */
 const Tensor *gguf_tensor_find(const Gguf *g, const char *name); /* NULL: absent */
 /* What the file says beyond `t`, which must be a pointer that these functions gave. */
 const GgufTensor *gguf_tensor_info(const Tensor *t);

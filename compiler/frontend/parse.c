@@ -73,19 +73,27 @@ Fmt tir_fmt(Parse *p, TirPlace at, const char *word)
 
 Room tir_room(Parse *p, TirPlace at, const char *word)
 {
-    static const char *const rooms[] = {
-        [ROOM_SHARED] = "shared", [ROOM_OWN] = "own", [ROOM_LOGITS] = "logits",
-        [ROOM_HIDDEN] = "hidden"};
+    static const char *const rooms[] = {[ROOM_SHARED] = "shared",
+                                        [ROOM_OWN] = "own",
+                                        [ROOM_LOGITS] = "logits",
+                                        [ROOM_HIDDEN] = "hidden"};
     for (Room r = ROOM_SHARED; r <= ROOM_HIDDEN; r++)
         if (!strcmp(rooms[r], word))
             return r;
-    err(p->s, tir_loc(p, at), "a value stands at shared N, own N, hidden or logits, not at '%s'", word);
+    err(p->s, tir_loc(p, at), "a value stands at shared N, own N, hidden or logits, not at '%s'",
+        word);
     return ROOM_NONE;
 }
 
 /* Texts of graphs hold some dozens of these, those of bound models a few thousand ops. What comes
  * near the limits is no model, and would keep the passes busy for long. */
-enum { MOST_SYMBOLS = 512, MOST_WEIGHTS = 4096, MOST_EXPECTS = 4096, MOST_OPS = 8192, MOST_ATTRS = 64 };
+enum {
+    MOST_SYMBOLS = 512,
+    MOST_WEIGHTS = 4096,
+    MOST_EXPECTS = 4096,
+    MOST_OPS = 8192,
+    MOST_ATTRS = 64
+};
 
 static void limit(Parse *p, TirPlace at, int n, int most, const char *what)
 {
@@ -235,12 +243,11 @@ void tir_weight_attrs(Parse *p, TirPlace at, Weight *w, List attrs)
     if (!w->is_state && !w->pattern && !w->has_const)
         err(p->s, tir_loc(p, at), "@%s names no tensor: write = \"tensor name\"", w->name);
     FmtKind kind = fmt_info[w->type->fmt].kind;
-    if (w->times && (!w->pattern || w->type->rank != 2 ||
-                     (kind != KIND_LOGICAL && kind != KIND_PACKED)))
+    if (w->times &&
+        (!w->pattern || w->type->rank != 2 || (kind != KIND_LOGICAL && kind != KIND_PACKED)))
         err(p->s, w->loc, "@%s: only the tensors of a ternary matrix have a factor (times)",
             w->name);
-    if (w->has_const && kind == KIND_FLOAT && w->type->fmt != FMT_F32 &&
-        w->type->fmt != FMT_F16)
+    if (w->has_const && kind == KIND_FLOAT && w->type->fmt != FMT_F32 && w->type->fmt != FMT_F16)
         err(p->s, w->loc, "@%s: a constant is f32 or f16", w->name);
 }
 

@@ -27,8 +27,8 @@ typedef struct Parse {
     Func *func;
     Block *block;
     Expect **last_expect; /* where the next one is linked */
-    List args, inits;    /* of the layers being read */
-    struct Bound *bound; /* values by name, open addressing */
+    List args, inits;     /* of the layers being read */
+    struct Bound *bound;  /* values by name, open addressing */
     size_t nbound, capbound;
 } Parse;
 

@@ -19,14 +19,15 @@
 
 /* Types: name, bytes a value, the format of bnc that reads it (FMT_COUNT: none). */
 #define SAFE_TYPES(T)                                                                              \
-    T(BOOL, 1, COUNT) T(U8, 1, COUNT) T(I8, 1, COUNT) T(F8_E5M2, 1, COUNT) T(F8_E4M3, 1, COUNT)    \
-    T(I16, 2, COUNT) T(U16, 2, COUNT) T(F16, 2, F16) T(BF16, 2, BF16) T(I32, 4, COUNT)             \
-    T(U32, 4, COUNT) T(F32, 4, F32) T(I64, 8, COUNT) T(U64, 8, COUNT) T(F64, 8, COUNT)
+    T(BOOL, 1, COUNT)                                                                              \
+    T(U8, 1, COUNT) T(I8, 1, COUNT) T(F8_E5M2, 1, COUNT) T(F8_E4M3, 1, COUNT) T(I16, 2, COUNT)     \
+        T(U16, 2, COUNT) T(F16, 2, F16) T(BF16, 2, BF16) T(I32, 4, COUNT) T(U32, 4, COUNT)         \
+            T(F32, 4, F32) T(I64, 8, COUNT) T(U64, 8, COUNT) T(F64, 8, COUNT)
 typedef enum SafeType {
 #define SAFE_ENUM(name, bytes, fmt) SAFE_##name,
     SAFE_TYPES(SAFE_ENUM)
 #undef SAFE_ENUM
-    SAFE_TYPE_COUNT
+        SAFE_TYPE_COUNT
 } SafeType;
 extern const char *const safe_type_name[SAFE_TYPE_COUNT];
 extern const Fmt safe_type_fmt[SAFE_TYPE_COUNT];
@@ -55,6 +56,6 @@ Safetensors *safetensors_parse(Session *s, const char *path, const uint8_t *data
  * session_end. */
 Safetensors *safetensors_open(Session *s, const char *dir);
 SafeTensor *safetensors_find(const Safetensors *t, const char *name); /* NULL: absent */
-const char *safe_shape(Session *s, const SafeTensor *t); /* "256 x 64", for messages */
+const char *safe_shape(Session *s, const SafeTensor *t);              /* "256 x 64", for messages */
 
 #endif

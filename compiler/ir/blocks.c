@@ -247,10 +247,10 @@ static void number_i64(const uint8_t *b, float *out)
 }
 
 void (*const float_block[FMT_COUNT])(const uint8_t *b, float *out) = {
-    [FMT_Q4_0] = block_q4_0,     [FMT_Q4_1] = block_q4_1,     [FMT_Q5_0] = block_q5_0,
-    [FMT_Q5_1] = block_q5_1,     [FMT_Q8_0] = block_q8_0,     [FMT_Q2_K] = block_q2_k,
-    [FMT_Q3_K] = block_q3_k,     [FMT_Q4_K] = block_q4_k,     [FMT_Q5_K] = block_q5_k,
-    [FMT_Q6_K] = block_q6_k,     [FMT_IQ4_NL] = block_iq4_nl, [FMT_IQ4_XS] = block_iq4_xs,
-    [FMT_F64] = number_f64,      [FMT_I8] = number_i8,        [FMT_I16] = number_i16,
-    [FMT_I32] = number_i32,      [FMT_I64] = number_i64,
+    [FMT_Q4_0] = block_q4_0, [FMT_Q4_1] = block_q4_1,     [FMT_Q5_0] = block_q5_0,
+    [FMT_Q5_1] = block_q5_1, [FMT_Q8_0] = block_q8_0,     [FMT_Q2_K] = block_q2_k,
+    [FMT_Q3_K] = block_q3_k, [FMT_Q4_K] = block_q4_k,     [FMT_Q5_K] = block_q5_k,
+    [FMT_Q6_K] = block_q6_k, [FMT_IQ4_NL] = block_iq4_nl, [FMT_IQ4_XS] = block_iq4_xs,
+    [FMT_F64] = number_f64,  [FMT_I8] = number_i8,        [FMT_I16] = number_i16,
+    [FMT_I32] = number_i32,  [FMT_I64] = number_i64,
 };

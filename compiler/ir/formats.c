@@ -221,12 +221,8 @@ static void codes_row4(const Tensor *t, int64_t first, int64_t n, int8_t *out)
 }
 
 static void (*const code_block[FMT_COUNT])(const uint8_t *b, int8_t *out) = {
-    [FMT_I2_S] = codes_x128,
-    [FMT_I2_S_ARM64] = codes_arm64,
-    [FMT_TQ1_0] = codes_tq1,
-    [FMT_TQ2_0] = codes_tq2,
-    [FMT_Q2_0] = codes_q2_64,
-    [FMT_PQ2_0] = codes_q2_128,
+    [FMT_I2_S] = codes_x128, [FMT_I2_S_ARM64] = codes_arm64, [FMT_TQ1_0] = codes_tq1,
+    [FMT_TQ2_0] = codes_tq2, [FMT_Q2_0] = codes_q2_64,       [FMT_PQ2_0] = codes_q2_128,
 };
 
 static void check_range(const Tensor *t, int64_t first, int64_t n)

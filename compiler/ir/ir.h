@@ -26,7 +26,7 @@
 
 /* ==== session.c: memory, names, messages ==== */
 
-typedef struct Text { /* an input that messages can point into */
+typedef struct Text {         /* an input that messages can point into */
     const char *path, *bytes; /* bytes may be NULL: no caret */
     size_t size;
 } Text;
@@ -40,16 +40,17 @@ typedef struct Session {
     struct Name **names;
     size_t nname, capname;
     struct Cleanup *cleanups;
-    struct Buffer *buffers; /* of Out, still alive */
+    struct Buffer *buffers;      /* of Out, still alive */
     struct TypeList *types[256]; /* by a hash of the type */
-    jmp_buf *home;       /* where fail() goes; NULL: exit(1) */
-    FILE *log;           /* messages; NULL: discarded */
+    jmp_buf *home;               /* where fail() goes; NULL: exit(1) */
+    FILE *log;                   /* messages; NULL: discarded */
     int nerror, nwarning;
-    bool quiet;          /* drops notes */
+    bool quiet;            /* drops notes */
     struct Alias *aliases; /* of session_alias */
     double progress_at;    /* when its line was last written; 0: there is none */
-    size_t bytes, nalloc; /* allocated so far, for --time-passes */
-    const char **inputs; /* [ninput] interned paths that file_read and file_view opened, each once */
+    size_t bytes, nalloc;  /* allocated so far, for --time-passes */
+    const char *
+        *inputs; /* [ninput] interned paths that file_read and file_view opened, each once */
     size_t ninput;
 } Session;
 
@@ -72,7 +73,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-const char *grouped(Session *s, int64_t n); /* digits by threes: 1234567 as 1,234,567 */
+const char *grouped(Session *s, int64_t n);       /* digits by threes: 1234567 as 1,234,567 */
 const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
@@ -81,10 +82,10 @@ char *scratch_copy(Session *s, const char *text); /* to be written into: not int
  * what to do. */
 void err(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 _Noreturn void fail(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
-_Noreturn void give_up(Session *s);   /* after err: leaves through home */
+_Noreturn void give_up(Session *s); /* after err: leaves through home */
 /* Runs fn(arg) with home set to here; false where it gave up. */
 bool session_try(Session *s, void (*fn)(void *arg), void *arg);
-void stop_on_errors(Session *s);      /* give_up where nerror > 0 */
+void stop_on_errors(Session *s); /* give_up where nerror > 0 */
 void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
 /* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
@@ -114,8 +115,9 @@ typedef struct Out { /* a growing buffer */
 void put(Out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void put_bytes(Out *o, const void *bytes, size_t n);
 void put_float(Out *o, double v); /* shortest form that reads back to the same float */
-void put_json_text(Out *o, const char *text, size_t len); /* in quotes; bad UTF-8 as U+FFFD (escape.c) */
-void out_free(Out *o); /* or the session frees it */
+void put_json_text(Out *o, const char *text,
+                   size_t len); /* in quotes; bad UTF-8 as U+FFFD (escape.c) */
+void out_free(Out *o);          /* or the session frees it */
 
 /* A file written beside its target and renamed by file_commit; removed when the session ends
  * before that. Failures are the user's: fail(). "-" is standard output. */
@@ -392,24 +394,25 @@ struct Weight {
     const Type *type; /* 0: row dimension ... last: contiguous */
     Loc loc;
     bool is_state, used;
-    int count, first;      /* layers first .. first+count-1 */
-    Dim layers;            /* before binding: the [L] of the declaration; sym NULL and n 0: single */
-    const char *pattern;   /* tensor name in the file, {i} the layer */
-    const char *same_as;   /* declared fallback: the weight to use when absent */
-    bool has_const;        /* declared fallback: a constant */
+    int count, first;    /* layers first .. first+count-1 */
+    Dim layers;          /* before binding: the [L] of the declaration; sym NULL and n 0: single */
+    const char *pattern; /* tensor name in the file, {i} the layer */
+    const char *same_as; /* declared fallback: the weight to use when absent */
+    bool has_const;      /* declared fallback: a constant */
     float constant;
     const char *constant_of; /* before binding: the const whose value it is; NULL: none */
-    bool optional;         /* before binding: without its tensor, its ops go */
-    const char *scheme;    /* how float tensors became ternary, for the reader: exact, absmean, mixed */
-    Tensor *tensor;        /* [max(count,1)]; NULL without a source file, or for a constant */
-    const char *times;     /* of a ternary matrix: the tensors, of one number each, that its scales
+    bool optional;           /* before binding: without its tensor, its ops go */
+    const char
+        *scheme;       /* how float tensors became ternary, for the reader: exact, absmean, mixed */
+    Tensor *tensor;    /* [max(count,1)]; NULL without a source file, or for a constant */
+    const char *times; /* of a ternary matrix: the tensors, of one number each, that its scales
                             * are multiplied by ({i} the layer); NULL: none */
-    Tensor *factor;        /* those of times, as tensor */
-    int64_t at;            /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
-    int64_t stride;        /* bytes from one layer's tensor to the next */
-    Fmt layout;            /* what select chose for a logical format */
-    int64_t scales;        /* byte offset of the scales within one packed tensor; 0: none */
-    Value value;           /* the weight as an operand */
+    Tensor *factor;    /* those of times, as tensor */
+    int64_t at;        /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
+    int64_t stride;    /* bytes from one layer's tensor to the next */
+    Fmt layout;        /* what select chose for a logical format */
+    int64_t scales;    /* byte offset of the scales within one packed tensor; 0: none */
+    Value value;       /* the weight as an operand */
     Weight *next;
 };
 
@@ -442,14 +445,16 @@ typedef struct Expect {
 } Expect;
 
 /* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
-#define FACTS(F) F(BOUND, "bound") F(TERN, "tern") F(FORMS, "forms") F(HEAD, "head")               \
-    F(SELECTED, "selected") F(PACKED, "packed") F(PLANNED, "planned")
+#define FACTS(F)                                                                                   \
+    F(BOUND, "bound")                                                                              \
+    F(TERN, "tern") F(FORMS, "forms") F(HEAD, "head") F(SELECTED, "selected") F(PACKED, "packed")  \
+        F(PLANNED, "planned")
 enum {
 #define FACT_SHIFT(n, t) FACT_SHIFT_##n,
     FACTS(FACT_SHIFT)
 #undef FACT_SHIFT
 #define FACT_BIT(n, t) FACT_##n = 1u << FACT_SHIFT_##n,
-    FACTS(FACT_BIT)
+        FACTS(FACT_BIT)
 #undef FACT_BIT
 };
 
@@ -472,27 +477,27 @@ typedef struct Journal {
 
 struct Module {
     Session *s;
-    const Text *text;      /* the .tir it came from */
-    const char **arch;     /* names that this architecture answers to; the first is its own */
+    const Text *text;  /* the .tir it came from */
+    const char **arch; /* names that this architecture answers to; the first is its own */
     int narch;
-    const char *masters;   /* absmean: float weights are masters of ternary ones; NULL: not */
-    const char *title;     /* general.name of the model */
-    const char *source;    /* path of the model file; NULL before binding */
+    const char *masters;    /* absmean: float weights are masters of ternary ones; NULL: not */
+    const char *title;      /* general.name of the model */
+    const char *source;     /* path of the model file; NULL before binding */
     const char *i2s_layout; /* how I2_S was read, NULL: x128 */
-    uint64_t hash;         /* XXH64 of the model file */
-    const char *pooling;   /* of embeddings: last, mean or cls; NULL: the file does not say */
-    const char *target;    /* name, after select */
+    uint64_t hash;          /* XXH64 of the model file */
+    const char *pooling;    /* of embeddings: last, mean or cls; NULL: the file does not say */
+    const char *target;     /* name, after select */
     Symbol *symbols;
     Expect *expects;
     Weight *weights;
     Func *funcs;
-    unsigned facts;        /* FACT_* */
-    int context, batch;    /* --ctx; tokens per prefill */
+    unsigned facts;     /* FACT_* */
+    int context, batch; /* --ctx; tokens per prefill */
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
-    const char *ternary;             /* --ternary: auto (NULL), always or never */
-    const char *head;                /* --head: auto (NULL), f16, q8, q6 or q4 */
-    const struct Tuning *tuning;     /* --tune=FILE; NULL: none */
+    const char *ternary;          /* --ternary: auto (NULL), always or never */
+    const char *head;             /* --head: auto (NULL), f16, q8, q6 or q4 */
+    const struct Tuning *tuning;  /* --tune=FILE; NULL: none */
     Journal journal;
     const char *chat_template;       /* in the file, a Jinja text; NULL: none */
     const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
@@ -517,7 +522,7 @@ Symbol *symbol_find(const Module *m, const char *name);
 Weight *weight_find(const Module *m, const char *name);
 Weight *weight_add(Module *m, const char *name, const Type *type);
 void weights_drop_unused(Module *m); /* unlists those that no op reads */
-void weights_keep_used(Module *m); /* unlists those whose `used` is false */
+void weights_keep_used(Module *m);   /* unlists those whose `used` is false */
 Func *func_find(const Module *m, const char *name);
 Func *func_add(Module *m, const char *name);
 Block *block_new(Func *f, Op *owner);
@@ -552,14 +557,14 @@ const char *fresh_name(Func *f, const char *base);
 int64_t lut3_width(int64_t k); /* bytes of the tables that lut3 makes of k values */
 /* What a number among the attributes must be: above zero as a 32-bit float, and finite. */
 bool positive_float(double v);
-bool op_infer(Module *m, Op *op);    /* result types from operands; false after err */
-bool module_infer(Module *m);        /* all of them; false after err */
+bool op_infer(Module *m, Op *op); /* result types from operands; false after err */
+bool module_infer(Module *m);     /* all of them; false after err */
 
 /* ==== print.c ==== */
 
 void module_print(const Module *m, Out *o);
 void module_save(const Module *m, const char *path); /* as a file; "-": standard output */
-void op_print(const Op *op, Out *o); /* one line, no newline, body left out */
+void op_print(const Op *op, Out *o);                 /* one line, no newline, body left out */
 void type_print(const Type *t, Out *o);
 
 /* ==== verify.c ==== */
@@ -664,12 +669,12 @@ typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {
     const char *name, *what;
     uint32_t isa;
-    const char *cflags;      /* for a driver that compiles the result itself */
-    const Kernel *kernel;    /* oldest first, last match wins */
+    const char *cflags;   /* for a driver that compiles the result itself */
+    const Kernel *kernel; /* oldest first, last match wins */
     int nkernel;
-    const LayoutRule *layout;/* the same */
+    const LayoutRule *layout; /* the same */
     int nlayout;
-    const Target **part;     /* of several machines, code for each, weakest first; isa is the last's */
+    const Target **part; /* of several machines, code for each, weakest first; isa is the last's */
     int npart;
     Device device;
 };

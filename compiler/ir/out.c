@@ -127,7 +127,8 @@ static void file_abandon(void *arg)
 static void open_beside(OutFile *f)
 {
     char *temp = scratch_copy(f->s, format(f->s, "%s.tmp-XXXXXX", f->path));
-    const char *base = file_name(f->path), *dir = base == f->path ? "" : format(f->s, "%.*s", (int)(base - f->path), f->path);
+    const char *base = file_name(f->path),
+               *dir = base == f->path ? "" : format(f->s, "%.*s", (int)(base - f->path), f->path);
     temps_sweep(f->s, dir, format(f->s, "%s.tmp-", base));
     int fd = mkstemp(temp);
     if (fd < 0)

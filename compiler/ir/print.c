@@ -25,9 +25,9 @@ static void put_string(Out *o, const char *text)
 /* Quoted where the lexer would see something else than one word. */
 static void put_word(Out *o, const char *text)
 {
-    static const char *const keywords[] = {"arch",   "model",  "facts", "dim",  "const",
-                                           "expect", "ignore", "weight", "state", "func", "layers",
-                                           "from",   "at",     "x"};
+    static const char *const keywords[] = {"arch",   "model",  "facts",  "dim",   "const",
+                                           "expect", "ignore", "weight", "state", "func",
+                                           "layers", "from",   "at",     "x"};
     bool plain = isalpha((unsigned char)*text) || *text == '_';
     for (const char *c = text; *c; c++)
         plain &= isalnum((unsigned char)*c) || strchr("_.-", *c);

@@ -375,11 +375,36 @@ static int build_bpe(VocabBuild *b)
 
 /* ---- SentencePiece ---- */
 
+typedef struct Chars { /* code points, each once: a bit each, and a list */
+    uint64_t *used;
+    uint32_t *code;
+    uint32_t n, room;
+} Chars;
+
+static int mark_char(VocabBuild *b, Chars *c, uint32_t code)
+{
+    uint64_t bit = (uint64_t)1 << code % 64;
+    if (c->used[code / 64] & bit)
+        return 1;
+    if (c->n == c->room) {
+        uint32_t room = c->room ? 2 * c->room : 256;
+        uint32_t *more = realloc(c->code, room * sizeof *more);
+        if (!more)
+            return vocab_fail(b, "no memory for the tokenizer's tables");
+        c->code = more;
+        c->room = room;
+    }
+    c->used[code / 64] |= bit;
+    c->code[c->n++] = code;
+    return 1;
+}
+
 /* Marks the characters of all tokens; learns whether spaces only ever lead. */
-static void mark_chars(VocabBuild *b, uint64_t *used)
+static int mark_chars(VocabBuild *b, Chars *c)
 {
     b->head.flags |= BN_VOCAB_CUT_SPACES;
-    used[BN_VOCAB_SPACE / 64] |= (uint64_t)1 << BN_VOCAB_SPACE % 64;
+    if (!mark_char(b, c, BN_VOCAB_SPACE))
+        return 0;
     for (int64_t i = 0; i < b->n; i++) {
         const unsigned char *s = (const unsigned char *)b->src->tokens[i].ptr;
         uint32_t code, before = BN_VOCAB_SPACE;
@@ -387,40 +412,37 @@ static void mark_chars(VocabBuild *b, uint64_t *used)
             continue;
         for (size_t at = 0; at < b->src->tokens[i].len; before = code) {
             at += bn_vocab_decode(s + at, b->src->tokens[i].len - at, &code);
-            used[code / 64] |= (uint64_t)1 << code % 64;
+            if (!mark_char(b, c, code))
+                return 0;
             if (code == BN_VOCAB_SPACE && before != BN_VOCAB_SPACE)
                 b->head.flags &= ~(uint32_t)BN_VOCAB_CUT_SPACES;
         }
     }
+    return 1;
 }
 
-/* The first code point from c on that is marked, or CODES. */
-static uint32_t next_char(const uint64_t *used, uint32_t c)
+static int by_code(const void *left, const void *right)
 {
-    while (c < CODES && !(used[c / 64] >> c % 64 & 1))
-        c = used[c / 64] >> c % 64 ? c + 1 : (c | 63) + 1;
-    return c;
+    uint32_t l = *(const uint32_t *)left, r = *(const uint32_t *)right;
+    return (l > r) - (l < r);
 }
 
 static int number_chars(VocabBuild *b)
 {
-    uint64_t *used = vocab_reserve(b, CODES / 64, sizeof *used); /* a bit a code point */
-    uint32_t count = 0;
-    if (!used)
-        return 0;
-    mark_chars(b, used);
-    for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1))
-        count++;
-    if (number_tokens(b, count, 4 * (uint64_t)count) &&
-        (b->chars = vocab_reserve(b, count, sizeof *b->chars)) != NULL)
-        for (uint32_t c = next_char(used, 0); c < CODES; c = next_char(used, c + 1)) {
-            char *s = b->text + b->text_used;
-            size_t n = bn_vocab_encode(c, (unsigned char *)s);
-            b->text_used += n;
-            b->chars[b->nchars++] = (bn_vocab_char){c, intern(b, s, n)};
-        }
-    free(used);
-    return b->chars != NULL;
+    Chars c = {.used = vocab_reserve(b, CODES / 64, sizeof *c.used)};
+    int good = c.used && mark_chars(b, &c) && number_tokens(b, c.n, 4 * (uint64_t)c.n) &&
+               (b->chars = vocab_reserve(b, c.n, sizeof *b->chars)) != NULL;
+    if (good)
+        qsort(c.code, c.n, sizeof *c.code, by_code);
+    for (uint32_t i = 0; good && i < c.n; i++) {
+        char *s = b->text + b->text_used;
+        size_t n = bn_vocab_encode(c.code[i], (unsigned char *)s);
+        b->text_used += n;
+        b->chars[b->nchars++] = (bn_vocab_char){c.code[i], intern(b, s, n)};
+    }
+    free(c.used);
+    free(c.code);
+    return good;
 }
 
 /* Where characters start: ASCII as itself, the space as U+2581. */

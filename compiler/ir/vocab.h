@@ -76,8 +76,8 @@ typedef struct VocabSource {
     int remove_extra_spaces,
         space_suffix; /* SentencePiece's; suffix: the space goes behind the text */
     int split_spaces; /* every space begins a word */
-    int only_merges; /* gpt2: a pre-token that is a token is not taken whole */
-    int by_merges;   /* llama: the merges, not the scores, say what merges, and when */
+    int only_merges;  /* gpt2: a pre-token that is a token is not taken whole */
+    int by_merges;    /* llama: the merges, not the scores, say what merges, and when */
     const char
         *prefix; /* where the space before a text goes: "each" part, "lacking": each that does
                     not begin with one; "first": the same of that which begins the text; "none":

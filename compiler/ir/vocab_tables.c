@@ -401,7 +401,8 @@ uint8_t *vocab_build(const VocabSource *src, size_t *size, char message[256])
     b.src = &b.own;
     message[0] = 0;
     *size = 0;
-    uint8_t *out = vocab_begin(&b) && vocab_spaces(&b) && vocab_symbols(&b) ? vocab_write(&b, size) : NULL;
+    uint8_t *out =
+        vocab_begin(&b) && vocab_spaces(&b) && vocab_symbols(&b) ? vocab_write(&b, size) : NULL;
     free(b.guessed);
     free(b.symbol);
     free(b.slot);

@@ -281,9 +281,10 @@ static void check_floats(Module *m, Writing *x)
     parallel(x->npiece, check_piece, x);
     for (int i = 0; i < x->npiece; i++)
         if (x->bad[i])
-            fail(m->s, m->source ? loc_file(m->s, m->source) : (Loc){0},
-                 "tensor %s holds values that are not finite (NaN or infinite): the file is damaged",
-                 x->piece[i].w->tensor[x->piece[i].layer].name);
+            fail(
+                m->s, m->source ? loc_file(m->s, m->source) : (Loc){0},
+                "tensor %s holds values that are not finite (NaN or infinite): the file is damaged",
+                x->piece[i].w->tensor[x->piece[i].layer].name);
 }
 
 void weights_check(Module *m)

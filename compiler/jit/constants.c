@@ -126,6 +126,11 @@ static void add_end_tokens(Lower *l)
 void lower_constants(Lower *l)
 {
     Record code = {.s = l->s}, model = {.s = l->s};
+    const EmitBytes *chat = &l->o->chat;
+    if (chat->bytes)
+        hidden_constant(l, "chat_template",
+                        LLVMConstStringInContext(l->context, (const char *)chat->bytes,
+                                                 (unsigned)chat->size, 1));
     if (l->sites)
         add_profile(l);
     for (const Func *f = l->m->funcs; f;)

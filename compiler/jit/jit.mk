@@ -3,7 +3,7 @@
 # bnc is linked with absent.c and knows nothing of this.
 
 J         := $(B)/jit
-JIT_SRC   := lower.c constants.c debug.c template.c words.c llvm.c load.c rows.c
+JIT_SRC   := lower.c constants.c debug.c llvm.c load.c rows.c
 # `deps` gets the LLVM that the rest wants; `demo` calls it first.
 ifeq ($(if $(filter deps demo,$(MAKECMDGOALS)),,$(JIT)),1)
 LLVM_CONFIG ?= $(shell sh tools/llvm.sh)
@@ -32,14 +32,13 @@ JIT_FLAGS := -std=c11 -O3 -fPIC -ffp-contract=off -Wall -Wextra -Werror -Wno-unk
 CONTRACT  := $(RT_HDR:%=runtime-min/%)
 
 $J/%.o: INC += -isystem $(shell $(LLVM_CONFIG) --includedir) -I$J -DJIT_FOLDER='"$J"'
-CHAT_ROWS := chat-here $(OTHER_ROWS:%=chat-%)
-$J/rows.o: $J/jit_rows.def $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc) $(CHAT_ROWS:%=$J/%.bc)
+$J/rows.o: $J/jit_rows.def $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc)
 $J/rows: tools/rows.c $(wildcard compiler/codegen-c/*.def) compiler/codegen-c/columns.h | $(B)/.tools
 	@mkdir -p $J
 	$(CC) $(CSTD) $(WARN) $(INC) $< -o $@
 $J/jit_rows.def: Makefile compiler/jit/jit.mk | $J/rows
 	@{ $(foreach r,$(JIT_ROWS),echo 'ROW_HERE($(subst -,_,$r), "$r")';) \
-	   $(foreach r,$(OTHER_ROWS) $(CHAT_ROWS),echo 'ROW_ELSEWHERE($(subst -,_,$r), "$r")';) } >$@
+	   $(foreach r,$(OTHER_ROWS),echo 'ROW_ELSEWHERE($(subst -,_,$r), "$r")';) } >$@
 KERNEL_FILES := $(KERNELS:%=compiler/codegen-c/kernels/%) compiler/jit/row.h $(CONTRACT)
 define row # ROW TARGET FLAGS
 $J/$1.c: $J/rows $(KERNEL_FILES)
@@ -49,13 +48,7 @@ $J/$1.bc: $J/$1.c
 $J/row_$1.o: $J/$1.c
 	$(JIT_CLANG) $3 $(JIT_FLAGS) $$$$(cat $J/$1.flags) -DROW=row_$(subst -,_,$1) -c $J/$1.c -o $J/row_$1.o
 endef
-define chat # ROW FLAGS
-$J/chat-$1.bc: compiler/jit/chat_row.c compiler/chat/text.c compiler/chat/lists.c $(CONTRACT)
-	$(JIT_CLANG) $2 $(JIT_FLAGS) -Xclang -disable-llvm-passes -emit-llvm -c $$< -o $$@
-endef
 other_target = --target=$(or $(JIT_TRIPLE_$(firstword $(subst :, ,$1))),$(firstword $(subst :, ,$1)))
-$(eval $(call chat,here,))
-$(foreach r,$(JIT_OTHER),$(eval $(call chat,$(firstword $(subst :, ,$r)),$(call other_target,$r))))
 $(foreach r,$(JIT_ROWS),$(eval $(call row,$r,$r,)))
 $(foreach r,$(JIT_OTHER),$(eval $(call row,$(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(call other_target,$r))))
 $J/bnc: $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(JIT_OBJ)
@@ -67,7 +60,7 @@ $(JIT_STAMP):
 	@sh tools/packages.sh need jit
 	@rm -f $J/.llvm-* $J/*.bc $J/*.o
 	@touch $@
-$(JIT_OBJ) $(CHAT_ROWS:%=$J/%.bc) $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc): | $(JIT_STAMP)
+$(JIT_OBJ) $(JIT_ROWS:%=$J/%.bc) $(OTHER_ROWS:%=$J/%.bc): | $(JIT_STAMP)
 endif
 $J/%.o: compiler/jit/%.c | $(B)/.tools
 	$(compile)

@@ -175,18 +175,6 @@ LLVMMemoryBufferRef llvm_object(LLVMModuleRef module, LLVMTargetMachineRef machi
 
 /* ---- whole models for elsewhere ---- */
 
-static void link_template(const Lower *main, const char *machine)
-{
-    const Row *row = row_find(format(main->s, CHAT_ROW "%s", machine));
-    CHECK(row);
-    Lower l = *main;
-    LLVMModuleRef helpers = llvm_bitcode(main->context, row);
-    lower_start(&l, helpers, main->layout);
-    lower_template(&l, main->o->chat, "chat_template");
-    lower_end(&l);
-    link_into(main->module, helpers);
-}
-
 /* The functions pass doubles in registers, as the module says and lp64d has it; up to LLVM 14 the
  * header of the object is written from an option that the C API cannot set. e_flags is at byte 48
  * of ELF64; the float ABI stands in its bits 1 and 2, 2 is double (RISC-V ELF psABI). */
@@ -240,8 +228,6 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
     for (Func *f = m->funcs; f; f = f->next)
         lower_function(&l, f, f->name);
     lower_end(&l);
-    if (o->chat)
-        link_template(&l, machine->triple ? machine->name : "here");
     llvm_optimize(s, module, row, tm, keep, 2, cpu, features);
     put_result(module, tm, kind, out);
     if (kind == JIT_OBJECT && !strncmp(triple, "riscv64", 7))

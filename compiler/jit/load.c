@@ -41,8 +41,8 @@ typedef struct Unit { /* one object */
     const char *symbol[2]; /* what it defines; [1] may be NULL */
     LLVMContextRef context;
     LLVMModuleRef module;
-    bool fast; /* with kernels of the model's shapes */
-    Form form; /* of a function */
+    bool fast;                  /* with kernels of the model's shapes */
+    Form form;                  /* of a function */
     LLVMMemoryBufferRef found;  /* in the cache, until it is linked */
     LLVMMemoryBufferRef object; /* a copy of what was linked, where perf wants to know */
 } Unit;
@@ -345,15 +345,6 @@ static void add_function(Loaded *x, Func *f)
     define_lazily(x, function_unit(x, f, false), f->name);
 }
 
-static void add_template(Loaded *x)
-{
-    Lower l;
-    Unit *u = unit_new(x, &l, "chat_template_code", row_find(CHAT_ROW "here"));
-    lower_template(&l, x->o->emit->chat, u->symbol[0]);
-    unit_end(&l);
-    define_lazily(x, u, "chat_template");
-}
-
 static void add_constants(Loaded *x)
 {
     Lower l;
@@ -538,8 +529,6 @@ Jit *jit_open(Session *s, const Module *m, const Target *target, const JitOption
     session_defer(s, close_jit, x);
     for (Func *f = m->funcs; f; f = f->next)
         add_function(x, f);
-    if (o->emit->chat)
-        add_template(x);
     add_constants(x);
     x->jit.model = address(x, format(s, "%s_model", prefix));
     if (o->emit->profile)

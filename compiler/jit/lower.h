@@ -42,11 +42,6 @@ LLVMTypeRef lower_forward(Lower *l); /* of bn_forward */
 /* constants.c: PREFIX_model, PREFIX_profile and what they point at. */
 void lower_constants(Lower *l);
 
-/* template.c: a function of the C that compiler/chat wrote, into a module that began as the bitcode
- * of its helpers. */
-void lower_template(Lower *l, const char *text, const char *symbol);
-int chat_word(const char *name); /* words.c: a constant of the helpers */
-
 /* debug.c: lines of the module's text for every instruction. */
 struct Debug *debug_start(Lower *l, const char *path);
 void debug_function(Lower *l, LLVMValueRef function, const char *name, const Op *first);
@@ -61,8 +56,6 @@ typedef struct Row {
 } Row;
 const Row *row_find(const char *name); /* NULL: none */
 const Row *row_at(int i);
-/* Before "here" or a name of machines.def: the helpers of chat templates. */
-#define CHAT_ROW "chat-"
 
 /* llvm.c */
 LLVMModuleRef llvm_bitcode(LLVMContextRef context, const Row *row);

@@ -102,8 +102,9 @@ static void add_best(Module *m, const Target *target)
         Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
         if (!product || !may_copy(product, true)) {
             if (f->form == FORM_HEAD)
-                remark(m, f->body->last->loc, "no screened head: the logits are no product with a "
-                                              "float matrix that stands in the file as it is used");
+                remark(m, f->body->last->loc,
+                       "no screened head: the logits are no product with a "
+                       "float matrix that stands in the file as it is used");
             continue;
         }
         tally(m, "screened heads", 1);

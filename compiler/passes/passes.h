@@ -72,7 +72,8 @@ bool layout_possible(Module *m, const Weight *w, Fmt format, const Target *targe
 /* select.c: finds the kernel rows that a module read from text names. */
 void recall_kernels(Module *m, const Target *target);
 
-#define PASS(name, level, needs, gives, breaks, what) void pass_##name(Module *m, const Target *target);
+#define PASS(name, level, needs, gives, breaks, what)                                              \
+    void pass_##name(Module *m, const Target *target);
 #include "passes/passes.def"
 #undef PASS
 

@@ -153,8 +153,8 @@ static void carry_block(Plan *p, Block *b)
 static bool same_share(const Plan *p, const Op *a, const Op *b)
 {
     Split s = op_info[a->code].split;
-    return !p->target->device && s != SPLIT_NONE && s != SPLIT_ROWS && s == op_info[b->code].split &&
-           dim_equal(op_units(a), op_units(b));
+    return !p->target->device && s != SPLIT_NONE && s != SPLIT_ROWS &&
+           s == op_info[b->code].split && dim_equal(op_units(a), op_units(b));
 }
 
 /* What an op reads stays in place until the last of the ops that follow with the same share:
@@ -358,7 +358,8 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
 static void remember(Plan *p, const Touch *t)
 {
     for (int i = 0; i < p->ntouch; i++)
-        if (aligned(&p->touch[i], t) && p->touch[i].wrote == t->wrote && p->touch[i].state == t->state)
+        if (aligned(&p->touch[i], t) && p->touch[i].wrote == t->wrote &&
+            p->touch[i].state == t->state)
             return;
     p->touch = grow(p->m->s, p->touch, (size_t)p->ntouch, sizeof *p->touch);
     p->touch[p->ntouch++] = *t;

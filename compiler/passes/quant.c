@@ -18,12 +18,12 @@ static const char *const mode_name[MODES] = {"auto", "always", "never"};
 /* What was found of one tensor; all are looked at on all cores, then reported in order. */
 typedef struct Proof {
     const Tensor *t;
-    bool product;  /* read by `linear` alone: may become ternary */
-    bool masters;  /* floats of it are masters */
+    bool product; /* read by `linear` alone: may become ternary */
+    bool masters; /* floats of it are masters */
     Mode mode;
     Fmt fmt;
     const char *scheme; /* of floats: how they become ternary */
-    bool two; /* codes of a ternary format go to +2 */
+    bool two;           /* codes of a ternary format go to +2 */
     bool bad_code, bad_scale, bad_value;
     int64_t at; /* of the bad value */
     float value;
@@ -148,7 +148,8 @@ static void report(Module *m, const Proof *p)
             "damaged or, for i2_s, of another layout (--i2s-layout=x128, arm64 or row4)",
             p->t->name, fmt_info[p->t->fmt].name);
     if (p->bad_scale)
-        err(m->s, file, "tensor %s has a scale that is not finite: the file is damaged", p->t->name);
+        err(m->s, file, "tensor %s has a scale that is not finite: the file is damaged",
+            p->t->name);
     if (p->bad_value)
         err(m->s, file, "tensor %s holds %f at %lld: the file is damaged", p->t->name,
             (double)p->value, (long long)p->at);
@@ -159,8 +160,7 @@ static bool to_prove(const Weight *w)
 {
     Fmt f = w->type->fmt;
     bool floats = w->type->rank == 2 && (f == FMT_F16 || f == FMT_Q8_0);
-    return w->tensor &&
-           (fmt_info[f].kind == KIND_LOGICAL || (floats && w->tensor->fmt != f));
+    return w->tensor && (fmt_info[f].kind == KIND_LOGICAL || (floats && w->tensor->fmt != f));
 }
 
 static Proof *prove_all(Module *m, Mode mode)
@@ -359,7 +359,7 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     int n = w->count ? w->count : 1;
     for (int i = 0; i < n; i++) {
         report(m, &p[i]);
-        fmt[i] = p[i].product                                     ? p[i].fmt
+        fmt[i] = p[i].product                                  ? p[i].fmt
                  : w->type->fmt == FMT_F16 && !fits_f16(&p[i]) ? FMT_F32
                                                                : w->type->fmt;
     }
@@ -369,8 +369,9 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
     remark_floats(m, w, p, fmt);
     for (int i = 0; w->times && i < n; i++)
         if (fmt_info[fmt[i]].kind == KIND_FLOAT) {
-            err(m->s, w->loc, "@%s has a factor (times), so it must be ternary, but tensor %s is not",
-                w->name, p[i].t->name);
+            err(m->s, w->loc,
+                "@%s has a factor (times), so it must be ternary, but tensor %s is not", w->name,
+                p[i].t->name);
             return;
         }
     for (int i = 0; i < n; i++) {

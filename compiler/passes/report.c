@@ -189,7 +189,10 @@ bool report_stage(const Report *r, int i, StageInfo *out)
     while (g && i-- > 0)
         g = g->next;
     if (g)
-        *out = (StageInfo){g->name, g->is_pass, g->spent.wall, g->spent.cpu,
+        *out = (StageInfo){g->name,
+                           g->is_pass,
+                           g->spent.wall,
+                           g->spent.cpu,
                            {g->before.ops, g->after.ops},
                            {g->before.values, g->after.values},
                            {g->before.weights, g->after.weights},
@@ -279,8 +282,9 @@ static void put_all_json(const Report *r, Out *o)
 {
     put(o, "{\"stages\": [");
     for (const struct Stage *g = r->stages; g; g = g->next) {
-        put(o, "%s\n  {\"name\": \"%s\", \"is_pass\": %s, \"wall_ms\": %.3f, \"cpu_ms\": %.3f, "
-               "\"allocations\": %zu, \"allocated_bytes\": %zu",
+        put(o,
+            "%s\n  {\"name\": \"%s\", \"is_pass\": %s, \"wall_ms\": %.3f, \"cpu_ms\": %.3f, "
+            "\"allocations\": %zu, \"allocated_bytes\": %zu",
             g == r->stages ? "" : ",", g->name, g->is_pass ? "true" : "false", 1e3 * g->spent.wall,
             1e3 * g->spent.cpu, g->spent.allocations, g->spent.bytes);
         if (g->is_pass)

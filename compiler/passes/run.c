@@ -38,7 +38,8 @@ static const char *fact_names(Session *s, unsigned facts)
     return list;
 }
 
-static void run_pass(Module *m, const Pass *p, const Target *target, const PassOptions *o, Report *r)
+static void run_pass(Module *m, const Pass *p, const Target *target, const PassOptions *o,
+                     Report *r)
 {
     Session *s = m->s;
     if (p->needs & ~m->facts)

@@ -76,8 +76,9 @@ const Tuning *tuning_read(Session *s, const char *path)
         size_t len = strcspn(at, "\n");
         int n = split(s, at, len, word);
         Tuning *t = NEW(s, Tuning);
-        bool good = n && (!strcmp(word[0], "layout") ? read_layout(word, n, t)
-                          : !strcmp(word[0], "kernel") && read_kernel(word, n, t));
+        bool good = n && (!strcmp(word[0], "layout")
+                              ? read_layout(word, n, t)
+                              : !strcmp(word[0], "kernel") && read_kernel(word, n, t));
         if (n && !good)
             err(s, (Loc){text, number, 1},
                 "expected 'layout ROWSxCOLS FORMAT' or 'kernel OP ROWSxCOLS one|many SYMBOL'");

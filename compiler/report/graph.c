@@ -11,7 +11,6 @@
 #include "ir/escape.h"
 #include "report/report.h"
 
-
 /* ---- DOT ---- */
 
 typedef struct Graph {

@@ -1,17 +1,18 @@
-/* driver.c: a compiled template (-DTEMPLATE="file.inc") as a filter, for differential.py: reads
- * conversations from standard input, writes what bn_chat gives for each.
+/* driver.c: a compiled template (`bnc template T -o FILE`, or -DMODEL=NAME: that of a model linked
+ * in) as a filter, for differential.py: reads conversations from standard input, writes what
+ * bn_chat gives for each.
  *
- *     in    "N BEGIN\n" then N times "ROLE_BYTES CONTENT_BYTES\n" role content; CONTENT_BYTES -1:
- * none out   "STATUS BYTES\n" text, and after BN_OK as many marks
+ *     in    "N BEGIN MESSAGES TOOLS VARIABLES NOW\n", N times "ROLE_BYTES CONTENT_BYTES\n" role
+ * content, then the JSON of MESSAGES, TOOLS, VARIABLES bytes; CONTENT_BYTES and these -1: none; NOW
+ * is seconds, 0: no time out   "STATUS BYTES\n" text, and after BN_OK as many marks
  *
- * Besides it holds bn_chat to its word: the size it asks for suffices, one byte less does not, and
- * nothing is written beyond the buffer. */
+ * Besides it holds bn_chat to its word: the size it asks for suffices, one byte less than the text
+ * does not, and nothing is written beyond the buffer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bn_model.h"
-#include TEMPLATE
+#include "../../runtime-min/chat.c"
 
 #define MUST(x)                                                                                    \
     do {                                                                                           \
@@ -21,8 +22,17 @@
         }                                                                                          \
     } while (0)
 
+typedef struct Talk {
+    bn_turn *turns;
+    int n, begin;
+    bn_chat_options more;
+    struct tm now;
+} Talk;
+
 static char *read_text(long size)
 {
+    if (size < 0)
+        return NULL;
     char *text = malloc((size_t)size + 1);
     MUST(text && fread(text, 1, (size_t)size, stdin) == (size_t)size);
     text[size] = 0;
@@ -30,83 +40,99 @@ static char *read_text(long size)
 }
 
 /* bn_chat in a buffer of its exact size. */
-static bn_status tell(const bn_weights *w, const bn_turn *turns, int n, int begin, size_t cap,
-                      char **text, size_t *size)
+static bn_status tell(const bn_weights *w, const Talk *t, size_t cap, char **text, size_t *size)
 {
     *text = malloc(cap ? cap : 1);
     MUST(*text);
-    return bn_chat(w, turns, n, begin, cap ? *text : NULL, cap, size);
+    return bn_chat(w, t->turns, t->n, t->begin, &t->more, cap ? *text : NULL, cap, size);
 }
 
-static void marks(const bn_turn *turns, int n, int begin, const char *text, size_t size)
+static void marks(const bn_weights *w, const Talk *t, const char *text, size_t size)
 {
-    bn_chat_call c = {.messages = turns, .n = n, .begin_answer = begin, .cap = size};
-    c.work_bytes = 1 << 24;
-    c.work = malloc(c.work_bytes);
-    c.out = malloc(size + 1);
-    c.mark = malloc(size + 1);
-    MUST(c.work && c.out && c.mark && chat_template(&c) == BN_OK);
-    MUST(c.text == size && !memcmp(c.out, text, size));
-    for (size_t i = 0; i < size; i++)
-        MUST(c.mark[i] <= 1);
-    fwrite(c.mark, 1, size, stdout);
-    free(c.work);
-    free(c.out);
-    free(c.mark);
+    size_t cap = 1 << 22, need;
+    char *out = malloc(cap);
+    bnj_run r = {.marked = 1};
+    MUST(out && chat_run(&r, w, t->turns, t->n, t->begin, &t->more, out, cap, &need) == BN_OK);
+    MUST(r.used == 2 * size);
+    for (size_t i = 0; i < size; i++) {
+        MUST(out[2 * i] == text[i] && (out[2 * i + 1] & ~1) == 0);
+        putchar(out[2 * i + 1]);
+    }
+    free(out);
 }
 
-static void answer(const bn_turn *turns, int n, int begin)
+static void answer(const bn_weights *w, const Talk *t)
 {
-    static const bn_model model = {.chat = chat_template};
-    bn_weights w = {.model = &model};
     size_t size = 0, cap = 0;
     char *text = NULL, *less;
     bn_status status;
-    while ((status = tell(&w, turns, n, begin, cap, &text, &size)) == BN_SPACE) {
+    while ((status = tell(w, t, cap, &text, &size)) == BN_SPACE) {
         MUST(size > cap);
         cap = size;
         free(text);
     }
-    if (status == BN_TEMPLATE) { /* the reason needs room, too */
-        free(text);
-        status = tell(&w, turns, n, begin, 1 << 20, &text, &size);
-        MUST(status == BN_TEMPLATE);
-    }
     MUST(status == BN_OK || status == BN_TEMPLATE);
-    MUST(text[size] == 0);
+    MUST(cap > 0 && text[size] == 0);
     printf("%d %zu\n", status == BN_OK ? 0 : 1, size);
     fwrite(text, 1, size, stdout);
     if (status == BN_OK) {
         size_t need;
-        marks(turns, n, begin, text, size);
-        MUST(tell(&w, turns, n, begin, size, &less, &need) == BN_SPACE && need > size);
-        free(less);
-        MUST(tell(&w, turns, n, begin, need, &less, &need) != BN_ARGUMENT);
+        marks(w, t, text, size);
+        MUST(tell(w, t, size, &less, &need) == BN_SPACE && need > size);
         free(less);
     }
     fflush(stdout);
     free(text);
 }
 
-int main(void)
+static const bn_model *model_of(const char *path)
 {
-    int n, begin;
-    while (scanf("%d %d", &n, &begin) == 2) {
-        MUST(getchar() == '\n' && n >= 0);
-        bn_turn *turns = calloc((size_t)n + 1, sizeof *turns);
-        MUST(turns);
-        for (int i = 0; i < n; i++) {
+#ifdef MODEL
+    extern const bn_model MODEL;
+    (void)path;
+    return &MODEL;
+#else
+    static unsigned char code[1 << 22];
+    static bn_model model = {.chat = code};
+    FILE *f = fopen(path, "rb");
+    MUST(f);
+    model.chat_bytes = fread(code, 1, sizeof code, f);
+    fclose(f);
+    return &model;
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    bn_weights w = {.model = model_of(argc > 1 ? argv[1] : "")};
+    Talk t;
+    long messages, tools, variables, now;
+    memset(&t, 0, sizeof t);
+    while (scanf("%d %d %ld %ld %ld %ld", &t.n, &t.begin, &messages, &tools, &variables, &now) ==
+           6) {
+        MUST(getchar() == '\n' && t.n >= 0);
+        t.turns = calloc((size_t)t.n + 1, sizeof *t.turns);
+        MUST(t.turns);
+        for (int i = 0; i < t.n; i++) {
             long role, content;
             MUST(scanf("%ld %ld", &role, &content) == 2 && getchar() == '\n');
-            turns[i].role = read_text(role);
-            turns[i].content = content < 0 ? NULL : read_text(content);
+            t.turns[i].role = read_text(role);
+            t.turns[i].content = read_text(content);
         }
-        answer(turns, n, begin);
-        for (int i = 0; i < n; i++) {
-            free((void *)(uintptr_t)turns[i].role);
-            free((void *)(uintptr_t)turns[i].content);
+        t.more.messages = read_text(messages);
+        t.more.tools = read_text(tools);
+        t.more.variables = read_text(variables);
+        time_t seconds = (time_t)now;
+        t.more.now = now ? gmtime_r(&seconds, &t.now) : NULL;
+        answer(&w, &t);
+        for (int i = 0; i < t.n; i++) {
+            free((void *)(uintptr_t)t.turns[i].role);
+            free((void *)(uintptr_t)t.turns[i].content);
         }
-        free(turns);
+        free(t.turns);
+        free((void *)(uintptr_t)t.more.messages);
+        free((void *)(uintptr_t)t.more.tools);
+        free((void *)(uintptr_t)t.more.variables);
     }
     return 0;
 }

@@ -13,7 +13,8 @@ int main(int argc, char **argv)
     if (!root)
         fprintf(stderr, "not JSON: line %d: %s\n", error.line, error.text);
     for (int i = 1; v && i < argc; i++)
-        v = json_is_array(v) ? json_array_get(v, (size_t)atoi(argv[i])) : json_object_get(v, argv[i]);
+        v = json_is_array(v) ? json_array_get(v, (size_t)atoi(argv[i]))
+                             : json_object_get(v, argv[i]);
     if (v && json_is_string(v))
         printf("%s\n", json_string_value(v));
     else if (v)

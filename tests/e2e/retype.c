@@ -30,11 +30,11 @@ static const struct {
     int scale, min;
     float ratio;
 } fields[] = {
-    {FMT_Q4_0, 0, -1, 0},    {FMT_Q4_1, 0, 2, -7.5f},   {FMT_Q5_0, 0, -1, 0},
-    {FMT_Q5_1, 0, 2, -15.5f}, {FMT_Q8_0, 0, -1, 0},     {FMT_Q2_K, 80, 82, 1.5f},
-    {FMT_Q3_K, 108, -1, 0},  {FMT_Q4_K, 0, 2, 7.5f},    {FMT_Q5_K, 0, 2, 15.5f},
-    {FMT_Q6_K, 208, -1, 0},  {FMT_IQ4_NL, 0, -1, 0},    {FMT_IQ4_XS, 0, -1, 0},
-    {FMT_Q2_0, 0, -1, 0},    {FMT_PQ2_0, 0, -1, 0},     {FMT_F16, 0, -1, 0},
+    {FMT_Q4_0, 0, -1, 0},     {FMT_Q4_1, 0, 2, -7.5f}, {FMT_Q5_0, 0, -1, 0},
+    {FMT_Q5_1, 0, 2, -15.5f}, {FMT_Q8_0, 0, -1, 0},    {FMT_Q2_K, 80, 82, 1.5f},
+    {FMT_Q3_K, 108, -1, 0},   {FMT_Q4_K, 0, 2, 7.5f},  {FMT_Q5_K, 0, 2, 15.5f},
+    {FMT_Q6_K, 208, -1, 0},   {FMT_IQ4_NL, 0, -1, 0},  {FMT_IQ4_XS, 0, -1, 0},
+    {FMT_Q2_0, 0, -1, 0},     {FMT_PQ2_0, 0, -1, 0},   {FMT_F16, 0, -1, 0},
 };
 
 static void set_scale(uint8_t *block, size_t field, float d)

@@ -11,8 +11,10 @@
 
 #include "internal.h"
 
-#define API(F) F(bn_open) F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) \
-    F(bn_position) F(bn_state_head)
+#define API(F)                                                                                     \
+    F(bn_open)                                                                                     \
+    F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) F(bn_position)     \
+        F(bn_state_head)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)

@@ -42,9 +42,10 @@ void *realloc(void *p, size_t n)
 #define API(F)                                                                                     \
     F(bn_open)                                                                                     \
     F(bn_close)                                                                                    \
-    F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind) F(bn_position)      \
-        F(bn_describe) F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece) F(bn_embed)          \
-            F(bn_chat) F(bn_chat_tokens)
+    F(bn_state_size)                                                                               \
+    F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind) F(bn_position) F(bn_describe)        \
+        F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece) F(bn_embed) F(bn_chat)              \
+            F(bn_chat_tokens)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)

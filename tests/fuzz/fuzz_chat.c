@@ -1,9 +1,11 @@
-/* fuzz_chat.c: any bytes as messages, through a compiled template that uses all of text.c.
+/* fuzz_chat.c: any bytes as messages, as JSON and as variables, through a compiled template that
+ * uses every part of the interpreter (corners.jinja).
  *
- * The first byte says whether an answer begins, the second the size of the first buffer; the rest
- * are roles and contents in turn, each up to the next zero byte. Whatever they hold: nothing
- * outside of buffers of exact size is touched, the size that bn_chat asks for rises until it
- * suffices, a text and its marks are the same each time.
+ * The first byte says whether an answer begins (bit 0), whether the rest is JSON of messages and
+ * tools (2) or of variables (4), and whether the second says the size of the first buffer (8); the
+ * rest are roles and contents in turn, or JSON texts, each up to the next zero byte. Whatever they
+ * hold: nothing outside of buffers of exact size is touched, and the size that bn_chat asks for
+ * rises until it suffices.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,9 @@
 
 #include "must.h"
 
+static const unsigned char code[] = {
 #include "corners.inc"
+};
 
 enum { TURNS = 64 };
 
@@ -31,12 +35,13 @@ static int turns_of(char *text, size_t size, bn_turn turn[TURNS])
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const bn_model model = {.chat = chat_template};
+    static const bn_model model = {.chat = code, .chat_bytes = sizeof code};
     bn_turn turn[TURNS];
+    bn_chat_options more = {.messages = NULL};
     if (size < 2)
         return 0;
     bn_weights w = {.model = &model};
-    size_t cap = data[1], need = 0;
+    size_t cap = data[0] & 8 ? 8 * (size_t)data[1] : 32768, need = 0;
     int begin = data[0] & 1, n;
     char *text = malloc(size - 1), *out = NULL;
     bn_status status;
@@ -44,10 +49,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data + 2, size - 2);
     text[size - 2] = 0;
     n = turns_of(text, size - 2, turn);
+    if (data[0] & 2) {
+        more.messages = n > 0 ? turn[0].role : "";
+        more.tools = n > 0 ? turn[0].content : NULL;
+        n = 0;
+    } else if (data[0] & 4 && n > 0) {
+        more.variables = turn[--n].role;
+    }
     for (;;) {
         out = malloc(cap ? cap : 1);
         MUST(out);
-        status = bn_chat(&w, turn, n, begin, out, cap, &need);
+        status = bn_chat(&w, turn, n, begin, &more, out, cap, &need);
         if (status != BN_SPACE)
             break;
         MUST(need > cap);
@@ -55,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(out);
     }
     MUST(status == BN_OK || status == BN_TEMPLATE);
-    MUST(status != BN_OK || (need < cap && out[need] == 0));
+    MUST(need < cap && out[need] == 0);
     free(out);
     free(text);
     return 0;

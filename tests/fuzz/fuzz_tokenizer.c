@@ -87,7 +87,7 @@ static void bytes_of(Source *s, int spm, const char *pre)
 }
 
 /* Every kind of step, and flags. */
-static void add_steps(Source *s)
+static void add_steps(Source *s, int from)
 {
     static const VocabText step[] = {
         {"nfkc", 4},        {"lowercase", 9},      {"replace", 7}, {"th", 2}, {"t", 1},
@@ -95,8 +95,8 @@ static void add_steps(Source *s)
     static uint8_t flags[MOST];
     for (int i = 256; i < MOST; i++)
         flags[i] = (uint8_t)(i % 16);
-    s->src.steps = step;
-    s->src.nsteps = sizeof step / sizeof *step;
+    s->src.steps = step + from;
+    s->src.nsteps = (int)(sizeof step / sizeof *step) - from;
     s->src.flags = flags;
     s->src.remove_extra_spaces = 1;
 }
@@ -122,7 +122,7 @@ static void fixed_source(Source *s, int which)
         "a a", "aa a",       "aa aa", "\xc3\x83 \xc2\xa9", "\xc4\xa0 \xc4\xa0"};
     bytes_of(s, which >= 2, which ? "gpt-2" : "llama-bpe");
     if (which == 3)
-        add_steps(s);
+        add_steps(s, 0);
     for (size_t i = 0; which < 2 && i < sizeof word / sizeof *word; i++)
         add_token(s, word[i], VOCAB_NORMAL, 0);
     for (size_t i = 0; which < 2 && i < sizeof merge / sizeof *merge; i++)
@@ -141,7 +141,7 @@ static void hostile_source(Source *s, int which, Input *in)
     uint32_t len;
     bytes_of(s, which >= 2, which ? "gpt-2" : "");
     if (which == 3)
-        add_steps(s);
+        add_steps(s, 1); /* without the normal form, whose tables take a millisecond */
     while (s->src.n < MOST && (len = next(in, 1) % 32) > 0) {
         uint32_t type = next(in, 1);
         s->type[s->src.n] = (int32_t)(type < 250 ? type % 7 : type);

@@ -661,10 +661,10 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
 {
     return family == MTLGPUFamilyApple7 && !setting("BN_NO_INDIRECT");
 }
-- (id<MTLIndirectCommandBuffer>)
-    newIndirectCommandBufferWithDescriptor:(MTLIndirectCommandBufferDescriptor *)descriptor
-                           maxCommandCount:(NSUInteger)count
-                                   options:(MTLResourceOptions)options
+- (id<MTLIndirectCommandBuffer>)newIndirectCommandBufferWithDescriptor:
+                                    (MTLIndirectCommandBufferDescriptor *)descriptor
+                                                       maxCommandCount:(NSUInteger)count
+                                                               options:(MTLResourceOptions)options
 {
     FakeIndirect *b = [[FakeIndirect alloc] init];
     (void)options;

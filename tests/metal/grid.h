@@ -47,9 +47,9 @@ const unsigned char *grid_exchange(int line, const void *mine, size_t bytes);
 float grid_sum(float v);
 float grid_max(float v);
 int grid_sum_int(int v);
-unsigned grid_thread(void); /* the one that asks, in its group */
+unsigned grid_thread(void);       /* the one that asks, in its group */
 void grid_stop(const char *what); /* ends the process: a rule is broken */
-unsigned grid_fiber(void);  /* among all that run at once */
+unsigned grid_fiber(void);        /* among all that run at once */
 extern int grid_skip;
 extern unsigned grid_seed; /* not 0: of GRID_SHUFFLED, before the first run */
 /* Lines of the barriers that threads arrived at: grid_arrived[line]. */

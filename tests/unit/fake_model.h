@@ -24,7 +24,7 @@ enum {
     FAKE_BOS = 256,
     FAKE_EOS = 257,
     FAKE_EOT = 258,
-    FAKE_LONG = 259,   /* its piece is too long for any workspace */
+    FAKE_LONG = 259, /* its piece is too long for any workspace */
     FAKE_CONTEXT = 64,
     FAKE_BATCH = 8,
     FAKE_LANES = 16,
@@ -176,8 +176,7 @@ static void fake_score(const bn_call *c)
     fake_forward(c, 1);
 }
 
-static const bn_code fake_code = {0,          fake_decode, fake_prefill,
-                                  fake_score, fake_head,   fake_best};
+static const bn_code fake_code = {0, fake_decode, fake_prefill, fake_score, fake_head, fake_best};
 
 /* XXH64 of bytes 0, 1, 2, ... 100, as the reference implementation computes it. */
 #define FAKE_VOCAB_HASH 0xe99038495f85381eu
@@ -185,10 +184,23 @@ static const bn_code fake_code = {0,          fake_decode, fake_prefill,
 
 static const bn_model fake_model = {
     .abi = BN_ABI,
-    .info = {.name = "fake", .arch = "none", .target = "scalar", .source_hash = "0",
-             .compiler = "hand", .vocab = FAKE_VOCAB, .context = FAKE_CONTEXT, .layers = 1,
-             .width = 1, .batch = FAKE_BATCH, .bos = FAKE_BOS, .eos = FAKE_EOS, .eot = FAKE_EOT,
-             .add_bos = 1, .embedding = FAKE_EMBEDDING, .pooling = BN_POOL_LAST, .weight_bytes = FAKE_BYTES},
+    .info = {.name = "fake",
+             .arch = "none",
+             .target = "scalar",
+             .source_hash = "0",
+             .compiler = "hand",
+             .vocab = FAKE_VOCAB,
+             .context = FAKE_CONTEXT,
+             .layers = 1,
+             .width = 1,
+             .batch = FAKE_BATCH,
+             .bos = FAKE_BOS,
+             .eos = FAKE_EOS,
+             .eot = FAKE_EOT,
+             .add_bos = 1,
+             .embedding = FAKE_EMBEDDING,
+             .pooling = BN_POOL_LAST,
+             .weight_bytes = FAKE_BYTES},
     .hash = FAKE_HASH,
     .vocab_at = FAKE_VOCAB_AT,
     .vocab_size = FAKE_VOCAB_SIZE,
@@ -204,7 +216,10 @@ static const bn_model fake_model = {
 /* Writes the model's .bnw into bnw[FAKE_BYTES]. */
 static void fake_bnw(unsigned char *bnw)
 {
-    bn_bnw h = {.abi = BN_ABI, .order = 0x01020304, .bytes = FAKE_BYTES, .hash = FAKE_HASH,
+    bn_bnw h = {.abi = BN_ABI,
+                .order = 0x01020304,
+                .bytes = FAKE_BYTES,
+                .hash = FAKE_HASH,
                 .vocab_hash = FAKE_VOCAB_HASH};
     memcpy(h.magic, BN_BNW_MAGIC, sizeof h.magic);
     memset(bnw, 0, FAKE_BYTES);

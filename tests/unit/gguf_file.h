@@ -10,10 +10,41 @@
 #include <cmocka.h>
 
 enum Field { /* places that the cases change */
-    VERSION, NTENSOR, NKEY, KEY0_LEN, KEY0_TEXT, KEY0_TYPE, ARCH_LEN, KEY1_TEXT, ALIGN_TYPE, ALIGN,
-    STRINGS_ITEM, STRINGS_COUNT, STRING1_LEN, INTS_COUNT, BOOL, FILE_TYPE, NAME_A_LEN, NAME_A,
-    RANK_A, DIM_A, TYPE_A, OFFSET_A, NAME_B, DIM_B, DIM_B1, TYPE_B, OFFSET_B, DIM_C, OFFSET_C,
-    TYPE_D, OFFSET_D, TAIL_B, DATA, END, FIELDS
+             VERSION,
+             NTENSOR,
+             NKEY,
+             KEY0_LEN,
+             KEY0_TEXT,
+             KEY0_TYPE,
+             ARCH_LEN,
+             KEY1_TEXT,
+             ALIGN_TYPE,
+             ALIGN,
+             STRINGS_ITEM,
+             STRINGS_COUNT,
+             STRING1_LEN,
+             INTS_COUNT,
+             BOOL,
+             FILE_TYPE,
+             NAME_A_LEN,
+             NAME_A,
+             RANK_A,
+             DIM_A,
+             TYPE_A,
+             OFFSET_A,
+             NAME_B,
+             DIM_B,
+             DIM_B1,
+             TYPE_B,
+             OFFSET_B,
+             DIM_C,
+             OFFSET_C,
+             TYPE_D,
+             OFFSET_D,
+             TAIL_B,
+             DATA,
+             END,
+             FIELDS
 };
 
 typedef struct File {

@@ -6,12 +6,17 @@
  */
 #include <stdbool.h>
 
+#include "chat/chat.h" /* before cmocka, which has a fail of its own */
+
 #include "tokenizer_words.h"
 
 #include "bn_vocab.h"
-#include "mistral.inc"
 
-enum { BYTES = 256, BOS = 256, EOS, USER, SPACE_A, TOKENS };
+static const unsigned char chat_template[] = {
+#include "mistral.inc"
+};
+
+enum { BYTES = 256, BOS = 256, EOS, USER, ROLE, SPACE_A, TOKENS };
 
 typedef struct Source {
     VocabSource src;
@@ -37,46 +42,48 @@ static void name_byte(int byte, bool spm, char out[16])
     out[bn_vocab_encode(code, (unsigned char *)out)] = 0;
 }
 
-/* Bytes, <s>, </s>, the user-defined [X], and " a" that merges. */
+static Source the_source;
+
+/* Bytes, <s>, </s>, the user-defined [X] and <|user|>, and " a" that merges. */
 static Words *open_source(bool spm, int add_bos)
 {
-    static const char *const named[] = {"<s>", "</s>", "[X]"};
-    static Source s;
+    static const char *const named[] = {"<s>", "</s>", "[X]", "<|user|>"};
     static Words words;
-    memset(&s, 0, sizeof s);
-    s.src = (VocabSource){.model = spm ? "llama" : "gpt2",
-                          .pre = spm ? NULL : "gpt-2",
-                          .n = TOKENS,
-                          .tokens = s.token,
-                          .types = s.type,
-                          .merges = s.merge,
-                          .scores = spm ? s.score : NULL,
-                          .nmerges = spm ? 0 : 1,
-                          .bos = BOS,
-                          .eos = EOS,
-                          .eot = -1,
-                          .unk = -1,
-                          .pad = -1,
-                          .add_bos = add_bos,
-                          .add_eos = 0,
-                          .add_space_prefix = -1};
+    memset(&the_source, 0, sizeof the_source);
+    the_source.src = (VocabSource){.model = spm ? "llama" : "gpt2",
+                                   .pre = spm ? NULL : "gpt-2",
+                                   .n = TOKENS,
+                                   .tokens = the_source.token,
+                                   .types = the_source.type,
+                                   .merges = the_source.merge,
+                                   .scores = spm ? the_source.score : NULL,
+                                   .nmerges = spm ? 0 : 1,
+                                   .bos = BOS,
+                                   .eos = EOS,
+                                   .eot = -1,
+                                   .unk = -1,
+                                   .pad = -1,
+                                   .add_bos = add_bos,
+                                   .add_eos = 0,
+                                   .add_space_prefix = -1};
     for (int i = 0; i < TOKENS; i++) {
         if (i < BYTES)
-            name_byte(i, spm, s.text[i]);
+            name_byte(i, spm, the_source.text[i]);
         else
-            strcpy(s.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
-                                                  : "\xc4\xa0"
-                                                    "a")
-                                           : named[i - BYTES]);
-        s.type[i] = i < BYTES      ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
-                    : i == SPACE_A ? VOCAB_NORMAL
-                    : i == USER    ? VOCAB_USER
-                                   : VOCAB_CONTROL;
-        s.token[i] = (VocabText){s.text[i], strlen(s.text[i])};
+            strcpy(the_source.text[i], i == SPACE_A ? (spm ? UNDERSCORE "a"
+                                                           : "\xc4\xa0"
+                                                             "a")
+                                                    : named[i - BYTES]);
+        the_source.type[i] = i < BYTES                ? (spm ? VOCAB_BYTE : VOCAB_NORMAL)
+                             : i == SPACE_A           ? VOCAB_NORMAL
+                             : i == USER || i == ROLE ? VOCAB_USER
+                                                      : VOCAB_CONTROL;
+        the_source.token[i] = (VocabText){the_source.text[i], strlen(the_source.text[i])};
     }
-    s.merge[0] = (VocabText){"\xc4\xa0 a", 4};
-    open_or_fail(&words, &s.src);
+    the_source.merge[0] = (VocabText){"\xc4\xa0 a", 4};
+    open_or_fail(&words, &the_source.src);
     words.model.chat = chat_template;
+    words.model.chat_bytes = sizeof chat_template;
     return &words;
 }
 
@@ -85,7 +92,7 @@ static int32_t *tokens_of(const Words *w, const bn_turn *turn, int n, size_t cap
 {
     for (;;) {
         int32_t *tokens = malloc(cap ? cap * sizeof *tokens : 1);
-        bn_status status = bn_chat_tokens(&w->w, turn, n, 1, tokens, cap, count);
+        bn_status status = bn_chat_tokens(&w->w, turn, n, 1, NULL, tokens, cap, count);
         if (status == BN_OK)
             return tokens;
         free(tokens);
@@ -148,6 +155,59 @@ static void test_merges_cross_borders(void **state)
     }
 }
 
+/* How often each user-defined token is in a turn of the given content, by a template of this text.
+ */
+static void count_users(const char *text, const char *content, int *x, int *role)
+{
+    static const bn_turn none;
+    bn_turn turn = none;
+    Session s;
+    Words *w = open_source(false, 0);
+    const ChatTokens tokens = {.vocab = &the_source.src};
+    const ChatTemplate t = {"test.jinja", text, strlen(text), false};
+    size_t count;
+    session_start(&s, stderr);
+    Out code = {.s = &s};
+    chat_compile(&s, &t, &tokens, &code);
+    w->model.chat = (const unsigned char *)code.text;
+    w->model.chat_bytes = code.len;
+    turn.role = "user";
+    turn.content = content;
+    int32_t *got = tokens_of(w, &turn, 1, 8, &count);
+    *x = *role = 0;
+    for (size_t i = 0; i < count; i++) {
+        *x += got[i] == USER;
+        *role += got[i] == ROLE;
+    }
+    free(got);
+    session_end(&s);
+    free(w->tables);
+}
+
+/* A user-defined token counts in a message unless the template writes it, whole or around a role.
+ */
+static void test_user_tokens_cannot_be_forged(void **state)
+{
+    static const char said[] = "a[X]b<|user|>c";
+    int x, role;
+    (void)state;
+    count_users("{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{{ 'say [X]' + messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1); /* the template's own */
+    assert_int_equal(role, 1);
+    count_users("<|user|>{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{{ '<|' + messages[0].role + '|>' + messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 1);
+    assert_int_equal(role, 1);
+    count_users("{% if false %}<|user|>[X]{% endif %}{{ messages[0].content }}", said, &x, &role);
+    assert_int_equal(x, 0);
+    assert_int_equal(role, 0);
+}
+
 static void test_marks(void **state)
 {
     (void)state;
@@ -159,7 +219,8 @@ static void test_marks(void **state)
         size_t count;
         for (int i = 0; i < 6; i++)
             mark[i] = bits >> i & 1;
-        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, ids, 64, &count), BN_OK);
+        assert_int_equal(bn_tokenize_marked(&w->w, text, 6, mark, NULL, NULL, ids, 64, &count),
+                         BN_OK);
         bool whole = (bits & 0x1e) == 0x1e;
         assert_int_equal(count, whole ? 3 : 6);
         assert_int_equal(ids[1], whole ? EOS : '<');
@@ -167,28 +228,35 @@ static void test_marks(void **state)
     free(w->tables);
 }
 
+static char room[1 << 16]; /* more than any conversation here takes */
+static int32_t ids[1 << 16];
+
 static void test_refusals(void **state)
 {
     static const bn_turn system[] = {{"system", "x"}}, nobody[] = {{NULL, "x"}};
-    int32_t ids[4096];
-    char out[512], small[8];
-    size_t need;
+    char *out = room, small[8];
+    size_t need, cap = sizeof room;
     (void)state;
     Words *w = open_source(false, 0);
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, out, sizeof out, &need), BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, cap, &need), BN_TEMPLATE);
     assert_string_equal(out, "Conversation roles must alternate user/assistant/user/assistant/...");
     assert_int_equal(need, strlen(out));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, small, sizeof small, &need), BN_TEMPLATE);
-    assert_string_equal(small, "Convers");
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, ids, 4096, &need), BN_TEMPLATE);
-    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat(&w->w, system, -1, 1, out, sizeof out, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, small, sizeof small, &need), BN_SPACE);
+    assert_true(need > sizeof small);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, NULL, 0, &need), BN_SPACE);
+    assert_int_equal(
+        bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need),
+        BN_TEMPLATE);
+    assert_int_equal(bn_chat(&w->w, nobody, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, NULL, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, -1, 1, NULL, out, cap, &need), BN_ARGUMENT);
     assert_true(bn_chat_known(&w->model));
     w->model.chat = NULL;
     assert_false(bn_chat_known(&w->model));
-    assert_int_equal(bn_chat(&w->w, system, 1, 1, out, sizeof out, &need), BN_ARGUMENT);
-    assert_int_equal(bn_chat_tokens(&w->w, system, 1, 1, ids, 4096, &need), BN_ARGUMENT);
+    assert_int_equal(bn_chat(&w->w, system, 1, 1, NULL, out, cap, &need), BN_ARGUMENT);
+    assert_int_equal(
+        bn_chat_tokens(&w->w, system, 1, 1, NULL, ids, sizeof ids / sizeof *ids, &need),
+        BN_ARGUMENT);
     free(w->tables);
 }
 
@@ -196,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_special_text_stays_text), cmocka_unit_test(test_merges_cross_borders),
-        cmocka_unit_test(test_marks), cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_marks), cmocka_unit_test(test_user_tokens_cannot_be_forged),
+        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

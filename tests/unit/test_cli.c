@@ -97,8 +97,9 @@ static void test_cli_stop(void **unused)
     assert_string_equal(cli_output, "a\n");
     fake_winner = -1;
     assert_int_equal(CLI("", "-p", "a", "--stop", ""), 1);
-    assert_string_equal(cli_errors, "fake: --stop: expected 1 to 256 bytes that begin with a character, "
-                                    "found ''\n");
+    assert_string_equal(cli_errors,
+                        "fake: --stop: expected 1 to 256 bytes that begin with a character, "
+                        "found ''\n");
     char *many[2 * BN_STOPS + 4] = {"fake"};
     for (int i = 0; i <= BN_STOPS; i++) {
         many[1 + 2 * i] = "--stop";
@@ -194,7 +195,8 @@ static void test_cli_refuses(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cli_text), cmocka_unit_test(test_cli_stop), cmocka_unit_test(test_cli_numbers),
-        cmocka_unit_test(test_cli_nll), cmocka_unit_test(test_cli_refuses)};
+        cmocka_unit_test(test_cli_text), cmocka_unit_test(test_cli_stop),
+        cmocka_unit_test(test_cli_numbers), cmocka_unit_test(test_cli_nll),
+        cmocka_unit_test(test_cli_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

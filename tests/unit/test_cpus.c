@@ -70,9 +70,18 @@ static void version_2(void **state)
     static const struct {
         const char *text;
         int cpus;
-    } c[] = {{"max 100000\n", 0}, {"200000 100000\n", 2}, {"150000 100000\n", 2}, {"1000 100000\n", 1},
-             {"50000 25000", 2},  {"", 0},                {"\n", 0},              {"-1 100000\n", 0},
-             {"100000\n", 0},     {"100000 0\n", 0},      {"100000 -5\n", 0},     {"junk 7\n", 0},
+    } c[] = {{"max 100000\n", 0},
+             {"200000 100000\n", 2},
+             {"150000 100000\n", 2},
+             {"1000 100000\n", 1},
+             {"50000 25000", 2},
+             {"", 0},
+             {"\n", 0},
+             {"-1 100000\n", 0},
+             {"100000\n", 0},
+             {"100000 0\n", 0},
+             {"100000 -5\n", 0},
+             {"junk 7\n", 0},
              {"99999999999999999999 1\n", 0}};
     (void)state;
     put("/proc/self/mountinfo", "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n" V2);
@@ -103,7 +112,8 @@ static void parents(void **state)
 static void version_1(void **state)
 {
     (void)state;
-    put("/proc/self/mountinfo", "35 24 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n" V1);
+    put("/proc/self/mountinfo",
+        "35 24 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n" V1);
     put("/proc/self/cgroup", "5:cpuset:/wrong\n4:cpu,cpuacct:/a\n0::/none\n");
     put("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "-1\n");
     put("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");

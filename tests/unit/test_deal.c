@@ -34,8 +34,9 @@ static void deal(const bn_call *c)
 
 static void every_unit_once(void **state)
 {
-    static const struct Case cases[] = {{1, 1},  {3, 1},   {4, 1},    {7, 2},     {16, 16},  {80, 1},
-                                        {80, 3}, {216, 1}, {384, 16}, {512, 100}, {699, 13}, {700, 1}};
+    static const struct Case cases[] = {{1, 1},    {3, 1},     {4, 1},    {7, 2},
+                                        {16, 16},  {80, 1},    {80, 3},   {216, 1},
+                                        {384, 16}, {512, 100}, {699, 13}, {700, 1}};
     static bn_slot slot[MOST_THREADS];
     static bn_team team;
     (void)state;

@@ -342,8 +342,8 @@ static void golden_blocks(void **state)
         skip();
     }
     fclose(f);
-    static const char *const formats[] = {"q4_0", "q4_1",   "q5_0",   "q5_1",  "q8_0",
-                                          "q2_k", "q3_k",   "q4_k",   "q5_k",  "q6_k",
+    static const char *const formats[] = {"q4_0",   "q4_1",   "q5_0",  "q5_1", "q8_0",
+                                          "q2_k",   "q3_k",   "q4_k",  "q5_k", "q6_k",
                                           "iq4_nl", "iq4_xs", "tq1_0", "tq2_0"};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         check_golden(&s, folder, formats[i]);

@@ -254,8 +254,7 @@ static const struct {
      "tensor 'a.weight' has 0 dimensions at byte 366, expected 1 to 4: the file is damaged\n"},
     {RANK_A, 5, 4,
      "tensor 'a.weight' has 5 dimensions at byte 366, expected 1 to 4: the file is damaged\n"},
-    {DIM_A, 0, 8,
-     "dimension 0 of tensor 'a.weight' is 0 at byte 370: there are no values in it\n"},
+    {DIM_A, 0, 8, "dimension 0 of tensor 'a.weight' is 0 at byte 370: there are no values in it\n"},
     {DIM_A, 1ull << 63, 8,
      "dimension 0 of tensor 'a.weight' is 9223372036854775808 at byte 370: the tensor would have "
      "more than 2^63 values, so the file is damaged\n"},
@@ -419,10 +418,13 @@ static const struct {
     {"\0\0", 2, "not a GGUF file: it has 2 bytes, fewer than a header of 24\n"},
     {"\1\2\3\4\5", 5,
      "not a GGUF file: it begins with bytes 01 02 03 04, expected 47 47 55 46 (\"GGUF\")\n"},
-    {"\x0a\0\0\0\0\0\0\0{\"a\":{}}   ", 20, LOOKS "safetensors: give bnc the folder that it lies in\n"},
+    {"\x0a\0\0\0\0\0\0\0{\"a\":{}}   ", 20,
+     LOOKS "safetensors: give bnc the folder that it lies in\n"},
     {"PK\3\4aaaa", 8, LOOKS "a zip archive, perhaps a PyTorch checkpoint: convert it to GGUF\n"},
     {"\x1f\x8b\x08", 3, LOOKS "gzip data: unpack it first\n"},
-    {"\x7f" "ELF\2\1\1", 7, LOOKS "an ELF object or program\n"},
+    {"\x7f"
+     "ELF\2\1\1",
+     7, LOOKS "an ELF object or program\n"},
     {"version https://git-lfs.github.com/spec/v1\n", 43,
      LOOKS "a git-lfs pointer, not the file: run git lfs pull\n"},
     {"<!DOCTYPE html>", 15, LOOKS "a web page: the download gave a page in place of the file\n"},
@@ -563,8 +565,8 @@ static void opening_files(void **state)
     char path[] = "/tmp/bnc-gguf-XXXXXX", want[128];
     int fd = mkstemp(path);
     FILE *out = fdopen(fd, "wb");
-    snprintf(want, sizeof want,
-             "%s: error: the file is empty: fetch or convert the model again\n", path);
+    snprintf(want, sizeof want, "%s: error: the file is empty: fetch or convert the model again\n",
+             path);
     expect_open(path, want);
     File f = build(3, 32);
     assert_int_equal(fwrite(f.b, 1, f.n, out), f.n);

@@ -59,10 +59,11 @@ typedef struct Kernels {
     void (*quant)(const float *, int8_t *, float *, int, int, int);
 } Kernels;
 #define TABLE(tag)                                                                                 \
-    {{linear_f32##tag, linear_f16##tag, linear_bf16##tag, linear_q8_0##tag},                       \
-     {screen_f32##tag, screen_f16##tag, screen_bf16##tag, screen_q8_0##tag},                       \
-     {qlinear_h8##tag, qlinear_h6##tag, qlinear_h4##tag},                                          \
-     quant##tag}
+    {                                                                                              \
+        {linear_f32##tag, linear_f16##tag, linear_bf16##tag, linear_q8_0##tag},                    \
+            {screen_f32##tag, screen_f16##tag, screen_bf16##tag, screen_q8_0##tag},                \
+            {qlinear_h8##tag, qlinear_h6##tag, qlinear_h4##tag}, quant##tag                        \
+    }
 static const Kernels plain = TABLE();
 #ifdef TEST_AVX2
 static const Kernels avx2 = TABLE(_avx2);
@@ -134,8 +135,9 @@ static Matrix matrix(int format, const float *w, int n, int k)
         memcpy(bytes + i / 32 * 34, &h, 2);
         for (int j = 0; j < 32; j++)
             bytes[i / 32 * 34 + 2 + j] =
-                (uint8_t)(int8_t)(unit > 0 && isfinite(unit) ? fminf(fmaxf(w[i + j] / unit, -127), 127)
-                                                             : 0);
+                (uint8_t)(int8_t)(unit > 0 && isfinite(unit)
+                                      ? fminf(fmaxf(w[i + j] / unit, -127), 127)
+                                      : 0);
     }
     m.t = (Tensor){"w", format_of[format], n, k, bytes, size};
     m.low = copy_low(&m.t, FMT_H6, &m.about);
@@ -153,7 +155,8 @@ static void matrix_free(Matrix *m)
 static int code6(const Matrix *m, int r, int i)
 {
     size_t wide = BN_QPAD(m->k), rows = BN_LOW_ROWS(m->n);
-    const uint8_t *four = m->low + (size_t)r * (wide / 2) + i / 128 * 64 + i % 128 / 64 * 32 + i % 32;
+    const uint8_t *four =
+        m->low + (size_t)r * (wide / 2) + i / 128 * 64 + i % 128 / 64 * 32 + i % 32;
     const uint8_t *two =
         m->low + rows * (wide / 2) + (size_t)r * (wide / 4) + i / 128 * 32 + i % 32;
     return (*four >> (i % 64 >= 32 ? 4 : 0) & 15) * 4 + (*two >> i % 128 / 32 * 2 & 3);
@@ -231,11 +234,11 @@ static float *vector_of(int kind, int k, const float *like)
     for (int i = 0; i < k; i++) {
         float v = bell();
         x[i] = kind == TIES || kind == EQUAL ? v * 0.02f + like[i] * 20
-               : kind == OUTLIER            ? (i % 37 == 5 ? v * 300 : v)
-               : kind == ZEROS              ? 0.0f
-               : kind == TINY               ? v * (i % 2 ? 1e-38f : 1e-44f)
-               : kind == HUGE_              ? v * 1e37f
-                                            : v;
+               : kind == OUTLIER             ? (i % 37 == 5 ? v * 300 : v)
+               : kind == ZEROS               ? 0.0f
+               : kind == TINY                ? v * (i % 2 ? 1e-38f : 1e-44f)
+               : kind == HUGE_               ? v * 1e37f
+                                             : v;
         if (kind == BROKEN && i == k / 3)
             x[i] = any() % 2 ? NAN : INFINITY;
     }
@@ -328,8 +331,9 @@ static void check_best(const Case *c, int best, int threads, int pieces)
         memset(work, 0xa5, bytes);
         for (int p = 0; p < pieces; p++) {
             int i = p * threads + t, all = threads * pieces;
-            c->set->screen[m->format](m->t.data, m->low, m->about, c->x, c->q, c->s, y, best, p == 0,
-                                      m->n, m->k, units * i / all, units * (i + 1) / all, work);
+            c->set->screen[m->format](m->t.data, m->low, m->about, c->x, c->q, c->s, y, best,
+                                      p == 0, m->n, m->k, units * i / all, units * (i + 1) / all,
+                                      work);
         }
     }
     float least = c->sorted[best <= m->n ? best - 1 : m->n - 1];
@@ -467,8 +471,8 @@ static int finish(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norms),       cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_head_kinds),  cmocka_unit_test(test_head_ragged),
+        cmocka_unit_test(test_norms),        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_head_kinds),   cmocka_unit_test(test_head_ragged),
         cmocka_unit_test(test_head_crowded), cmocka_unit_test(test_low),
     };
 #ifdef TEST_AVX2

@@ -223,9 +223,9 @@ static void test_fresh_names(void **unused)
     (void)unused;
     Func *f = parse(small)->funcs;
     assert_string_equal(fresh_name(f, "new"), "new");
-    assert_string_equal(fresh_name(f, "x"), "x_2");     /* a result */
-    assert_string_equal(fresh_name(f, "a"), "a_2");     /* inside a body */
-    assert_string_equal(fresh_name(f, "h"), "h_2");     /* carried */
+    assert_string_equal(fresh_name(f, "x"), "x_2"); /* a result */
+    assert_string_equal(fresh_name(f, "a"), "a_2"); /* inside a body */
+    assert_string_equal(fresh_name(f, "h"), "h_2"); /* carried */
     assert_string_equal(fresh_name(f, "token"), "token_2");
     f->body->first->out[0]->name = name(&session, "h_2");
     assert_string_equal(fresh_name(f, "h"), "h_3");
@@ -566,11 +566,11 @@ static void test_packed_bytes(void **unused)
         Fmt fmt;
         int64_t rows, cols, bytes, scales;
     } want[] = {
-        {FMT_Q2R4, 4, 128, 192, 128},    /* 128 codes, one scale, to a line of 64 */
+        {FMT_Q2R4, 4, 128, 192, 128}, /* 128 codes, one scale, to a line of 64 */
         {FMT_Q2R4, 1, 1, 192, 128},      {FMT_Q2R4, 5, 129, 576, 512},
         {FMT_Q2R4B, 4, 256, 320, 256},   {FMT_Q2R4B, 4, 257, 448, 384},
         {FMT_Q2R4B, 9, 300, 1280, 1152}, {FMT_F32, 3, 7, 128, 0},
-        {FMT_T3R32, 1, 1, 384, 192},     /* 160 codes, 64 with the scale, 32 losses */
+        {FMT_T3R32, 1, 1, 384, 192}, /* 160 codes, 64 with the scale, 32 losses */
         {FMT_T3R32, 32, 48, 512, 320},   {FMT_T3R32, 33, 49, 1280, 960},
         {FMT_F16, 3, 7, 64, 0},          {FMT_Q8_0, 2, 32, 128, 0},
     };
@@ -620,14 +620,13 @@ static void test_diff(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_types), TEST(test_print), TEST(test_attributes),
-        TEST(test_numbers), TEST(test_replace_uses), TEST(test_move),
-        TEST(test_walk_removing), TEST(test_fresh_names), TEST(test_func_clone),
-        TEST(test_layers_clone), TEST(test_infer), TEST(test_units),
-        TEST(test_value_bytes), TEST(test_pack_i2s), TEST(test_pack_tq2),
-        TEST(test_pack_exact), TEST(test_detection), TEST(test_pack_absmean),
-        TEST(test_pack_floats), TEST(test_packed_bytes),
-        TEST(test_diff),
+        TEST(test_types),         TEST(test_print),        TEST(test_attributes),
+        TEST(test_numbers),       TEST(test_replace_uses), TEST(test_move),
+        TEST(test_walk_removing), TEST(test_fresh_names),  TEST(test_func_clone),
+        TEST(test_layers_clone),  TEST(test_infer),        TEST(test_units),
+        TEST(test_value_bytes),   TEST(test_pack_i2s),     TEST(test_pack_tq2),
+        TEST(test_pack_exact),    TEST(test_detection),    TEST(test_pack_absmean),
+        TEST(test_pack_floats),   TEST(test_packed_bytes), TEST(test_diff),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,10 +47,14 @@ enum { F32, F16, BF16, Q8_0, FORMATS };
         rmsnorm_quant##tag(a->x, a->g, a->codes, a->y + 26, 1300, 1e-5f, 0, 1);                    \
     }                                                                                              \
     static const Kernels kernels##dots = {                                                         \
-        #dots, embed_f16##tag,                                                                     \
+        #dots,                                                                                     \
+        embed_f16##tag,                                                                            \
         {linear_f32##tag, linear_f16##tag, linear_bf16##tag, linear_q8_0##tag},                    \
-        {tmatmul_q2##dots, tmatmul_q2b##dots}, {tglu_q2##dots, tglu_q2b##dots},                    \
-        quant##tag, rmsnorm_quant##tag, literal##dots};
+        {tmatmul_q2##dots, tmatmul_q2b##dots},                                                     \
+        {tglu_q2##dots, tglu_q2b##dots},                                                           \
+        quant##tag,                                                                                \
+        rmsnorm_quant##tag,                                                                        \
+        literal##dots};
 
 #include "kernel_sets.h"
 
@@ -95,8 +99,10 @@ static Ternary ternary(int n, int k, int T, int act, int weight)
     memset(m.rows, 0, (size_t)T * (size_t)BN_QPAD(k));
     for (int t = 0; t < T; t++)
         for (int j = 0; j < k; j++) {
-            int v = act == LOW ? -128 : act == HIGH ? 127 : act == MIXED ? (j % 2 ? -128 : 127)
-                                                                         : (int8_t)any();
+            int v = act == LOW     ? -128
+                    : act == HIGH  ? 127
+                    : act == MIXED ? (j % 2 ? -128 : 127)
+                                   : (int8_t)any();
             m.rows[t * BN_QPAD(k) + j] = (int8_t)v;
         }
     m.packed = pack(m.w, n, k);
@@ -131,8 +137,8 @@ static double value(const Ternary *m, int r, int t, int blocked, double *size)
     *size = 0.0;
     for (int b = 0; b < (blocked ? m->scales : 1); b++) {
         double c = blocked ? m->c[1][r * m->scales + b] : m->c[0][0];
-        double v = c * (double)part_sum(m, r, t, blocked ? 256 * b : 0,
-                                        blocked ? 256 * b + 256 : m->k);
+        double v =
+            c * (double)part_sum(m, r, t, blocked ? 256 * b : 0, blocked ? 256 * b + 256 : m->k);
         sum += v;
         *size += fabs(v);
     }
@@ -340,7 +346,7 @@ static void test_quant(void **state)
 /* max 127 makes s exactly 1: halves go to the even side. */
 static void test_quant_halves(void **state)
 {
-    static const float in[] = {127.0f, 0.5f,  1.5f,   2.5f,   -0.5f,   -1.5f, -2.5f,
+    static const float in[] = {127.0f, 0.5f,   1.5f,    2.5f,    -0.5f,   -1.5f,       -2.5f,
                                126.5f, 125.5f, -126.5f, -125.5f, -127.0f, 0.49999997f, -0.0f};
     static const int want[] = {127, 0, 2, 2, 0, -2, -2, 126, 126, -126, -126, -127, 0, 0};
     (void)state;
@@ -491,7 +497,8 @@ static void test_embed(void **state)
 static void test_elementwise(void **state)
 {
     enum { T = 5, D = 13, N = T * D, ONE = 4 };
-    static void (*const one[ONE])(const float *, float *, int, int, int) = {relu2, silu, gelu, copy};
+    static void (*const one[ONE])(const float *, float *, int, int, int) = {relu2, silu, gelu,
+                                                                            copy};
     static void (*const two[3])(const float *, const float *, float *, int, int, int) = {mul, add,
                                                                                          scale};
     float *a = reals(N), *b = reals(N), *y = floats(N), *z = floats(N);
@@ -508,8 +515,9 @@ static void test_elementwise(void **state)
         }
         for (int i = 0; i < N; i++) {
             double x = a[i], v = b[i];
-            double want[] = {activate(x, BN_RELU2), activate(x, BN_SILU), activate(x, BN_GELU), x,
-                             x * v, x + v, x * (double)b[0]};
+            double want[] = {
+                activate(x, BN_RELU2), activate(x, BN_SILU), activate(x, BN_GELU), x, x * v, x + v,
+                x * (double)b[0]};
             near_(y[i], want[f], fabs(want[f]), f == 2 ? 2e-6 : f == 1 ? 3e-7 : 6e-8);
         }
         same(y, z, N);
@@ -603,7 +611,7 @@ static void test_literal(void **state)
         Ternary m = ternary(13, 1300, 1, RANDOM, 2);
         double *values = (double *)input(13 * 1300 * sizeof *values);
         float *x = reals(1300), *g = reals(1300), *y = floats(27);
-        Literal a = {m.packed, weights(F16, 13, 1300, values), m.rows, m.c[0], m.s, x, g,
+        Literal a = {m.packed,   weights(F16, 13, 1300, values),  m.rows, m.c[0], m.s, x, g,
                      floats(27), (int8_t *)keep(BN_QPAD(1300), 1)};
         int8_t *codes = (int8_t *)keep(BN_QPAD(1300), 1);
         scale_ternary(&m);
@@ -625,8 +633,8 @@ int main(void)
         cmocka_unit_test(test_quant),        cmocka_unit_test(test_quant_halves),
         cmocka_unit_test(test_conversions),  cmocka_unit_test(test_embed),
         cmocka_unit_test(test_linear),       cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_head_norm),    cmocka_unit_test(test_rope_table),   cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_literal),
+        cmocka_unit_test(test_head_norm),    cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_rope),         cmocka_unit_test(test_literal),
     };
     nset = find_sets();
     if (nset == 1)

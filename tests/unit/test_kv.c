@@ -465,10 +465,8 @@ static void test_literal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half),
-        cmocka_unit_test(test_store),
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_window),
+        cmocka_unit_test(test_half),      cmocka_unit_test(test_store),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_window),
         cmocka_unit_test(test_literal),
     };
 #ifdef TEST_AVX2

@@ -26,7 +26,7 @@
 /* Allocations are counted by standing in front of glibc's; sanitizers want that place. */
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
     __has_feature(memory_sanitizer)
 #define TEST_SANITIZED
 #endif
@@ -145,9 +145,13 @@ static void test_open_model(void **unused)
     (void)unused;
     static const struct {
         uint64_t at, size;
-    } range[] = {{FAKE_BYTES + 64, 8},      {FAKE_VOCAB_AT, FAKE_BYTES},
-                 {FAKE_VOCAB_AT, UINT64_MAX},  {FAKE_VOCAB_AT + 1, 8}, {64, 8},
-                 {UINT64_MAX - 63, 64},        {UINT64_MAX - 63, UINT64_MAX}};
+    } range[] = {{FAKE_BYTES + 64, 8},
+                 {FAKE_VOCAB_AT, FAKE_BYTES},
+                 {FAKE_VOCAB_AT, UINT64_MAX},
+                 {FAKE_VOCAB_AT + 1, 8},
+                 {64, 8},
+                 {UINT64_MAX - 63, 64},
+                 {UINT64_MAX - 63, UINT64_MAX}};
     fake_bnw(fake_bytes);
     for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
         bn_model m = fake_model;
@@ -281,7 +285,10 @@ static void test_verify(void **unused)
         m.vocab_size = 0;
         m.hash = XXH64(hash, n * sizeof *hash, 0);
         m.info.weight_bytes = BN_BNW_BODY + body;
-        bn_bnw h = {.abi = BN_ABI, .order = 0x01020304, .bytes = m.info.weight_bytes, .hash = m.hash,
+        bn_bnw h = {.abi = BN_ABI,
+                    .order = 0x01020304,
+                    .bytes = m.info.weight_bytes,
+                    .hash = m.hash,
                     .vocab_hash = FAKE_VOCAB_HASH};
         memcpy(h.magic, BN_BNW_MAGIC, sizeof h.magic);
         memcpy(bytes, &h, sizeof h);
@@ -414,8 +421,9 @@ static void test_embed(void **unused)
             double want[W] = {0}, length = 0;
             for (int i = 0; i < W; i++) {
                 for (int t = 0; t < N; t++)
-                    want[i] += how == BN_POOL_MEAN ? row[t][i]
-                               : t == (how == BN_POOL_CLS ? 0 : N - 1) ? row[t][i] : 0;
+                    want[i] += how == BN_POOL_MEAN                     ? row[t][i]
+                               : t == (how == BN_POOL_CLS ? 0 : N - 1) ? row[t][i]
+                                                                       : 0;
                 length += want[i] * want[i];
             }
             assert_int_equal(bn_embed(r.s, ids, N, how, out), BN_OK);
@@ -492,8 +500,8 @@ static void test_no_allocation(void **unused)
     rig r;
     int32_t ids[20];
     float row[FAKE_VOCAB];
-    bn_sampling how = {.temperature = 1, .top_k = 20, .top_p = 0.9f, .min_p = 0.01f,
-                       .repeat_penalty = 1.1f};
+    bn_sampling how = {
+        .temperature = 1, .top_k = 20, .top_p = 0.9f, .min_p = 0.01f, .repeat_penalty = 1.1f};
     ids_of(ids, 20);
     rig_up(&r, 4);
     int before = test_allocations;
@@ -601,7 +609,7 @@ static void test_generate(void **unused)
     assert_int_equal(bn_generate(r.s, "abc", 5, NULL, hear, &h), BN_OK);
     assert_string_equal(h.text, "xxxxx");
     assert_int_equal(bn_position(r.s), 1 + 3 + 5); /* BOS, prompt, text */
-    fake_winner = ' '; /* a leading space stays: the text goes on */
+    fake_winner = ' ';                             /* a leading space stays: the text goes on */
     h = (heard){0};
     assert_int_equal(bn_generate(r.s, "", 1, NULL, hear, &h), BN_OK);
     assert_string_equal(h.text, "x"); /* the logits were of before fake_winner changed */
@@ -688,17 +696,26 @@ static void test_generate_long_prompt(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open_sizes),       cmocka_unit_test(test_open_header),
-        cmocka_unit_test(test_open_model),       cmocka_unit_test(test_open_hash),
-        cmocka_unit_test(test_open_file),        cmocka_unit_test(test_open_copy),
-        cmocka_unit_test(test_verify),
-              cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_init_refuses),     cmocka_unit_test(test_threads_and_cuts),
-        cmocka_unit_test(test_embed),            cmocka_unit_test(test_eval),             cmocka_unit_test(test_eval_refuses),
-        cmocka_unit_test(test_rewind),           cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_sleep),            cmocka_unit_test(test_two_states),
-        cmocka_unit_test(test_generate),         cmocka_unit_test(test_generate_ends),
-        cmocka_unit_test(test_generate_stops),   cmocka_unit_test(test_generate_long_prompt)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_open_sizes),
+                                       cmocka_unit_test(test_open_header),
+                                       cmocka_unit_test(test_open_model),
+                                       cmocka_unit_test(test_open_hash),
+                                       cmocka_unit_test(test_open_file),
+                                       cmocka_unit_test(test_open_copy),
+                                       cmocka_unit_test(test_verify),
+                                       cmocka_unit_test(test_texts),
+                                       cmocka_unit_test(test_init_refuses),
+                                       cmocka_unit_test(test_threads_and_cuts),
+                                       cmocka_unit_test(test_embed),
+                                       cmocka_unit_test(test_eval),
+                                       cmocka_unit_test(test_eval_refuses),
+                                       cmocka_unit_test(test_rewind),
+                                       cmocka_unit_test(test_no_allocation),
+                                       cmocka_unit_test(test_sleep),
+                                       cmocka_unit_test(test_two_states),
+                                       cmocka_unit_test(test_generate),
+                                       cmocka_unit_test(test_generate_ends),
+                                       cmocka_unit_test(test_generate_stops),
+                                       cmocka_unit_test(test_generate_long_prompt)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,12 +127,15 @@ static void test_sample_filters(void **unused)
     static const struct {
         float top_p, min_p;
         int top_k, kept;
-    } row[] = {{0.5f, 0, 0, 1},  {0.7f, 0, 0, 2},    {0.9f, 0, 0, 3},    {0.9f, 0, 2, 2},
-               {0.7f, 0, 1, 1},  {0, 0.3f, 0, 2},    {0, 0.1f, 0, 3},    {0.9f, 0.3f, 0, 2},
+    } row[] = {{0.5f, 0, 0, 1},    {0.7f, 0, 0, 2},    {0.9f, 0, 0, 3},    {0.9f, 0, 2, 2},
+               {0.7f, 0, 1, 1},    {0, 0.3f, 0, 2},    {0, 0.1f, 0, 3},    {0.9f, 0.3f, 0, 2},
                {0.7f, 0.1f, 0, 2}, {0.9f, 0.1f, 5, 3}, {0.99f, 0.1f, 2, 2}};
     for (size_t j = 0; j < sizeof row / sizeof *row; j++) {
-        bn_sampling how = {.temperature = 1, .top_p = row[j].top_p, .min_p = row[j].min_p,
-                           .top_k = row[j].top_k, .seed = 5};
+        bn_sampling how = {.temperature = 1,
+                           .top_p = row[j].top_p,
+                           .min_p = row[j].min_p,
+                           .top_k = row[j].top_k,
+                           .seed = 5};
         count_draws(r.s, how, count);
         for (int i = 0; i < 10; i++)
             assert_int_equal(count[ladder(i)] > 0, i < row[j].kept);
@@ -172,9 +175,13 @@ static void test_sample_bad_logits(void **unused)
                 fake_logit[100] = NAN;
                 fake_logit[200] = 1;
                 rig_logits(&r);
-                bn_sampling how = {.temperature = temperature[j], .top_p = odd[k],
-                                   .min_p = odd[k], .repeat_penalty = odd[k],
-                                   .top_k = k == 3 ? 7 : k == 4 ? INT32_MAX : -(int)k,
+                bn_sampling how = {.temperature = temperature[j],
+                                   .top_p = odd[k],
+                                   .min_p = odd[k],
+                                   .repeat_penalty = odd[k],
+                                   .top_k = k == 3   ? 7
+                                            : k == 4 ? INT32_MAX
+                                                     : -(int)k,
                                    .repeat_last = k & 1 ? INT32_MAX : -1};
                 for (int n = 0; n < 50; n++)
                     assert_in_range(bn_sample(r.s, &how), 0, FAKE_VOCAB - 1);
@@ -250,7 +257,8 @@ static void test_sample_lazy(void **unused)
     }
     assert_int_equal(fake_nbest, 600);
     fake_fixed = 0;
-    static const bn_sampling all[] = {{.temperature = 1}, {.repeat_penalty = 0.5f},
+    static const bn_sampling all[] = {{.temperature = 1},
+                                      {.repeat_penalty = 0.5f},
                                       {.temperature = 1, .top_k = FAKE_VOCAB},
                                       {.temperature = 1, .top_k = 257}};
     for (int i = 0; i < 4; i++)
@@ -273,12 +281,9 @@ static void test_sample_lazy(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sample_greedy),
-        cmocka_unit_test(test_sample_distribution),
-        cmocka_unit_test(test_sample_filters),
-        cmocka_unit_test(test_sample_seed),
-        cmocka_unit_test(test_sample_bad_logits),
-        cmocka_unit_test(test_sample_penalty),
+        cmocka_unit_test(test_sample_greedy),     cmocka_unit_test(test_sample_distribution),
+        cmocka_unit_test(test_sample_filters),    cmocka_unit_test(test_sample_seed),
+        cmocka_unit_test(test_sample_bad_logits), cmocka_unit_test(test_sample_penalty),
         cmocka_unit_test(test_sample_lazy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,12 +101,10 @@ static const struct {
     int line, col;
     const char *text, *want;
 } messages[] = {
-    {"one\ntwo three\n", 2, 5, "no three",
-     "a.tir:2:5: error: no three\n  two three\n      ^\n"},
+    {"one\ntwo three\n", 2, 5, "no three", "a.tir:2:5: error: no three\n  two three\n      ^\n"},
     {"\tx = y", 1, 6, "tab kept", "a.tir:1:6: error: tab kept\n  \tx = y\n  \t    ^\n"},
     {"ab\r\ncd", 1, 3, "at the end", "a.tir:1:3: error: at the end\n  ab\n    ^\n"},
-    {"\x1b[31mred", 1, 6, "escaped",
-     "a.tir:1:6: error: escaped\n  \\x1b[31mred\n          ^\n"},
+    {"\x1b[31mred", 1, 6, "escaped", "a.tir:1:6: error: escaped\n  \\x1b[31mred\n          ^\n"},
     {"\xc3\xa9t\xc3\xa9 x", 1, 7, "wide letters",
      "a.tir:1:7: error: wide letters\n  \xc3\xa9t\xc3\xa9 x\n      ^\n"},
     {"a", 9, 1, "no such line", "a.tir:9:1: error: no such line\n"},
@@ -145,8 +143,7 @@ static void other_messages(void **state)
     f.s.quiet = true;
     note(&f.s, "not seen");
     err(&f.s, (Loc){0}, "no place");
-    assert_string_equal(
-        f.log, "m.gguf: warning: odd 1\nbnc: done in 5 ms\nbnc: error: no place\n");
+    assert_string_equal(f.log, "m.gguf: warning: odd 1\nbnc: done in 5 ms\nbnc: error: no place\n");
     assert_int_equal(f.s.nwarning, 1);
     close_log(&f);
 }
@@ -175,7 +172,11 @@ static void quoting(void **state)
     Session s;
     session_start(&s, NULL);
     assert_string_equal(quote(&s, "a\nb\0c\xff\\", 7), "'a\\nb\\x00c\\xff\\\\'");
-    assert_string_equal(quote(&s, "\xe2\x80\xae" "evil", 7), "'\\xe2\\x80\\xaeevil'");
+    assert_string_equal(quote(&s,
+                              "\xe2\x80\xae"
+                              "evil",
+                              7),
+                        "'\\xe2\\x80\\xaeevil'");
     assert_string_equal(quote(&s, LONG LONG LONG, 120),
                         "'" LONG "0123456789012345678901234567890123456...'");
     assert_int_equal(utf8_char("\xc0\x80", 2), 0);     /* overlong */
@@ -194,9 +195,16 @@ static void floats_read_back(void **state)
     static const struct {
         double v;
         const char *text;
-    } cases[] = {{1, "1.0"},       {0, "0.0"},      {1e-5, "1e-5"},   {5e5, "5e5"},
-                 {0.1, "0.1"},     {-512, "-512.0"}, {1.0 / 3, "0.33333334"},
-                 {3e38, "3e38"},   {1e-45, "1e-45"}, {16777216, "16777216.0"}};
+    } cases[] = {{1, "1.0"},
+                 {0, "0.0"},
+                 {1e-5, "1e-5"},
+                 {5e5, "5e5"},
+                 {0.1, "0.1"},
+                 {-512, "-512.0"},
+                 {1.0 / 3, "0.33333334"},
+                 {3e38, "3e38"},
+                 {1e-45, "1e-45"},
+                 {16777216, "16777216.0"}};
     Session s;
     session_start(&s, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -282,11 +290,10 @@ static void file_failures(void **state)
     assert_false(session_try(&f.s, read_nothing, &f.s));
     assert_false(session_try(&f.s, write_nowhere, &f.s));
     assert_false(session_try(&f.s, write_folder, &f.s));
-    assert_string_equal(f.log,
-                        "/nowhere/at/all: error: cannot open it: No such file or directory\n"
-                        "/nowhere/at/all: error: cannot create it there: No such file or "
-                        "directory\n"
-                        "/tmp: error: is a folder; give the name of a file to write\n");
+    assert_string_equal(f.log, "/nowhere/at/all: error: cannot open it: No such file or directory\n"
+                               "/nowhere/at/all: error: cannot create it there: No such file or "
+                               "directory\n"
+                               "/tmp: error: is a folder; give the name of a file to write\n");
     close_log(&f);
 }
 

@@ -31,7 +31,8 @@ static int stop_hear(void *user, const char *text, size_t len)
 
 /* The text that may be seen, by looking at every end of the text: the first end at which a string is
  * complete, the longest of those there. *which: that string, or -1. */
-static size_t stop_expected(const char *text, size_t len, const char *const *stop, int n, int *which)
+static size_t stop_expected(const char *text, size_t len, const char *const *stop, int n,
+                            int *which)
 {
     *which = -1;
     for (size_t end = 1; end <= len; end++) {
@@ -84,15 +85,15 @@ static void test_stops(void **unused)
     } c[] = {
         {{"END"}, "the END of it", "the "},
         {{"END"}, "the EN", "the EN"},
-        {{"aab"}, "aaaab", "aa"},                /* overlaps itself */
+        {{"aab"}, "aaaab", "aa"}, /* overlaps itself */
         {{"abab!"}, "abababab!", "abab"},
-        {{"ababc", "bab"}, "xababc", "xa"},      /* inside another */
-        {{"ab", "abc"}, "xabc", "x"},            /* prefixes of each other: the first complete */
+        {{"ababc", "bab"}, "xababc", "xa"}, /* inside another */
+        {{"ab", "abc"}, "xabc", "x"},       /* prefixes of each other: the first complete */
         {{"abc", "ab"}, "xabc", "x"},
-        {{"bc", "abc"}, "abc", ""},              /* ends of each other: the longest */
+        {{"bc", "abc"}, "abc", ""}, /* ends of each other: the longest */
         {{"abcd", "bce"}, "abce", "a"},
         {{"\n\n", "\nUser:"}, "Hi\nUser: a", "Hi"},
-        {{"caf\xc3"}, "a caf\xc3\xa9 b", "a "},   /* ends inside a character */
+        {{"caf\xc3"}, "a caf\xc3\xa9 b", "a "}, /* ends inside a character */
         {{"\xc3\xa9!"}, "caf\xc3\xa9?", "caf\xc3\xa9?"},
         {{"\xe2\x82\xac"}, "5 \xe2\x82\xac", "5 "},
         {{"\xe2\x82\xac"}, "5 \xe2\x82\xad", "5 \xe2\x82\xad"},
@@ -134,7 +135,8 @@ static void test_stops_random(void **unused)
                 stop[i][j] = (char)('a' + random_below(2));
             stop[i][k] = 0;
         }
-        stop_check(text, len, given, (int)(random_below(4)), random_below(1u << 16) << 9 | random_below(1u << 9));
+        stop_check(text, len, given, (int)(random_below(4)),
+                   random_below(1u << 16) << 9 | random_below(1u << 9));
     }
 }
 
@@ -197,7 +199,8 @@ static void test_stops_refused(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stops), cmocka_unit_test(test_stops_random),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stops),
+                                       cmocka_unit_test(test_stops_random),
                                        cmocka_unit_test(test_stops_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,8 @@ int inspect_bnw(Inspect *p)
         fail(s, loc, "is of the other byte order: expected the mark 01020304, found %08x",
              (unsigned)h.order);
     if (h.abi != BN_ABI)
-        fail(s, loc, "is of version %u, this bnc reads and writes version %d; compile the model again",
+        fail(s, loc,
+             "is of version %u, this bnc reads and writes version %d; compile the model again",
              (unsigned)h.abi, BN_ABI);
     if (h.bytes != size)
         fail(s, loc, "is truncated or extended: its header says %llu bytes, it has %zu",

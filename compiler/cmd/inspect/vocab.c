@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "cmd/inspect/check.h"
+#include "driver/driver.h"
 #include "ir/escape.h"
 
 void found(Check *c, Grade grade, const char *text)
@@ -229,6 +230,11 @@ void check_template(Check *c)
                   "the vocabulary has chat marks, but there is no tokenizer.chat_template");
         return;
     }
+    const char *fault =
+        template_fault(p->s, p->arch ? p->arch : "", p->path, intern(p->s, text, len));
+    if (fault)
+        found(c, ERROR,
+              format(p->s, "%s; bnc MODEL -o wants another, or --chat-template=none", fault));
     if (find(text, len, "BITNETAssistant"))
         found(c, WARNING,
               "the chat template is the converter's ('Human: ', 'BITNETAssistant: '); BitNet b1.58 "

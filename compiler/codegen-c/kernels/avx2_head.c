@@ -46,12 +46,12 @@ BN_INLINE __m256i low_block2(const uint8_t *w, const int8_t *q)
     const __m256i bits = _mm256_set1_epi8(3);
     __m256i v = low_load(w);
     __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(v, bits), low_load(q));
-    __m256i b = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 2), bits),
-                                     low_load(q + 32));
-    __m256i c = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits),
-                                     low_load(q + 64));
-    __m256i d = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 6), bits),
-                                     low_load(q + 96));
+    __m256i b =
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 2), bits), low_load(q + 32));
+    __m256i c =
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), low_load(q + 64));
+    __m256i d =
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 6), bits), low_load(q + 96));
     return _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
 }
 
@@ -124,30 +124,31 @@ BN_INLINE int screen_mask(const bn_screen *h, __m256i twice, const float *scale,
                           const float *v)
 {
     __m256 unit = _mm256_mul_ps(_mm256_set1_ps(0.5f), _mm256_set1_ps(h->unit));
-    __m256 bound = _mm256_fmadd_ps(_mm256_loadu_ps(v), _mm256_set1_ps(h->b),
-                                   _mm256_set1_ps(7.8886091e-31f));
+    __m256 bound =
+        _mm256_fmadd_ps(_mm256_loadu_ps(v), _mm256_set1_ps(h->b), _mm256_set1_ps(7.8886091e-31f));
     bound = _mm256_fmadd_ps(_mm256_loadu_ps(e), _mm256_set1_ps(h->a), bound);
-    bound = _mm256_fmadd_ps(_mm256_cvtepi32_ps(twice),
-                            _mm256_mul_ps(_mm256_loadu_ps(scale), unit), bound);
+    bound = _mm256_fmadd_ps(_mm256_cvtepi32_ps(twice), _mm256_mul_ps(_mm256_loadu_ps(scale), unit),
+                            bound);
     __m256 least = _mm256_set1_ps(screen_least(h));
     return _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_LT_OQ)) ^ 255;
 }
 
 /* Which of 8 rows their 6 bits do not exclude, and their sums; w2: the first one's 2 bits. */
-BN_INLINE int screen_eight(const bn_screen *h, const uint8_t *w4, const uint8_t *w2, const float *of,
-                           const int8_t *q, int wide, int *sums)
+BN_INLINE int screen_eight(const bn_screen *h, const uint8_t *w4, const uint8_t *w2,
+                           const float *of, const int8_t *q, int wide, int *sums)
 {
     const size_t row4 = (size_t)wide / 2;
     __m256i sum = _mm256_slli_epi32(low_eight4(w4, row4, q, wide), 2);
     __m256i odd = _mm256_set1_epi32((3 - BN_LOW6_ODD) * h->total);
-    int keep = screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 8, of + 16);
+    int keep =
+        screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 8, of + 16);
     if (!keep)
         return 0;
     sum = _mm256_add_epi32(sum, low_eight2(w2, row4 / 2, q, wide, keep));
     odd = _mm256_set1_epi32(-BN_LOW6_ODD * h->total);
     _mm256_storeu_si256((__m256i *)sums, sum);
-    return keep & screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 24,
-                              of + 32);
+    return keep &
+           screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 24, of + 32);
 }
 
 /* Whether p excludes a row that q did not. */
@@ -182,34 +183,26 @@ BN_INLINE int screen_out(const bn_screen *h, const uint8_t *w4, const uint8_t *w
 /* As screen_f32. */
 BN_INLINE void screen_f32_avx2(const void *w, const uint8_t *low, const float *about,
                                const float *x, const int8_t *q, const float *s, float *y, int best,
-                               int first, int n, int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS_AVX2(linear_f32_avx2)
-}
+                               int first, int n, int k, int from, int to,
+                               void *work){BN_SCREEN_ROWS_AVX2(linear_f32_avx2)}
 
 //@ screen_f16_avx2 : screen_rows_avx2 linear_f16_avx2
-BN_INLINE void screen_f16_avx2(const void *w, const uint8_t *low, const float *about,
-                               const float *x, const int8_t *q, const float *s, float *y, int best,
-                               int first, int n, int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS_AVX2(linear_f16_avx2)
-}
+BN_INLINE
+    void screen_f16_avx2(const void *w, const uint8_t *low, const float *about, const float *x,
+                         const int8_t *q, const float *s, float *y, int best, int first, int n,
+                         int k, int from, int to, void *work){BN_SCREEN_ROWS_AVX2(linear_f16_avx2)}
 
 //@ screen_bf16_avx2 : screen_rows_avx2 linear_bf16_avx2
 BN_INLINE void screen_bf16_avx2(const void *w, const uint8_t *low, const float *about,
                                 const float *x, const int8_t *q, const float *s, float *y, int best,
-                                int first, int n, int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS_AVX2(linear_bf16_avx2)
-}
+                                int first, int n, int k, int from, int to,
+                                void *work){BN_SCREEN_ROWS_AVX2(linear_bf16_avx2)}
 
 //@ screen_q8_0_avx2 : screen_rows_avx2 linear_q8_0_avx2
 BN_INLINE void screen_q8_0_avx2(const void *w, const uint8_t *low, const float *about,
                                 const float *x, const int8_t *q, const float *s, float *y, int best,
-                                int first, int n, int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)
-}
+                                int first, int n, int k, int from, int to,
+                                void *work){BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)}
 
 //@ qlinear_low_avx2 : low_logit low_row2 low_sums_avx2 low_total_avx2
 /* One row of codes by one token; the sums are those of scalar_head.c. 8 bits: products of |w| by q
@@ -250,31 +243,31 @@ BN_INLINE void qlinear_low_avx2(const uint8_t *w, const float *scale, const int8
             total[t] = low_total_avx2(q + (size_t)(t0 + t) * (size_t)wide, wide);
         for (int r = 8 * from; r < end; r++)
             for (int t = 0; t < few; t++)
-                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] = low_logit(
-                    low_twice_avx2(w, bits, n, (size_t)wide / 2, r,
-                                   q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
-                    bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
+                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] =
+                    low_logit(low_twice_avx2(w, bits, n, (size_t)wide / 2, r,
+                                             q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
+                              bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
     }
 }
 
 //@ qlinear_h8_avx2 : qlinear_low_avx2
 /* As qlinear_h8. */
-BN_INLINE void qlinear_h8_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
-                               float *y, int T, int n, int k, int from, int to)
+BN_INLINE void qlinear_h8_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                               const float *s, float *y, int T, int n, int k, int from, int to)
 {
     qlinear_low_avx2(w, scale, q, s, y, T, n, k, 8, from, to);
 }
 
 //@ qlinear_h6_avx2 : qlinear_low_avx2
-BN_INLINE void qlinear_h6_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
-                               float *y, int T, int n, int k, int from, int to)
+BN_INLINE void qlinear_h6_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                               const float *s, float *y, int T, int n, int k, int from, int to)
 {
     qlinear_low_avx2(w, scale, q, s, y, T, n, k, 6, from, to);
 }
 
 //@ qlinear_h4_avx2 : qlinear_low_avx2
-BN_INLINE void qlinear_h4_avx2(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
-                               float *y, int T, int n, int k, int from, int to)
+BN_INLINE void qlinear_h4_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                               const float *s, float *y, int T, int n, int k, int from, int to)
 {
     qlinear_low_avx2(w, scale, q, s, y, T, n, k, 4, from, to);
 }

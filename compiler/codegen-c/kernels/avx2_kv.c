@@ -360,8 +360,8 @@ BN_INLINE void attention_f32_avx2(const float *q, const float *kcache, const flo
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim, from,
-                   to);
+    attention_avx2(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim,
+                   from, to);
 }
 
 //@ attention_f16_avx2 : attention_avx2
@@ -369,8 +369,8 @@ BN_INLINE void attention_f16_avx2(const float *q, const uint16_t *kcache, const 
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim, from,
-                   to);
+    attention_avx2(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim,
+                   from, to);
 }
 
 //@ attention_kv8_avx2 : attention_avx2
@@ -378,8 +378,8 @@ BN_INLINE void attention_kv8_avx2(const float *q, const uint8_t *kcache, const u
                                   float *y, int pos, int T, int heads, int groups, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim, from,
-                   to);
+    attention_avx2(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim,
+                   from, to);
 }
 
 //@ window_avx2 : attention_avx2 window
@@ -395,7 +395,8 @@ BN_INLINE void window_avx2(const float *q, const void *kcache, const void *vcach
                        head_dim, from, to);
     for (int t = whole; t < T; t++)
         attention_avx2(q + (size_t)t * next, kcache, vcache, format, y + (size_t)t * next,
-                       pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from, to);
+                       pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from,
+                       to);
 }
 
 //@ window_f32_avx2 : window_avx2
@@ -408,18 +409,18 @@ BN_INLINE void window_f32_avx2(const float *q, const float *kcache, const float 
 }
 
 //@ window_f16_avx2 : window_avx2
-BN_INLINE void window_f16_avx2(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y,
-                               int pos, int T, int heads, int groups, int context, int head_dim,
-                               int window, int every, int layer, int from, int to)
+BN_INLINE void window_f16_avx2(const float *q, const uint16_t *kcache, const uint16_t *vcache,
+                               float *y, int pos, int T, int heads, int groups, int context,
+                               int head_dim, int window, int every, int layer, int from, int to)
 {
     window_avx2(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, window,
                 window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_kv8_avx2 : window_avx2
-BN_INLINE void window_kv8_avx2(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y,
-                               int pos, int T, int heads, int groups, int context, int head_dim,
-                               int window, int every, int layer, int from, int to)
+BN_INLINE void window_kv8_avx2(const float *q, const uint8_t *kcache, const uint8_t *vcache,
+                               float *y, int pos, int T, int heads, int groups, int context,
+                               int head_dim, int window, int every, int layer, int from, int to)
 {
     window_avx2(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, window,
                 window_whole(pos, T, window, every, layer), from, to);

@@ -249,9 +249,9 @@ BN_INLINE void attend_neon(const float *q, const float *k, const float *v, float
 //@ attention_f32_neon : attend_neon
 /* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart; kcache, vcache
  * [groups x context x head_dim]; a unit is a head; up to four of one group share what is read. */
-BN_INLINE void attention_f32_neon(const float *q, const float *kcache, const float *vcache, float *y,
-                                int pos, int T, int heads, int groups, int context, int head_dim,
-                                int from, int to)
+BN_INLINE void attention_f32_neon(const float *q, const float *kcache, const float *vcache,
+                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  int head_dim, int from, int to)
 {
     const int each = heads / groups;
 
@@ -287,8 +287,9 @@ BN_INLINE void window_f32_neon(const float *q, const float *kcache, const float 
         attention_f32_neon(q, kcache, vcache, y, pos, whole, heads, groups, context, head_dim, from,
                            to);
     for (int t = whole; t < T; t++) {
-        const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim, at = (size_t)t * next;
-        attention_f32_neon(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads, groups,
-                           context, head_dim, from, to);
+        const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim,
+                     at = (size_t)t * next;
+        attention_f32_neon(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads,
+                           groups, context, head_dim, from, to);
     }
 }

@@ -138,8 +138,7 @@ BN_INLINE void linear_f32(const void *w, const float *x, float *y, int T, int n,
     for (int r = from; r < to; r++)
         for (int t = 0; t < T; t++) {
             double lane[8] = {0};
-            dot_lanes(lane, (const float *)w + (size_t)r * (size_t)k, x + (size_t)t * (size_t)k,
-                      k);
+            dot_lanes(lane, (const float *)w + (size_t)r * (size_t)k, x + (size_t)t * (size_t)k, k);
             y[(size_t)t * (size_t)n + (size_t)r] = (float)dot_sum(lane);
         }
 }
@@ -513,8 +512,8 @@ BN_INLINE double q2_value(const uint8_t *w, const float *c, const int8_t *q, flo
         return (double)q2_dot(row, q, steps) * (double)(c[0] / s);
     c += (size_t)r * BN_Q2_SCALES((size_t)k);
     for (int j = 0; j < steps; j += 2)
-        sum += (double)c[j / 2] * q2_dot(row + (size_t)j * 128, q + (size_t)j * 128,
-                                         steps - j < 2 ? steps - j : 2);
+        sum += (double)c[j / 2] *
+               q2_dot(row + (size_t)j * 128, q + (size_t)j * 128, steps - j < 2 ? steps - j : 2);
     return sum / s;
 }
 

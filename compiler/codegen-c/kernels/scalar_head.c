@@ -86,9 +86,9 @@ BN_INLINE void qlinear_h8(const uint8_t *w, const float *scale, const int8_t *q,
     const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
     for (int r = 8 * from; r < end; r++)
         for (int t = 0; t < T; t++)
-            y[(size_t)t * (size_t)n + (size_t)r] =
-                low_logit(2 * low_sum8(w + (size_t)r * (size_t)wide,
-                                       q + (size_t)t * (size_t)wide, wide), scale[r], s[t]);
+            y[(size_t)t * (size_t)n + (size_t)r] = low_logit(
+                2 * low_sum8(w + (size_t)r * (size_t)wide, q + (size_t)t * (size_t)wide, wide),
+                scale[r], s[t]);
 }
 
 //@ qlinear_h4 : low_sum4 low_total low_logit
@@ -159,10 +159,10 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  * `best` others above, and is not among the best. Equal ones are kept: there the lesser id wins.
  * Bytes are read as they are needed: 4 bits of a row, 2 more, p, the row itself. */
 typedef struct bn_screen {
-    float a, b, fine;  /* A; B for z = q u and for z = q u + p t */
-    float unit, less;  /* u, t */
-    int total, rest;   /* sums of q and p */
-    int n, most;       /* of heap, and wanted */
+    float a, b, fine;    /* A; B for z = q u and for z = q u + p t */
+    float unit, less;    /* u, t */
+    int total, rest;     /* sums of q and p */
+    int n, most;         /* of heap, and wanted */
     float heap[BN_BEST]; /* the largest L so far; the least of them first, once there are `most` */
 } bn_screen;             /* and behind it p [BN_QPAD(K)] */
 
@@ -268,15 +268,15 @@ BN_INLINE float screen_bound(const bn_screen *h, int twice, int more, float scal
 /* of: the first of a row's five numbers, the next 8 further on; sum, rest: of its codes by q and p. */
 BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *of)
 {
-    return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 2 * rest - BN_LOW6_ODD * h->rest, of[0],
-                        of[24], of[32], h->fine) < screen_least(h);
+    return screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 2 * rest - BN_LOW6_ODD * h->rest,
+                        of[0], of[24], of[32], h->fine) < screen_least(h);
 }
 
 //@ screen_rows : screen low_sum4 low_sum2 low_row2
 /* Answers whether row r has to be computed; about: the 40 numbers of its 8 rows, scale, |e| and |v|
  * of 4 bits, |e| and |v| of 6 bits, each of 8 rows. */
-BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *about, const int8_t *q,
-                           int n, int wide, int r)
+BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *about,
+                           const int8_t *q, int n, int wide, int r)
 {
     const size_t row4 = (size_t)wide / 2;
     const uint8_t *w4 = w + (size_t)r * row4, *w2 = low_row2(w, n, row4, r);
@@ -313,26 +313,17 @@ BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *ab
  * thread before; work: a bn_screen, its own from call to call. */
 BN_INLINE void screen_f32(const void *w, const uint8_t *low, const float *about, const float *x,
                           const int8_t *q, const float *s, float *y, int best, int first, int n,
-                          int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS(linear_f32)
-}
+                          int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_f32)}
 
 //@ screen_f16 : screen_rows linear_f16
 BN_INLINE void screen_f16(const void *w, const uint8_t *low, const float *about, const float *x,
                           const int8_t *q, const float *s, float *y, int best, int first, int n,
-                          int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS(linear_f16)
-}
+                          int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_f16)}
 
 //@ screen_bf16 : screen_rows linear_bf16
 BN_INLINE void screen_bf16(const void *w, const uint8_t *low, const float *about, const float *x,
                            const int8_t *q, const float *s, float *y, int best, int first, int n,
-                           int k, int from, int to, void *work)
-{
-    BN_SCREEN_ROWS(linear_bf16)
-}
+                           int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_bf16)}
 
 //@ screen_q8_0 : screen_rows linear_q8_0
 BN_INLINE void screen_q8_0(const void *w, const uint8_t *low, const float *about, const float *x,

@@ -401,28 +401,28 @@ BN_INLINE void window_attention(const float *q, const void *kcache, const void *
 }
 
 //@ window_f32 : window_attention
-BN_INLINE void window_f32(const float *q, const float *kcache, const float *vcache, float *y, int pos,
-                          int T, int heads, int groups, int context, int head_dim, int window,
-                          int every, int layer, int from, int to)
+BN_INLINE void window_f32(const float *q, const float *kcache, const float *vcache, float *y,
+                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, window,
-                     window_whole(pos, T, window, every, layer), from, to);
+    window_attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim,
+                     window, window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_f16 : window_attention
-BN_INLINE void window_f16(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y, int pos,
-                          int T, int heads, int groups, int context, int head_dim, int window,
-                          int every, int layer, int from, int to)
+BN_INLINE void window_f16(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y,
+                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, window,
-                     window_whole(pos, T, window, every, layer), from, to);
+    window_attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim,
+                     window, window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_kv8 : window_attention
-BN_INLINE void window_kv8(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y, int pos,
-                          int T, int heads, int groups, int context, int head_dim, int window,
-                          int every, int layer, int from, int to)
+BN_INLINE void window_kv8(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y,
+                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, window,
-                     window_whole(pos, T, window, every, layer), from, to);
+    window_attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim,
+                     window, window_whole(pos, T, window, every, layer), from, to);
 }

@@ -69,8 +69,8 @@ static inline void q2_tile(device const uchar *gate, device const uchar *up, dev
                 for (int m = 0; m < N; m++) {
                     for (int i = 0; i < 2; i++)
                         simdgroup_load(b[i],
-                                       stage + (1 + m) * TILE_PLANE + ((rows + i) * 4 + c) * BLOCK, 8,
-                                       ulong2(0), true);
+                                       stage + (1 + m) * TILE_PLANE + ((rows + i) * 4 + c) * BLOCK,
+                                       8, ulong2(0), true);
                     for (int i = 0; i < 4; i++)
                         simdgroup_multiply_accumulate(sum[m][i], a[i / 2], b[i % 2], sum[m][i]);
                 }
@@ -79,9 +79,9 @@ static inline void q2_tile(device const uchar *gate, device const uchar *up, dev
         }
     }
     for (int i = 0; i < 4 * N; i++)
-        simdgroup_store(sum[i / 4][i % 4],
-                        tg + i / 4 * TILE_PLANE + (tokens + i % 4 / 2) * 8 * TILE + (rows + i % 2) * 8,
-                        TILE);
+        simdgroup_store(
+            sum[i / 4][i % 4],
+            tg + i / 4 * TILE_PLANE + (tokens + i % 4 / 2) * 8 * TILE + (rows + i % 2) * 8, TILE);
     threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
@@ -92,7 +92,8 @@ static inline void tmatmul_q2_tile(device const uchar *w, device const float *c,
                                    device const float *res, device float *y, int T, int n, int k,
                                    uint g, uint me, threadgroup float *tg)
 {
-    const int each = (n + TILE - 1) / TILE, row0 = int(g) % each * TILE, token0 = int(g) / each * TILE;
+    const int each = (n + TILE - 1) / TILE, row0 = int(g) % each * TILE,
+              token0 = int(g) / each * TILE;
     q2_tile<1>(w, w, q, T, n, k, row0, token0, me, tg);
     for (int i = int(me); i < TILE_PLANE; i += THREADS) {
         const int r = row0 + i % TILE, t = token0 + i / TILE;
@@ -111,11 +112,13 @@ static inline void tglu_q2_tile(device const uchar *wg, device const float *cg,
                                 int act, int T, int n, int k, uint g, uint me,
                                 threadgroup float *tg)
 {
-    const int each = (n + TILE - 1) / TILE, row0 = int(g) % each * TILE, token0 = int(g) / each * TILE;
+    const int each = (n + TILE - 1) / TILE, row0 = int(g) % each * TILE,
+              token0 = int(g) / each * TILE;
     q2_tile<2>(wg, wu, q, T, n, k, row0, token0, me, tg);
     for (int i = int(me); i < TILE_PLANE; i += THREADS) {
         const int r = row0 + i % TILE, t = token0 + i / TILE;
         if (r < n && t < T)
-            y[ulong(t) * n + r] = glu_act(tg[i] * (cg[0] / s[t]), tg[TILE_PLANE + i] * (cu[0] / s[t]), act);
+            y[ulong(t) * n + r] =
+                glu_act(tg[i] * (cg[0] / s[t]), tg[TILE_PLANE + i] * (cu[0] / s[t]), act);
     }
 }

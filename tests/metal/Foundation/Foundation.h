@@ -18,7 +18,8 @@ static inline NSRange NSMakeRange(NSUInteger location, NSUInteger length)
 enum { NSUTF8StringEncoding = 4 };
 
 /* Counted references; the count stands behind an object's own memory. */
-__attribute__((objc_root_class)) @interface NSObject {
+__attribute__((objc_root_class))
+@interface NSObject {
     Class isa;
 }
 + (id)alloc;
@@ -40,7 +41,9 @@ __attribute__((objc_root_class)) @interface NSObject {
     unsigned length;
 }
 + (NSString *)stringWithUTF8String:(const char *)text;
-+ (NSString *)stringWithContentsOfFile:(NSString *)path encoding:(NSStringEncoding)encoding error:(NSError **)error;
++ (NSString *)stringWithContentsOfFile:(NSString *)path
+                              encoding:(NSStringEncoding)encoding
+                                 error:(NSError **)error;
 - (NSString *)stringByDeletingPathExtension;
 - (NSString *)stringByAppendingPathExtension:(NSString *)extension;
 - (const char *)UTF8String;

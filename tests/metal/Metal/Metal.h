@@ -22,7 +22,10 @@ typedef enum { MTLIndirectCommandTypeConcurrentDispatch = 1 << 5 } MTLIndirectCo
 enum { MTLResourceUsageRead = 1, MTLResourceUsageWrite = 2 };
 typedef NSUInteger MTLResourceUsage;
 
-typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError } MTLCommandBufferStatus;
+typedef enum {
+    MTLCommandBufferStatusCompleted = 4,
+    MTLCommandBufferStatusError
+} MTLCommandBufferStatus;
 
 @interface MTLCompileOptions : NSObject
 - (void)setFastMathEnabled:(BOOL)on;
@@ -100,13 +103,27 @@ typedef enum { MTLCommandBufferStatusCompleted = 4, MTLCommandBufferStatusError 
 @protocol MTLDevice
 - (id<MTLCommandQueue>)newCommandQueue;
 - (id<MTLLibrary>)newLibraryWithURL:(NSURL *)url error:(NSError **)error;
-- (id<MTLLibrary>)newLibraryWithSource:(NSString *)text options:(MTLCompileOptions *)options error:(NSError **)error;
-- (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data length:(NSUInteger)length options:(MTLResourceOptions)options deallocator:(id)deallocator;
-- (id<MTLBuffer>)newBufferWithBytes:(const void *)data length:(NSUInteger)length options:(MTLResourceOptions)options;
+- (id<MTLLibrary>)newLibraryWithSource:(NSString *)text
+                               options:(MTLCompileOptions *)options
+                                 error:(NSError **)error;
+- (id<MTLBuffer>)newBufferWithBytesNoCopy:(void *)data
+                                   length:(NSUInteger)length
+                                  options:(MTLResourceOptions)options
+                              deallocator:(id)deallocator;
+- (id<MTLBuffer>)newBufferWithBytes:(const void *)data
+                             length:(NSUInteger)length
+                            options:(MTLResourceOptions)options;
 - (id<MTLBuffer>)newBufferWithLength:(NSUInteger)length options:(MTLResourceOptions)options;
-- (id<MTLComputePipelineState>)newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor *)descriptor options:(MTLPipelineOption)options reflection:(MTLComputePipelineReflection **)reflection error:(NSError **)error;
+- (id<MTLComputePipelineState>)
+    newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor *)descriptor
+                                  options:(MTLPipelineOption)options
+                               reflection:(MTLComputePipelineReflection **)reflection
+                                    error:(NSError **)error;
 - (BOOL)supportsFamily:(MTLGPUFamily)family;
-- (id<MTLIndirectCommandBuffer>)newIndirectCommandBufferWithDescriptor:(MTLIndirectCommandBufferDescriptor *)descriptor maxCommandCount:(NSUInteger)count options:(MTLResourceOptions)options;
+- (id<MTLIndirectCommandBuffer>)newIndirectCommandBufferWithDescriptor:
+                                    (MTLIndirectCommandBufferDescriptor *)descriptor
+                                                       maxCommandCount:(NSUInteger)count
+                                                               options:(MTLResourceOptions)options;
 - (void)release;
 @end
 id<MTLDevice> MTLCreateSystemDefaultDevice(void);
