@@ -130,7 +130,7 @@ mv $dir/x.c $dir/before.c
 check "and make the same" cmp $dir/x.c $dir/before.c
 check "what follows -- is no option" sh -c '"$0" inspect -- --nosuch 2>&1 | grep -q "^--nosuch: error: cannot open"' "$bnc"
 
-# ---- kinds: by the end of a name ----
+# ---- kinds after values: by the end of a name ----
 
 printf '#!/bin/sh\nprintf "%%s\\n" "$*" >>%s\nexec %s "$@" -O1\n' "$PWD/$dir/said.cc" "$cc" >$dir/cc
 chmod +x $dir/cc
@@ -170,7 +170,7 @@ check "one text to standard output: C" sh -c \
     '"$0" $1 --quiet --amalgamate --weights=c --target=generic --time-passes -o - >$2/s.c 2>$2/err && ! grep -q "^stage" $2/s.c &&
      tail -n 3 $2/s.c | grep -q bn_cli && grep -q "^read" $2/err' "$bnc" $small $dir
 
-# ---- outputs: nothing is written over what is read, nothing half ----
+# ---- outputs after kinds: nothing is written over what is read, nothing half ----
 
 cp $small $dir/in.gguf
 ln -s in.gguf $dir/soft.gguf
@@ -223,7 +223,7 @@ else
     skip "full disks" "only root can mount one"
 fi
 
-# ---- told: what a compilation tells ----
+# ---- told after kinds: what a compilation tells ----
 
 "$bnc" $model --ctx=1025 -o $dir/t.c >$dir/out 2>&1
 check "--ctx above what the model was trained with" grep -q "warning: --ctx=1025 is more than the 1024 positions" $dir/out
@@ -246,7 +246,7 @@ check "not for C" "$bnc" $small --target=$other --quiet -o $dir/t.c
 CC=$PWD/$dir/cc
 export CC
 
-# ---- run: the model's name, the program's options ----
+# ---- run after values: the model's name, the program's options ----
 
 refused "a message of the program names the model" "m.gguf: nosuch: No such file" "$bnc" run $small --ids=nosuch
 check "options before the model" sh -c '"$0" run -n 3 --temp=0 -p ba $1 >$2/a && "$0" run $1 -p ba -n3 --temp 0 >$2/b && cmp $2/a $2/b && test -s $2/a' "$bnc" $small $dir
