@@ -19,11 +19,11 @@ export PWD := $(CURDIR)
 
 RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_parts.c jinja_json.c jinja_call.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
-IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c low.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c lowbit.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c
-PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c head.c tuning.c select.c pack.c plan.c
+PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c lm_head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
-CG_SRC  := targets.c chunks.c call.c fields.c record.c sites.c function.c emit.c
+CG_SRC  := targets.c chunks.c call.c fields.c record.c probes.c function.c emit.c
 # The GPU backends: what they share, then a folder a dialect.
 GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c codegen-gpu/tables.c codegen-metal/metal.c \
            codegen-cuda/cuda.c codegen-cuda/shards.c codegen-cuda/persistent.c codegen-cuda/weight_tiles.c
@@ -41,7 +41,7 @@ KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c a
            neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
 
 # What generated code calls, for models that bnc loads into itself (compiler/driver/inproc.c):
-EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_take
+EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_ticket
 
 RT_OBJ  := $(RT_SRC:%.c=$(B)/rt/%.o)
 LIB_OBJ := $(IR_SRC:%.c=$(B)/ir/%.o) $(FE_SRC:%.c=$(B)/frontend/%.o) $(B)/gen/tir.tab.o $(B)/gen/tir.lex.o \
@@ -177,9 +177,12 @@ bench: all
 bench-peers: all
 	@sh bench/peers.sh $(if $(JSON),--json) $(B)/bnc
 
-FLOOR_OBJ := $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ) $(B)/jit/absent.o
-floors: $(FLOOR_OBJ)
-	@python3 tests/floors.py $(FLOOR_OBJ) $(wildcard $(JIT_SRC:%.c=$(B)/jit/%.o))
+# Without a JIT, and again with its objects in place of absent.o where `make JIT=1` made them.
+FLOOR_OBJ := $(CMD_OBJ) $(LIB_OBJ) $(RT_OBJ)
+FLOOR_JIT := $(wildcard $(JIT_SRC:%.c=$(B)/jit/%.o))
+floors: $(FLOOR_OBJ) $(B)/jit/absent.o
+	@python3 tests/floors.py $(FLOOR_OBJ) $(B)/jit/absent.o
+	@$(if $(FLOOR_JIT),python3 tests/floors.py $(FLOOR_OBJ) $(FLOOR_JIT))
 
 clean:
 	rm -rf $(B)

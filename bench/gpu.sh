@@ -18,7 +18,7 @@ for arg; do
     esac
 done
 command -v nvcc >/dev/null || { echo "gpu.sh: nvcc is missing: this needs CUDA and a gpu" >&2 && exit 1; }
-needs="build/bnc build/libbnrt.a build/test_golden build/test_best"
+needs="build/bnc build/libbnrt.a build/test_golden build/test_topk"
 for file in $needs; do
     # shellcheck disable=SC2086
     [ -e "$file" ] || make -s $needs
@@ -74,7 +74,7 @@ if [ -z "$quick" ]; then
         else
             right=FAILED
         fi
-        if (cd "$dir" && timeout 60 "$here/build/test_best" 200 "$dir/$name.x86-64.so") >"$dir/$name.best" 2>&1; then
+        if (cd "$dir" && timeout 60 "$here/build/test_topk" 200 "$dir/$name.x86-64.so") >"$dir/$name.best" 2>&1; then
             best=$(grep -o '[0-9]* positions, [0-9]* differences' "$dir/$name.best")
         else
             best=FAILED

@@ -11,7 +11,7 @@ DATADIR    ?= $(PREFIX)/share
 DOCDIR     ?= $(DATADIR)/doc/bnc
 MANDIR     ?= $(DATADIR)/man
 BASHDIR    ?= $(DATADIR)/bash-completion/completions
-ZSHDIR     ?= $(DATADIR)/zsh/site-functions
+ZSHDIR     ?= $(DATADIR)/zsh/probe-functions
 FISHDIR    ?= $(DATADIR)/fish/vendor_completions.d
 CMAKEDIR   := $(LIBDIR)/cmake/bnc
 

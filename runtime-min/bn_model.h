@@ -67,10 +67,10 @@ typedef struct bn_call {
     uint8_t *own;           /* scratch of this thread */
     uint8_t *cache;         /* KV cache */
     const int32_t *tokens;  /* [ntok] */
-    float *hidden;          /* decode, prefill write it, head and best read it */
-    float *logits;          /* head, best: [vocab]; score: [ntok x vocab] */
+    float *hidden;          /* decode, prefill write it, lm_head and topk read it */
+    float *logits;          /* lm_head, topk: [vocab]; score: [ntok x vocab] */
     int ntok, pos;          /* 1 <= ntok <= batch; position of tokens[0] */
-    int best;               /* best: 1 <= best <= BN_BEST */
+    int topk;               /* topk: 1 <= topk <= BN_TOPK_MAX */
     int thread, nthread;
     bn_team *team;
     void *device; /* what bn_device.start left */
@@ -78,15 +78,15 @@ typedef struct bn_call {
 
 /* Runs on every thread of the team at once. */
 typedef void (*bn_forward)(const bn_call *c);
-#define BN_BEST 256
+#define BN_TOPK_MAX 256
 
 /* Waits until every thread of the call has come here; orders all memory before and after. */
 void bn_barrier(const bn_call *c);
 
-/* The next number from 0 on, each to one thread only, of counter `slot` below BN_CLAIMS; barriers
+/* The next number from 0 on, each to one thread only, of counter `slot` below BN_TICKETS; barriers
  * set all of them back to 0. */
-#define BN_CLAIMS 16
-int bn_take(const bn_call *c, int slot);
+#define BN_TICKETS 16
+int bn_ticket(const bn_call *c, int slot);
 
 /* The part [*lo, *hi) of `units` equal pieces of work that falls to this thread. */
 BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
@@ -114,20 +114,20 @@ BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_
     }
     if (rest == 0)
         return 0;
-    r->from = units - rest + bn_take(c, slot) * piece;
+    r->from = units - rest + bn_ticket(c, slot) * piece;
     r->to = r->from + piece < units ? r->from + piece : units;
     return r->from < units;
 }
 
 /* What runs on one kind of processor. decode (one token) and prefill (2 to `batch`) end with the
  * hidden vector of their last token, from which head makes its logits; score gives those of all its
- * tokens. best, which may be NULL, is head for those who need only the largest logits: to each word
- * that may be one of the c->best largest, equal ones included, it gives the logit that head gives,
+ * tokens. topk, which may be NULL, is lm_head for those who need only the largest logits: to each token
+ * that may be one of the c->topk largest, equal ones included, it gives the logit that lm_head gives,
  * to the bit; to any other that logit or -INFINITY. What is no number counts as the smallest finite
  * one, and so does -INFINITY; INFINITY as the largest. */
 typedef struct bn_code {
     uint32_t isa; /* BN_ISA_* bits that it needs */
-    bn_forward decode, prefill, score, head, best;
+    bn_forward decode, prefill, score, lm_head, topk;
 } bn_code;
 
 /* A model that runs on a device, a GPU, keeps KV cache and scratch there: those of the state are empty.

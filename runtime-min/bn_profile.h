@@ -1,15 +1,15 @@
 /* bn_profile.h: what a model compiled with --profile and the readers of its times agree on. Models
  * compiled without it include nothing of this and hold nothing of it.
  *
- * One idea: a lap ends where the next begins, so each thread's laps fill its passes without a gap
- * and their sum is the time of the pass. A lap is one look at the processor's counter, added to the
+ * One idea: an interval ends where the next begins, so each thread's intervals fill its passes without a gap
+ * and their sum is the time of the pass. An interval is one look at the processor's counter, added to the
  * sum of its slot and kept in a ring of the last ones, all in the thread's own scratch. Each slot is
  * passed once in each pass of its function, so only these are counted.
  *
  *     bn_model.own_bytes ends with:
  *     bn_profile.at
  *       +--------+--------------------------+--------------------------+
- *       | bn_log | uint64_t ticks [nslot]   | bn_stamp [nstamp] (ring) |
+ *       | bn_log | uint64_t ticks [nslot]   | bn_timestamp [ntimestamp] (ring) |
  *       +--------+--------------------------+--------------------------+
  */
 #ifndef BN_PROFILE_H
@@ -25,23 +25,23 @@
 extern "C" {
 #endif
 
-typedef enum bn_site_kind {
-    BN_SITE_START,  /* a function begins: no time is its own */
-    BN_SITE_CALL,   /* of a kernel */
-    BN_SITE_BARRIER /* from this thread's arrival until the last one's */
-} bn_site_kind;
+typedef enum bn_probe_kind {
+    BN_PROBE_START,  /* a function begins: no time is its own */
+    BN_PROBE_CALL,   /* of a kernel */
+    BN_PROBE_BARRIER /* from this thread's arrival until the last one's */
+} bn_probe_kind;
 
 enum { BN_PASSES = 5 }; /* decode, prefill, score, head, best: the functions of bn_code in order */
 
-/* A place in the code that ends laps. Inside of layers each layer has a slot of its own. Bytes and
+/* A place in the code that ends intervals. Inside of layers each layer has a slot of its own. Bytes and
  * multiply-adds are those of all threads together, but for what is `repeated` by each of them. */
-typedef struct bn_site {
+typedef struct bn_probe {
     const char *func;   /* without @ */
     const char *op;     /* as in the IR */
     const char *value;  /* its first result, with %; "" where it has none */
     const char *weight; /* its first weight or state, with @; "" where it has none */
     const char *kernel; /* the C function */
-    int32_t kind, pass; /* bn_site_kind; index of bn_log.pass */
+    int32_t kind, pass; /* bn_probe_kind; index of bn_log.pass */
     /* Slots [slot, slot + layers) of layers first, first + 1, ...; layers 0: one slot, no layer. */
     int32_t slot, first, layers;
     int32_t repeated;
@@ -49,13 +49,13 @@ typedef struct bn_site {
                               number, from 1, `every` divides */
     int64_t call_bytes, token_bytes, span_bytes; /* read and written by a call, by each token of it,
                                                     by each position that it looks at */
-    int64_t token_madds, reach_madds; /* by a token, by each position that a token looks at */
-} bn_site;
+    int64_t token_macs, reach_macs; /* by a token, by each position that a token looks at */
+} bn_probe;
 
 typedef struct bn_profile {
-    const bn_site *site;
-    int32_t nsite, nslot, nstamp; /* nstamp: a power of two, enough for a decode step */
-    int32_t window;               /* that of the sites that have one; 0: none has */
+    const bn_probe *probe;
+    int32_t nprobe, nslot, ntimestamp; /* ntimestamp: a power of two, enough for a decode step */
+    int32_t window;                    /* that of the probes that have one; 0: none has */
     uint64_t at;
 } bn_profile;
 
@@ -64,12 +64,12 @@ typedef struct bn_profile {
 typedef struct bn_pass {
     uint64_t calls, tokens, span, reach, near_span, near_reach;
 } bn_pass;
-typedef struct bn_stamp { /* the end of a lap */
+typedef struct bn_timestamp { /* the end of an interval */
     uint64_t at;
     int64_t slot;
-} bn_stamp;
+} bn_timestamp;
 typedef struct bn_log {
-    uint64_t last, count; /* end of the last lap; how many there were */
+    uint64_t last, count; /* end of the last interval; how many there were */
     bn_pass pass[BN_PASSES];
 } bn_log;
 
@@ -91,21 +91,21 @@ BN_INLINE uint64_t bn_ticks(void)
 }
 
 /* The rest is what generated code calls, with constants of the model as p's fields. */
-BN_INLINE void bn_stamp_at(bn_log *log, bn_profile p, uint64_t now, int slot)
+BN_INLINE void bn_timestamp_at(bn_log *log, bn_profile p, uint64_t now, int slot)
 {
-    bn_stamp *stamp = (bn_stamp *)(void *)((uint64_t *)(void *)(log + 1) + p.nslot);
-    stamp = &stamp[log->count++ & (uint64_t)(p.nstamp - 1)];
-    stamp->at = now;
-    stamp->slot = slot;
+    bn_timestamp *timestamp = (bn_timestamp *)(void *)((uint64_t *)(void *)(log + 1) + p.nslot);
+    timestamp = &timestamp[log->count++ & (uint64_t)(p.ntimestamp - 1)];
+    timestamp->at = now;
+    timestamp->slot = slot;
     log->last = now;
 }
 
-BN_INLINE void bn_lap(const bn_call *c, bn_profile p, int slot)
+BN_INLINE void bn_interval(const bn_call *c, bn_profile p, int slot)
 {
     bn_log *log = (bn_log *)(void *)(c->own + p.at);
     uint64_t now = bn_ticks();
     ((uint64_t *)(void *)(log + 1))[slot] += now - log->last;
-    bn_stamp_at(log, p, now, slot);
+    bn_timestamp_at(log, p, now, slot);
 }
 
 BN_INLINE void bn_start(const bn_call *c, bn_profile p, int slot, int pass)
@@ -123,7 +123,7 @@ BN_INLINE void bn_start(const bn_call *c, bn_profile p, int slot, int pass)
         sum->near_span += n + (pos < w - 1 ? pos : w - 1);
         sum->near_reach += whole * pos + whole * (whole + 1) / 2 + (n - whole) * w;
     }
-    bn_stamp_at(log, p, bn_ticks(), slot);
+    bn_timestamp_at(log, p, bn_ticks(), slot);
 }
 
 /* profile.c. All are to be called between passes, by the thread that the state belongs to. The logs
@@ -131,8 +131,9 @@ BN_INLINE void bn_start(const bn_call *c, bn_profile p, int slot, int pass)
 BN_EXPORT void bn_profile_clear(bn_state *s, const bn_profile *p);
 BN_EXPORT const bn_log *bn_profile_log(const bn_state *s, const bn_profile *p, int thread);
 BN_EXPORT const uint64_t *bn_profile_ticks(const bn_log *log); /* [nslot] */
-/* The lap that ended `back` laps before the last one; NULL: forgotten, or there was none. */
-BN_EXPORT const bn_stamp *bn_profile_stamp(const bn_log *log, const bn_profile *p, uint64_t back);
+/* The interval that ended `back` intervals before the last one; NULL: forgotten, or there was none. */
+BN_EXPORT const bn_timestamp *bn_profile_timestamp(const bn_log *log, const bn_profile *p,
+                                                   uint64_t back);
 
 #ifdef __cplusplus
 }

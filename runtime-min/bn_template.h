@@ -96,8 +96,9 @@ enum { BN_TEMPLATE_MOST = 1 << 23 }; /* operands are less, and so are numbers in
 #define BN_TEMPLATE_OPERATORS(O)                                                                   \
     O(ADD, "+")                                                                                    \
     O(SUB, "-")                                                                                    \
-    O(MUL, "*") O(DIV, "/") O(FLOOR, "//") O(MOD, "%") O(POW, "**") O(JOIN, "~") O(EQ, "==")       \
-        O(NE, "!=") O(LT, "<") O(LE, "<=") O(GT, ">") O(GE, ">=") O(IN, "in") O(NOT_IN, "not in")
+    O(MUL, "*")                                                                                    \
+    O(DIV, "/") O(FLOOR, "//") O(MOD, "%") O(POW, "**") O(JOIN, "~") O(EQ, "==") O(NE, "!=")       \
+        O(LT, "<") O(LE, "<=") O(GT, ">") O(GE, ">=") O(IN, "in") O(NOT_IN, "not in")
 typedef enum bn_operator {
 #define BN_TEMPLATE_OPERATOR(name, text) BN_OPERATOR_##name,
     BN_TEMPLATE_OPERATORS(BN_TEMPLATE_OPERATOR)

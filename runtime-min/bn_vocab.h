@@ -111,8 +111,9 @@ enum {
 /* Every table with the bytes of one element. */
 #define BN_VOCAB_TABLES(T)                                                                         \
     T(PIECES, 4)                                                                                   \
-    T(POOL, 1) T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16) T(LATE, 16)         \
-        T(ENDS, 4) T(STEPS, 24) T(MAP, 12) T(CLASS, 8) T(COMPOSE, 16) T(TRIE, 4)
+    T(POOL, 1)                                                                                     \
+    T(PAIRS, 16) T(CHARS, 8) T(WORDS, 4) T(USER, 16) T(SPECIAL, 16) T(LATE, 16) T(ENDS, 4)         \
+        T(STEPS, 24) T(MAP, 12) T(CLASS, 8) T(COMPOSE, 16) T(TRIE, 4)
 enum {
 #define BN_VOCAB_ENUM(name, bytes) BN_VOCAB_##name,
     BN_VOCAB_TABLES(BN_VOCAB_ENUM)

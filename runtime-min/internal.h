@@ -40,7 +40,7 @@ struct bn_team {
     _Alignas(BN_ALIGN) atomic_uint arrived;
     _Alignas(BN_ALIGN) atomic_uint generation; /* raised by the last to arrive at a barrier */
     _Alignas(BN_ALIGN) atomic_uint sleepers;
-    _Alignas(BN_ALIGN) atomic_int claim[BN_CLAIMS];
+    _Alignas(BN_ALIGN) atomic_int claim[BN_TICKETS];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     _Alignas(BN_ALIGN) bn_slot *slot; /* [nthread], constant from here on */
@@ -81,6 +81,6 @@ struct bn_state {
 };
 
 /* Makes the `best` largest logits of the last bn_eval known, or all of them. */
-void bn_state_head(bn_state *s, int best);
+void bn_state_lm_head(bn_state *s, int topk);
 
 #endif

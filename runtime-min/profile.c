@@ -27,9 +27,11 @@ const uint64_t *bn_profile_ticks(const bn_log *log)
     return (const uint64_t *)(const void *)(log + 1);
 }
 
-const bn_stamp *bn_profile_stamp(const bn_log *log, const bn_profile *p, uint64_t back)
+const bn_timestamp *bn_profile_timestamp(const bn_log *log, const bn_profile *p, uint64_t back)
 {
-    uint64_t ring = (uint64_t)p->nstamp;
-    const bn_stamp *stamp = (const bn_stamp *)(const void *)(bn_profile_ticks(log) + p->nslot);
-    return back >= log->count || back >= ring ? NULL : &stamp[(log->count - 1 - back) & (ring - 1)];
+    uint64_t ring = (uint64_t)p->ntimestamp;
+    const bn_timestamp *timestamp =
+        (const bn_timestamp *)(const void *)(bn_profile_ticks(log) + p->nslot);
+    return back >= log->count || back >= ring ? NULL
+                                              : &timestamp[(log->count - 1 - back) & (ring - 1)];
 }

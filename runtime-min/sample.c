@@ -127,7 +127,7 @@ static int sample_better(bn_ranked a, bn_ranked b)
     return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
 
-static int32_t sample_best(const bn_ranked *c, int n)
+static int32_t sample_topk(const bn_ranked *c, int n)
 {
     bn_ranked best = c[0];
     for (int i = 1; i < n; i++)
@@ -242,10 +242,10 @@ int32_t bn_sample(bn_state *s, bn_sampling *how)
     if (!how)
         how = &greedy;
     int needs = sample_needs(s, how);
-    bn_state_head(s, needs);
+    bn_state_lm_head(s, needs);
     int n = sample_fill(s, how, needs);
     if (!(how->temperature > 0))
-        return sample_best(c, n);
+        return sample_topk(c, n);
     if (how->top_k > 0 && how->top_k < n) {
         sample_top_k(c, n, how->top_k);
         n = how->top_k;

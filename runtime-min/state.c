@@ -160,7 +160,7 @@ static bn_status state_check(bn_state *s, const int32_t *tokens, int n)
     return BN_OK;
 }
 
-static void state_run(bn_state *s, bn_forward forward, int n, float *logits, int best)
+static void state_run(bn_state *s, bn_forward forward, int n, float *logits, int topk)
 {
     for (int i = 0; i < s->team.nthread; i++) {
         bn_call *c = &s->team.slot[i].call;
@@ -168,7 +168,7 @@ static void state_run(bn_state *s, bn_forward forward, int n, float *logits, int
         c->logits = logits;
         c->ntok = n;
         c->pos = s->position;
-        c->best = best;
+        c->topk = topk;
     }
     bn_team_run(&s->team, forward);
 }
@@ -180,15 +180,15 @@ static void state_pass(bn_state *s, bn_forward forward, int n, float *logits)
     s->position += n;
 }
 
-void bn_state_head(bn_state *s, int best)
+void bn_state_lm_head(bn_state *s, int topk)
 {
     const bn_code *code = s->w->code;
-    if (!code->best || best > BN_BEST || best > s->vocab)
-        best = s->vocab;
-    if (s->known >= best)
+    if (!code->topk || topk > BN_TOPK_MAX || topk > s->vocab)
+        topk = s->vocab;
+    if (s->known >= topk)
         return;
-    state_run(s, best < s->vocab ? code->best : code->head, 1, s->logits, best);
-    s->known = best;
+    state_run(s, topk < s->vocab ? code->topk : code->lm_head, 1, s->logits, topk);
+    s->known = topk;
 }
 
 static int state_chunk(const bn_state *s, int left)
@@ -212,7 +212,7 @@ bn_status bn_eval(bn_state *s, const int32_t *tokens, int n, const float **logit
     s->hidden_at = s->position;
     s->known = 0;
     if (logits) {
-        bn_state_head(s, s->vocab);
+        bn_state_lm_head(s, s->vocab);
         *logits = s->logits;
     }
     return BN_OK;

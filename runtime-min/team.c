@@ -80,7 +80,7 @@ static void team_publish(bn_team *t, atomic_uint *counter, unsigned value)
     pthread_mutex_unlock(&t->lock);
 }
 
-int bn_take(const bn_call *c, int slot)
+int bn_ticket(const bn_call *c, int slot)
 {
     return atomic_fetch_add_explicit(&c->team->claim[slot], 1, memory_order_relaxed);
 }
@@ -100,7 +100,7 @@ void bn_barrier(const bn_call *c)
         return;
     }
     atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-    for (int i = 0; i < BN_CLAIMS; i++)
+    for (int i = 0; i < BN_TICKETS; i++)
         atomic_store_explicit(&t->claim[i], 0, memory_order_relaxed);
     team_publish(t, &t->generation, generation + 1);
 }
@@ -175,7 +175,7 @@ bn_status bn_team_start(bn_team *t, bn_slot *slot, int nthread)
     atomic_init(&t->arrived, 0);
     atomic_init(&t->generation, 0);
     atomic_init(&t->sleepers, 0);
-    for (int i = 0; i < BN_CLAIMS; i++)
+    for (int i = 0; i < BN_TICKETS; i++)
         atomic_init(&t->claim[i], 0);
     t->work = NULL;
     t->slot = slot;

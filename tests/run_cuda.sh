@@ -99,7 +99,7 @@ blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
 best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
     name=$1 positions=$2
     shift 2
-    env -C $dir "$@" "$root"/build/test_best "$positions" "$root/$dir/$name".x86-64.so >$dir/all 2>&1
+    env -C $dir "$@" "$root"/build/test_topk "$positions" "$root/$dir/$name".x86-64.so >$dir/all 2>&1
     status=$?
     sed "s/^$name//; s/[0-9.]* ms//g" $dir/all >$dir/out
     return $status
@@ -122,7 +122,7 @@ within() { # within FROM TO: which of best-lines stand between a line like FROM 
         in_range[$1] {print $1}' $dir/words.cu $dir/best-lines
 }
 found=0
-for line in $(within '^struct bn_screen' '^#define OWN' && within ' best_step[(]' '^}'); do
+for line in $(within '^struct bn_screen' '^#define OWN' && within ' topk_step[(]' '^}'); do
     found=$((found + 1))
     check "without the barrier of line $line: $(sed -n "${line}p" $dir/words.cu)" chosen "$line"
 done

@@ -56,7 +56,7 @@ check "the tree as it is: clean" in_tree "$make" -s floors
 floors="cd $dir/tree && GIT_DIR=none $(in_tree "$make" -n -s floors | grep 'floors\.py')"
 
 # ---- includes: of rooms that may not be used, in every form ----
-pass=compiler/passes/head.c
+pass=compiler/passes/lm_head.c
 add $pass '#include "frontend/gguf.h"'
 expects "in quotes" "$pass includes compiler/frontend/gguf.h: room passes may not use frontend"
 add $pass '#include <frontend/gguf.h>'
@@ -72,7 +72,7 @@ add compiler/checkpoint/config.c '#include "frontend/gguf.c"'
 expects "another room's .c" "only headers and tables of other rooms"
 add runtime-min/sample.c '#include "../compiler/ir/ir.h"'
 expects "the runtime of the compiler" "room runtime-min may not use ir"
-add compiler/ir/low.c '#include "../../runtime-min/internal.h"'
+add compiler/ir/lowbit.c '#include "../../runtime-min/internal.h"'
 expects "more than the contract" "room ir may not use runtime-min"
 add $pass '#include <jansson.h>'
 expects "a library" "$pass includes <jansson.h>: no library of room passes"

@@ -119,7 +119,7 @@ for cc in gcc clang; do
     exports "$cc: what it exports" $dir/$cc.so small_model
 done
 check "so, profile" "$bnc" $small --emit=so --name=small --target=x86-64 --profile --quiet -o $dir/profile.so
-exports "what it exports with --profile" $dir/profile.so small_model small_profile bn_profile_clear bn_profile_log bn_profile_stamp bn_profile_ticks
+exports "what it exports with --profile" $dir/profile.so small_model small_profile bn_profile_clear bn_profile_log bn_profile_timestamp bn_profile_ticks
 check "so of another model" "$bnc" $other --emit=so --name=other --target=x86-64 --quiet -o $dir/other.so
 for m in small other; do
     [ $m = small ] && file=$small || file=$other

@@ -25,7 +25,7 @@ installed() { # installed ARGUMENT...: make of the same bnc (JIT=1 makes another
 
 # ---- install: and uninstall ----
 check "install" installed install PREFIX=/usr DESTDIR=$root
-share="share/man/man1/bnc.1 share/bash-completion/completions/bnc share/zsh/site-functions/_bnc
+share="share/man/man1/bnc.1 share/bash-completion/completions/bnc share/zsh/probe-functions/_bnc
     share/fish/vendor_completions.d/bnc.fish"
 "$bnc" help --man >/dev/null 2>&1 || { share=; skip "manual and completions: bnc cannot print them yet"; }
 for f in bin/bnc lib/libbnrt.a lib/libbnrt.so lib/libbnrt.so.$abi lib/libbnrt.so.$version lib/pkgconfig/bnrt.pc \

@@ -33,14 +33,14 @@ esac
 # ---- build: what a build holds ----
 "$bnc" $model --quiet --emit=c -o $dir/plain.c
 "$bnc" $model --quiet --emit=c --profile -o $dir/timed.c
-lacks "C without --profile" $dir/plain.c 'profile\|bn_lap\|bn_start\|bn_site'
-check "C with --profile has a lap a call and barrier" sh -c \
-    "[ \$(grep -c '^    bn_lap(c' $dir/timed.c) -ge \$(grep -c '^    bn_barrier(c' $dir/timed.c) ] && \
-     grep -q '^    bn_lap(c, laps, i + ' $dir/timed.c"
-sed '/^    bn_lap(c, /d; /^    bn_start(c, /d' $dir/timed.c >$dir/stripped.c
-# Forms that share a block's function without laps have one each with them: lines, each once.
+lacks "C without --profile" $dir/plain.c 'profile\|bn_interval\|bn_start\|bn_probe'
+check "C with --profile has an interval a call and barrier" sh -c \
+    "[ \$(grep -c '^    bn_interval(c' $dir/timed.c) -ge \$(grep -c '^    bn_barrier(c' $dir/timed.c) ] && \
+     grep -q '^    bn_interval(c, intervals, i + ' $dir/timed.c"
+sed '/^    bn_interval(c, /d; /^    bn_start(c, /d' $dir/timed.c >$dir/stripped.c
+# Forms that share a block's function without intervals have one each with them: lines, each once.
 body() { sed -n '/^static void decode(/,/^}/p' "$1"; }
-check "laps are all that changes" sh -c "[ -n \"\$1\" ] && [ \"\$1\" = \"\$2\" ]" - "$(body $dir/plain.c)" "$(body $dir/stripped.c)"
+check "intervals are all that changes" sh -c "[ -n \"\$1\" ] && [ \"\$1\" = \"\$2\" ]" - "$(body $dir/plain.c)" "$(body $dir/stripped.c)"
 check "clean for clang" clang -std=c11 -Wall -Wextra -Werror -Iruntime-min -fsyntax-only $dir/timed.c
 check "C++, too" g++ -std=c++17 -x c++ -Iruntime-min -fsyntax-only $dir/timed.c
 check "the header names the table" grep -q '^extern .*const struct bn_profile timed_profile;' $dir/timed.h
@@ -51,7 +51,7 @@ nm $dir/plain >$dir/plain.nm
 nm $dir/timed >$dir/timed.nm
 objdump -d $dir/plain >$dir/plain.asm
 objdump -d $dir/timed >$dir/timed.asm
-lacks "symbols" $dir/plain.nm 'profile\|lap\|bn_s\(ite\|tart\|tamp\|um\)\|sites'
+lacks "symbols" $dir/plain.nm 'profile\|interval\|bn_s\(ite\|tart\|tamp\|um\)\|probes'
 check "symbols with --profile" grep -q ' bn_profile_log$' $dir/timed.nm
 if [ -n "$ticks" ]; then
     lacks "instructions" $dir/plain.asm "$ticks"
@@ -84,7 +84,7 @@ holds "every product is called once a layer and token" $dir/op.json \
 # 24 tokens x 8 layers x 512 x 1536, twice for gate and up
 holds "multiply-adds and bytes are those of the shape" $dir/op.json \
     '.phases[1].rows[] | select(.name == "tglu @ffn_gate") |
-     (.gmadds_per_s * .ms * 1e6 / (24 * 8 * 2 * 512 * 1536) - 1 | fabs) < 1e-4 and
+     (.gmacs_per_s * .ms * 1e6 / (24 * 8 * 2 * 512 * 1536) - 1 | fabs) < 1e-4 and
      (.bytes / (24 * 8 * 2 * 512 * 1536 / 5) - 1 | fabs) < 0.3'
 holds "all layers are there" $dir/layer.json \
     '[.phases[1].rows[].name] | [range(8) as $i | any(. == "layer \($i)")] | all'
@@ -99,7 +99,7 @@ profile one.txt -t 1 --trace=$dir/trace.json --folded=$dir/stacks -p "Once there
 check "the table ends with 100 %" sh -c "[ \$(grep -c '100.00 % .* all\$' $dir/one.txt) = 2 ]"
 holds "the trace has a decode step" $dir/trace.json \
     '[.traceEvents[] | select(.ph == "X" and .name == "@decode")] | length == 1'
-holds "its laps lie inside, one behind the other" $dir/trace.json \
+holds "its intervals lie inside, one behind the other" $dir/trace.json \
     '(.traceEvents | map(select(.name == "@decode"))[0]) as $d |
      [.traceEvents[] | select(.args.layer? != null and .ph == "X" and .ts >= $d.ts - 0.002)] |
      length > 8 * 10 and all(.[]; .ts + .dur <= $d.ts + $d.dur + 0.01) and
@@ -116,7 +116,7 @@ holds "-n 0: the prompt alone" $dir/none.json '[.phases[].name] == ["prefill"]'
 CC=$unoptimized "$bnc" profile tests/arch-models/gemma3-i2_s.gguf --target=$target --quiet --json -p "a b c d e f g h i j k l m n" -n 8 \
     >$dir/window.json 2>$dir/said
 holds "windows and whole layers look at what they should" $dir/window.json \
-    '[.phases[] | .tokens, (.rows[] | select(.name == "window_attention @k_cache") | .gmadds_per_s * .ms * 1e6)] |
+    '[.phases[] | .tokens, (.rows[] | select(.name == "window_attention @k_cache") | .gmacs_per_s * .ms * 1e6)] |
      .[0] == 27 and (.[1] / (2 * 4 * 64 * (6 * (36 + 19 * 8) + 27 * 28 / 2)) - 1 | fabs) < 1e-4 and
      .[2] == 8 and (.[3] / (2 * 4 * 64 * (6 * 8 * 8 + (28 + 35) * 4)) - 1 | fabs) < 1e-4'
 refused "--by" "--by is op, layer, kernel or thread" "$bnc" profile $model --by=color

@@ -31,7 +31,7 @@ check "ops are those of --time-passes" test \
     "$(jq -c '[.passes[] | select(.ops_after) | [.ops_before, .ops_after]]' $dir/a.json)"
 check "formats and layers have the same bytes" jq -e '([.formats[].bytes] | add) == ([.layers[] | .ternary + .floats] | add)' $dir/a.json
 check "values of a function that live at once stand apart" jq -e '
-    [.plan[] | select(.function == "decode" and .room == "own")] as $v |
+    [.plan[] | select(.function == "decode" and .space == "own")] as $v |
     all($v[]; . as $a | all($v[]; . as $b | $a.value == $b.value or $a.to < $b.from or $b.to < $a.from or
         $a.offset + $a.bytes <= $b.offset or $b.offset + $b.bytes <= $a.offset))' $dir/a.json
 

@@ -29,7 +29,7 @@ golden changed "$tmp/out"
 "$bnc" opt --passes=fuse --remarks tests/passes/fuse-glu-not.tir >"$tmp/text" 2>"$tmp/out"
 golden remarks "$tmp/out"
 for t in fold-not fold select-formats; do # each pass says what it left undone, and where
-    case $t in fold-not) run=fold ;; fold) run=specialize,head ;; *) run=select ;; esac
+    case $t in fold-not) run=fold ;; fold) run=specialize,lm_head ;; *) run=select ;; esac
     "$bnc" opt --target=arm64 --passes=$run --remarks "tests/passes/$t.tir" 2>"$tmp/out" >"$tmp/text2"
     golden "remarks-${run#*,}" "$tmp/out"
 done

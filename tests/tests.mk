@@ -35,7 +35,7 @@ $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 
 UNITS := $(shell awk -F'"' '/^STEP/ && $$2 ~ /^unit: / {print substr($$2, 7)}' tests/steps.def)
 $S/test_runtime $S/test_sample: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
-$S/test_deal: $S/rt/team.o $S/rt/cpus.o
+$S/test_schedule: $S/rt/team.o $S/rt/cpus.o
 $S/test_cpus: $S/rt/cpus.o
 $S/test_stop: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o
 $S/test_cli: $S/rt/load.o $S/rt/cpus.o $S/rt/team.o $S/rt/state.o $S/rt/sample.o $S/rt/generate.o $S/rt/cli.o
@@ -110,9 +110,9 @@ $(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)
 	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@
 
 # Positions and the library: 10,000 in all, most where a position takes least.
-BEST_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
+TOPK_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
     1000 $(B)/models/tales-4m-f16.x86-64.so
-$(B)/test_best: tests/e2e/test_best.c
+$(B)/test_topk: tests/e2e/test_topk.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -pthread -Iruntime-min $< -ldl -lm -o $@
 
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
@@ -155,8 +155,8 @@ $(B)/fuzz_chat: tests/fuzz/fuzz_chat.c runtime-min/chat.c $(JINJA_RT:%=runtime-m
     $(TOK_C) | $(B)/gen/unicode_tables.h $(B)/chat/corners.inc
 	$(FUZZ_CC) -I$(B)/chat $(FUZZ_LIMITS) $^ -lm -o $@
 
-.PHONY: golden-build golden-run trained-build trained-run arch-build arch-run best-run fuzz-build jit-build
-golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_best
+.PHONY: golden-build golden-run trained-build trained-run arch-build arch-run topk-run fuzz-build jit-build
+golden-build: $(GOLDEN_SO) $(B)/test_golden $(B)/test_topk
 golden-run: golden-build
 	@$(B)/test_golden $(SHARED)/golden $(GOLDEN_SO)
 trained-build: $(TRAINED_SO) $(B)/test_golden
@@ -165,8 +165,8 @@ trained-run: trained-build
 arch-build: $(ARCH_SO) $(B)/test_golden
 arch-run: arch-build
 	@$(B)/test_golden tests/arch-models $(ARCH_SO)
-best-run: golden-build
-	@$(B)/test_best $(BEST_RUNS)
+topk-run: golden-build
+	@$(B)/test_topk $(TOPK_RUNS)
 fuzz-build: $(FUZZERS:%=$(B)/fuzz_%)
 # Of the rows of x86 those that most machines run; the others are compiled from the same sources.
 jit-build: $(B)/bnc

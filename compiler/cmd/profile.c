@@ -51,7 +51,7 @@ static void put_row(Out *o, const ProfileRow *r, double rate)
         put(o, " %5.0f %%", 100 * gbs / rate);
     else
         put(o, " %7s", "");
-    put_number(o, " %8.2f", r->ms > 0 ? r->madds / r->ms * 1e-6 : 0);
+    put_number(o, " %8.2f", r->ms > 0 ? r->macs / r->ms * 1e-6 : 0);
     put(o, "  %s\n", r->name);
 }
 
@@ -83,7 +83,7 @@ static void put_table(const Ask *a, const Profile *p, const ProfilePhase *x, Out
         sum.ms += row[i].ms;
         sum.share += row[i].share;
         sum.bytes += row[i].bytes;
-        sum.madds += row[i].madds;
+        sum.macs += row[i].macs;
     }
     put_row(o, &sum, full_rate(p, a->by));
 }
@@ -101,14 +101,14 @@ static void json_row(const ProfileRow *r, double rate, Out *o)
     double gbs = r->ms > 0 ? r->bytes / r->ms * 1e-6 : 0;
     put(o, "{");
     json_pair(o, "name", r->name);
-    if (r->site && *r->site->kernel) {
+    if (r->probe && *r->probe->kernel) {
         put(o, ",");
-        json_pair(o, "kernel", r->site->kernel);
+        json_pair(o, "kernel", r->probe->kernel);
     }
     put(o,
         ",\"ms\":%.9g,\"share\":%.9g,\"calls\":%" PRIu64
-        ",\"bytes\":%.0f,\"gb_per_s\":%.6g,\"gmadds_per_s\":%.6g",
-        r->ms, r->share, r->calls, r->bytes, gbs, r->ms > 0 ? r->madds / r->ms * 1e-6 : 0);
+        ",\"bytes\":%.0f,\"gb_per_s\":%.6g,\"gmacs_per_s\":%.6g",
+        r->ms, r->share, r->calls, r->bytes, gbs, r->ms > 0 ? r->macs / r->ms * 1e-6 : 0);
     if (rate > 0)
         put(o, ",\"share_of_read\":%.6g", gbs / rate);
     put(o, "}");
@@ -157,11 +157,11 @@ static void put_folded(Session *s, const Profile *p, Out *o)
             const ProfileCell *c = &p->phase[i].cell[k];
             long long ns = (long long)(c->ms * 1e6 + 0.5);
             put(o, "thread %d;%s", c->thread, p->phase[i].name);
-            if (c->site)
-                put(o, ";@%s;%s", c->site->func, profile_layer_name(s, c->layer));
-            put(o, ";%s", profile_site_name(s, c->site));
-            if (c->site && *c->site->kernel)
-                put(o, ";%s", c->site->kernel);
+            if (c->probe)
+                put(o, ";@%s;%s", c->probe->func, profile_layer_name(s, c->layer));
+            put(o, ";%s", profile_probe_name(s, c->probe));
+            if (c->probe && *c->probe->kernel)
+                put(o, ";%s", c->probe->kernel);
             put(o, " %lld\n", ns > 0 ? ns : 0);
         }
 }
@@ -170,23 +170,24 @@ static void put_folded(Session *s, const Profile *p, Out *o)
 
 typedef struct Trace {
     const Profile *p;
-    const bn_site **site; /* by slot */
-    uint64_t from;        /* the earliest stamp: 0 of the drawing */
+    const bn_probe **probe; /* by slot */
+    uint64_t from;          /* the earliest timestamp: 0 of the drawing */
     double tick_us;
     Out *o;
     int n;
 } Trace;
 
-/* How far back from the last stamp of a thread its last decode step begins: where @decode does, or
+/* How far back from the last timestamp of a thread its last decode step begins: where @decode does, or
  * the head before it; -1: it is not all there. */
 static int64_t step_begin(const Trace *t, const bn_log *log)
 {
     enum { DECODE, HEAD = 3 };
-    const bn_stamp *stamp;
+    const bn_timestamp *timestamp;
     int64_t decode = -1;
-    for (int64_t back = 0; (stamp = bn_profile_stamp(log, t->p->code, (uint64_t)back)); back++) {
-        const bn_site *is = t->site[stamp->slot];
-        if (is->kind != BN_SITE_START)
+    for (int64_t back = 0; (timestamp = bn_profile_timestamp(log, t->p->code, (uint64_t)back));
+         back++) {
+        const bn_probe *is = t->probe[timestamp->slot];
+        if (is->kind != BN_PROBE_START)
             continue;
         if (decode < 0 && is->pass != DECODE)
             return -1;
@@ -205,18 +206,18 @@ static void put_event(Trace *t, const char *what, int thread, uint64_t from, uin
     put_json_text(t->o, what, strlen(what));
 }
 
-/* A slice for each function, and in it one for each lap. */
+/* A slice for each function, and in it one for each interval. */
 static void trace_thread(Session *s, Trace *t, int thread)
 {
     const bn_profile *code = t->p->code;
     const bn_log *log = bn_profile_log(t->p->live->state, code, thread);
     for (int64_t back = step_begin(t, log); back >= 0; back--) {
-        const bn_stamp *at = bn_profile_stamp(log, code, (uint64_t)back), *last = at;
-        const bn_site *is = t->site[at->slot];
-        if (is->kind == BN_SITE_START) {
+        const bn_timestamp *at = bn_profile_timestamp(log, code, (uint64_t)back), *last = at;
+        const bn_probe *is = t->probe[at->slot];
+        if (is->kind == BN_PROBE_START) {
             for (int64_t k = back - 1; k >= 0; k--) {
-                const bn_stamp *next = bn_profile_stamp(log, code, (uint64_t)k);
-                if (t->site[next->slot]->kind == BN_SITE_START)
+                const bn_timestamp *next = bn_profile_timestamp(log, code, (uint64_t)k);
+                if (t->probe[next->slot]->kind == BN_PROBE_START)
                     break;
                 last = next;
             }
@@ -224,8 +225,8 @@ static void trace_thread(Session *s, Trace *t, int thread)
             put(t->o, "}");
             continue;
         }
-        const bn_stamp *before = bn_profile_stamp(log, code, (uint64_t)back + 1);
-        put_event(t, profile_site_name(s, is), thread, before->at, at->at);
+        const bn_timestamp *before = bn_profile_timestamp(log, code, (uint64_t)back + 1);
+        put_event(t, profile_probe_name(s, is), thread, before->at, at->at);
         int layer = is->layers ? (int)(at->slot - is->slot) + is->first : -1;
         put(t->o, ",\"args\":{\"layer\":%d", layer);
         if (*is->kernel)
@@ -237,17 +238,17 @@ static void trace_thread(Session *s, Trace *t, int thread)
 static void put_trace(Session *s, const Profile *p, Out *o)
 {
     const bn_profile *code = p->code;
-    Trace t = {p,          NEW_ARRAY(s, const bn_site *, code->nslot),
+    Trace t = {p,          NEW_ARRAY(s, const bn_probe *, code->nslot),
                UINT64_MAX, p->phase[p->nphase - 1].tick_ms * 1e3,
                o,          0};
-    for (int i = 0; i < code->nsite; i++)
-        for (int k = 0; k == 0 || k < code->site[i].layers; k++)
-            t.site[code->site[i].slot + k] = &code->site[i];
+    for (int i = 0; i < code->nprobe; i++)
+        for (int k = 0; k == 0 || k < code->probe[i].layers; k++)
+            t.probe[code->probe[i].slot + k] = &code->probe[i];
     for (int i = 0; i < p->live->threads; i++) {
         const bn_log *log = bn_profile_log(p->live->state, code, i);
         int64_t begin = step_begin(&t, log);
-        if (begin >= 0 && bn_profile_stamp(log, code, (uint64_t)begin)->at < t.from)
-            t.from = bn_profile_stamp(log, code, (uint64_t)begin)->at;
+        if (begin >= 0 && bn_profile_timestamp(log, code, (uint64_t)begin)->at < t.from)
+            t.from = bn_profile_timestamp(log, code, (uint64_t)begin)->at;
     }
     put(o, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
     for (int i = 0; i < p->live->threads; i++) {

@@ -101,7 +101,7 @@ static void end_progress(Quality *q)
 
 /* ---- reading the text in windows ---- */
 
-static int best_word(const float *x, int n)
+static int top_token(const float *x, int n)
 {
     int best = 0;
     for (int i = 1; i < n; i++)
@@ -133,7 +133,7 @@ static void see_pair(Quality *q, const float *a, const float *b, size_t at)
     kl = kl > 0 ? kl : 0; /* rounding */
     see(&q->kl, kl);
     see(&q->gain, (nb - (double)b[q->ids[at]]) - (na - (double)a[q->ids[at]]));
-    int best[2] = {best_word(a, n), best_word(b, n)};
+    int best[2] = {top_token(a, n), top_token(b, n)};
     q->agree += best[0] == best[1];
     if (kl > q->worst_kl || q->kl.n == 1) {
         q->worst_kl = kl;

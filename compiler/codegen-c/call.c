@@ -10,13 +10,13 @@ bool op_repeats(const Op *op)
 {
     bool own = op->nout > 0;
     for (int i = 0; i < op->nout; i++)
-        own &= op->out[i]->room == ROOM_OWN;
+        own &= op->out[i]->space == SPACE_OWN;
     return own;
 }
 
-bool op_dealt(const Op *op)
+bool op_dynamic(const Op *op)
 {
-    return attr_find(op, "claim") != NULL;
+    return attr_find(op, "ticket") != NULL;
 }
 
 /* Units of rows that are worth fetching one by one: some microseconds of work. */
@@ -77,7 +77,7 @@ static Arg word_arg(const Op *op, const char *word, int len)
     static const struct {
         const char *word;
         ArgKind kind;
-    } plain[] = {{"pos", ARG_POS},     {"best", ARG_BEST},   {"layer", ARG_LAYER},
+    } plain[] = {{"pos", ARG_POS},     {"topk", ARG_TOPK},   {"layer", ARG_LAYER},
                  {"first", ARG_FIRST}, {"share", ARG_SHARE}, {"-", ARG_NULL}};
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (strlen(plain[i].word) == (size_t)len && !strncmp(plain[i].word, word, (size_t)len))

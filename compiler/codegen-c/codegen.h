@@ -24,7 +24,7 @@ typedef struct EmitOptions {
     WeightsMode weights;
     bool amalgamate; /* runtime inside, nothing to include or link */
     bool program;    /* and the command line and a main */
-    bool profile;    /* laps inside, and PREFIX_profile to read them by */
+    bool profile;    /* intervals inside, and PREFIX_profile to read them by */
     int gpus;        /* that share a pass (tensor parallelism), 1 or more */
     bool device;     /* KV cache and scratch are the device's, which `device` starts */
 } EmitOptions;
@@ -90,7 +90,7 @@ int64_t own_bytes(const Module *m, bool profile); /* of a thread's scratch */
 int64_t hidden_bytes(const Module *m);
 const Type *result_of(const Module *m, Form form); /* of its functions, which are all alike */
 
-typedef struct Sites Sites;
+typedef struct Probes Probes;
 
 /* emit.c: a planned module as one C file and its header. */
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out);
@@ -105,7 +105,7 @@ void emit_abi_check(Out *out);
 
 /* function.c: the functions of a module, and the macros by which they name weights and states. */
 void put_macros(const Module *m, Out *out);
-void put_functions(const Module *m, const Target *target, const Sites *sites, Out *out);
+void put_functions(const Module *m, const Target *target, const Probes *probes, Out *out);
 
 /* call.c: what op's kernel is called with, in order. */
 typedef enum ArgKind {
@@ -114,9 +114,9 @@ typedef enum ArgKind {
     ARG_WORD,   /* word: a name of BN_WORDS in lower case */
     ARG_POS,    /* of bn_call */
     ARG_TOKENS, /* ntok */
-    ARG_BEST,
+    ARG_TOPK,
     ARG_LAYER, /* which layer runs */
-    ARG_SHARE, /* two: the part of the thread, or 0, 1 where op_repeats, or of bn_rows where op_dealt */
+    ARG_SHARE, /* two: the part of the thread, or 0, 1 where op_repeats, or of bn_rows where op_dynamic */
     ARG_FIRST, /* whether this is the first part that the thread gets */
     ARG_NULL,
     ARG_VALUE,  /* of the plan */
@@ -135,23 +135,24 @@ enum { CALL_ARGS = 24 };
 int call_args(const Op *op, Arg args[CALL_ARGS]); /* how many there are */
 int word_value(const char *word);
 bool op_repeats(const Op *op);        /* whether every thread does the whole op for itself */
-bool op_dealt(const Op *op);          /* whether its rows are dealt out piece by piece */
+bool op_dynamic(const Op *op);        /* whether its rows are dealt out piece by piece */
 int64_t op_least_units(const Op *op); /* the smallest piece of those */
 
-/* sites.c: the places of a module that end laps (bn_profile.h), and their printing. */
-/* Adds what one call of op's kernel reads and writes, and its multiply-adds; see bn_site. */
-struct bn_site;
-void op_cost(const Op *op, struct bn_site *is);
-Sites *sites_find(const Module *m);
-int64_t sites_own_bytes(const Sites *t); /* of a thread's scratch: the plan's and the logs */
-size_t sites_count(const Sites *t);
-void record_site(const Sites *t, size_t i, Record *r); /* bn_site */
-void record_profile(const Sites *t, Record *r);        /* bn_profile; its sites: a symbol `sites` */
-int sites_start(const Sites *t, const Func *f, int *pass); /* the slot of its start */
-int sites_lap(const Sites *t, const Op *op); /* of the lap behind op; of layers, that of layer 0 */
-void put_sites(const Sites *t, const char *prefix, Out *o); /* before the functions */
-void put_start(const Sites *t, const Func *f, Out *o);
-void put_lap(const Sites *t, const Op *op, Out *o);
+/* probes.c: the places of a module that end intervals (bn_profile.h), and their printing. */
+/* Adds what one call of op's kernel reads and writes, and its multiply-adds; see bn_probe. */
+struct bn_probe;
+void op_cost(const Op *op, struct bn_probe *is);
+Probes *probes_find(const Module *m);
+int64_t probes_own_bytes(const Probes *t); /* of a thread's scratch: the plan's and the logs */
+size_t probes_count(const Probes *t);
+void record_probe(const Probes *t, size_t i, Record *r); /* bn_probe */
+void record_profile(const Probes *t, Record *r); /* bn_profile; its probes: a symbol `probes` */
+int probes_start(const Probes *t, const Func *f, int *pass); /* the slot of its start */
+int probes_interval(const Probes *t,
+                    const Op *op); /* of the interval behind op; of layers, that of layer 0 */
+void put_probes(const Probes *t, const char *prefix, Out *o); /* before the functions */
+void put_start(const Probes *t, const Func *f, Out *o);
+void put_interval(const Probes *t, const Op *op, Out *o);
 
 /* chunks.c: n kernels, each once, with what they need, in the order of their files, and the headers
  * that these ask for. */

@@ -56,7 +56,7 @@ static inline int64_t work_AMX(int64_t n, int64_t k, int64_t t)
 static inline int64_t work_SCREEN(int64_t n, int64_t k, int64_t t)
 {
     (void)n, (void)t;
-    return (BN_BEST + 16) * (int64_t)sizeof(float) + (k + 127) / 128 * 128;
+    return (BN_TOPK_MAX + 16) * (int64_t)sizeof(float) + (k + 127) / 128 * 128;
 }
 
 #endif

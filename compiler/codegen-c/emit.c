@@ -219,12 +219,12 @@ static void put_main(Emit *e)
 static void check_shape(const Module *m)
 {
     const Type *logits = result_of(m, FORM_SCORE), *hidden = result_of(m, FORM_DECODE);
-    if (!logits || !hidden || !result_of(m, FORM_PREFILL) || !result_of(m, FORM_HEAD))
+    if (!logits || !hidden || !result_of(m, FORM_PREFILL) || !result_of(m, FORM_LM_HEAD))
         fail(m->s, (Loc){m->text, 0, 0},
-             "a program needs @decode, @prefill, @score and @head; run the pass specialize");
+             "a program needs @decode, @prefill, @score and @lm_head; run the pass specialize");
     for (Func *f = m->funcs; f; f = f->next) {
         const Type *y = f->body->last->in[0]->type;
-        bool cut = result_room(f) == ROOM_HIDDEN;
+        bool cut = result_space(f) == SPACE_HIDDEN;
         if (cut ? y != hidden
                 : y->dim[1].n != logits->dim[1].n ||
                       (f->form != FORM_SCORE && f->body->arg[0]->type != hidden))
@@ -283,7 +283,7 @@ static void note_kernel(Op *op, void *arg)
 void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *out)
 {
     Emit e = {.m = m, .target = target, .o = o, .out = out};
-    const Sites *sites = o->profile ? sites_find(m) : NULL;
+    const Probes *probes = o->profile ? probes_find(m) : NULL;
     struct Used used = {m->s, NULL, 0};
     check_shape(m);
     put_head(&e);
@@ -300,9 +300,9 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
     put_macros(m, out);
-    if (sites)
-        put_sites(sites, o->prefix, out);
-    put_functions(m, target, sites, out);
+    if (probes)
+        put_probes(probes, o->prefix, out);
+    put_functions(m, target, probes, out);
     emit_constants(m, target, o, out);
     if (o->program)
         put_main(&e);

@@ -20,7 +20,7 @@ typedef struct Layer { /* a layers body, printed */
 typedef struct Printer {
     const Module *m;
     Session *s;
-    const Sites *sites; /* NULL: without --profile */
+    const Probes *probes; /* NULL: without --profile */
     Out *out;
     const Func *f;
     Layer *layers;         /* in order of printing */
@@ -100,9 +100,9 @@ static void put_float_arg(Out *o, double f)
 
 static void put_value_arg(Out *o, const Value *v)
 {
-    if (v->room == ROOM_ARG)
+    if (v->space == SPACE_ARG)
         put(o, "c->tokens");
-    else if (v->room == ROOM_HIDDEN && !v->def)
+    else if (v->space == SPACE_HIDDEN && !v->def)
         put(o, "c->hidden");
     else
         put_value_name(o, v);
@@ -111,7 +111,7 @@ static void put_value_arg(Out *o, const Value *v)
 static void put_arg(Printer *p, const Op *op, const Arg *a)
 {
     static const char *const fixed[] = {
-        [ARG_POS] = "c->pos", [ARG_TOKENS] = "c->ntok", [ARG_BEST] = "c->best",
+        [ARG_POS] = "c->pos", [ARG_TOKENS] = "c->ntok", [ARG_TOPK] = "c->topk",
         [ARG_LAYER] = "i",    [ARG_NULL] = "NULL",      [ARG_WORK] = ""};
     switch (a->kind) {
     case ARG_INT:
@@ -124,10 +124,10 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         put_word_name(p->out, a->word);
         break;
     case ARG_SHARE:
-        put(p->out, op_repeats(op) ? "0, 1" : op_dealt(op) ? "r.from, r.to" : "from, to");
+        put(p->out, op_repeats(op) ? "0, 1" : op_dynamic(op) ? "r.from, r.to" : "from, to");
         break;
     case ARG_FIRST:
-        put(p->out, op_dealt(op) ? "r.turn == 1" : "1");
+        put(p->out, op_dynamic(op) ? "r.turn == 1" : "1");
         break;
     case ARG_VALUE:
         put_value_arg(p->out, a->value);
@@ -171,10 +171,10 @@ static void put_result(Out *o, const Value *v)
     const char *type = c_type(v->type);
     put(o, MARGIN "%s *const ", type);
     put_value_name(o, v);
-    if (v->room == ROOM_LOGITS || v->room == ROOM_HIDDEN)
-        put(o, " = c->%s;\n", v->room == ROOM_LOGITS ? "logits" : "hidden");
+    if (v->space == SPACE_LOGITS || v->space == SPACE_HIDDEN)
+        put(o, " = c->%s;\n", v->space == SPACE_LOGITS ? "logits" : "hidden");
     else
-        put(o, " = (%s *)(c->%s + %" PRId64 ");\n", type, v->room == ROOM_OWN ? "own" : "shared",
+        put(o, " = (%s *)(c->%s + %" PRId64 ");\n", type, v->space == SPACE_OWN ? "own" : "shared",
             v->slot);
 }
 
@@ -183,11 +183,11 @@ static void put_share(Out *o, const Op *op)
     Dim units = op_units(op);
     if (op_repeats(op))
         return;
-    if (op_dealt(op))
+    if (op_dynamic(op))
         put(o,
             MARGIN "for (bn_rows r = {0, 0, 0}; bn_rows_next(c, %" PRId64 ", %" PRId64 ", %" PRId64
                    ", &r);)\n" MARGIN,
-            attr_int(op, "claim", 0), units.n, op_least_units(op));
+            attr_int(op, "ticket", 0), units.n, op_least_units(op));
     else if (units.sym)
         put(o, MARGIN "bn_share(c, c->ntok, &from, &to);\n");
     else
@@ -203,15 +203,15 @@ static void put_call(Printer *p, const Op *op)
     put(p->out, MARGIN "%s(", op->kernel->symbol);
     put_arguments(p, op);
     put(p->out, ");\n");
-    if (p->sites)
-        put_lap(p->sites, op, p->out);
+    if (p->probes)
+        put_interval(p->probes, op, p->out);
 }
 
 static void put_barrier(Printer *p, const Op *op)
 {
     put(p->out, MARGIN "bn_barrier(c);\n");
-    if (p->sites)
-        put_lap(p->sites, op, p->out);
+    if (p->probes)
+        put_interval(p->probes, op, p->out);
     p->paragraph = true;
 }
 
@@ -257,7 +257,7 @@ static void find_outside(Op *op, void *arg)
     struct Outside *x = arg;
     for (int i = 0; i < op->nin; i++) {
         Value *v = op->in[i];
-        if (v->weight || v->room == ROOM_ARG || x->seen[v->id] ||
+        if (v->weight || v->space == SPACE_ARG || x->seen[v->id] ||
             (v->def && v->def->block == x->body))
             continue;
         x->seen[v->id] = true;
@@ -280,7 +280,7 @@ static bool uses_layer_index(const Block *b)
 static bool shares(const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next)
-        if (op->kernel && !op_repeats(op) && !op_dealt(op))
+        if (op->kernel && !op_repeats(op) && !op_dynamic(op))
             return true;
     return false;
 }
@@ -296,10 +296,10 @@ static void put_body_start(Printer *p, const Block *b)
 static void put_body_ops(Printer *p, const Block *b, size_t start)
 {
     p->paragraph = p->out->len > start; /* declarations stand apart */
-    if (p->sites && !b->owner) {
+    if (p->probes && !b->owner) {
         put(p->out, p->paragraph ? "\n" : "");
         p->paragraph = false;
-        put_start(p->sites, p->f, p->out);
+        put_start(p->probes, p->f, p->out);
     }
     put_ops(p, b);
     put(p->out, "}\n");
@@ -386,9 +386,9 @@ static void put_layer_functions(const Printer *p, const Func *f, Out *o)
 }
 
 /* All are made first: a layer's comment names the later functions, too, that it is called from. */
-void put_functions(const Module *m, const Target *target, const Sites *sites, Out *o)
+void put_functions(const Module *m, const Target *target, const Probes *probes, Out *o)
 {
-    Printer p = {.m = m, .s = m->s, .sites = sites};
+    Printer p = {.m = m, .s = m->s, .probes = probes};
     const char **body = NULL;
     size_t n = 0, i = 0;
     for (Func *f = m->funcs; f; f = f->next) {

@@ -25,7 +25,7 @@ int64_t hidden_bytes(const Module *m)
 
 int64_t own_bytes(const Module *m, bool profile)
 {
-    return profile ? sites_own_bytes(sites_find(m)) : m->own_bytes;
+    return profile ? probes_own_bytes(probes_find(m)) : m->own_bytes;
 }
 
 static int64_t layer_count(const Module *m)

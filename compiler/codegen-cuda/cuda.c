@@ -104,7 +104,7 @@ static void cuda_places(const Printer *p, int64_t *end, Places *at)
 /* The head stores logits in the host's memory. */
 static const char *operand(const Printer *p, const Value *v)
 {
-    bool host = v->room == ROOM_LOGITS && (p->form == FORM_HEAD || p->form == FORM_BEST);
+    bool host = v->space == SPACE_LOGITS && (p->form == FORM_LM_HEAD || p->form == FORM_TOPK);
     return host ? "step.logits" : NULL;
 }
 
@@ -116,7 +116,7 @@ static void put_more_arguments(Printer *p, const Op *op)
 
 static void put_prologue(Printer *p)
 {
-    if (p->form == FORM_HEAD)
+    if (p->form == FORM_LM_HEAD)
         put(p->out,
             "    if (g == 0)\n        hidden_out(step, AT(float, %" PRId64 "), %" PRId64 ", me);\n",
             p->at.hidden, hidden_bytes(p->m) / 4);
@@ -133,8 +133,8 @@ static const char *entry_macro(const Op *from, const Op *to)
 
 static void put_tables(Printer *p)
 {
-    put(p->out, "#define BN_SCREENED %d /* whether there is a best_step */\n",
-        func_find(p->m, name(p->s, form_name[FORM_BEST])) != NULL);
+    put(p->out, "#define BN_SCREENED %d /* whether there is a topk_step */\n",
+        func_find(p->m, name(p->s, form_name[FORM_TOPK])) != NULL);
     put_slices(p);
 }
 

@@ -9,7 +9,7 @@
 
 /* The objects of one GPU, all made by device_start. A decode step with the logits behind it is one
  * CUDA graph of launches, without copies: decode_step reads position and token from `in`; the rows
- * of head's table, or of best's, store hidden values and logits in the host's memory. Which of the
+ * of lm_head's table, or of topk's, store hidden values and logits in the host's memory. Which of the
  * two runs is what was asked for after the step before, so that asking again finds the logits
  * there. */
 enum { ALL_LOGITS, TOPK_LOGITS, BN_GRAPHS = ALL_LOGITS + 1 + BN_SCREENED };
@@ -25,7 +25,7 @@ typedef struct bn_gpus {
     unsigned char *out;    /* pinned: | hidden | logits | */
     unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
     int pinned;            /* it is the caller's */
-    int best, found; /* how many top-k logits were last asked for; `logits` has so many, of out's
+    int topk, found; /* how many top-k logits were last asked for; `logits` has so many, of out's
                         hidden values */
     int lost;        /* a GPU did not receive its part of a pass: the others wait for it for ever */
 } bn_gpus;
@@ -119,9 +119,9 @@ static int make_graphs(bn_gpu *c)
 {
     return
 #if BN_SCREENED
-        make_graph(c, best_table, ROWS(best_table), &c->graph[TOPK_LOGITS]) &&
+        make_graph(c, topk_table, ROWS(topk_table), &c->graph[TOPK_LOGITS]) &&
 #endif
-        make_graph(c, head_table, ROWS(head_table), &c->graph[ALL_LOGITS]);
+        make_graph(c, lm_head_table, ROWS(lm_head_table), &c->graph[ALL_LOGITS]);
 }
 
 static void free_gpu(bn_gpu *c)
@@ -194,7 +194,7 @@ static int gpu_fits(const bn_gpu *c)
     return TRY(cudaDeviceGetAttribute(&blocks, cudaDevAttrMultiProcessorCount, c->device)) &&
            blocks >= BN_BLOCKS &&
 #if BN_SCREENED
-           TRY(cudaFuncSetAttribute((const void *)best_step,
+           TRY(cudaFuncSetAttribute((const void *)topk_step,
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, BEST_BYTES)) &&
 #endif
            TRY(cudaFuncSetAttribute((const void *)decode_step,
@@ -249,7 +249,7 @@ static bn_status device_start(bn_call *call, const bn_weights *w)
     for (int i = 0; made && i < BN_GPUS; i++)
         made = make_gpu(&g->gpu[i], i, w);
     if (made) {
-        g->best = BN_VOCAB;
+        g->topk = BN_VOCAB;
         g->pinned = TRY(cudaHostRegister(call->logits, logits_bytes,
                                          cudaHostRegisterPortable | cudaHostRegisterMapped));
         g->logits = g->pinned ? (unsigned char *)call->logits : g->out + hidden_bytes;
@@ -287,7 +287,7 @@ static void put_input(bn_gpus *g, const bn_call *call)
         bn_step *step = (bn_step *)c->in;
         step->pos = call->pos;
         step->ntok = call->ntok;
-        step->best = g->best;
+        step->topk = g->topk;
         memcpy(c->in + at_tokens, call->tokens, (size_t)call->ntok * sizeof *call->tokens);
     }
 }
@@ -297,12 +297,12 @@ static void decode(const bn_call *call)
     bn_gpus *g = (bn_gpus *)call->device;
     if (call->thread)
         return;
-    const int before = device_before(), last = g->best < BN_VOCAB ? TOPK_LOGITS : ALL_LOGITS;
+    const int before = device_before(), last = g->topk < BN_VOCAB ? TOPK_LOGITS : ALL_LOGITS;
     int put = !g->lost;
     put_input(g, call);
     EACH_GPU(g, c)
     put = put && use_gpu(c) && TRY(cudaGraphLaunch(c->graph[last], c->stream));
-    g->found = put ? g->best : 0;
+    g->found = put ? g->topk : 0;
     wait_for(g, put, call->hidden, g->out, hidden_bytes);
     device_again(before);
 }
@@ -356,13 +356,13 @@ static void find_logits(const bn_call *call, int k, const bn_dispatch *table, in
         return;
     const int before = device_before();
     int put = !g->lost;
-    g->best = k;
+    g->topk = k;
     if (g->found < k || memcmp(call->hidden, g->out, hidden_bytes) != 0) {
         g->found = 0;
         memcpy(g->out, call->hidden, hidden_bytes);
         EACH_GPU(g, c)
         {
-            ((bn_step *)c->in)->best = k;
+            ((bn_step *)c->in)->topk = k;
             put = put && use_gpu(c) && copy_in(c, 0, c->in, sizeof(bn_step)) &&
                   copy_in(c, at_hidden, g->out, hidden_bytes) && launch_table(c, table, n, 1);
         }
@@ -371,14 +371,14 @@ static void find_logits(const bn_call *call, int k, const bn_dispatch *table, in
     device_again(before);
 }
 
-static void head(const bn_call *call)
+static void lm_head(const bn_call *call)
 {
-    find_logits(call, BN_VOCAB, head_table, ROWS(head_table));
+    find_logits(call, BN_VOCAB, lm_head_table, ROWS(lm_head_table));
 }
 #if BN_SCREENED
 
-static void best(const bn_call *call)
+static void topk(const bn_call *call)
 {
-    find_logits(call, call->best, best_table, ROWS(best_table));
+    find_logits(call, call->topk, topk_table, ROWS(topk_table));
 }
 #endif

@@ -24,7 +24,7 @@ Dispatch *cuda_exchange(Printer *p, const Op *from, const Op *to, const char *wa
 /* The table by which the host copies weights to a GPU. */
 void put_slices(Printer *p);
 
-/* ---- persistent.c: a decode step, or @best, as one kernel ---- */
+/* ---- persistent.c: a decode step, or @topk, as one kernel ---- */
 
 void put_persistent(Printer *p, const Func *f);
 const char *persistent_bytes(Printer *p, const Func *f);

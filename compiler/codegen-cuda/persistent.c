@@ -1,4 +1,4 @@
-/* persistent.c: prints a decode step, or @best, as one persistent kernel: the ops of the planned
+/* persistent.c: prints a decode step, or @topk, as one persistent kernel: the ops of the planned
  * function in order, a grid barrier for each of the plan's barriers. One idea: blocks are to it
  * what threads are to C.
  *
@@ -19,14 +19,14 @@ enum { USES_OWN = 1, USES_SCRATCH = 2, USES_SUMS = 4 };
 
 static bool own_result(const Op *op)
 {
-    return op->nout && op->out[0]->room == ROOM_OWN;
+    return op->nout && op->out[0]->space == SPACE_OWN;
 }
 
 static unsigned uses_of(const Printer *p, const Op *op)
 {
     unsigned uses = is_product(p, op) ? USES_SUMS : facts_of(p, op).scratch ? USES_SCRATCH : 0;
     for (int i = 0; i < op->nin; i++)
-        uses |= !op->in[i]->weight && op->in[i]->room == ROOM_OWN ? USES_OWN : 0;
+        uses |= !op->in[i]->weight && op->in[i]->space == SPACE_OWN ? USES_OWN : 0;
     return uses | (own_result(op) ? USES_OWN : 0);
 }
 

@@ -177,7 +177,7 @@ Dispatch *cuda_exchange(Printer *p, const Op *from, const Op *to, const char *wa
     for (const Op *op = from; op != to; op = op->next) {
         Out *file = p->out;
         int wide = op->kernel ? cuda_unit_width(p, op) : 0;
-        if (!wide || op->out[0]->room == ROOM_LOGITS)
+        if (!wide || op->out[0]->space == SPACE_LOGITS)
             continue;
         p->out = &body;
         put(p->out, "    all_gather(step, ");

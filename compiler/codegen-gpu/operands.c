@@ -26,15 +26,15 @@ void put_operand(Printer *p, const Value *v)
         put(p->out, "%s", elsewhere);
         return;
     }
-    if (v->room == ROOM_OWN) {
+    if (v->space == SPACE_OWN) {
         put(p->out, "OWN(%s, %" PRId64 ")", msl_type(v->type), v->slot);
         return;
     }
-    int64_t at = v->room == ROOM_ARG      ? p->at.tokens
-                 : v->room == ROOM_HIDDEN ? p->at.hidden
-                 : v->room == ROOM_LOGITS ? p->at.logits
-                                          : p->at.scratch + v->slot;
-    put(p->out, "AT(%s, %" PRId64 ")", v->room == ROOM_ARG ? "int" : msl_type(v->type), at);
+    int64_t at = v->space == SPACE_ARG      ? p->at.tokens
+                 : v->space == SPACE_HIDDEN ? p->at.hidden
+                 : v->space == SPACE_LOGITS ? p->at.logits
+                                            : p->at.scratch + v->slot;
+    put(p->out, "AT(%s, %" PRId64 ")", v->space == SPACE_ARG ? "int" : msl_type(v->type), at);
 }
 
 void put_place_of(Printer *p, const Weight *w, const char *layer)
@@ -97,7 +97,7 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         static const char *const fixed[] = {[ARG_POS] = "step.pos",
                                             [ARG_TOKENS] = "step.ntok",
                                             [ARG_LAYER] = "int(layer)",
-                                            [ARG_BEST] = "step.best",
+                                            [ARG_TOPK] = "step.topk",
                                             [ARG_NULL] = "nullptr"};
         CHECK(a->kind < sizeof fixed / sizeof *fixed && fixed[a->kind]);
         put(o, "%s", fixed[a->kind]);

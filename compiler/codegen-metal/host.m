@@ -13,7 +13,7 @@ typedef struct bn_gpus {
     id<MTLCommandQueue> queue;
     id<MTLLibrary> library;
     id<MTLBuffer> weights, state, layers; /* layers: the numbers 0, 1 ..., 256 bytes apart */
-    id<MTLComputePipelineState> *decode, *prefill, *score, *head; /* of the tables' rows */
+    id<MTLComputePipelineState> *decode, *prefill, *score, *lm_head; /* of the tables' rows */
     id<MTLIndirectCommandBuffer> steps; /* decode's rows; nil: encoded for each token */
 } bn_gpus;
 
@@ -111,7 +111,7 @@ static void device_stop(bn_call *c)
     drop_pipelines(g->decode, ROWS(decode_table));
     drop_pipelines(g->prefill, ROWS(prefill_table));
     drop_pipelines(g->score, ROWS(score_table));
-    drop_pipelines(g->head, ROWS(head_table));
+    drop_pipelines(g->lm_head, ROWS(lm_head_table));
     [g->layers release];
     [g->state release];
     [g->weights release];
@@ -185,8 +185,8 @@ static bn_status device_start(bn_call *c, const bn_weights *w)
             g->decode = make_pipelines(g, decode_table, ROWS(decode_table), indirect);
             g->prefill = make_pipelines(g, prefill_table, ROWS(prefill_table), NO);
             g->score = make_pipelines(g, score_table, ROWS(score_table), NO);
-            g->head = make_pipelines(g, head_table, ROWS(head_table), NO);
-            good = g->decode && g->prefill && g->score && g->head;
+            g->lm_head = make_pipelines(g, lm_head_table, ROWS(lm_head_table), NO);
+            good = g->decode && g->prefill && g->score && g->lm_head;
             if (good && indirect)
                 g->steps = make_steps(g);
         }
@@ -294,12 +294,12 @@ static void score(const bn_call *c)
     take_result(g, done, c->logits, at_logits, (size_t)c->ntok * BN_VOCAB * sizeof *c->logits);
 }
 
-static void head(const bn_call *c)
+static void lm_head(const bn_call *c)
 {
     const bn_gpus *g = c->device;
     if (c->thread)
         return;
     memcpy((unsigned char *)[g->state contents] + at_hidden, c->hidden, hidden_bytes);
-    int done = run_table(c, head_table, ROWS(head_table), g->head);
+    int done = run_table(c, lm_head_table, ROWS(lm_head_table), g->lm_head);
     take_result(g, done, c->logits, at_logits, BN_VOCAB * sizeof *c->logits);
 }

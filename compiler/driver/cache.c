@@ -236,10 +236,10 @@ static const char *const kept[] = {"model", "model.so", "model.bnw"};
 
 static bool file_whole(Session *s, const char *dir, const char *line)
 {
-    char file[64], stamp[64], now[64];
+    char file[64], timestamp[64], now[64];
     uint64_t size, hash, found;
     struct stat st;
-    if (sscanf(line, "file %63s %" SCNu64 " %" SCNx64 " %63s", file, &size, &hash, stamp) != 4)
+    if (sscanf(line, "file %63s %" SCNu64 " %" SCNx64 " %63s", file, &size, &hash, timestamp) != 4)
         return false;
     const char *path = format(s, "%s/%s", dir, file);
     if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
@@ -247,7 +247,7 @@ static bool file_whole(Session *s, const char *dir, const char *line)
         return false;
     snprintf(now, sizeof now, "%" PRId64 ".%09ld", (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     bool weights = !strcmp(file_name(path), "model.bnw");
-    return (weights && !strcmp(now, stamp)) ||
+    return (weights && !strcmp(now, timestamp)) ||
            (file_hash(s, path, &found) == hash && found == size);
 }
 

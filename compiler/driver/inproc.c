@@ -16,7 +16,7 @@ static void unload(void *library)
 }
 
 /* The library holds the model alone: the two functions of the runtime that generated code calls,
- * bn_barrier and bn_take, are those of bnc, which exports them (Makefile: EXPORTS). */
+ * bn_barrier and bn_ticket, are those of bnc, which exports them (Makefile: EXPORTS). */
 static const bn_model *load_code(Session *s, const char *path, const bn_profile **profile)
 {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

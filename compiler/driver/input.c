@@ -125,7 +125,7 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
                      .stop_after = o->stop_after,
                      .verify_each = o->verify_each};
     if (m->facts & FACT_SELECTED) {
-        recall_kernels(m, target);
+        rebind_kernels(m, target);
         stop_on_errors(m->s);
     }
     passes_run(m, target, &p, r);

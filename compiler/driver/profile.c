@@ -28,10 +28,10 @@ static Clock clock_now(void)
     return (Clock){machine_seconds(), bn_ticks()};
 }
 
-/* What a site did in the passes of its function, as this thread's share. */
+/* What a probe did in the passes of its function, as this thread's share. */
 static void weigh(ProfileCell *x, const bn_pass *pass, int threads)
 {
-    const bn_site *is = x->site;
+    const bn_probe *is = x->probe;
     bool near = is->window > 0 && !(is->every > 0 && (x->layer + 1) % is->every == 0);
     double span = (double)(near ? pass->near_span : pass->span);
     double reach = (double)(near ? pass->near_reach : pass->reach);
@@ -39,8 +39,8 @@ static void weigh(ProfileCell *x, const bn_pass *pass, int threads)
     x->bytes =
         share * ((double)is->call_bytes * (double)pass->calls +
                  (double)is->token_bytes * (double)pass->tokens + (double)is->span_bytes * span);
-    x->madds =
-        share * ((double)is->token_madds * (double)pass->tokens + (double)is->reach_madds * reach);
+    x->macs =
+        share * ((double)is->token_macs * (double)pass->tokens + (double)is->reach_macs * reach);
 }
 
 static ProfileCell *add_cell(Session *s, ProfilePhase *p)
@@ -56,14 +56,14 @@ static void read_thread(Session *s, const InProc *l, ProfilePhase *p, int thread
     const bn_log *log = bn_profile_log(l->state, code, thread);
     const uint64_t *ticks = bn_profile_ticks(log);
     double inside = 0;
-    for (int i = 0; i < code->nsite; i++) {
-        const bn_site *is = &code->site[i];
+    for (int i = 0; i < code->nprobe; i++) {
+        const bn_probe *is = &code->probe[i];
         const bn_pass *pass = &log->pass[is->pass];
-        if (is->kind == BN_SITE_START || pass->calls == 0)
+        if (is->kind == BN_PROBE_START || pass->calls == 0)
             continue;
         for (int k = 0; k < (is->layers ? is->layers : 1); k++) {
             ProfileCell *x = add_cell(s, p);
-            x->site = is;
+            x->probe = is;
             x->layer = is->layers ? is->first + k : -1;
             x->thread = thread;
             x->calls = pass->calls;
@@ -127,11 +127,11 @@ Profile *profile_run(Session *s, InProc *l, const int32_t *ids, size_t n, int st
 
 /* ---- tables ---- */
 
-const char *profile_site_name(Session *s, const bn_site *is)
+const char *profile_probe_name(Session *s, const bn_probe *is)
 {
     if (!is)
         return name(s, "outside");
-    if (is->kind == BN_SITE_BARRIER)
+    if (is->kind == BN_PROBE_BARRIER)
         return name(s, "barrier wait");
     return format(s, "%s %s", is->op, *is->weight ? is->weight : is->value);
 }
@@ -143,15 +143,15 @@ const char *profile_layer_name(Session *s, int layer)
 
 static const char *key_of(Session *s, const ProfileCell *x, ProfileBy by)
 {
-    bool call = x->site && x->site->kind == BN_SITE_CALL;
+    bool call = x->probe && x->probe->kind == BN_PROBE_CALL;
     if (by == BY_THREAD)
         return format(s, "thread %d: %s", x->thread,
-                      call ? "kernels" : profile_site_name(s, x->site));
-    if (!x->site)
-        return profile_site_name(s, NULL);
+                      call ? "kernels" : profile_probe_name(s, x->probe));
+    if (!x->probe)
+        return profile_probe_name(s, NULL);
     if (by == BY_LAYER)
         return profile_layer_name(s, x->layer);
-    return by == BY_KERNEL && call ? name(s, x->site->kernel) : profile_site_name(s, x->site);
+    return by == BY_KERNEL && call ? name(s, x->probe->kernel) : profile_probe_name(s, x->probe);
 }
 
 static int longer_first(const void *a, const void *b)
@@ -173,13 +173,13 @@ ProfileRow *profile_rows(Session *s, const ProfilePhase *p, ProfileBy by, size_t
             at++;
         if (at == *n) {
             row = grow(s, row, *n, sizeof *row);
-            row[(*n)++] = (ProfileRow){.name = key, .site = x->site};
+            row[(*n)++] = (ProfileRow){.name = key, .probe = x->probe};
         }
         row[at].calls += by == BY_THREAD || x->thread == 0 ? x->calls : 0;
         row[at].ms += x->ms / ways;
         row[at].share += x->ms / p->ms / p->threads;
         row[at].bytes += x->bytes;
-        row[at].madds += x->madds;
+        row[at].macs += x->macs;
     }
     if (*n)
         qsort(row, *n, sizeof *row, longer_first);

@@ -13,17 +13,17 @@
 #include "driver/machine.h"
 
 typedef struct ProfileCell {
-    const bn_site *site; /* NULL: outside: sampling, and waiting for a pass to begin or end */
-    int layer, thread;   /* layer -1: outside of the layers */
+    const bn_probe *probe; /* NULL: outside: sampling, and waiting for a pass to begin or end */
+    int layer, thread;     /* layer -1: outside of the layers */
     uint64_t calls;
-    double ms;           /* of this thread */
-    double bytes, madds; /* this thread's share of them, by what the compiler knows */
+    double ms;          /* of this thread */
+    double bytes, macs; /* this thread's share of them, by what the compiler knows */
 } ProfileCell;
 
 typedef struct ProfilePhase {
     const char *name; /* prefill or decode */
     int tokens, threads;
-    double ms, tick_ms; /* wall time; of one tick of the laps */
+    double ms, tick_ms; /* wall time; of one tick of the intervals */
     ProfileCell *cell;
     size_t ncell;
     Counters counters;
@@ -47,16 +47,16 @@ Profile *profile_run(Session *s, InProc *l, const int32_t *ids, size_t n, int st
 typedef enum ProfileBy { BY_OP, BY_LAYER, BY_KERNEL, BY_THREAD } ProfileBy;
 typedef struct ProfileRow {
     const char *name;
-    const bn_site *site; /* of BY_OP: its first one; NULL: outside */
-    uint64_t calls;      /* of one thread */
-    double ms;           /* mean over threads (BY_THREAD: of the one) */
-    double share;        /* of the wall time of all threads: the rows' sum is 1 */
-    double bytes, madds; /* of all threads */
+    const bn_probe *probe; /* of BY_OP: its first one; NULL: outside */
+    uint64_t calls;        /* of one thread */
+    double ms;             /* mean over threads (BY_THREAD: of the one) */
+    double share;          /* of the wall time of all threads: the rows' sum is 1 */
+    double bytes, macs;    /* of all threads */
 } ProfileRow;
 /* Longest first. */
 ProfileRow *profile_rows(Session *s, const ProfilePhase *p, ProfileBy by, size_t *n);
 /* "tmatmul @attn_q", "add %h2", "barrier wait"; NULL: "outside". */
-const char *profile_site_name(Session *s, const bn_site *site);
+const char *profile_probe_name(Session *s, const bn_probe *probe);
 const char *profile_layer_name(Session *s, int layer); /* "layer 3", "no layer" */
 
 #endif

@@ -17,9 +17,10 @@
 /* Types of metadata values: id, name, bytes (0: varies). */
 #define GGUF_VALUE_TYPES(T)                                                                        \
     T(U8, "u8", 1)                                                                                 \
-    T(I8, "i8", 1) T(U16, "u16", 2) T(I16, "i16", 2) T(U32, "u32", 4) T(I32, "i32", 4)             \
-        T(F32, "f32", 4) T(BOOL, "bool", 1) T(STRING, "string", 0) T(ARRAY, "array", 0)            \
-            T(U64, "u64", 8) T(I64, "i64", 8) T(F64, "f64", 8)
+    T(I8, "i8", 1)                                                                                 \
+    T(U16, "u16", 2) T(I16, "i16", 2) T(U32, "u32", 4) T(I32, "i32", 4) T(F32, "f32", 4)           \
+        T(BOOL, "bool", 1) T(STRING, "string", 0) T(ARRAY, "array", 0) T(U64, "u64", 8)            \
+            T(I64, "i64", 8) T(F64, "f64", 8)
 typedef enum GgufValueType {
 #define GGUF_ENUM(name, text, bytes) GGUF_##name,
     GGUF_VALUE_TYPES(GGUF_ENUM)

@@ -71,18 +71,18 @@ Fmt tir_fmt(Parse *p, TirPlace at, const char *word)
     return f == FMT_COUNT ? FMT_F32 : f;
 }
 
-Room tir_room(Parse *p, TirPlace at, const char *word)
+Space tir_space(Parse *p, TirPlace at, const char *word)
 {
-    static const char *const rooms[] = {[ROOM_SHARED] = "shared",
-                                        [ROOM_OWN] = "own",
-                                        [ROOM_LOGITS] = "logits",
-                                        [ROOM_HIDDEN] = "hidden"};
-    for (Room r = ROOM_SHARED; r <= ROOM_HIDDEN; r++)
+    static const char *const rooms[] = {[SPACE_SHARED] = "shared",
+                                        [SPACE_OWN] = "own",
+                                        [SPACE_LOGITS] = "logits",
+                                        [SPACE_HIDDEN] = "hidden"};
+    for (Space r = SPACE_SHARED; r <= SPACE_HIDDEN; r++)
         if (!strcmp(rooms[r], word))
             return r;
     err(p->s, tir_loc(p, at), "a value stands at shared N, own N, hidden or logits, not at '%s'",
         word);
-    return ROOM_NONE;
+    return SPACE_NONE;
 }
 
 /* Texts of graphs hold some dozens of these, those of bound models a few thousand ops. What comes
@@ -320,7 +320,8 @@ void tir_func_begin(Parse *p, TirPlace at, const char *name)
     p->func = func_add(p->m, name);
     if (p->func->form == FORM_FORWARD && strcmp(name, form_name[FORM_FORWARD]))
         err(p->s, tir_loc(p, at),
-            "a function is @forward or one of its forms @decode, @prefill, @score, @head, @best");
+            "a function is @forward or one of its forms @decode, @prefill, @score, @lm_head, "
+            "@topk");
     p->block = p->func->body;
     p->bound = NULL;
     p->nbound = p->capbound = 0;
@@ -330,7 +331,7 @@ void tir_param(Parse *p, TirPlace at, const char *name, const Type *type)
 {
     Block *b = p->block;
     Value *v = value_new(p->s, name, type);
-    v->room = type->fmt == FMT_F32 ? ROOM_HIDDEN : ROOM_ARG;
+    v->space = type->fmt == FMT_F32 ? SPACE_HIDDEN : SPACE_ARG;
     b->arg = grow(p->s, b->arg, (size_t)b->narg, sizeof *b->arg);
     b->arg[b->narg++] = v;
     tir_bind_value(p, at, v);
@@ -340,7 +341,7 @@ void tir_func_end(Parse *p, TirPlace at)
 {
     Block *b = p->block;
     const Type *first = b->arg[0]->type;
-    if (p->func->form == FORM_HEAD || p->func->form == FORM_BEST) {
+    if (p->func->form == FORM_LM_HEAD || p->func->form == FORM_TOPK) {
         if (b->narg != 1 || first->fmt != FMT_F32 || first->rank != 2 || first->dim[0].sym ||
             first->dim[0].n != 1)
             err(p->s, tir_loc(p, at), "@%s takes (%%y: f32<1 x D>)", p->func->name);
@@ -390,7 +391,7 @@ static void check_results(Parse *p, Op *op, List results)
             err(p->s, op->loc, "%%%s is %s", op->out[i]->name, o.text);
             out_free(&o);
         }
-        op->out[i]->room = r->room;
+        op->out[i]->space = r->space;
         op->out[i]->slot = r->slot;
     }
 }
@@ -461,7 +462,7 @@ void tir_layers_begin(Parse *p, TirPlace at, List outs, List attrs)
     }
     if (ok && p->s->nerror == 0 && op_infer(p->m, op))
         for (int i = 0; i < op->nin; i++) {
-            b->arg[i]->room = op->out[i]->room = op->in[i]->room;
+            b->arg[i]->space = op->out[i]->space = op->in[i]->space;
             b->arg[i]->slot = op->out[i]->slot = op->in[i]->slot;
         }
     p->block = b;
@@ -509,9 +510,9 @@ static void check_place(Op *op, void *arg)
     for (int i = 0; i < op->nout && op->code != OP_LAYERS; i++) {
         const Value *v = op->out[i];
         int64_t size = value_bytes(p->m, v->type),
-                room = v->room == ROOM_OWN ? p->m->own_bytes : p->m->shared_bytes;
+                room = v->space == SPACE_OWN ? p->m->own_bytes : p->m->shared_bytes;
         bool inside = v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size;
-        if (v->room == ROOM_NONE || (v->room < ROOM_LOGITS && !inside))
+        if (v->space == SPACE_NONE || (v->space < SPACE_LOGITS && !inside))
             err(p->s, op->loc,
                 "%%%s has no place in the scratch memory, and the facts call this module planned",
                 v->name);

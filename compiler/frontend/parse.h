@@ -14,7 +14,7 @@ typedef struct List { /* pointers being collected, in the session */
 } List;
 typedef struct Result { /* the type of a result and where the plan put it */
     const Type *type;
-    Room room;
+    Space space;
     int64_t slot;
 } Result;
 
@@ -61,6 +61,6 @@ void tir_layers_end(Parse *p);
 void tir_bind_value(Parse *p, TirPlace at, Value *v);
 Value *tir_operand(Parse *p, TirPlace at, const char *name, bool symbol);
 Fmt tir_fmt(Parse *p, TirPlace at, const char *word);
-Room tir_room(Parse *p, TirPlace at, const char *word);
+Space tir_space(Parse *p, TirPlace at, const char *word);
 
 #endif

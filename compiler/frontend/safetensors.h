@@ -20,9 +20,10 @@
 /* Types: name, bytes a value, the format of bnc that reads it (FMT_COUNT: none). */
 #define SAFE_TYPES(T)                                                                              \
     T(BOOL, 1, COUNT)                                                                              \
-    T(U8, 1, COUNT) T(I8, 1, COUNT) T(F8_E5M2, 1, COUNT) T(F8_E4M3, 1, COUNT) T(I16, 2, COUNT)     \
-        T(U16, 2, COUNT) T(F16, 2, F16) T(BF16, 2, BF16) T(I32, 4, COUNT) T(U32, 4, COUNT)         \
-            T(F32, 4, F32) T(I64, 8, COUNT) T(U64, 8, COUNT) T(F64, 8, COUNT)
+    T(U8, 1, COUNT)                                                                                \
+    T(I8, 1, COUNT) T(F8_E5M2, 1, COUNT) T(F8_E4M3, 1, COUNT) T(I16, 2, COUNT) T(U16, 2, COUNT)    \
+        T(F16, 2, F16) T(BF16, 2, BF16) T(I32, 4, COUNT) T(U32, 4, COUNT) T(F32, 4, F32)           \
+            T(I64, 8, COUNT) T(U64, 8, COUNT) T(F64, 8, COUNT)
 typedef enum SafeType {
 #define SAFE_ENUM(name, bytes, fmt) SAFE_##name,
     SAFE_TYPES(SAFE_ENUM)

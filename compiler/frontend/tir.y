@@ -204,9 +204,9 @@ results: ':' result                      { $$ = (List){0}; list_add(p, &$$, $2);
     ;
 result: type                             { $$ = NEW(p->s, Result); $$->type = $1; }
     | type AT IDENT INTEGER              { $$ = NEW(p->s, Result); $$->type = $1; $$->slot = $4;
-                                           $$->room = tir_room(p, @3, $3); }
+                                           $$->space = tir_space(p, @3, $3); }
     | type AT IDENT                      { $$ = NEW(p->s, Result); $$->type = $1;
-                                           $$->room = tir_room(p, @3, $3); }
+                                           $$->space = tir_space(p, @3, $3); }
     ;
 
 layers: outs '=' LAYERS '(' carried ')' '{' attr_list '}' '{' EOL

@@ -18,7 +18,8 @@ const OpInfo op_info[OP_COUNT] = {
 #undef OP
 };
 
-const char *const form_name[FORM_COUNT] = {"forward", "decode", "prefill", "score", "head", "best"};
+const char *const form_name[FORM_COUNT] = {"forward", "decode",  "prefill",
+                                           "score",   "lm_head", "topk"};
 
 OpCode op_by_name(const char *name)
 {
@@ -452,14 +453,14 @@ const char *fresh_name(Func *f, const char *base)
     }
 }
 
-Room result_room(const Func *f)
+Space result_space(const Func *f)
 {
-    return f->form == FORM_DECODE || f->form == FORM_PREFILL ? ROOM_HIDDEN : ROOM_LOGITS;
+    return f->form == FORM_DECODE || f->form == FORM_PREFILL ? SPACE_HIDDEN : SPACE_LOGITS;
 }
 
 bool func_persistent(const Func *f, const Target *target)
 {
-    return target->device == DEVICE_PERSISTENT && (f->form == FORM_DECODE || f->form == FORM_BEST);
+    return target->device == DEVICE_PERSISTENT && (f->form == FORM_DECODE || f->form == FORM_TOPK);
 }
 
 Dim op_units(const Op *op)

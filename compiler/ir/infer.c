@@ -349,7 +349,7 @@ static bool infer_qlin(Module *m, Op *op)
 {
     if (!value_is(op, 0, FMT_I8, 2) || !value_is(op, 1, FMT_F32, 1) ||
         !dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]) || !weight_is(op, 2, 2) ||
-        fmt_info[in(op, 2)->fmt].kind != KIND_LOW ||
+        fmt_info[in(op, 2)->fmt].kind != KIND_LOWBIT ||
         !dim_equal(in(op, 0)->dim[1], in(op, 2)->dim[1]))
         return wrong(m, op, "i8<T x K>, f32<T> and a weight h8, h6 or h4<N x K>");
     return give(m, op, 0, FMT_F32, 2, in(op, 0)->dim[0], in(op, 2)->dim[0]);
@@ -399,9 +399,9 @@ static char attr_kind(const char *attrs, const char *want, size_t len)
     for (const char *a = attrs; *a; a += strcspn(a, ","), a += *a == ',')
         if (strcspn(a, ":") == len && !strncmp(a, want, len))
             return a[len + 1];
-    return !strcmp(want, "kernel")                           ? 's'
-           : !strcmp(want, "claim") || !strcmp(want, "work") ? 'i'
-                                                             : 0;
+    return !strcmp(want, "kernel")                            ? 's'
+           : !strcmp(want, "ticket") || !strcmp(want, "work") ? 'i'
+                                                              : 0;
 }
 
 bool positive_float(double v)
@@ -435,8 +435,8 @@ static bool check_attrs(Module *m, Op *op)
             return false;
         }
     }
-    if (attr_int(op, "claim", 0) < 0 || attr_int(op, "claim", 0) >= BN_CLAIMS) {
-        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_CLAIMS - 1);
+    if (attr_int(op, "ticket", 0) < 0 || attr_int(op, "ticket", 0) >= BN_TICKETS) {
+        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_TICKETS - 1);
         return false;
     }
     for (const char *a = info->attrs; *a; a += strcspn(a, ","), a += *a == ',') {

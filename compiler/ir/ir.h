@@ -190,7 +190,7 @@ typedef enum FmtKind {
     KIND_TERNARY,
     KIND_LOGICAL,
     KIND_PACKED,
-    KIND_LOW
+    KIND_LOWBIT
 } FmtKind;
 typedef struct FmtInfo {
     const char *name;
@@ -328,13 +328,13 @@ typedef struct Attr {
 
 /* Where the plan puts a value. */
 typedef enum Room {
-    ROOM_NONE,
-    ROOM_SHARED,
-    ROOM_OWN,
-    ROOM_LOGITS,
-    ROOM_HIDDEN, /* what @decode and @prefill hand to @head */
-    ROOM_ARG
-} Room;
+    SPACE_NONE,
+    SPACE_SHARED,
+    SPACE_OWN,
+    SPACE_LOGITS,
+    SPACE_HIDDEN, /* what @decode and @prefill hand to @lm_head */
+    SPACE_ARG
+} Space;
 
 struct Value {
     const char *name;
@@ -342,7 +342,7 @@ struct Value {
     Op *def;          /* NULL: parameter, carried value, weight or state */
     Weight *weight;   /* a weight or state used as an operand */
     int id, nuse;     /* numbered and counted by func_number */
-    Room room;
+    Space space;
     int64_t slot; /* byte offset in its room */
 };
 
@@ -372,8 +372,8 @@ typedef enum Form {
     FORM_DECODE,
     FORM_PREFILL,
     FORM_SCORE,
-    FORM_HEAD,
-    FORM_BEST,
+    FORM_LM_HEAD,
+    FORM_TOPK,
     FORM_COUNT
 } Form;
 extern const char *const form_name[FORM_COUNT]; /* the name of a function says its form */
@@ -447,7 +447,8 @@ typedef struct Expect {
 /* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
 #define FACTS(F)                                                                                   \
     F(BOUND, "bound")                                                                              \
-    F(TERN, "tern") F(FORMS, "forms") F(HEAD, "head") F(SELECTED, "selected") F(PACKED, "packed")  \
+    F(TERN, "tern")                                                                                \
+    F(FORMS, "forms") F(LM_HEAD, "lm_head") F(SELECTED, "selected") F(PACKED, "packed")            \
         F(PLANNED, "planned")
 enum {
 #define FACT_SHIFT(n, t) FACT_SHIFT_##n,
@@ -548,7 +549,7 @@ Op *layers_clone(Op *op); /* a copy before op, with names of its own */
 /* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
 /* Where what a function returns stands. */
-Room result_room(const Func *f);
+Space result_space(const Func *f);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);
 
@@ -586,13 +587,13 @@ int64_t layout_blocks(Fmt fmt, int64_t rows);
 void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, float factor, int64_t from,
                  int64_t to, uint8_t *out);
 
-/* ==== low.c: copies of float matrices in few bits ==== */
+/* ==== lowbit.c: copies of float matrices in few bits ==== */
 
-/* As their namesakes of layouts.c, for LOW formats. */
-int64_t low_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
-int64_t low_blocks(int64_t rows);
-void low_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out);
-enum { LOW_COLS = 1 << 17 }; /* the most columns that sums of int32 and the norms are sure of */
+/* As their namesakes of layouts.c, for LOWBIT formats. */
+int64_t lowbit_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
+int64_t lowbit_blocks(int64_t rows);
+void lowbit_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out);
+enum { LOWBIT_COLS = 1 << 17 }; /* the most columns that sums of int32 and the norms are sure of */
 
 /* ==== weights.c: weights in the form that kernels read ==== */
 
@@ -663,7 +664,7 @@ typedef struct Tuning {
     struct Tuning *next;
 } Tuning;
 /* Whether a target is a GPU: ops run one after another, each by threads of its own. With
- * DEVICE_PERSISTENT a decode step, and @best, are one launch each (func_persistent), whose blocks are
+ * DEVICE_PERSISTENT a decode step, and @topk, are one launch each (func_persistent), whose blocks are
  * to their ops what threads are on a processor. */
 typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {

@@ -79,14 +79,14 @@ static void put_attr(Out *o, const Attr *a)
         put_word(o, a->s);
 }
 
-static const char *const room_name[] = {"", "shared", "own", "logits", "hidden", "arg"};
+static const char *const space_name[] = {"", "shared", "own", "logits", "hidden", "arg"};
 
 static void put_place(Out *o, const Value *v)
 {
-    if (v->room == ROOM_SHARED || v->room == ROOM_OWN)
-        put(o, " at %s %" PRId64, room_name[v->room], v->slot);
-    else if (v->room != ROOM_NONE)
-        put(o, " at %s", room_name[v->room]);
+    if (v->space == SPACE_SHARED || v->space == SPACE_OWN)
+        put(o, " at %s %" PRId64, space_name[v->space], v->slot);
+    else if (v->space != SPACE_NONE)
+        put(o, " at %s", space_name[v->space]);
 }
 
 static void put_operands(Out *o, const Op *op)

@@ -31,9 +31,9 @@ static void check_place(Check *k, const Op *op, const Value *v)
 {
     const Module *m = k->m;
     int64_t size = value_bytes(m, v->type),
-            room = v->room == ROOM_OWN ? m->own_bytes : m->shared_bytes;
-    REQUIRE(k, op, v->room != ROOM_NONE, "result has no place");
-    if (v->room == ROOM_OWN || v->room == ROOM_SHARED)
+            room = v->space == SPACE_OWN ? m->own_bytes : m->shared_bytes;
+    REQUIRE(k, op, v->space != SPACE_NONE, "result has no place");
+    if (v->space == SPACE_OWN || v->space == SPACE_SHARED)
         REQUIRE(k, op, v->slot >= 0 && v->slot % 64 == 0 && size <= room && v->slot <= room - size,
                 "result stands outside its room");
 }

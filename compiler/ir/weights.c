@@ -29,9 +29,9 @@ int64_t packed_bytes(const Type *t, int64_t *scales)
 {
     int64_t rows = type_rows(t), cols = type_cols(t), at = 0;
     FmtKind kind = fmt_info[t->fmt].kind;
-    int64_t bytes = kind == KIND_PACKED ? layout_bytes(t->fmt, rows, cols, &at)
-                    : kind == KIND_LOW  ? low_bytes(t->fmt, rows, cols, &at)
-                                        : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
+    int64_t bytes = kind == KIND_PACKED   ? layout_bytes(t->fmt, rows, cols, &at)
+                    : kind == KIND_LOWBIT ? lowbit_bytes(t->fmt, rows, cols, &at)
+                                          : round_up((int64_t)fmt_extent(t->fmt, rows, cols), LINE);
     if (scales)
         *scales = at;
     return bytes;
@@ -138,9 +138,9 @@ static int64_t pack_parts(const Weight *w)
 {
     FmtKind kind = fmt_info[w->type->fmt].kind;
     int64_t rows = type_rows(w->type);
-    return kind == KIND_PACKED ? layout_blocks(w->type->fmt, rows)
-           : kind == KIND_LOW  ? low_blocks(rows)
-                               : rows * type_cols(w->type);
+    return kind == KIND_PACKED   ? layout_blocks(w->type->fmt, rows)
+           : kind == KIND_LOWBIT ? lowbit_blocks(rows)
+                                 : rows * type_cols(w->type);
 }
 
 /* What the scales of layer i are multiplied by. */
@@ -159,8 +159,8 @@ static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t 
     if (fmt_info[w->type->fmt].kind == KIND_PACKED)
         layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), factor_of(w, i),
                     from, to, out);
-    else if (fmt_info[w->type->fmt].kind == KIND_LOW)
-        low_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
+    else if (fmt_info[w->type->fmt].kind == KIND_LOWBIT)
+        lowbit_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
     else
         pack_floats(w, i, from, to, out);
 }

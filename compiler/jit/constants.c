@@ -80,14 +80,14 @@ static LLVMValueRef table(Lower *l, const Record *r)
 
 static void add_profile(Lower *l)
 {
-    Record sites = {.s = l->s}, profile = {.s = l->s};
-    for (size_t i = 0; i < sites_count(l->sites); i++) {
-        record_open(&sites, NULL);
-        record_site(l->sites, i, &sites);
-        record_close(&sites);
+    Record probes = {.s = l->s}, profile = {.s = l->s};
+    for (size_t i = 0; i < probes_count(l->probes); i++) {
+        record_open(&probes, NULL);
+        record_probe(l->probes, i, &probes);
+        record_close(&probes);
     }
-    hidden_constant(l, "sites", table(l, &sites));
-    record_profile(l->sites, &profile);
+    hidden_constant(l, "probes", table(l, &probes));
+    record_profile(l->probes, &profile);
     add_constant(l, format(l->s, "%s_profile", l->o->prefix), record(l, &profile));
 }
 
@@ -131,7 +131,7 @@ void lower_constants(Lower *l)
         hidden_constant(l, "chat_template",
                         LLVMConstStringInContext(l->context, (const char *)chat->bytes,
                                                  (unsigned)chat->size, 1));
-    if (l->sites)
+    if (l->probes)
         add_profile(l);
     for (const Func *f = l->m->funcs; f;)
         f = record_code(&code, f, l->target);

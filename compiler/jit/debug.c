@@ -54,9 +54,9 @@ struct Debug *debug_start(Lower *l, const char *path)
     LLVMDIBuilderCreateCompileUnit(d->build, LLVMDWARFSourceLanguageC, d->file, "bnc", 3, 1, "", 0,
                                    0, "", 0, LLVMDWARFEmissionFull, 0, 0, 0, "", 0, "", 0);
     LLVMAddModuleFlag(l->module, LLVMModuleFlagBehaviorWarning, "Debug Info Version", 18,
-                      LLVMValueAsMetadata(lower_int(l, LLVMDebugMetadataVersion())));
+                      LLVMValueAsMetadata(LLVMConstInt(l->i32, LLVMDebugMetadataVersion(), 0)));
     LLVMAddModuleFlag(l->module, LLVMModuleFlagBehaviorWarning, "Dwarf Version", 13,
-                      LLVMValueAsMetadata(lower_int(l, 4)));
+                      LLVMValueAsMetadata(LLVMConstInt(l->i32, 4, 0)));
     return d;
 }
 

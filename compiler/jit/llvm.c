@@ -220,7 +220,7 @@ void jit_write(Session *s, const Module *m, const Target *target, const JitMachi
     LLVMTargetMachineRef tm = llvm_machine(s, triple, cpu, features ? features : "");
     LLVMModuleRef module = LLVMModuleCreateWithNameInContext(o->prefix, context);
     const char *keep[] = {format(s, "%s_model", o->prefix), format(s, "%s_profile", o->prefix)};
-    l.sites = o->profile ? sites_find(m) : NULL;
+    l.probes = o->profile ? probes_find(m) : NULL;
     LLVMSetTarget(module, triple);
     lower_start(&l, module, LLVMCreateTargetDataLayout(tm));
     LLVMSetModuleDataLayout(module, l.layout);

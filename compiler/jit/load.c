@@ -272,7 +272,7 @@ static Unit *unit_new(Loaded *x, Lower *l, const char *symbol, const Row *row)
     LLVMSetTarget(module, triple);
     *u = (Unit){.owner = x, .symbol = {symbol}, .context = context, .module = module};
     *l = (Lower){.s = x->s, .m = x->m, .target = x->target, .o = x->o->emit};
-    l->sites = x->o->emit->profile ? sites_find(x->m) : NULL;
+    l->probes = x->o->emit->profile ? probes_find(x->m) : NULL;
     lower_start(l, module, LLVMCreateTargetDataLayout(machine));
     LLVMSetModuleDataLayout(module, l->layout);
     if (x->o->text && !row)
@@ -350,7 +350,7 @@ static void add_constants(Loaded *x)
     Lower l;
     const char *prefix = x->o->emit->prefix;
     Unit *u = unit_new(x, &l, format(x->s, "%s_model", prefix), NULL);
-    if (l.sites)
+    if (l.probes)
         u->symbol[1] = format(x->s, "%s_profile", prefix);
     lower_constants(&l);
     unit_end(&l);
@@ -381,7 +381,7 @@ static void add_symbols(Loaded *x)
         n++;
     LLVMOrcCSymbolMapPairs pair = alloc_array(x->s, n + 2, sizeof *pair);
     const JitKernel runtime[] = {{"bn_barrier", (void (*)(void))bn_barrier},
-                                 {"bn_take", (void (*)(void))bn_take}};
+                                 {"bn_ticket", (void (*)(void))bn_ticket}};
     for (size_t i = 0; i < n + 2; i++) {
         const JitKernel *k = i < n ? &x->row->kernel[i] : &runtime[i - n];
         pair[i].Name = interned(x, k->name);

@@ -9,7 +9,7 @@
 
 /* Seven pointers, five ints, a pointer: the places follow from the size of a pointer. */
 enum { CALL_WEIGHTS, CALL_SHARED, CALL_OWN, CALL_CACHE, CALL_TOKENS, CALL_HIDDEN, CALL_LOGITS };
-enum { CALL_POINTERS = 7, CALL_NTOK = 0, CALL_POS, CALL_BEST };
+enum { CALL_POINTERS = 7, CALL_NTOK = 0, CALL_POS, CALL_TOPK };
 _Static_assert(offsetof(bn_call, shared) == CALL_SHARED * sizeof(void *), "bn_call");
 _Static_assert(offsetof(bn_call, own) == CALL_OWN * sizeof(void *), "bn_call");
 _Static_assert(offsetof(bn_call, cache) == CALL_CACHE * sizeof(void *), "bn_call");
@@ -19,7 +19,7 @@ _Static_assert(offsetof(bn_call, logits) == CALL_LOGITS * sizeof(void *), "bn_ca
 _Static_assert(offsetof(bn_call, ntok) == CALL_POINTERS * sizeof(void *) + 4 * CALL_NTOK,
                "bn_call");
 _Static_assert(offsetof(bn_call, pos) == CALL_POINTERS * sizeof(void *) + 4 * CALL_POS, "bn_call");
-_Static_assert(offsetof(bn_call, best) == CALL_POINTERS * sizeof(void *) + 4 * CALL_BEST,
+_Static_assert(offsetof(bn_call, topk) == CALL_POINTERS * sizeof(void *) + 4 * CALL_TOPK,
                "bn_call");
 
 static LLVMValueRef at(Lower *l, LLVMValueRef base, int64_t offset)
@@ -84,14 +84,14 @@ LLVMValueRef lower_call(Lower *l, const char *name, LLVMTypeRef result, LLVMValu
 
 static LLVMValueRef value_pointer(Lower *l, const Value *v)
 {
-    static const int field[] = {[ROOM_SHARED] = CALL_SHARED,
-                                [ROOM_OWN] = CALL_OWN,
-                                [ROOM_LOGITS] = CALL_LOGITS,
-                                [ROOM_HIDDEN] = CALL_HIDDEN,
-                                [ROOM_ARG] = CALL_TOKENS};
-    bool placed = v->room == ROOM_SHARED || v->room == ROOM_OWN;
-    CHECK(v->room != ROOM_NONE);
-    return at(l, call_pointer(l, field[v->room]), placed ? v->slot : 0);
+    static const int field[] = {[SPACE_SHARED] = CALL_SHARED,
+                                [SPACE_OWN] = CALL_OWN,
+                                [SPACE_LOGITS] = CALL_LOGITS,
+                                [SPACE_HIDDEN] = CALL_HIDDEN,
+                                [SPACE_ARG] = CALL_TOKENS};
+    bool placed = v->space == SPACE_SHARED || v->space == SPACE_OWN;
+    CHECK(v->space != SPACE_NONE);
+    return at(l, call_pointer(l, field[v->space]), placed ? v->slot : 0);
 }
 
 static LLVMValueRef weight_pointer(Lower *l, const Weight *w, int64_t offset)
@@ -124,12 +124,12 @@ static LLVMValueRef one_arg(Lower *l, const Op *op, const Arg *a)
         return call_number(l, CALL_POS);
     case ARG_TOKENS:
         return call_number(l, CALL_NTOK);
-    case ARG_BEST:
-        return call_number(l, CALL_BEST);
+    case ARG_TOPK:
+        return call_number(l, CALL_TOPK);
     case ARG_LAYER:
         return l->layer;
     case ARG_FIRST:
-        if (!op_dealt(op))
+        if (!op_dynamic(op))
             return lower_int(l, 1);
         turn = LLVMBuildICmp(l->build, LLVMIntEQ, element(l, l->rows, 2), lower_int(l, 1), "");
         return LLVMBuildZExt(l->build, turn, l->i32, "");
@@ -159,7 +159,7 @@ static void kernel_call(Lower *l, const Op *op)
             value[n++] = one_arg(l, op, &args[i]);
             continue;
         }
-        LLVMValueRef from = op_dealt(op) ? l->rows : l->part;
+        LLVMValueRef from = op_dynamic(op) ? l->rows : l->part;
         value[n++] = op_repeats(op) ? lower_int(l, 0) : element(l, from, 0);
         value[n++] = op_repeats(op) ? lower_int(l, 1) : element(l, from, 1);
     }
@@ -174,11 +174,11 @@ static LLVMBasicBlockRef new_block(Lower *l, const char *name)
 }
 
 /* while (row_rows(c, claim, units, least, &rows)) kernel(...) */
-static void dealt_call(Lower *l, const Op *op)
+static void dynamic_call(Lower *l, const Op *op)
 {
     LLVMBasicBlockRef head = new_block(l, "deal"), body = new_block(l, "rows"),
                       rest = new_block(l, "");
-    LLVMValueRef arg[5] = {l->call, lower_int(l, attr_int(op, "claim", 0)),
+    LLVMValueRef arg[5] = {l->call, lower_int(l, attr_int(op, "ticket", 0)),
                            lower_int(l, op_units(op).n), lower_int(l, op_least_units(op)), l->rows};
     for (int i = 0; i < 3; i++) {
         LLVMValueRef to =
@@ -199,8 +199,8 @@ static void dealt_call(Lower *l, const Op *op)
 static void put_call(Lower *l, const Op *op)
 {
     Dim units = op_units(op);
-    if (op_dealt(op)) {
-        dealt_call(l, op);
+    if (op_dynamic(op)) {
+        dynamic_call(l, op);
         return;
     }
     if (!op_repeats(op)) {
@@ -210,20 +210,20 @@ static void put_call(Lower *l, const Op *op)
     kernel_call(l, op);
 }
 
-/* The table of sites stands in this module or in another one. */
-static LLVMValueRef laps(Lower *l)
+/* The table of probes stands in this module or in another one. */
+static LLVMValueRef intervals(Lower *l)
 {
     const char *name = format(l->s, "%s_profile", l->o->prefix);
     LLVMValueRef p = LLVMGetNamedGlobal(l->module, name);
     return LLVMConstBitCast(p ? p : LLVMAddGlobal(l->module, l->byte, name), l->ptr);
 }
 
-static void put_lap_call(Lower *l, const Op *op)
+static void put_interval_call(Lower *l, const Op *op)
 {
-    LLVMValueRef slot = lower_int(l, sites_lap(l->sites, op));
+    LLVMValueRef slot = lower_int(l, probes_interval(l->probes, op));
     if (op->block->owner)
         slot = LLVMBuildAdd(l->build, slot, l->layer, "");
-    lower_call(l, "row_lap", l->none, (LLVMValueRef[]){l->call, laps(l), slot}, 3);
+    lower_call(l, "row_interval", l->none, (LLVMValueRef[]){l->call, intervals(l), slot}, 3);
 }
 
 /* for (i = first; i < first + count; i++) function(c, i) */
@@ -254,8 +254,8 @@ static void put_ops(Lower *l, const Block *b, LLVMValueRef *function)
             lower_call(l, "bn_barrier", l->none, &(LLVMValueRef){l->call}, 1);
         else if (op->kernel)
             put_call(l, op);
-        if (l->sites && (op->code == OP_BARRIER || op->kernel))
-            put_lap_call(l, op);
+        if (l->probes && (op->code == OP_BARRIER || op->kernel))
+            put_interval_call(l, op);
     }
     LLVMBuildRetVoid(l->build);
 }
@@ -300,9 +300,9 @@ void lower_function(Lower *l, Func *f, const char *symbol)
             function[n++] = layer_function(l, op, format(l->s, "%s_layer%s", f->name, tail));
         }
     begin(l, lower_declare(l, symbol, lower_forward(l)), f->name, f->body->first);
-    if (l->sites) {
-        int pass, slot = sites_start(l->sites, f, &pass);
-        LLVMValueRef arg[] = {l->call, laps(l), lower_int(l, slot), lower_int(l, pass)};
+    if (l->probes) {
+        int pass, slot = probes_start(l->probes, f, &pass);
+        LLVMValueRef arg[] = {l->call, intervals(l), lower_int(l, slot), lower_int(l, pass)};
         lower_call(l, "row_start", l->none, arg, 4);
     }
     put_ops(l, f->body, function);

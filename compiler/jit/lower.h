@@ -17,7 +17,7 @@ typedef struct Lower {
     const Module *m;
     const Target *target;
     const EmitOptions *o;
-    const Sites *sites; /* NULL: without --profile */
+    const Probes *probes; /* NULL: without --profile */
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef build;

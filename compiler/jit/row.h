@@ -26,13 +26,13 @@ BN_INLINE void row_start(const bn_call *c, const bn_profile *p, int slot, int pa
     bn_start(c, *p, slot, pass);
 }
 
-BN_INLINE void row_lap(const bn_call *c, const bn_profile *p, int slot)
+BN_INLINE void row_interval(const bn_call *c, const bn_profile *p, int slot)
 {
-    bn_lap(c, *p, slot);
+    bn_interval(c, *p, slot);
 }
 
 #define ROW_KERNEL(f) {#f, (void (*)(void))f},
 #define ROW_RUNTIME                                                                                \
-    ROW_KERNEL(row_share) ROW_KERNEL(row_rows) ROW_KERNEL(row_start) ROW_KERNEL(row_lap)
+    ROW_KERNEL(row_share) ROW_KERNEL(row_rows) ROW_KERNEL(row_start) ROW_KERNEL(row_interval)
 
 #endif

@@ -70,7 +70,7 @@ bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target
 /* select.c: whether every op that reads w has a kernel for it in `format`. */
 bool layout_possible(Module *m, const Weight *w, Fmt format, const Target *target);
 /* select.c: finds the kernel rows that a module read from text names. */
-void recall_kernels(Module *m, const Target *target);
+void rebind_kernels(Module *m, const Target *target);
 
 #define PASS(name, level, needs, gives, breaks, what)                                              \
     void pass_##name(Module *m, const Target *target);

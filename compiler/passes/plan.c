@@ -25,7 +25,7 @@ typedef struct Life { /* of one value, by Value.id */
     int group;      /* union-find parent */
     int born, dies; /* op numbers; of the group, at its root */
     int64_t size, slot;
-    Room room;
+    Space space;
 } Life;
 
 typedef struct Touch {   /* shared bytes since the last barrier */
@@ -69,7 +69,7 @@ static void join(Plan *p, const Value *a, const Value *b)
         return;
     l->born = r->born < l->born ? r->born : l->born;
     l->dies = r->dies > l->dies ? r->dies : l->dies;
-    l->room = r->room == ROOM_NONE || r->room == ROOM_OWN ? l->room : r->room;
+    l->space = r->space == SPACE_NONE || r->space == SPACE_OWN ? l->space : r->space;
     r->group = x;
 }
 
@@ -85,10 +85,10 @@ static bool repeated(const Plan *p, const Op *op, int i)
     return own && op_info[op->code].split == SPLIT_TOKENS && one_token(op->out[i]);
 }
 
-static void birth(Plan *p, Value *v, Room room)
+static void birth(Plan *p, Value *v, Space space)
 {
     Life *l = &p->life[v->id];
-    *l = (Life){v, v->id, p->now, p->now, value_bytes(p->m, v->type), -1, room};
+    *l = (Life){v, v->id, p->now, p->now, value_bytes(p->m, v->type), -1, space};
 }
 
 static void live_block(Plan *p, Block *b)
@@ -99,14 +99,14 @@ static void live_block(Plan *p, Block *b)
             if (!op->in[i]->weight)
                 p->life[op->in[i]->id].dies = p->now;
         if (op->code == OP_RETURN)
-            p->life[op->in[0]->id].room = result_room(p->f);
+            p->life[op->in[0]->id].space = result_space(p->f);
         for (int i = 0; i < op->nout; i++)
             birth(p, op->out[i],
-                  op->code == OP_LAYERS || !repeated(p, op, i) ? ROOM_SHARED : ROOM_OWN);
+                  op->code == OP_LAYERS || !repeated(p, op, i) ? SPACE_SHARED : SPACE_OWN);
         if (!op->body)
             continue;
         for (int i = 0; i < op->body->narg; i++)
-            birth(p, op->body->arg[i], ROOM_SHARED);
+            birth(p, op->body->arg[i], SPACE_SHARED);
         live_block(p, op->body);
         for (int id = 0; id < p->f->nvalue; id++)
             if (p->life[id].value && p->life[id].born < start && p->life[id].dies > start)
@@ -123,7 +123,7 @@ static bool may_overwrite(Plan *p, const Op *op, int k, int now)
 {
     const Value *v = op->in[k], *y = op->out[0];
     const Life *l = &p->life[v->weight ? 0 : root(p, v->id)], *r = &p->life[y->id];
-    return !v->weight && l->value && l->dies == now && l->size == r->size && l->room == r->room &&
+    return !v->weight && l->value && l->dies == now && l->size == r->size && l->space == r->space &&
            v->type == y->type;
 }
 
@@ -283,7 +283,7 @@ static void place_group(Plan *p, Life **placed, int n, Life *l)
         moved = false;
         for (int i = 0; i < n; i++) {
             const Life *o = placed[i];
-            bool together = o->room == l->room && o->born <= l->dies && l->born <= o->dies;
+            bool together = o->space == l->space && o->born <= l->dies && l->born <= o->dies;
             if (together && at < o->slot + o->size && o->slot < at + l->size) {
                 at = o->slot + o->size;
                 moved = true;
@@ -291,7 +291,7 @@ static void place_group(Plan *p, Life **placed, int n, Life *l)
         }
     }
     l->slot = at;
-    int64_t *end = l->room == ROOM_OWN ? &p->own : &p->shared;
+    int64_t *end = l->space == SPACE_OWN ? &p->own : &p->shared;
     *end = at + l->size > *end ? at + l->size : *end;
 }
 
@@ -305,13 +305,13 @@ static void place_all(Plan *p)
             continue;
         p->sum += l->size;
         Life *g = &p->life[root(p, id)];
-        if (g->slot < 0 && g->room == result_room(p->f))
+        if (g->slot < 0 && g->space == result_space(p->f))
             g->slot = 0;
         if (g->slot < 0) {
             place_group(p, placed, n, g);
             placed[n++] = g;
         }
-        l->value->room = g->room;
+        l->value->space = g->space;
         l->value->slot = g->slot;
     }
 }
@@ -341,7 +341,7 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
 {
     bool repeats = op->nout > 0;
     for (int i = 0; i < op->nout; i++)
-        repeats &= op->out[i]->room == ROOM_OWN;
+        repeats &= op->out[i]->space == SPACE_OWN;
     *t = (Touch){.wrote = wrote,
                  .split = repeats ? SPLIT_NONE : op_info[op->code].split,
                  .units = op_units(op)};
@@ -352,7 +352,7 @@ static int value_touch(const Plan *p, const Op *op, const Value *v, bool wrote, 
     }
     t->from = v->slot;
     t->to = v->slot + value_bytes(p->m, v->type);
-    return v->room == ROOM_SHARED;
+    return v->space == SPACE_SHARED;
 }
 
 static void remember(Plan *p, const Touch *t)
@@ -418,17 +418,17 @@ static void drop_barrier(Op *op, void *arg)
 
 /* The rows of work on one token go to whoever has time; those of many tokens are shared evenly:
  * there a piece costs more to begin. Each op between two barriers has a counter of its own. */
-static void deal_rows(Block *b, int *counter)
+static void dynamic_rows(Block *b, int *counter)
 {
     for (Op *op = b->first; op; op = op->next) {
-        attr_drop(op, "claim");
+        attr_drop(op, "ticket");
         if (op->code == OP_BARRIER)
             *counter = 0;
         else if (op->body)
-            deal_rows(op->body, counter);
+            dynamic_rows(op->body, counter);
         else if (op_info[op->code].split == SPLIT_ROWS && op->kernel && one_token(op->out[0]) &&
-                 *counter < BN_CLAIMS) {
-            attr_set_int(op, "claim", (*counter)++);
+                 *counter < BN_TICKETS) {
+            attr_set_int(op, "ticket", (*counter)++);
             tally(b->func->module, "ops whose rows are dealt out", 1);
         }
     }
@@ -459,7 +459,7 @@ void pass_plan(Module *m, const Target *target)
         place_all(&p);
         place_barriers(&p, f->body);
         if (!p.target->device)
-            deal_rows(f->body, &(int){0});
+            dynamic_rows(f->body, &(int){0});
         shared = p.shared > shared ? p.shared : shared;
         own = p.own > own ? p.own : own;
         sum = p.sum > sum ? p.sum : sum;

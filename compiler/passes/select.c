@@ -30,7 +30,8 @@ static Fmt weight_format(const Op *op)
 unsigned forms_of(const Op *op)
 {
     Form form = op->block->func->form;
-    return form == FORM_DECODE || form == FORM_HEAD || form == FORM_BEST ? FORMS_ONE : FORMS_MANY;
+    return form == FORM_DECODE || form == FORM_LM_HEAD || form == FORM_TOPK ? FORMS_ONE
+                                                                            : FORMS_MANY;
 }
 
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
@@ -195,7 +196,7 @@ void pass_select(Module *m, const Target *target)
 
 /* ---- a module that was selected before ---- */
 
-static void recall_op(Op *op, void *arg)
+static void rebind_op(Op *op, void *arg)
 {
     Selecting *s = arg;
     const char *symbol = attr_word(op, "kernel", NULL);
@@ -227,10 +228,10 @@ static const Target *part_of(const Func *f, const Target *target)
     return NULL;
 }
 
-void recall_kernels(Module *m, const Target *target)
+void rebind_kernels(Module *m, const Target *target)
 {
     for (Func *f = m->funcs; f; f = f->next) {
         f->target = part_of(f, target);
-        walk(f->body, recall_op, &(Selecting){.m = m, .target = target_of(f, target)});
+        walk(f->body, rebind_op, &(Selecting){.m = m, .target = target_of(f, target)});
     }
 }

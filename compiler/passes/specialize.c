@@ -2,7 +2,7 @@
  *
  * One idea: logits are the largest product of a step, and not every step needs them. So the graph is
  * cut at its narrowest place before them: @decode (one token) and @prefill (up to a batch) end
- * with the one vector of their last token on which the logits depend, @head makes logits of it when
+ * with the one vector of their last token on which the logits depend, @lm_head makes logits of it when
  * somebody asks. @score keeps the whole graph: the logits of all tokens.
  */
 #include "passes/passes.h"
@@ -140,7 +140,7 @@ static void start_from_hidden(Func *f)
     Value *hidden = hidden_of(f);
     Dim dim[2] = {{1, NULL}, hidden->type->dim[1]};
     Value *y = value_new(f->module->s, hidden->name, type_get(f->module->s, FMT_F32, 2, dim));
-    y->room = ROOM_HIDDEN;
+    y->space = SPACE_HIDDEN;
     replace_uses(f, hidden, y);
     f->body->arg[0] = y;
     f->body->narg = 1;
@@ -165,7 +165,7 @@ static void specialize_for(Module *m, Func *f, const Target *part)
     Func *decode = form_clone(f, FORM_DECODE, part);
     Func *prefill = form_clone(f, FORM_PREFILL, part);
     Func *score = form_clone(f, FORM_SCORE, part);
-    Func *head = form_clone(f, FORM_HEAD, part);
+    Func *head = form_clone(f, FORM_LM_HEAD, part);
     const char *tokens = f->body->arg[0]->type->dim[0].sym;
     decode->body->arg[0]->type = one_token(m->s, decode->body->arg[0]->type, tokens);
     walk(decode->body, drop_last, NULL);

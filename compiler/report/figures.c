@@ -104,7 +104,7 @@ void draw_plan(const Table *t, const char *func, Out *o)
         double end = 0;
         for (size_t i = 0; i < t->nrow; i++)
             if (!strcmp(cell_text(t, i, "function"), func) &&
-                !strcmp(cell_text(t, i, "room"), rooms[r]))
+                !strcmp(cell_text(t, i, "space"), rooms[r]))
                 end = fmax(end, cell_number(t, i, "offset") + cell_number(t, i, "bytes"));
         if (end <= 0)
             continue;
@@ -119,7 +119,7 @@ void draw_plan(const Table *t, const char *func, Out *o)
             double from = cell_number(t, i, "from"), to = cell_number(t, i, "to") + 1;
             double at = cell_number(t, i, "offset"), bytes = cell_number(t, i, "bytes");
             if (strcmp(cell_text(t, i, "function"), func) ||
-                strcmp(cell_text(t, i, "room"), rooms[r]))
+                strcmp(cell_text(t, i, "space"), rooms[r]))
                 continue;
             put_bar(o, i % 2 ? "life odd" : "life", 2 + wide * from / last, 2 + high * at / end,
                     wide * (to - from) / last, fmax(high * bytes / end, 1),
@@ -152,11 +152,11 @@ void draw_roof(const Table *t, double rate, Out *o)
     Axis x = {0, 0, 56, 660}, y = {0, 0, 250, 12};
     int points = 0;
     for (size_t i = 0; i < t->nrow; i++) {
-        double madds = cell_number(t, i, "madds"), us = cell_number(t, i, "measured_us");
-        if (!(madds > 0 && us > 0))
+        double macs = cell_number(t, i, "macs"), us = cell_number(t, i, "measured_us");
+        if (!(macs > 0 && us > 0))
             continue;
-        grow_axis(&x, madds / cell_number(t, i, "bytes"), points == 0);
-        grow_axis(&y, madds / us * 1e-3, points++ == 0);
+        grow_axis(&x, macs / cell_number(t, i, "bytes"), points == 0);
+        grow_axis(&y, macs / us * 1e-3, points++ == 0);
     }
     if (!points || !(rate > 0))
         return;
@@ -174,14 +174,13 @@ void draw_roof(const Table *t, double rate, Out *o)
             on(&x, pow(10, a)), on(&y, pow(10, a) * rate), on(&x, pow(10, b)),
             on(&y, pow(10, b) * rate));
     for (size_t i = 0; i < t->nrow; i++) {
-        double madds = cell_number(t, i, "madds"), us = cell_number(t, i, "measured_us");
-        if (!(madds > 0 && us > 0))
+        double macs = cell_number(t, i, "macs"), us = cell_number(t, i, "measured_us");
+        if (!(macs > 0 && us > 0))
             continue;
         put(o, "<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" r=\"5\"><title>",
-            on(&x, madds / cell_number(t, i, "bytes")), on(&y, madds / us * 1e-3));
-        put_html(o,
-                 format(t->s, "%s: %.1f G multiply-adds/s, %.1f µs of %.1f", cell_text(t, i, "op"),
-                        madds / us * 1e-3, us, most_of(t, "measured_us")));
+            on(&x, macs / cell_number(t, i, "bytes")), on(&y, macs / us * 1e-3));
+        put_html(o, format(t->s, "%s: %.1f G multiply-adds/s, %.1f µs of %.1f",
+                           cell_text(t, i, "op"), macs / us * 1e-3, us, most_of(t, "measured_us")));
         put(o, "</title></circle>\n");
     }
     close_svg(o);

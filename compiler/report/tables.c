@@ -68,12 +68,12 @@ static const Column kernel_columns[] = {
 static const Column roof_columns[] = {{"op", "op", NULL},
                                       {"calls", "calls", "%.0f"},
                                       {"bytes", "bytes", "%.0f"},
-                                      {"madds", "multiply-adds", "%.0f"},
+                                      {"macs", "multiply-adds", "%.0f"},
                                       {"bound_us", "bound, µs", "%.1f"},
                                       {"measured_us", "measured, µs", "%.1f"},
                                       {"share", "share of the bound", "%.0f %%"}};
 static const Column plan_columns[] = {{"function", "function", NULL}, {"value", "value", NULL},
-                                      {"room", "memory", NULL},       {"offset", "offset", "%.0f"},
+                                      {"space", "memory", NULL},      {"offset", "offset", "%.0f"},
                                       {"bytes", "bytes", "%.0f"},     {"from", "from op", "%.0f"},
                                       {"to", "to op", "%.0f"}};
 static const Column remark_columns[] = {
@@ -276,9 +276,9 @@ struct Planned {
 
 static void add_value(ReportPage *p, const Lives *l, const Func *f, const Value *v)
 {
-    const char *room = v->room == ROOM_SHARED ? "shared" : v->room == ROOM_OWN ? "own" : NULL;
-    if (room)
-        table_add(&p->table[PLAN], f->name, v->name, room, (double)v->slot,
+    const char *space = v->space == SPACE_SHARED ? "shared" : v->space == SPACE_OWN ? "own" : NULL;
+    if (space)
+        table_add(&p->table[PLAN], f->name, v->name, space, (double)v->slot,
                   (double)value_bytes(p->m, v->type), (double)l->born[v->id],
                   (double)l->dies[v->id]);
 }
@@ -332,7 +332,7 @@ typedef struct Roof {
     int at;
     struct RoofRow {
         const char *op;
-        double calls, bytes, madds;
+        double calls, bytes, macs;
     } * row;
     size_t n;
 } Roof;
@@ -340,7 +340,7 @@ typedef struct Roof {
 static void add_cost(Op *op, void *arg)
 {
     Roof *x = arg;
-    bn_site is = {0};
+    bn_probe is = {0};
     if (!op->kernel)
         return;
     const Value *w = weight_of(op);
@@ -359,10 +359,10 @@ static void add_cost(Op *op, void *arg)
     }
     x->row[i].calls += times;
     x->row[i].bytes += times * (double)(is.call_bytes + is.token_bytes + is.span_bytes * x->at);
-    x->row[i].madds += times * (double)(is.token_madds + is.reach_madds * x->at);
+    x->row[i].macs += times * (double)(is.token_macs + is.reach_macs * x->at);
 }
 
-/* The functions of a step: @decode, then @best or, where there is none, @head; of several parts of
+/* The functions of a step: @decode, then @topk or, where there is none, @lm_head; of several parts of
  * a target those of the last. */
 static bool in_step(const Module *m, const Func *f)
 {
@@ -372,9 +372,9 @@ static bool in_step(const Module *m, const Func *f)
             for (const Func *g = f->next; g; g = g->next)
                 if (g == o)
                     return false;
-        best |= o->form == FORM_BEST;
+        best |= o->form == FORM_TOPK;
     }
-    return f->form == FORM_DECODE || f->form == (best ? FORM_BEST : FORM_HEAD);
+    return f->form == FORM_DECODE || f->form == (best ? FORM_TOPK : FORM_LM_HEAD);
 }
 
 void report_roof(ReportPage *p, int at, const Profile *measured)
@@ -393,11 +393,11 @@ void report_roof(ReportPage *p, int at, const Profile *measured)
         for (size_t k = 0; k < nrow; k++)
             if (!strcmp(row[k].name, x.row[i].op))
                 us = 1e3 * row[k].ms / step->tokens;
-        table_add(t, x.row[i].op, x.row[i].calls, x.row[i].bytes, x.row[i].madds, bound, us,
+        table_add(t, x.row[i].op, x.row[i].calls, x.row[i].bytes, x.row[i].macs, bound, us,
                   us > 0 ? 100 * bound / us : (double)NAN);
     }
     for (size_t k = 0; k < nrow; k++)
-        if (!row[k].site || row[k].site->kind == BN_SITE_BARRIER)
+        if (!row[k].probe || row[k].probe->kind == BN_PROBE_BARRIER)
             table_add(t, row[k].name, (double)row[k].calls / step->tokens, (double)NAN, (double)NAN,
                       (double)NAN, 1e3 * row[k].ms / step->tokens, (double)NAN);
     t->note = !measured

@@ -43,9 +43,9 @@ void *realloc(void *p, size_t n)
     F(bn_open)                                                                                     \
     F(bn_close)                                                                                    \
     F(bn_state_size)                                                                               \
-    F(bn_init) F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind) F(bn_position) F(bn_describe)        \
-        F(bn_tokenize) F(bn_sample) F(bn_generate) F(bn_piece) F(bn_embed) F(bn_chat)              \
-            F(bn_chat_tokens)
+    F(bn_init)                                                                                     \
+    F(bn_done) F(bn_eval) F(bn_score) F(bn_rewind) F(bn_position) F(bn_describe) F(bn_tokenize)    \
+        F(bn_sample) F(bn_generate) F(bn_piece) F(bn_embed) F(bn_chat) F(bn_chat_tokens)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -200,8 +200,8 @@ static void check_synth(Lib *l)
 {
     const json_t *first16 = json_object_get(l->golden, "logits_first16_each_position");
     const json_t *last = json_object_get(l->golden, "last_logits");
-    int n, v = vocab(l), nbest, *tokens = ints(json_object_get(l->golden, "tokens"), &n);
-    int *best = ints(json_object_get(l->golden, "argmax_each_position"), &nbest);
+    int n, v = vocab(l), topk, *tokens = ints(json_object_get(l->golden, "tokens"), &n);
+    int *best = ints(json_object_get(l->golden, "argmax_each_position"), &topk);
     float *x = score(l, tokens, n);
     double sum = 0, square = 0, off = 0, worst = 0, at0 = 0;
     int count = 0;
@@ -253,10 +253,10 @@ static void check_messages(Lib *l, const json_t *messages, const char *text, int
     }
     size_t room = 8 * strlen(text) + 4096; /* the text, and what the template works with */
     char *said = __libc_malloc(room);
-    assert_int_equal(l->bn_chat(&l->w, turns, (int)count, 1, said, room, &need), BN_OK);
+    assert_int_equal(l->bn_chat(&l->w, turns, (int)count, 1, NULL, said, room, &need), BN_OK);
     assert_string_equal(said, text);
     free(said);
-    assert_int_equal(l->bn_chat_tokens(&l->w, turns, (int)count, 1, tokens, cap, n), BN_OK);
+    assert_int_equal(l->bn_chat_tokens(&l->w, turns, (int)count, 1, NULL, tokens, cap, n), BN_OK);
 }
 
 static void check_prompt(Lib *l, const json_t *p)

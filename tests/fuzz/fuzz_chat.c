@@ -20,7 +20,7 @@ static const unsigned char code[] = {
 
 enum { TURNS = 64 };
 
-static int turns_of(char *text, size_t size, bn_turn turn[TURNS])
+static int rope_table_of(char *text, size_t size, bn_turn turn[TURNS])
 {
     int n = 0;
     for (size_t at = 0; at < size && n < TURNS; n++) {
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(text);
     memcpy(text, data + 2, size - 2);
     text[size - 2] = 0;
-    n = turns_of(text, size - 2, turn);
+    n = rope_table_of(text, size - 2, turn);
     if (data[0] & 2) {
         more.messages = n > 0 ? turn[0].role : "";
         more.tools = n > 0 ? turn[0].content : NULL;

@@ -33,7 +33,7 @@ static void run_pipeline(void *arg)
     PassOptions o = {.level = 2, .verify_each = true};
     MUST(target);
     if (r->m->facts & FACT_SELECTED) {
-        recall_kernels(r->m, target);
+        rebind_kernels(r->m, target);
         stop_on_errors(&r->s);
     }
     passes_run(r->m, target, &o, report_new(&r->s, &(ReportOptions){.to = stderr}));

@@ -12,7 +12,7 @@ void bn_barrier(const bn_call *c)
     (void)c;
 }
 
-int bn_take(const bn_call *c, int slot)
+int bn_ticket(const bn_call *c, int slot)
 {
     (void)c, (void)slot;
     return 0; /* one thread takes nothing: its first part is the whole */
@@ -30,7 +30,7 @@ int main(void)
 {
     const bn_model *m = &m_model;
     int32_t token = m->info.bos < 0 ? 1 : m->info.bos;
-    bn_call c = {.weights = m->embedded, .ntok = 1, .nthread = 1, .best = 1, .tokens = &token};
+    bn_call c = {.weights = m->embedded, .ntok = 1, .nthread = 1, .topk = 1, .tokens = &token};
     c.shared = room(m->shared_bytes);
     c.own = room(m->own_bytes);
     c.cache = room(m->cache_bytes);

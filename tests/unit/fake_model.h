@@ -134,23 +134,23 @@ static float fake_finite(float x)
     return x > -FLT_MAX ? x < FLT_MAX ? x : FLT_MAX : -FLT_MAX;
 }
 
-static int fake_nbest; /* how often fake_best ran */
+static int fake_ntopk; /* how often fake_topk ran */
 
 /* Of words that are not among the best it gives every seventh: the runtime may not mind. */
-static void fake_best(const bn_call *c)
+static void fake_topk(const bn_call *c)
 {
     fake_hidden h;
     int lo, hi;
     memcpy(&h, c->hidden, sizeof h);
     if (c->thread == 0)
-        fake_nbest++;
+        fake_ntopk++;
     bn_share(c, FAKE_VOCAB, &lo, &hi);
     for (int v = lo; v < hi; v++) {
         float x = fake_row(c, &h, v);
         int better = 0;
         for (int u = 0; u < FAKE_VOCAB; u++)
             better += fake_finite(fake_row(c, &h, u)) > fake_finite(x);
-        c->logits[v] = better < c->best || v % 7 == 0 ? x : -INFINITY;
+        c->logits[v] = better < c->topk || v % 7 == 0 ? x : -INFINITY;
     }
 }
 
@@ -176,7 +176,7 @@ static void fake_score(const bn_call *c)
     fake_forward(c, 1);
 }
 
-static const bn_code fake_code = {0, fake_decode, fake_prefill, fake_score, fake_head, fake_best};
+static const bn_code fake_code = {0, fake_decode, fake_prefill, fake_score, fake_head, fake_topk};
 
 /* XXH64 of bytes 0, 1, 2, ... 100, as the reference implementation computes it. */
 #define FAKE_VOCAB_HASH 0xe99038495f85381eu

@@ -1,6 +1,6 @@
 /* test_head.c: copies of float matrices in few bits, and the head that finds the best words by one.
  *
- * The bytes and norms that low.c packs are checked against its picture, in long double; sums of
+ * The bytes and norms that lowbit.c packs are checked against its picture, in long double; sums of
  * AVX2 against those of plain C; and what screen_X gives against linear_X, row by row, where the
  * proof in scalar_head.c would break first: near-ties, equal rows, outliers, zeros, tiny and huge
  * numbers, numbers that are none, any share of the work. */
@@ -31,11 +31,11 @@
 /* out: sums of 8 rows at once, of the first alone, of its bytes as 2 bits and as 8, and of q. */
 static void sums_avx2(const uint8_t *w, const int8_t *q, int wide, int *out)
 {
-    _mm256_storeu_si256((__m256i *)(void *)out, low_eight4(w, (size_t)wide / 2, q, wide));
-    out[8] = low_lanes(low_lanes4(w, q, wide));
-    out[9] = low_lanes(low_lanes2(w, q, wide));
-    out[10] = low_sum8_avx2(w, q, wide);
-    out[11] = low_total_avx2(q, wide);
+    _mm256_storeu_si256((__m256i *)(void *)out, lowbit_eight4(w, (size_t)wide / 2, q, wide));
+    out[8] = lowbit_lanes(lowbit_lanes4(w, q, wide));
+    out[9] = lowbit_lanes(lowbit_lanes2(w, q, wide));
+    out[10] = lowbit_sum8_avx2(w, q, wide);
+    out[11] = lowbit_total_avx2(q, wide);
 }
 #ifdef __clang__
 #pragma clang attribute pop
@@ -101,10 +101,10 @@ typedef struct Matrix {
 
 static uint8_t *copy_low(const Tensor *t, Fmt fmt, const float **scales)
 {
-    int64_t at, bytes = low_bytes(fmt, t->rows, t->cols, &at);
+    int64_t at, bytes = lowbit_bytes(fmt, t->rows, t->cols, &at);
     uint8_t *low = test_calloc(1, (size_t)bytes);
-    for (int64_t i = low_blocks(t->rows); i-- > 0;) /* apart, in any order */
-        low_pack(&session, t, fmt, i, i + 1, low);
+    for (int64_t i = lowbit_blocks(t->rows); i-- > 0;) /* apart, in any order */
+        lowbit_pack(&session, t, fmt, i, i + 1, low);
     *scales = (const float *)(const void *)(low + at);
     return low;
 }
@@ -154,7 +154,7 @@ static void matrix_free(Matrix *m)
 
 static int code6(const Matrix *m, int r, int i)
 {
-    size_t wide = BN_QPAD(m->k), rows = BN_LOW_ROWS(m->n);
+    size_t wide = BN_QPAD(m->k), rows = BN_LOWBIT_ROWS(m->n);
     const uint8_t *four =
         m->low + (size_t)r * (wide / 2) + i / 128 * 64 + i % 128 / 64 * 32 + i % 32;
     const uint8_t *two =
@@ -279,16 +279,16 @@ static void test_sums(void **state)
         int sums[12];
         sums_avx2(w, q, wide, sums);
         for (int r = 0; r < 8; r++)
-            assert_int_equal(sums[r], low_sum4(w + (size_t)r * row4, q, wide));
+            assert_int_equal(sums[r], lowbit_sum4(w + (size_t)r * row4, q, wide));
         assert_int_equal(sums[8], sums[0]);
-        assert_int_equal(sums[9], low_sum2(w, q, wide));
-        assert_int_equal(sums[11], low_total(q, wide));
+        assert_int_equal(sums[9], lowbit_sum2(w, q, wide));
+        assert_int_equal(sums[11], lowbit_total(q, wide));
         for (int i = 0; i < wide; i++) { /* 8 bits: neither codes nor activations are -128 */
             w[i] = w[i] == 128 ? 129 : w[i];
             q[i] = (int8_t)(q[i] == -128 ? -127 : q[i]);
         }
         sums_avx2(w, q, wide, sums);
-        assert_int_equal(sums[10], low_sum8(w, q, wide));
+        assert_int_equal(sums[10], lowbit_sum8(w, q, wide));
         test_free(w);
         test_free(q);
     }
@@ -318,7 +318,7 @@ typedef struct Case {
 } Case;
 
 /* As threads would: each its pieces of the rows, with a memory of its own. */
-static void check_best(const Case *c, int best, int threads, int pieces)
+static void check_topk(const Case *c, int best, int threads, int pieces)
 {
     const Matrix *m = c->m;
     int units = (m->n + 7) / 8, kept = 0;
@@ -365,7 +365,7 @@ static void check_head(int format, int rows, int vectors, int n, int k)
         qsort(sorted, (size_t)n, sizeof *sorted, falling);
         Case c = {sets[i], &m, x, full, sorted, q, &s};
         for (size_t b = 0; b < sizeof bests / sizeof *bests; b++)
-            check_best(&c, bests[b], 1 + (int)(b + (size_t)n) % 3, 1 + (int)b % 3);
+            check_topk(&c, bests[b], 1 + (int)(b + (size_t)n) % 3, 1 + (int)b % 3);
     }
     test_free(q);
     test_free(sorted);

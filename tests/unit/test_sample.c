@@ -246,7 +246,7 @@ static void test_sample_lazy(void **unused)
     ids_of(ids, 40);
     rig_up(&r, 3);
     assert_int_equal(bn_eval(r.s, ids, 40, NULL), BN_OK);
-    fake_nbest = 0;
+    fake_ntopk = 0;
     for (int i = 0; i < 600; i++) {
         bn_sampling how = some[i % 6];
         how.seed = (uint64_t)i;
@@ -255,7 +255,7 @@ static void test_sample_lazy(void **unused)
             fake_logit[v] = i & 1 ? odd[(v * 7 + i) % 5] : odd[i / 2 % 5] * (float)(v % 2);
         assert_int_equal(sample_from(r.s, how, 0), sample_from(r.s, how, 1));
     }
-    assert_int_equal(fake_nbest, 600);
+    assert_int_equal(fake_ntopk, 600);
     fake_fixed = 0;
     static const bn_sampling all[] = {{.temperature = 1},
                                       {.repeat_penalty = 0.5f},
@@ -263,18 +263,18 @@ static void test_sample_lazy(void **unused)
                                       {.temperature = 1, .top_k = 257}};
     for (int i = 0; i < 4; i++)
         assert_int_equal(sample_from(r.s, all[i], 0), sample_from(r.s, all[i], 1));
-    assert_int_equal(fake_nbest, 600);
+    assert_int_equal(fake_ntopk, 600);
     /* Asked again, it computes only what is missing. */
     bn_sampling how = some[0];
     assert_int_equal(bn_eval(r.s, &token, 1, NULL), BN_OK);
     (void)bn_sample(r.s, &how);
     (void)bn_sample(r.s, &how);
-    assert_int_equal(fake_nbest, 601);
+    assert_int_equal(fake_ntopk, 601);
     how = some[2];
     (void)bn_sample(r.s, &how);
     how = some[1];
     (void)bn_sample(r.s, &how);
-    assert_int_equal(fake_nbest, 602);
+    assert_int_equal(fake_ntopk, 602);
     rig_down(&r);
 }
 

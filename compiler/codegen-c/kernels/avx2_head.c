@@ -6,79 +6,79 @@
 #include "scalar_head.c"
 #endif
 
-//@ low_sums_avx2 : low_layout
+//@ lowbit_sums_avx2 : lowbit_layout
 /* Sums of int16 over pairs, of int32 over 8 lanes. */
-BN_INLINE __m256i low_pairs(__m256i v)
+BN_INLINE __m256i lowbit_pairs(__m256i v)
 {
     return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
 }
 
-BN_INLINE int low_lanes(__m256i v)
+BN_INLINE int lowbit_lanes(__m256i v)
 {
     __m128i a = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     a = _mm_add_epi32(a, _mm_shuffle_epi32(a, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
 }
 
-BN_INLINE __m256i low_load(const void *p)
+BN_INLINE __m256i lowbit_load(const void *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
 /* 64 columns of 4 bits: pairs of at most 2 * 2 * 15 * 128 = 7680, so four such sums fit int16. */
-BN_INLINE __m256i low_step4(const uint8_t *w, const int8_t *q)
+BN_INLINE __m256i lowbit_step4(const uint8_t *w, const int8_t *q)
 {
     const __m256i bits = _mm256_set1_epi8(15);
-    __m256i v = low_load(w);
+    __m256i v = lowbit_load(w);
     return _mm256_add_epi16(
-        _mm256_maddubs_epi16(_mm256_and_si256(v, bits), low_load(q)),
-        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), low_load(q + 32)));
+        _mm256_maddubs_epi16(_mm256_and_si256(v, bits), lowbit_load(q)),
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), lowbit_load(q + 32)));
 }
 
 /* 128 columns of 4 bits, then of 2 bits: pairs of at most 4 * 2 * 3 * 128 = 3072. */
-BN_INLINE __m256i low_block4(const uint8_t *w, const int8_t *q)
+BN_INLINE __m256i lowbit_block4(const uint8_t *w, const int8_t *q)
 {
-    return _mm256_add_epi16(low_step4(w, q), low_step4(w + 32, q + 64));
+    return _mm256_add_epi16(lowbit_step4(w, q), lowbit_step4(w + 32, q + 64));
 }
 
-BN_INLINE __m256i low_block2(const uint8_t *w, const int8_t *q)
+BN_INLINE __m256i lowbit_block2(const uint8_t *w, const int8_t *q)
 {
     const __m256i bits = _mm256_set1_epi8(3);
-    __m256i v = low_load(w);
-    __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(v, bits), low_load(q));
+    __m256i v = lowbit_load(w);
+    __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(v, bits), lowbit_load(q));
     __m256i b =
-        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 2), bits), low_load(q + 32));
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 2), bits), lowbit_load(q + 32));
     __m256i c =
-        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), low_load(q + 64));
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), bits), lowbit_load(q + 64));
     __m256i d =
-        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 6), bits), low_load(q + 96));
+        _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 6), bits), lowbit_load(q + 96));
     return _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
 }
 
-/* One row. Rows that follow one another are read one by one, each a single stream, and BN_LOW_AHEAD
+/* One row. Rows that follow one another are read one by one, each a single stream, and BN_LOWBIT_AHEAD
  * bytes in front of it are fetched: four rows at once read a third slower from memory. */
-enum { BN_LOW_AHEAD = 2048 };
-BN_INLINE __m256i low_lanes4(const uint8_t *w, const int8_t *q, int wide)
+enum { BN_LOWBIT_AHEAD = 2048 };
+BN_INLINE __m256i lowbit_lanes4(const uint8_t *w, const int8_t *q, int wide)
 {
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < wide; i += 128, w += 64, q += 128) {
-        _mm_prefetch((const char *)((uintptr_t)w + BN_LOW_AHEAD), _MM_HINT_T0);
-        sum = _mm256_add_epi32(sum, low_pairs(low_block4(w, q)));
+        _mm_prefetch((const char *)((uintptr_t)w + BN_LOWBIT_AHEAD), _MM_HINT_T0);
+        sum = _mm256_add_epi32(sum, lowbit_pairs(lowbit_block4(w, q)));
     }
     return sum;
 }
 
-BN_INLINE __m256i low_lanes2(const uint8_t *w, const int8_t *q, int wide)
+BN_INLINE __m256i lowbit_lanes2(const uint8_t *w, const int8_t *q, int wide)
 {
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < wide; i += 128, w += 32, q += 128)
-        sum = _mm256_add_epi32(sum, low_pairs(low_block2(w, q)));
+        sum = _mm256_add_epi32(sum, lowbit_pairs(lowbit_block2(w, q)));
     return sum;
 }
 
-//@ low_eight_avx2 : low_sums_avx2
+//@ lowbit_eight_avx2 : lowbit_sums_avx2
 /* Sums of 8 registers over their lanes, in order; of 4 bits of 8 rows. */
-BN_INLINE __m256i low_eight(const __m256i *v)
+BN_INLINE __m256i lowbit_eight(const __m256i *v)
 {
     __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
     __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
@@ -86,38 +86,38 @@ BN_INLINE __m256i low_eight(const __m256i *v)
                             _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-BN_INLINE __m256i low_eight4(const uint8_t *w, size_t row4, const int8_t *q, int wide)
+BN_INLINE __m256i lowbit_eight4(const uint8_t *w, size_t row4, const int8_t *q, int wide)
 {
     __m256i sum[8];
     for (int j = 0; j < 8; j++)
-        sum[j] = low_lanes4(w + (size_t)j * row4, q, wide);
-    return low_eight(sum);
+        sum[j] = lowbit_lanes4(w + (size_t)j * row4, q, wide);
+    return lowbit_eight(sum);
 }
 
 /* Sums of 2 bits of the rows in `keep`; where they are many those after these eight are fetched. */
-BN_INLINE __m256i low_eight2(const uint8_t *w, size_t row2, const int8_t *q, int wide, int keep)
+BN_INLINE __m256i lowbit_eight2(const uint8_t *w, size_t row2, const int8_t *q, int wide, int keep)
 {
     const int but1 = keep & (keep - 1), many = but1 & (but1 - 1);
     __m256i sum[8];
     for (int j = 0; j < 8; j++, w += row2) {
         for (size_t i = 0; many && i < row2; i += 64)
-            _mm_prefetch((const char *)((uintptr_t)w + BN_LOW_AHEAD / 2 + i), _MM_HINT_T0);
-        sum[j] = many || (keep >> j & 1) ? low_lanes2(w, q, wide) : _mm256_setzero_si256();
+            _mm_prefetch((const char *)((uintptr_t)w + BN_LOWBIT_AHEAD / 2 + i), _MM_HINT_T0);
+        sum[j] = many || (keep >> j & 1) ? lowbit_lanes2(w, q, wide) : _mm256_setzero_si256();
     }
-    return low_eight(sum);
+    return lowbit_eight(sum);
 }
 
-//@ low_total_avx2 : low_sums_avx2
-BN_INLINE int low_total_avx2(const int8_t *q, int wide)
+//@ lowbit_total_avx2 : lowbit_sums_avx2
+BN_INLINE int lowbit_total_avx2(const int8_t *q, int wide)
 {
     const __m256i one = _mm256_set1_epi8(1);
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < wide; i += 32)
-        sum = _mm256_add_epi32(sum, low_pairs(_mm256_maddubs_epi16(one, low_load(q + i))));
-    return low_lanes(sum);
+        sum = _mm256_add_epi32(sum, lowbit_pairs(_mm256_maddubs_epi16(one, lowbit_load(q + i))));
+    return lowbit_lanes(sum);
 }
 
-//@ screen_rows_avx2 : screen low_eight_avx2 low_row2
+//@ screen_rows_avx2 : screen lowbit_eight_avx2 lowbit_row2
 /* Which of 8 rows, bit by bit, a bound by q does not exclude; twice: their sums, less the odd part;
  * e, v: their norms. */
 BN_INLINE int screen_mask(const bn_screen *h, __m256i twice, const float *scale, const float *e,
@@ -138,13 +138,13 @@ BN_INLINE int screen_eight(const bn_screen *h, const uint8_t *w4, const uint8_t 
                            const float *of, const int8_t *q, int wide, int *sums)
 {
     const size_t row4 = (size_t)wide / 2;
-    __m256i sum = _mm256_slli_epi32(low_eight4(w4, row4, q, wide), 2);
+    __m256i sum = _mm256_slli_epi32(lowbit_eight4(w4, row4, q, wide), 2);
     __m256i odd = _mm256_set1_epi32((3 - BN_LOW6_ODD) * h->total);
     int keep =
         screen_mask(h, _mm256_add_epi32(_mm256_slli_epi32(sum, 1), odd), of, of + 8, of + 16);
     if (!keep)
         return 0;
-    sum = _mm256_add_epi32(sum, low_eight2(w2, row4 / 2, q, wide, keep));
+    sum = _mm256_add_epi32(sum, lowbit_eight2(w2, row4 / 2, q, wide, keep));
     odd = _mm256_set1_epi32(-BN_LOW6_ODD * h->total);
     _mm256_storeu_si256((__m256i *)sums, sum);
     return keep &
@@ -156,8 +156,9 @@ BN_INLINE int screen_out(const bn_screen *h, const uint8_t *w4, const uint8_t *w
                          int wide, int sum)
 {
     const int8_t *p = screen_p(h);
-    __m256i rest = _mm256_slli_epi32(low_lanes4(w4, p, wide), 2);
-    return screen_below(h, sum, low_lanes(_mm256_add_epi32(rest, low_lanes2(w2, p, wide))), of);
+    __m256i rest = _mm256_slli_epi32(lowbit_lanes4(w4, p, wide), 2);
+    return screen_below(h, sum, lowbit_lanes(_mm256_add_epi32(rest, lowbit_lanes2(w2, p, wide))),
+                        of);
 }
 
 #define BN_SCREEN_ROWS_AVX2(linear)                                                                \
@@ -165,10 +166,10 @@ BN_INLINE int screen_out(const bn_screen *h, const uint8_t *w4, const uint8_t *w
     const size_t row4 = (size_t)wide / 2, row2 = row4 / 2;                                         \
     bn_screen *h = (bn_screen *)work;                                                              \
     if (first)                                                                                     \
-        screen_start(h, x, q, s[0], k, best);                                                      \
+        screen_start(h, x, q, s[0], k, topk);                                                      \
     for (int r = 8 * from; r < 8 * to; r += 8) {                                                   \
         const float *of = about + (size_t)r * 5;                                                   \
-        const uint8_t *w4 = low + (size_t)r * row4, *w2 = low_row2(low, n, row4, r);               \
+        const uint8_t *w4 = low + (size_t)r * row4, *w2 = lowbit_row2(low, n, row4, r);            \
         int sums[8], keep = screen_eight(h, w4, w2, of, q, wide, sums);                            \
         store8(y, r, n, _mm256_set1_ps(-INFINITY));                                                \
         for (int j = 0; keep >> j && r + j < n; j++)                                               \
@@ -182,92 +183,93 @@ BN_INLINE int screen_out(const bn_screen *h, const uint8_t *w4, const uint8_t *w
 //@ screen_f32_avx2 : screen_rows_avx2 linear_f32_avx2
 /* As screen_f32. */
 BN_INLINE void screen_f32_avx2(const void *w, const uint8_t *low, const float *about,
-                               const float *x, const int8_t *q, const float *s, float *y, int best,
+                               const float *x, const int8_t *q, const float *s, float *y, int topk,
                                int first, int n, int k, int from, int to,
                                void *work){BN_SCREEN_ROWS_AVX2(linear_f32_avx2)}
 
 //@ screen_f16_avx2 : screen_rows_avx2 linear_f16_avx2
 BN_INLINE
     void screen_f16_avx2(const void *w, const uint8_t *low, const float *about, const float *x,
-                         const int8_t *q, const float *s, float *y, int best, int first, int n,
+                         const int8_t *q, const float *s, float *y, int topk, int first, int n,
                          int k, int from, int to, void *work){BN_SCREEN_ROWS_AVX2(linear_f16_avx2)}
 
 //@ screen_bf16_avx2 : screen_rows_avx2 linear_bf16_avx2
 BN_INLINE void screen_bf16_avx2(const void *w, const uint8_t *low, const float *about,
-                                const float *x, const int8_t *q, const float *s, float *y, int best,
+                                const float *x, const int8_t *q, const float *s, float *y, int topk,
                                 int first, int n, int k, int from, int to,
                                 void *work){BN_SCREEN_ROWS_AVX2(linear_bf16_avx2)}
 
 //@ screen_q8_0_avx2 : screen_rows_avx2 linear_q8_0_avx2
 BN_INLINE void screen_q8_0_avx2(const void *w, const uint8_t *low, const float *about,
-                                const float *x, const int8_t *q, const float *s, float *y, int best,
+                                const float *x, const int8_t *q, const float *s, float *y, int topk,
                                 int first, int n, int k, int from, int to,
                                 void *work){BN_SCREEN_ROWS_AVX2(linear_q8_0_avx2)}
 
-//@ qlinear_low_avx2 : low_logit low_row2 low_sums_avx2 low_total_avx2
+//@ qlinear_lowbit_avx2 : lowbit_logit lowbit_row2 lowbit_sums_avx2 lowbit_total_avx2
 /* One row of codes by one token; the sums are those of scalar_head.c. 8 bits: products of |w| by q
  * with w's sign, pairs of at most 2 * 127 * 127. */
-BN_INLINE int low_sum8_avx2(const uint8_t *w, const int8_t *q, int wide)
+BN_INLINE int lowbit_sum8_avx2(const uint8_t *w, const int8_t *q, int wide)
 {
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < wide; i += 32) {
-        __m256i v = low_load(w + i);
-        sum = _mm256_add_epi32(sum, low_pairs(_mm256_maddubs_epi16(
-                                        _mm256_abs_epi8(v), _mm256_sign_epi8(low_load(q + i), v))));
+        __m256i v = lowbit_load(w + i);
+        sum = _mm256_add_epi32(
+            sum, lowbit_pairs(_mm256_maddubs_epi16(_mm256_abs_epi8(v),
+                                                   _mm256_sign_epi8(lowbit_load(q + i), v))));
     }
-    return low_lanes(sum);
+    return lowbit_lanes(sum);
 }
 
-BN_INLINE int low_twice_avx2(const uint8_t *w, int bits, int n, size_t row4, int r, const int8_t *q,
-                             int wide, int total)
+BN_INLINE int lowbit_twice_avx2(const uint8_t *w, int bits, int n, size_t row4, int r,
+                                const int8_t *q, int wide, int total)
 {
     const uint8_t *w4 = w + (size_t)r * row4;
     if (bits == 8)
-        return 2 * low_sum8_avx2(w + (size_t)r * (size_t)wide, q, wide);
+        return 2 * lowbit_sum8_avx2(w + (size_t)r * (size_t)wide, q, wide);
     if (bits == 4)
-        return 2 * low_lanes(low_lanes4(w4, q, wide)) - BN_LOW4_ODD * total;
-    __m256i sum = _mm256_slli_epi32(low_lanes4(w4, q, wide), 2);
-    sum = _mm256_add_epi32(sum, low_lanes2(low_row2(w, n, row4, r), q, wide));
-    return 2 * low_lanes(sum) - BN_LOW6_ODD * total;
+        return 2 * lowbit_lanes(lowbit_lanes4(w4, q, wide)) - BN_LOW4_ODD * total;
+    __m256i sum = _mm256_slli_epi32(lowbit_lanes4(w4, q, wide), 2);
+    sum = _mm256_add_epi32(sum, lowbit_lanes2(lowbit_row2(w, n, row4, r), q, wide));
+    return 2 * lowbit_lanes(sum) - BN_LOW6_ODD * total;
 }
 
 /* Rows outside, tokens inside: a row is read from memory once. */
-BN_INLINE void qlinear_low_avx2(const uint8_t *w, const float *scale, const int8_t *q,
-                                const float *s, float *y, int T, int n, int k, int bits, int from,
-                                int to)
+BN_INLINE void qlinear_lowbit_avx2(const uint8_t *w, const float *scale, const int8_t *q,
+                                   const float *s, float *y, int T, int n, int k, int bits,
+                                   int from, int to)
 {
     const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
     for (int t0 = 0; t0 < T; t0 += 16) {
         int total[16], few = T - t0 < 16 ? T - t0 : 16;
         for (int t = 0; t < few; t++)
-            total[t] = low_total_avx2(q + (size_t)(t0 + t) * (size_t)wide, wide);
+            total[t] = lowbit_total_avx2(q + (size_t)(t0 + t) * (size_t)wide, wide);
         for (int r = 8 * from; r < end; r++)
             for (int t = 0; t < few; t++)
-                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] =
-                    low_logit(low_twice_avx2(w, bits, n, (size_t)wide / 2, r,
-                                             q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
-                              bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
+                y[(size_t)(t0 + t) * (size_t)n + (size_t)r] = lowbit_logit(
+                    lowbit_twice_avx2(w, bits, n, (size_t)wide / 2, r,
+                                      q + (size_t)(t0 + t) * (size_t)wide, wide, total[t]),
+                    bits == 6 ? scale[r / 8 * 40 + r % 8] : scale[r], s[t0 + t]);
     }
 }
 
-//@ qlinear_h8_avx2 : qlinear_low_avx2
+//@ qlinear_h8_avx2 : qlinear_lowbit_avx2
 /* As qlinear_h8. */
 BN_INLINE void qlinear_h8_avx2(const uint8_t *w, const float *scale, const int8_t *q,
                                const float *s, float *y, int T, int n, int k, int from, int to)
 {
-    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 8, from, to);
+    qlinear_lowbit_avx2(w, scale, q, s, y, T, n, k, 8, from, to);
 }
 
-//@ qlinear_h6_avx2 : qlinear_low_avx2
+//@ qlinear_h6_avx2 : qlinear_lowbit_avx2
 BN_INLINE void qlinear_h6_avx2(const uint8_t *w, const float *scale, const int8_t *q,
                                const float *s, float *y, int T, int n, int k, int from, int to)
 {
-    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 6, from, to);
+    qlinear_lowbit_avx2(w, scale, q, s, y, T, n, k, 6, from, to);
 }
 
-//@ qlinear_h4_avx2 : qlinear_low_avx2
+//@ qlinear_h4_avx2 : qlinear_lowbit_avx2
 BN_INLINE void qlinear_h4_avx2(const uint8_t *w, const float *scale, const int8_t *q,
                                const float *s, float *y, int T, int n, int k, int from, int to)
 {
-    qlinear_low_avx2(w, scale, q, s, y, T, n, k, 4, from, to);
+    qlinear_lowbit_avx2(w, scale, q, s, y, T, n, k, 4, from, to);
 }

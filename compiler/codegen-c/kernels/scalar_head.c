@@ -2,7 +2,7 @@
  * logits by such a copy without ever changing one.
  *
  * One idea: a copy in few bits costs few bytes, and how far it can be off is known. `h6` (pictured in
- * compiler/ir/low.c) keeps with each row the norms of what it lost; screen_X reads 4 bits of every
+ * compiler/ir/lowbit.c) keeps with each row the norms of what it lost; screen_X reads 4 bits of every
  * row, 2 more of those that could still be among the best, and computes only what is left as
  * linear_X does.
  */
@@ -11,7 +11,7 @@
 #endif
 #define BN_KERNELS_SCALAR_HEAD /* avx2_head.c leans on chunks of this file */
 
-//@ low_layout : qpad
+//@ lowbit_layout : qpad
 /* Columns are padded to 128, rows to 8. Rows of 4 bits come first, then, for h6, those of 2 bits.
  * row4: bytes of a row of 4 bits; of 2 bits it has half of them.
  *
@@ -19,17 +19,17 @@
  * the upper bits of 6, of 4 with two unknown ones, and of 6. */
 enum { BN_LOW4_ODD = 15, BN_LOW6_ODD = 63 };
 
-//@ low_row2 : low_layout
+//@ lowbit_row2 : lowbit_layout
 /* Rows of a matrix, and the 2 bits of row r. */
-#define BN_LOW_ROWS(n) (((size_t)(n) + 7) / 8 * 8)
-BN_INLINE const uint8_t *low_row2(const uint8_t *w, int n, size_t row4, int r)
+#define BN_LOWBIT_ROWS(n) (((size_t)(n) + 7) / 8 * 8)
+BN_INLINE const uint8_t *lowbit_row2(const uint8_t *w, int n, size_t row4, int r)
 {
-    return w + BN_LOW_ROWS(n) * row4 + (size_t)r * (row4 / 2);
+    return w + BN_LOWBIT_ROWS(n) * row4 + (size_t)r * (row4 / 2);
 }
 
-//@ low_sum4 : low_layout
+//@ lowbit_sum4 : lowbit_layout
 /* Sum of codes by activations of one row; w4: its bytes, q [wide], wide a multiple of 128. */
-BN_INLINE int low_sum4(const uint8_t *w4, const int8_t *q, int wide)
+BN_INLINE int lowbit_sum4(const uint8_t *w4, const int8_t *q, int wide)
 {
     int sum = 0;
     for (int i = 0; i < wide; i += 64, w4 += 32)
@@ -38,9 +38,9 @@ BN_INLINE int low_sum4(const uint8_t *w4, const int8_t *q, int wide)
     return sum;
 }
 
-//@ low_sum2 : low_layout
+//@ lowbit_sum2 : lowbit_layout
 /* The same of its 2 bits. */
-BN_INLINE int low_sum2(const uint8_t *w2, const int8_t *q, int wide)
+BN_INLINE int lowbit_sum2(const uint8_t *w2, const int8_t *q, int wide)
 {
     int sum = 0;
     for (int i = 0; i < wide; i += 128, w2 += 32)
@@ -50,9 +50,9 @@ BN_INLINE int low_sum2(const uint8_t *w2, const int8_t *q, int wide)
     return sum;
 }
 
-//@ low_sum8 : qpad
+//@ lowbit_sum8 : qpad
 /* The same of codes -127 .. 127, a byte each. */
-BN_INLINE int low_sum8(const uint8_t *w8, const int8_t *q, int wide)
+BN_INLINE int lowbit_sum8(const uint8_t *w8, const int8_t *q, int wide)
 {
     int sum = 0;
     for (int i = 0; i < wide; i++)
@@ -60,9 +60,9 @@ BN_INLINE int low_sum8(const uint8_t *w8, const int8_t *q, int wide)
     return sum;
 }
 
-//@ low_total
+//@ lowbit_total
 /* Sum of activations. */
-BN_INLINE int low_total(const int8_t *q, int wide)
+BN_INLINE int lowbit_total(const int8_t *q, int wide)
 {
     int sum = 0;
     for (int i = 0; i < wide; i++)
@@ -70,14 +70,14 @@ BN_INLINE int low_total(const int8_t *q, int wide)
     return sum;
 }
 
-//@ low_logit
+//@ lowbit_logit
 /* The logit of twice a sum: one order of rounding for every target. */
-BN_INLINE float low_logit(int twice, float scale, float s)
+BN_INLINE float lowbit_logit(int twice, float scale, float s)
 {
     return (float)((double)twice * (0.5 * (double)scale / (double)s));
 }
 
-//@ qlinear_h8 : low_sum8 low_logit
+//@ qlinear_h8 : lowbit_sum8 lowbit_logit
 /* y[t][n] = sum_k w[n][k] q[t][k] / s[t], w in few bits with a scale a row; q [T x BN_QPAD(K)],
  * y [T x N]. A unit of the share is 8 rows. h8: codes -127 .. 127, a row of BN_QPAD(K) bytes. */
 BN_INLINE void qlinear_h8(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
@@ -86,28 +86,28 @@ BN_INLINE void qlinear_h8(const uint8_t *w, const float *scale, const int8_t *q,
     const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
     for (int r = 8 * from; r < end; r++)
         for (int t = 0; t < T; t++)
-            y[(size_t)t * (size_t)n + (size_t)r] = low_logit(
-                2 * low_sum8(w + (size_t)r * (size_t)wide, q + (size_t)t * (size_t)wide, wide),
+            y[(size_t)t * (size_t)n + (size_t)r] = lowbit_logit(
+                2 * lowbit_sum8(w + (size_t)r * (size_t)wide, q + (size_t)t * (size_t)wide, wide),
                 scale[r], s[t]);
 }
 
-//@ qlinear_h4 : low_sum4 low_total low_logit
+//@ qlinear_h4 : lowbit_sum4 lowbit_total lowbit_logit
 BN_INLINE void qlinear_h4(const uint8_t *w, const float *scale, const int8_t *q, const float *s,
                           float *y, int T, int n, int k, int from, int to)
 {
     const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;
     for (int t = 0; t < T; t++) {
         const int8_t *qt = q + (size_t)t * (size_t)wide;
-        const int total = low_total(qt, wide);
+        const int total = lowbit_total(qt, wide);
         for (int r = 8 * from; r < end; r++) {
-            int sum = low_sum4(w + (size_t)r * (size_t)(wide / 2), qt, wide);
+            int sum = lowbit_sum4(w + (size_t)r * (size_t)(wide / 2), qt, wide);
             y[(size_t)t * (size_t)n + (size_t)r] =
-                low_logit(2 * sum - BN_LOW4_ODD * total, scale[r], s[t]);
+                lowbit_logit(2 * sum - BN_LOW4_ODD * total, scale[r], s[t]);
         }
     }
 }
 
-//@ qlinear_h6 : low_sum4 low_sum2 low_row2 low_total low_logit
+//@ qlinear_h6 : lowbit_sum4 lowbit_sum2 lowbit_row2 lowbit_total lowbit_logit
 /* The scale of row r is number r % 8 of the 40 numbers that 8 rows have. */
 BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q, const float *s,
                           float *y, int T, int n, int k, int from, int to)
@@ -116,18 +116,18 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
     const size_t row4 = (size_t)wide / 2;
     for (int t = 0; t < T; t++) {
         const int8_t *qt = q + (size_t)t * (size_t)wide;
-        const int total = low_total(qt, wide);
+        const int total = lowbit_total(qt, wide);
         for (int r = 8 * from; r < end; r++) {
-            int sum = 4 * low_sum4(w + (size_t)r * row4, qt, wide) +
-                      low_sum2(low_row2(w, n, row4, r), qt, wide);
+            int sum = 4 * lowbit_sum4(w + (size_t)r * row4, qt, wide) +
+                      lowbit_sum2(lowbit_row2(w, n, row4, r), qt, wide);
             y[(size_t)t * (size_t)n + (size_t)r] =
-                low_logit(2 * sum - BN_LOW6_ODD * total, about[r / 8 * 40 + r % 8], s[t]);
+                lowbit_logit(2 * sum - BN_LOW6_ODD * total, about[r / 8 * 40 + r % 8], s[t]);
         }
     }
 }
 
-//@ screen : low_layout
-/* The screened head. For every word r that can be among the `best` largest it writes y[r] = L, the
+//@ screen : lowbit_layout
+/* The screened head. For every word r that can be among the `topk` largest it writes y[r] = L, the
  * very bits of linear_X, and -INFINITY for others. Why none is missed:
  *
  *   w  row r, real numbers; x  the hidden vector; L  what linear_X makes of w . x in f32
@@ -155,16 +155,17 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  * value that is no number, or a norm above 2^60. |x| and |d| are summed in double and rounded up.
  * A comparison with what is no number is false, and then the row is kept.
  *
- * A thread's threshold is the least of the `best` largest L that it has met: a word below it has
- * `best` others above, and is not among the best. Equal ones are kept: there the lesser id wins.
+ * A thread's threshold is the least of the `topk` largest L that it has met: a word below it has
+ * `topk` others above, and is not among the best. Equal ones are kept: there the lesser id wins.
  * Bytes are read as they are needed: 4 bits of a row, 2 more, p, the row itself. */
 typedef struct bn_screen {
-    float a, b, fine;    /* A; B for z = q u and for z = q u + p t */
-    float unit, less;    /* u, t */
-    int total, rest;     /* sums of q and p */
-    int n, most;         /* of heap, and wanted */
-    float heap[BN_BEST]; /* the largest L so far; the least of them first, once there are `most` */
-} bn_screen;             /* and behind it p [BN_QPAD(K)] */
+    float a, b, fine; /* A; B for z = q u and for z = q u + p t */
+    float unit, less; /* u, t */
+    int total, rest;  /* sums of q and p */
+    int n, most;      /* of heap, and wanted */
+    float heap
+        [BN_TOPK_MAX]; /* the largest L so far; the least of them first, once there are `most` */
+} bn_screen;           /* and behind it p [BN_QPAD(K)] */
 
 BN_INLINE int8_t *screen_p(const bn_screen *h)
 {
@@ -195,13 +196,13 @@ BN_INLINE void screen_split(bn_screen *h, const float *x, const int8_t *q, int k
     memset(p + k, 0, (size_t)(BN_QPAD(k) - k));
 }
 
-BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float s, int k, int best)
+BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float s, int k, int topk)
 {
     const int8_t *p = screen_p(h);
     const double b = 1.0 / 16777216.0, g = (k + 8) * b / (1.0 - (k + 8) * b);
     double xx = 0.0, dd = 0.0, ff = 0.0;
     h->n = 0;
-    h->most = best;
+    h->most = topk;
     h->unit = 1.0f / s;
     h->total = h->rest = 0;
     screen_split(h, x, q, k);
@@ -226,7 +227,7 @@ BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float
     h->fine = screen_up((ff + slack) * (1.0 + 32 * b));
 }
 
-/* Below this no word is among the best; nothing is while too few have come. */
+/* Below this no word is among the topk; nothing is while too few have come. */
 BN_INLINE float screen_least(const bn_screen *h)
 {
     return h->n < h->most ? -INFINITY : h->heap[0];
@@ -272,33 +273,33 @@ BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *o
                         of[0], of[24], of[32], h->fine) < screen_least(h);
 }
 
-//@ screen_rows : screen low_sum4 low_sum2 low_row2
+//@ screen_rows : screen lowbit_sum4 lowbit_sum2 lowbit_row2
 /* Answers whether row r has to be computed; about: the 40 numbers of its 8 rows, scale, |e| and |v|
  * of 4 bits, |e| and |v| of 6 bits, each of 8 rows. */
 BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *about,
                            const int8_t *q, int n, int wide, int r)
 {
     const size_t row4 = (size_t)wide / 2;
-    const uint8_t *w4 = w + (size_t)r * row4, *w2 = low_row2(w, n, row4, r);
+    const uint8_t *w4 = w + (size_t)r * row4, *w2 = lowbit_row2(w, n, row4, r);
     const float *of = about + r / 8 * 40 + r % 8;
-    int sum = 4 * low_sum4(w4, q, wide);
+    int sum = 4 * lowbit_sum4(w4, q, wide);
     /* the middle of the four codes that two unknown bits leave: 1.5 above the lowest */
     if (screen_bound(h, 2 * sum + (3 - BN_LOW6_ODD) * h->total, 0, of[0], of[8], of[16], h->b) <
         screen_least(h))
         return 0;
-    sum += low_sum2(w2, q, wide);
+    sum += lowbit_sum2(w2, q, wide);
     if (screen_bound(h, 2 * sum - BN_LOW6_ODD * h->total, 0, of[0], of[24], of[32], h->b) <
         screen_least(h))
         return 0;
     const int8_t *p = screen_p(h);
-    return !screen_below(h, sum, 4 * low_sum4(w4, p, wide) + low_sum2(w2, p, wide), of);
+    return !screen_below(h, sum, 4 * lowbit_sum4(w4, p, wide) + lowbit_sum2(w2, p, wide), of);
 }
 
 #define BN_SCREEN_ROWS(linear)                                                                     \
     const int wide = BN_QPAD(k), end = 8 * to < n ? 8 * to : n;                                    \
     bn_screen *h = (bn_screen *)work;                                                              \
     if (first)                                                                                     \
-        screen_start(h, x, q, s[0], k, best);                                                      \
+        screen_start(h, x, q, s[0], k, topk);                                                      \
     for (int r = 8 * from; r < end; r++) {                                                         \
         y[r] = -INFINITY;                                                                          \
         if (screen_keeps(h, low, about, q, n, wide, r)) {                                          \
@@ -312,22 +313,22 @@ BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *ab
  * quant makes of it; y [N]. A unit of the share is 8 rows; `first`: no rows of this op came to this
  * thread before; work: a bn_screen, its own from call to call. */
 BN_INLINE void screen_f32(const void *w, const uint8_t *low, const float *about, const float *x,
-                          const int8_t *q, const float *s, float *y, int best, int first, int n,
+                          const int8_t *q, const float *s, float *y, int topk, int first, int n,
                           int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_f32)}
 
 //@ screen_f16 : screen_rows linear_f16
 BN_INLINE void screen_f16(const void *w, const uint8_t *low, const float *about, const float *x,
-                          const int8_t *q, const float *s, float *y, int best, int first, int n,
+                          const int8_t *q, const float *s, float *y, int topk, int first, int n,
                           int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_f16)}
 
 //@ screen_bf16 : screen_rows linear_bf16
 BN_INLINE void screen_bf16(const void *w, const uint8_t *low, const float *about, const float *x,
-                           const int8_t *q, const float *s, float *y, int best, int first, int n,
+                           const int8_t *q, const float *s, float *y, int topk, int first, int n,
                            int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_bf16)}
 
 //@ screen_q8_0 : screen_rows linear_q8_0
 BN_INLINE void screen_q8_0(const void *w, const uint8_t *low, const float *about, const float *x,
-                           const int8_t *q, const float *s, float *y, int best, int first, int n,
+                           const int8_t *q, const float *s, float *y, int topk, int first, int n,
                            int k, int from, int to, void *work)
 {
     BN_SCREEN_ROWS(linear_q8_0)

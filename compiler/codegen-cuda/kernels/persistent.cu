@@ -30,10 +30,10 @@ static inline int share_from(int n, uint b)
 static inline void step_from_host(const bn_step &step, bn_step *to, int *token)
 {
     const bn_step *from = (const bn_step *)((const uchar *)to + step.host);
-    const int pos = *(const volatile int *)&from->pos, best = *(const volatile int *)&from->best;
+    const int pos = *(const volatile int *)&from->pos, topk = *(const volatile int *)&from->topk;
     *token = *(const volatile int *)((const uchar *)token + step.host);
     to->pos = pos;
-    to->best = best;
+    to->topk = topk;
 }
 
 /* A matrix's weight tile: its place, and whether it fits there; the mbarrier that counts its bytes;

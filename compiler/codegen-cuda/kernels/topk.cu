@@ -1,6 +1,6 @@
 /* topk.cu: the op `screen`, exact top-k logits by upper bounds: a copy of the lm_head in 6 bits,
  * whose errors are known, bounds each logit from above; only rows that may be among the top k are
- * computed. compiler/ir/low.c pictures the copy; codegen-c/kernels/scalar_head.c proves the bound,
+ * computed. compiler/ir/lowbit.c pictures the copy; codegen-c/kernels/scalar_head.c proves the bound,
  * and that a token whose bound is below a value that k logits reach is not among the top k.
  *
  * One idea: find a threshold first. A warp reads the copy of its rows and bounds their logits; of
@@ -113,9 +113,9 @@ static inline uint screen_key(float v)
     const uint bits = as_type<uint>(v > -most ? (v < most ? v : most) : -most);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
-/* The threshold, by a warp: the upper 16 bits of the largest value that `best` sets' candidates
+/* The threshold, by a warp: the upper 16 bits of the largest value that `topk` sets' candidates
  * reach; NaN, which no bound is below, where there are fewer. */
-static inline float screen_threshold(const float *found, int best, int lane)
+static inline float screen_threshold(const float *found, int topk, int lane)
 {
     enum { EACH_HAS = (ALL_BLOCKS * SETS + LANES - 1) / LANES };
     uint key[EACH_HAS], least = 0;
@@ -128,7 +128,7 @@ static inline float screen_threshold(const float *found, int best, int lane)
         int reach = 0;
         for (int i = 0; i < EACH_HAS; i++)
             reach += key[i] >= (least | bit);
-        least |= simd_sum(reach) >= best ? bit : 0;
+        least |= simd_sum(reach) >= topk ? bit : 0;
     }
     return as_type<float>(least >> 31 ? least & 0x7fffffffu : ~least);
 }
@@ -144,12 +144,12 @@ struct bn_activations {
     const char *q;
     const float *s;
 };
-/* y[r] = sum_k w[r][k] x[k], bit-exact as of linear, where that may be among the `best` largest,
+/* y[r] = sum_k w[r][k] x[k], bit-exact as of linear, where that may be among the `topk` largest,
  * else -INFINITY. w, y: the lm_head [n x k] and all logits, in the host's memory. A unit of the
  * share is WARPS rows, one a warp. found: a candidate for each set of all blocks, in the state. */
 template <typename W>
 static inline void screen_persistent(const uchar *w, bn_lowbit copy, bn_activations in, float *y,
-                                     int best, int n, int k, float *found, const bn_step &step,
+                                     int topk, int n, int k, float *found, const bn_step &step,
                                      bn_grid &grid, uint b, uint me, bn_screen *tg, float *bounds)
 {
     const int units = (n + WARPS - 1) / WARPS, from = share_from(units, b),
@@ -203,7 +203,7 @@ static inline void screen_persistent(const uchar *w, bn_lowbit copy, bn_activati
     grid_arrive(step, grid);
     grid_wait(grid);
     if (warp == 0) {
-        const float threshold = screen_threshold(found, best, lane);
+        const float threshold = screen_threshold(found, topk, lane);
         if (lane == 0)
             tg->threshold = threshold;
     }

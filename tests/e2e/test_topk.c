@@ -1,6 +1,6 @@
-/* test_best.c: the best words that @best finds against all logits of @head, at every position of
+/* test_topk.c: the best words that @topk finds against all logits of @lm_head, at every position of
  * texts that the models write themselves. No difference is allowed: the same words, the same order,
- * the same bits. Usage: test_best POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
+ * the same bits. Usage: test_topk POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
  * test_golden). */
 #include <dlfcn.h>
 #include <math.h>
@@ -13,8 +13,8 @@
 
 #define API(F)                                                                                     \
     F(bn_open)                                                                                     \
-    F(bn_state_size) F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) F(bn_position)     \
-        F(bn_state_head)
+    F(bn_state_size)                                                                               \
+    F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) F(bn_position) F(bn_state_lm_head)
 typedef struct Lib {
 #define POINTER(f) __typeof__(&f) f;
     API(POINTER)
@@ -59,7 +59,7 @@ static double timed(Lib *l, int best)
 {
     l->s->known = 0;
     double start = now();
-    l->bn_state_head(l->s, best);
+    l->bn_state_lm_head(l->s, best);
     return now() - start;
 }
 
@@ -135,7 +135,7 @@ static int check(const char *path, long positions)
     void *block = size ? malloc(size) : NULL;
     if (!block || l.bn_init(&l.s, &l.w, 2, block, size) != BN_OK)
         return fprintf(stderr, "%s: %s\n", l.name, l.w.message), 1;
-    if (l.w.code->best)
+    if (l.w.code->topk)
         walk(&l, &t, positions);
     printf("%s: %ld positions, %ld differences; head %.3f ms", l.name, t.positions, t.differences,
            t.head);

@@ -1,7 +1,7 @@
-/* sites.c: what --profile adds to the printed C: a lap (bn_profile.h) behind each call and barrier,
- * and the table that says what the laps are of.
+/* probes.c: what --profile adds to the printed C: an interval (bn_profile.h) behind each call and barrier,
+ * and the table that says what the intervals are of.
  *
- * One idea: the table is made of the module before anything is printed, so a lap is one line with a
+ * One idea: the table is made of the module before anything is printed, so an interval is one line with a
  * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted
  * here and not while it runs.
  */
@@ -11,15 +11,15 @@
 #include "bn_profile.h"
 #include "codegen-c/codegen.h"
 
-typedef struct Site {
+typedef struct Probe {
     const Op *op; /* NULL: where func begins */
     const Func *func;
-    bn_site is; /* texts unset */
-} Site;
+    bn_probe is; /* texts unset */
+} Probe;
 
-struct Sites {
+struct Probes {
     const Module *m;
-    Site *site;
+    Probe *probe;
     size_t n;
     const Func *func; /* the one that is looked at */
     int32_t slots;
@@ -33,7 +33,7 @@ static int64_t numbers_bytes(Fmt fmt, int64_t n)
     return f->elems ? (n + f->elems - 1) / f->elems * f->bytes : 0;
 }
 
-static void count_value(const Value *v, bn_site *is)
+static void count_value(const Value *v, bn_probe *is)
 {
     int64_t n = 1;
     bool tokens = false;
@@ -46,7 +46,7 @@ static void count_value(const Value *v, bn_site *is)
 
 /* A product reads the whole matrix, an embedding one row a token. Of the two matrices of a screen
  * only the copy is read whole; the few rows of the other are not known here and left out. */
-static void count_weight(const Op *op, int operand, bn_site *is)
+static void count_weight(const Op *op, int operand, bn_probe *is)
 {
     const Weight *w = op->in[operand]->weight;
     int64_t rows = w->type->dim[0].n, cols = w->type->rank > 1 ? w->type->dim[1].n : 1, scales;
@@ -58,12 +58,12 @@ static void count_weight(const Op *op, int operand, bn_site *is)
     }
     is->call_bytes += packed_bytes(w->type, &scales);
     if (op_info[op->code].split == SPLIT_ROWS && w->type->rank == 2)
-        is->token_madds += rows * cols;
+        is->token_macs += rows * cols;
 }
 
 /* A store writes its token's position; attention reads all positions up to there once a call, and
  * multiplies with them for each token; which these are where there is a window, the window says. */
-static void count_state(const Op *op, const Weight *w, bn_site *is)
+static void count_state(const Op *op, const Weight *w, bn_probe *is)
 {
     int64_t position = w->stride / w->type->dim[1].n;
     if (op->code != OP_ATTENTION && op->code != OP_ATTENTION_WINDOW) {
@@ -73,10 +73,10 @@ static void count_state(const Op *op, const Weight *w, bn_site *is)
     is->window = (int32_t)attr_int(op, "window", 0);
     is->every = (int32_t)attr_int(op, "every", 0);
     is->span_bytes += position;
-    is->reach_madds += attr_int(op, "heads", 1) * w->type->dim[2].n;
+    is->reach_macs += attr_int(op, "heads", 1) * w->type->dim[2].n;
 }
 
-void op_cost(const Op *op, bn_site *is)
+void op_cost(const Op *op, bn_probe *is)
 {
     for (int i = 0; i < op->nin; i++) {
         const Weight *w = op->in[i]->weight;
@@ -93,51 +93,51 @@ void op_cost(const Op *op, bn_site *is)
 
 /* ---- the table ---- */
 
-static void add_site(Sites *t, const Op *op, bn_site_kind kind)
+static void add_probe(Probes *t, const Op *op, bn_probe_kind kind)
 {
     const Op *layers = op ? op->block->owner : NULL;
-    Site *x;
-    t->site = grow(t->m->s, t->site, t->n, sizeof *t->site);
-    x = &t->site[t->n++];
-    *x = (Site){.op = op, .func = t->func};
+    Probe *x;
+    t->probe = grow(t->m->s, t->probe, t->n, sizeof *t->probe);
+    x = &t->probe[t->n++];
+    *x = (Probe){.op = op, .func = t->func};
     x->is.kind = (int32_t)kind;
     x->is.pass = (int32_t)t->func->form - FORM_DECODE;
     x->is.slot = t->slots;
     x->is.first = layers ? (int32_t)attr_int(layers, "first", 0) : 0;
     x->is.layers = layers ? (int32_t)attr_int(layers, "count", 1) : 0;
-    x->is.repeated = kind == BN_SITE_CALL && op_repeats(op);
+    x->is.repeated = kind == BN_PROBE_CALL && op_repeats(op);
     t->slots += layers ? x->is.layers : 1;
-    if (kind == BN_SITE_CALL)
+    if (kind == BN_PROBE_CALL)
         op_cost(op, &x->is);
 }
 
-static void find_site(Op *op, void *arg)
+static void find_probe(Op *op, void *arg)
 {
     if (op->code == OP_BARRIER)
-        add_site(arg, op, BN_SITE_BARRIER);
+        add_probe(arg, op, BN_PROBE_BARRIER);
     else if (op->kernel)
-        add_site(arg, op, BN_SITE_CALL);
+        add_probe(arg, op, BN_PROBE_CALL);
 }
 
-Sites *sites_find(const Module *m)
+Probes *probes_find(const Module *m)
 {
-    Sites *t = NEW(m->s, Sites);
+    Probes *t = NEW(m->s, Probes);
     t->m = m;
     for (Func *f = m->funcs; f; f = f->next) {
         t->func = f;
-        add_site(t, NULL, BN_SITE_START);
-        walk(f->body, find_site, t);
+        add_probe(t, NULL, BN_PROBE_START);
+        walk(f->body, find_probe, t);
     }
     return t;
 }
 
-/* A decode step is a pass of @decode and one of @head or @best: twice the longest of these, rounded
+/* A decode step is a pass of @decode and one of @lm_head or @topk: twice the longest of these, rounded
  * up, holds it whole. */
-static int32_t ring(const Sites *t)
+static int32_t ring(const Probes *t)
 {
     int32_t most = 0, of = 0, n = 64;
     for (size_t i = 0; i < t->n; i++) {
-        const Site *x = &t->site[i];
+        const Probe *x = &t->probe[i];
         bool step = x->func->form != FORM_PREFILL && x->func->form != FORM_SCORE;
         of = (x->op ? of : 0) + (x->is.layers ? x->is.layers : 1);
         most = step && of > most ? of : most;
@@ -147,15 +147,15 @@ static int32_t ring(const Sites *t)
     return n;
 }
 
-static int64_t logs_at(const Sites *t)
+static int64_t logs_at(const Probes *t)
 {
     return (t->m->own_bytes + 63) / 64 * 64;
 }
 
-int64_t sites_own_bytes(const Sites *t)
+int64_t probes_own_bytes(const Probes *t)
 {
-    size_t log =
-        sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) + (size_t)ring(t) * sizeof(bn_stamp);
+    size_t log = sizeof(bn_log) + (size_t)t->slots * sizeof(uint64_t) +
+                 (size_t)ring(t) * sizeof(bn_timestamp);
     return logs_at(t) + (int64_t)(log + 63) / 64 * 64;
 }
 
@@ -172,16 +172,16 @@ static const char *named_operand(Session *s, const Op *op)
     return "";
 }
 
-size_t sites_count(const Sites *t)
+size_t probes_count(const Probes *t)
 {
     return t->n;
 }
 
-void record_site(const Sites *t, size_t i, Record *r)
+void record_probe(const Probes *t, size_t i, Record *r)
 {
-    static const char *const kinds[] = {"BN_SITE_START", "BN_SITE_CALL", "BN_SITE_BARRIER"};
-    const Site *x = &t->site[i];
-    const bn_site *is = &x->is;
+    static const char *const kinds[] = {"BN_PROBE_START", "BN_PROBE_CALL", "BN_PROBE_BARRIER"};
+    const Probe *x = &t->probe[i];
+    const bn_probe *is = &x->is;
     const Op *op = x->op;
     record_text(r, NULL, x->func->name);
     record_text(r, NULL, op ? op_info[op->code].name : "");
@@ -199,40 +199,40 @@ void record_site(const Sites *t, size_t i, Record *r)
     record_long(r, NULL, is->call_bytes);
     record_long(r, NULL, is->token_bytes);
     record_long(r, NULL, is->span_bytes);
-    record_long(r, NULL, is->token_madds);
-    record_long(r, NULL, is->reach_madds);
+    record_long(r, NULL, is->token_macs);
+    record_long(r, NULL, is->reach_macs);
 }
 
 /* A model has one window; of several the largest counts. */
-void record_profile(const Sites *t, Record *r)
+void record_profile(const Probes *t, Record *r)
 {
     int32_t window = 0;
     for (size_t i = 0; i < t->n; i++)
-        window = t->site[i].is.window > window ? t->site[i].is.window : window;
-    record_symbol(r, "site", "sites");
-    record_int(r, "nsite", (int64_t)t->n);
+        window = t->probe[i].is.window > window ? t->probe[i].is.window : window;
+    record_symbol(r, "probe", "probes");
+    record_int(r, "nprobe", (int64_t)t->n);
     record_int(r, "nslot", t->slots);
-    record_int(r, "nstamp", ring(t));
+    record_int(r, "ntimestamp", ring(t));
     record_int(r, "window", window);
     record_long(r, "at", logs_at(t));
 }
 
-void put_sites(const Sites *t, const char *prefix, Out *o)
+void put_probes(const Probes *t, const char *prefix, Out *o)
 {
     Record all = {.s = t->m->s}, numbers = {.s = t->m->s};
-    put(o, "/* ---- --profile: where laps end; see bn_profile.h ---- */\n\n"
+    put(o, "/* ---- --profile: where intervals end; see bn_profile.h ---- */\n\n"
            "/* func, op, value, weight, kernel; kind, pass; slot, first, layers; repeated; window, "
            "every;\n"
-           " * call_bytes, token_bytes, span_bytes; token_madds, reach_madds */\n"
-           "static const bn_site sites[] = {\n");
+           " * call_bytes, token_bytes, span_bytes; token_macs, reach_macs */\n"
+           "static const bn_probe probes[] = {\n");
     for (size_t i = 0; i < t->n; i++) {
         record_open(&all, NULL);
-        record_site(t, i, &all);
+        record_probe(t, i, &all);
         record_close(&all);
     }
     put_fields(&all, o);
     record_profile(t, &numbers);
-    put(o, "};\nstatic const bn_profile laps = {\n");
+    put(o, "};\nstatic const bn_profile intervals = {\n");
     put_fields(&numbers, o);
     put(o, "};\nextern BN_EXPORT const bn_profile %s_profile;\nconst bn_profile %s_profile = {\n",
         prefix, prefix);
@@ -240,34 +240,34 @@ void put_sites(const Sites *t, const char *prefix, Out *o)
     put(o, "};\n\n");
 }
 
-int sites_start(const Sites *t, const Func *f, int *pass)
+int probes_start(const Probes *t, const Func *f, int *pass)
 {
-    const Site *x = t->site;
+    const Probe *x = t->probe;
     while (x->op || x->func != f)
         x++;
     *pass = x->is.pass;
     return x->is.slot;
 }
 
-int sites_lap(const Sites *t, const Op *op)
+int probes_interval(const Probes *t, const Op *op)
 {
-    const Site *x = t->site;
+    const Probe *x = t->probe;
     while (x->op != op)
         x++;
     return x->is.slot - x->is.first;
 }
 
-void put_start(const Sites *t, const Func *f, Out *o)
+void put_start(const Probes *t, const Func *f, Out *o)
 {
-    int pass, slot = sites_start(t, f, &pass);
-    put(o, "    bn_start(c, laps, %d, %d);\n", slot, pass);
+    int pass, slot = probes_start(t, f, &pass);
+    put(o, "    bn_start(c, intervals, %d, %d);\n", slot, pass);
 }
 
-void put_lap(const Sites *t, const Op *op, Out *o)
+void put_interval(const Probes *t, const Op *op, Out *o)
 {
-    int at = sites_lap(t, op);
+    int at = probes_interval(t, op);
     if (op->block->owner)
-        put(o, "    bn_lap(c, laps, i %c %d);\n", at < 0 ? '-' : '+', at < 0 ? -at : at);
+        put(o, "    bn_interval(c, intervals, i %c %d);\n", at < 0 ? '-' : '+', at < 0 ? -at : at);
     else
-        put(o, "    bn_lap(c, laps, %d);\n", at);
+        put(o, "    bn_interval(c, intervals, %d);\n", at);
 }

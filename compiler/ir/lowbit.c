@@ -1,4 +1,4 @@
-/* low.c: copies of float matrices in few bits a value.
+/* lowbit.c: copies of float matrices in few bits a value.
  *
  * One idea: a row has one scale c, and what its codes stand for are the odd multiples of c / 2 (of
  * 8 bits: the multiples of c). Rows are padded to a multiple of 8 and columns to one of 128.
@@ -38,14 +38,14 @@ static int bits_of(Fmt fmt)
     return fmt == FMT_H8 ? 8 : fmt == FMT_H6 ? 6 : 4;
 }
 
-int64_t low_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales)
+int64_t lowbit_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales)
 {
     int64_t r = round_up(rows, ROWS), numbers = fmt == FMT_H6 ? ABOUT : 1;
     *scales = round_up(r * round_up(cols, COLS) * bits_of(fmt) / 8, LINE);
     return round_up(*scales + r * numbers * (int64_t)sizeof(float), LINE);
 }
 
-int64_t low_blocks(int64_t rows)
+int64_t lowbit_blocks(int64_t rows)
 {
     return round_up(rows, ROWS) / ROWS;
 }
@@ -143,7 +143,7 @@ static void pack_row(const float *w, Fmt fmt, const Tensor *t, int64_t r, uint8_
                      uint8_t *out)
 {
     int64_t wide = round_up(t->cols, COLS), rows = round_up(t->rows, ROWS), at;
-    low_bytes(fmt, t->rows, t->cols, &at);
+    lowbit_bytes(fmt, t->rows, t->cols, &at);
     float *scales = (float *)(void *)(out + at);
     float scale = row_codes(w, t->cols, bits_of(fmt), code);
     if (fmt == FMT_H8) {
@@ -159,7 +159,7 @@ static void pack_row(const float *w, Fmt fmt, const Tensor *t, int64_t r, uint8_
     }
 }
 
-void low_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out)
+void lowbit_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out)
 {
     float *w = NEW_ARRAY(s, float, t->cols);
     uint8_t *code = NEW_ARRAY(s, uint8_t, round_up(t->cols, COLS));

@@ -1,8 +1,8 @@
 /* head.c: the product with the vocabulary's matrix, the largest of a step, read in few bits.
  *
- * Two ways. Lossless (--head=auto): @best quantizes the hidden vector, and `screen` finds by a copy
+ * Two ways. Lossless (--head=auto): @topk quantizes the hidden vector, and `screen` finds by a copy
  * in 6 bits, whose errors are known, which words can be among the best; those it computes from the
- * matrix itself (kernels/scalar_head.c proves it). @head and @score stay as they are. Lossy
+ * matrix itself (kernels/scalar_head.c proves it). @lm_head and @score stay as they are. Lossy
  * (--head=q8, q6, q4): every product with the matrix is one with the copy, which takes its place.
  *
  * A copy is a weight of its own, of a format h8, h6 or h4, made from the same tensor.
@@ -33,7 +33,7 @@ static bool may_copy(const Op *op, bool exact)
 {
     const Weight *w = op->code == OP_LINEAR ? op->in[1]->weight : NULL;
     return w && !w->count && w->tensor && fmt_info[w->type->fmt].kind == KIND_FLOAT &&
-           w->type->dim[1].n <= LOW_COLS && (!exact || as_in_file(w));
+           w->type->dim[1].n <= LOWBIT_COLS && (!exact || as_in_file(w));
 }
 
 static Weight *copy_of(Module *m, const Weight *w, Fmt fmt)
@@ -93,25 +93,25 @@ static Op *last_product(const Func *f)
     return def && def->block == f->body ? def : NULL;
 }
 
-/* @best beside each @head. Functions of a part stand together, @head last. */
+/* @topk beside each @lm_head. Functions of a part stand together, @lm_head last. */
 static void add_best(Module *m, const Target *target)
 {
     if (target->device == DEVICE_LAUNCHES)
         return;
     for (Func *f = m->funcs; f; f = f->next) {
-        Op *product = f->form == FORM_HEAD ? last_product(f) : NULL;
+        Op *product = f->form == FORM_LM_HEAD ? last_product(f) : NULL;
         if (!product || !may_copy(product, true)) {
-            if (f->form == FORM_HEAD)
+            if (f->form == FORM_LM_HEAD)
                 remark(m, f->body->last->loc,
                        "no screened head: the logits are no product with a "
                        "float matrix that stands in the file as it is used");
             continue;
         }
         tally(m, "screened heads", 1);
-        const char *tail = f->name + strlen(form_name[FORM_HEAD]);
+        const char *tail = f->name + strlen(form_name[FORM_LM_HEAD]);
         Func *rest = f->next;
         f->next = NULL;
-        Func *best = func_clone(f, format(m->s, "%s%s", form_name[FORM_BEST], tail));
+        Func *best = func_clone(f, format(m->s, "%s%s", form_name[FORM_TOPK], tail));
         best->target = f->target;
         screen(m, last_product(best));
         best->next = rest;
@@ -122,14 +122,14 @@ static void add_best(Module *m, const Target *target)
 static void read_copies(Module *m, Fmt fmt)
 {
     for (Func *f = m->funcs; f; f = f->next) {
-        Op *product = result_room(f) == ROOM_LOGITS ? last_product(f) : NULL;
+        Op *product = result_space(f) == SPACE_LOGITS ? last_product(f) : NULL;
         if (product && may_copy(product, false))
             read_copy(m, product, fmt), tally(m, "products with a copy in few bits", 1);
     }
     weights_drop_unused(m);
 }
 
-void pass_head(Module *m, const Target *target)
+void pass_lm_head(Module *m, const Target *target)
 {
     const char *wanted = m->head ? m->head : "auto";
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {

@@ -1,4 +1,4 @@
-/* test_deal.c: bn_rows_next deals every unit of work to exactly one thread, again after every
+/* test_schedule.c: bn_rows_next deals every unit of work to exactly one thread, again after every
  * barrier, whatever the numbers of units, threads and the least piece. */
 #include <setjmp.h>
 #include <stdarg.h>
