@@ -1,6 +1,6 @@
-/* test_topk.c: the best words that @topk finds against all logits of @lm_head, at every position of
- * texts that the models write themselves. No difference is allowed: the same words, the same order,
- * the same bits. Usage: test_topk POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
+/* test_topk.c: the top-k logits of @topk against all logits of @lm_head, at every position of texts
+ * that the models write themselves. No difference is allowed: the same tokens, the same order, the
+ * same bits. Usage: test_topk POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
  * test_golden). */
 #include <dlfcn.h>
 #include <math.h>
@@ -52,19 +52,19 @@ static void top(const float *logits, int vocab, int k, int *ids)
 
 typedef struct Tally {
     long positions, differences, first, computed[NWANTED];
-    double head, best[NWANTED]; /* the shortest, in milliseconds */
+    double lm_head, topk[NWANTED]; /* the shortest, in milliseconds */
 } Tally;
 
-static double timed(Lib *l, int best)
+static double timed(Lib *l, int topk)
 {
     l->s->known = 0;
     double start = now();
-    l->bn_state_lm_head(l->s, best);
+    l->bn_state_lm_head(l->s, topk);
     return now() - start;
 }
 
-/* Whether logits lack one of the k best words of `full`, or have another value; how many words they
- * have. */
+/* Whether `logits` lack one of the k largest of `full`, or have another value; counts those that were
+ * computed. */
 static int differ(const float *logits, const float *full, int vocab, int k, long *computed)
 {
     int want[TOP], got[TOP];
@@ -78,20 +78,20 @@ static int differ(const float *logits, const float *full, int vocab, int k, long
     return wrong;
 }
 
-/* What stands first is what a device may have made in the step itself, for as many words as the
- * sampler asked for behind the step before. */
+/* The first logits may be those that a GPU computed in the step itself, as many as the sampler asked
+ * for after the step before. */
 static void compare(Lib *l, Tally *t, float *full, float *first)
 {
     int vocab = l->s->vocab;
     (void)timed(l, CHOSEN);
     memcpy(first, l->s->logits, sizeof *first * (size_t)vocab);
     double ms = timed(l, vocab);
-    t->head = ms < t->head ? ms : t->head;
+    t->lm_head = ms < t->lm_head ? ms : t->lm_head;
     memcpy(full, l->s->logits, sizeof *full * (size_t)vocab);
     t->differences += differ(first, full, vocab, CHOSEN, &t->first);
     for (int i = 0; i < NWANTED; i++) {
         ms = timed(l, wanted[i]);
-        t->best[i] = ms < t->best[i] ? ms : t->best[i];
+        t->topk[i] = ms < t->topk[i] ? ms : t->topk[i];
         t->differences += differ(l->s->logits, full, vocab, wanted[i], &t->computed[i]);
     }
     t->positions++;
@@ -121,7 +121,7 @@ static void walk(Lib *l, Tally *t, long positions)
 static int check(const char *path, long positions)
 {
     Lib l = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
-    Tally t = {.head = 1e9, .best = {1e9, 1e9, 1e9, 1e9}};
+    Tally t = {.lm_head = 1e9, .topk = {1e9, 1e9, 1e9, 1e9}};
     void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!so)
         return fprintf(stderr, "%s\n", dlerror()), 1;
@@ -137,10 +137,10 @@ static int check(const char *path, long positions)
         return fprintf(stderr, "%s: %s\n", l.name, l.w.message), 1;
     if (l.w.code->topk)
         walk(&l, &t, positions);
-    printf("%s: %ld positions, %ld differences; head %.3f ms", l.name, t.positions, t.differences,
-           t.head);
+    printf("%s: %ld positions, %ld differences; lm_head %.3f ms", l.name, t.positions,
+           t.differences, t.lm_head);
     for (int i = 0; i < NWANTED; i++)
-        printf(", best %d %.3f ms (%.3g%% computed)", wanted[i], t.best[i],
+        printf(", top %d %.3f ms (%.3g%% computed)", wanted[i], t.topk[i],
                100.0 * (double)t.computed[i] / (double)t.positions / l.s->vocab);
     printf(", in a step %.3g%%\n", 100.0 * (double)t.first / (double)t.positions / l.s->vocab);
     l.bn_done(l.s);
