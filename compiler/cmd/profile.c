@@ -77,7 +77,7 @@ static void put_table(const Ask *a, const Profile *p, const ProfilePhase *x, Out
     put(o, "%s: %d token%s in %.2f ms, %.1f tokens/s, %d thread%s\n", x->name, x->tokens,
         x->tokens == 1 ? "" : "s", x->ms, x->tokens * 1e3 / x->ms, x->threads,
         x->threads == 1 ? "" : "s");
-    put(o, "        ms    share    calls       MB     GB/s of read  Gmadd/s  %s\n", by_name[a->by]);
+    put(o, "        ms    share    calls       MB     GB/s of read   GMAC/s  %s\n", by_name[a->by]);
     for (size_t i = 0; i < n; i++) {
         put_row(o, &row[i], full_rate(p, a->by));
         sum.ms += row[i].ms;
