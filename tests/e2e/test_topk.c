@@ -47,7 +47,7 @@ static void top(const float *logits, int vocab, int k, int *ids)
 
 typedef struct Tally {
     long positions, differences, first, computed[NWANTED];
-    double head, best[NWANTED]; /* the shortest, in milliseconds */
+    double lm_head, topk[NWANTED]; /* the shortest, in milliseconds */
 } Tally;
 
 static double timed(Lib *l, int topk)
@@ -81,12 +81,12 @@ static void compare(Lib *l, Tally *t, float *full, float *first)
     (void)timed(l, CHOSEN);
     memcpy(first, l->s->logits, sizeof *first * (size_t)vocab);
     double ms = timed(l, vocab);
-    t->head = ms < t->head ? ms : t->head;
+    t->lm_head = ms < t->lm_head ? ms : t->lm_head;
     memcpy(full, l->s->logits, sizeof *full * (size_t)vocab);
     t->differences += differ(first, full, vocab, CHOSEN, &t->first);
     for (int i = 0; i < NWANTED; i++) {
         ms = timed(l, wanted[i]);
-        t->best[i] = ms < t->best[i] ? ms : t->best[i];
+        t->topk[i] = ms < t->topk[i] ? ms : t->topk[i];
         t->differences += differ(l->s->logits, full, vocab, wanted[i], &t->computed[i]);
     }
     t->positions++;
@@ -116,7 +116,7 @@ static void walk(Lib *l, Tally *t, long positions)
 static int check(const char *path, long positions)
 {
     Lib l = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
-    Tally t = {.head = 1e9, .best = {1e9, 1e9, 1e9, 1e9}};
+    Tally t = {.lm_head = 1e9, .topk = {1e9, 1e9, 1e9, 1e9}};
     void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!so)
         return fprintf(stderr, "%s\n", dlerror()), 1;
@@ -130,10 +130,10 @@ static int check(const char *path, long positions)
         return fprintf(stderr, "%s: %s\n", l.name, l.w.message), 1;
     if (l.w.code->topk)
         walk(&l, &t, positions);
-    printf("%s: %ld positions, %ld differences; head %.3f ms", l.name, t.positions, t.differences,
-           t.head);
+    printf("%s: %ld positions, %ld differences; lm_head %.3f ms", l.name, t.positions,
+           t.differences, t.lm_head);
     for (int i = 0; i < NWANTED; i++)
-        printf(", best %d %.3f ms (%.3g%% computed)", wanted[i], t.best[i],
+        printf(", top %d %.3f ms (%.3g%% computed)", wanted[i], t.topk[i],
                100.0 * (double)t.computed[i] / (double)t.positions / l.s->vocab);
     printf(", in a step %.3g%%\n", 100.0 * (double)t.first / (double)t.positions / l.s->vocab);
     bn_done(l.s);
