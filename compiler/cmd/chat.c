@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "cli.h"
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
 #include "ir/escape.h"
@@ -79,13 +80,15 @@ static double seconds_now(void)
 PRINTF_LIKE(2, 3)
 static void say(const Chat *c, const char *fmt, ...)
 {
+    char text[4096];
     va_list ap;
     (void)c;
     va_start(ap, fmt);
-    fflush(stdout);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    fflush(stdout);
+    (void)bn_show(stderr, text, strlen(text));
+    fputc('\n', stderr);
 }
 
 /* ---- the conversation ---- */
@@ -279,7 +282,7 @@ static bool ends(const Chat *c, int32_t token)
 static int print_part(void *answer, const char *text, size_t n)
 {
     put_bytes(answer, text, n);
-    fwrite(text, 1, n, stdout);
+    (void)bn_show(stdout, text, n);
     fflush(stdout);
     return 0;
 }
