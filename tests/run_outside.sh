@@ -121,6 +121,8 @@ for arch in 'a*/b"' '"; x=' 'q\en3' 'qwe??' '.wen3' '-wen3'; do # five character
     refused "a file of the architecture $word" "which is no name of an architecture" \
         "$bnc" $dir/evil.gguf --arch=compiler/frontend/arch/qwen3.tir --target=generic -o $dir/arch.c
 done
+LC_ALL=C sed '0,/qwen3/s/qwen3/qwe\x003/' $model >$dir/evil.gguf
+refused "an architecture with a zero byte" "holds a zero byte: 'qwe\\x003'" "$bnc" $dir/evil.gguf --target=generic -o $dir/arch.c
 for name in 'a b' '*/' 'a-b' '1a' '' 'a;b' "a$newline" 'ä'; do
     refused "--name='$name'" "--name wants a C identifier" "$bnc" $model --name="$name" -o $dir/arch.c
 done
@@ -262,7 +264,7 @@ json() { # json NAME COMMAND...: one JSON value of UTF-8
     title=$1
     shift
     "$@" >$dir/json 2>$dir/json.said
-    check "$title: JSON" sh -c "jq -e . $dir/json >$dir/plain.c && iconv -f UTF-8 -t UTF-8 $dir/json >$dir/plain.c"
+    check "$title: JSON" sh -c "test -s $dir/json && jq -e . $dir/json >$dir/plain.c && iconv -f UTF-8 -t UTF-8 $dir/json >$dir/plain.c"
 }
 printf 'a \033[35m king \377' >$dir/p.txt
 json "ppl" "$bnc" ppl $e $dir/p.txt $refuse --json
@@ -274,7 +276,7 @@ json "tokenize --decode" "$bnc" tokenize $e --json --decode "282 27 1 188 189 19
 for m in $e $dir/tensor.gguf; do
     json "inspect" "$bnc" inspect $m --json --metadata --tensors
     json "inspect --check" "$bnc" inspect $m --json --check
-    json "quantize" "$bnc" quantize $m --to=tq2_0 --json -o $dir/q.gguf
+    json "quantize" "$bnc" quantize $m --type=tq2_0 --json -o $dir/q.gguf
 done
 json "a compilation" "$bnc" $e --chat-template=none --stats --remarks --time-passes --print-after=all --json --target=generic -o $dir/m.c
 json "opt" "$bnc" opt $dir/e.tir --passes=fuse --stats --print-changed --json -o /dev/null
