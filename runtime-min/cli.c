@@ -96,7 +96,7 @@ int bn_show(FILE *to, const char *text, size_t len)
     return 0;
 }
 
-/* Messages. Every failure answers -1 up to bn_cli, which makes it exit status 1. */
+/* Messages. Every failure returns -1 up to bn_cli, which makes it exit status 1. */
 
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((format(printf, 2, 3)))

@@ -10,12 +10,12 @@
 extern "C" {
 #endif
 
-/* Takes argv as main gets it and answers what main returns: 0, or 1 after a message on stderr. */
+/* Takes main's argv and returns main's exit status: 0, or 1 after a message on stderr. */
 int bn_cli(const bn_model *model, int argc, char **argv);
 
 /* Writes text of a model or a file, whole characters, len bytes. A terminal obeys control characters: where `to` is
  * one, they and those that reorder a line are written as \xNN a byte, but for newline and tab, and so is
- * what is no UTF-8. Everything else gets the bytes as they are. Answers 0, or -1 where the stream
+ * what is no UTF-8. Everything else gets the bytes as they are. Returns 0, or -1 where the stream
  * took less; does not flush. */
 int bn_show(FILE *to, const char *text, size_t len);
 

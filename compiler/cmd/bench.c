@@ -283,7 +283,7 @@ static bool same_row(const Row *r, const BaselineRow *x)
            r->tokens == x->tokens;
 }
 
-/* Answers how many rows became slower. */
+/* Returns how many rows became slower. */
 static int compare(Bench *b, const BaselineRow *rows, size_t n)
 {
     int slower = 0, found = 0;

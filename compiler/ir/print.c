@@ -8,7 +8,7 @@
 #include "ir/escape.h"
 #include "ir/ir.h"
 
-/* Quoted where the lexer would see something else than one word. */
+/* Quoted where the lexer would not read it as one identifier. */
 static void put_word(Out *o, const char *text)
 {
     static const char *const keywords[] = {"arch",   "model",  "facts",  "dim",   "const",

@@ -63,7 +63,7 @@ const Tuning *tuning_read(Session *s, const char *path);
 /* The same of a text, whose bytes need no NUL behind them. */
 const Tuning *tuning_parse(Session *s, const Text *text);
 
-/* select.c: the best row for one op; an error where there is none. */
+/* select.c: the last kernel row that serves one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);
 /* select.c: how many tokens op works on, as kernels name it. */
 unsigned forms_of(const Op *op);
