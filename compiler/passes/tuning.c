@@ -74,6 +74,8 @@ const Tuning *tuning_parse(Session *s, const Text *text)
     for (; at < end; number++) {
         const char *word[MOST_WORDS], *nl = memchr(at, '\n', (size_t)(end - at));
         size_t len = (size_t)((nl ? nl : end) - at);
+        if (memchr(at, 0, len))
+            fail(s, (Loc){text, number, 1}, "a zero byte: this is no record of `bnc tune`");
         int n = split(s, at, len, word);
         Tuning *t = NEW(s, Tuning);
         bool good = n && (!strcmp(word[0], "layout")
