@@ -7,6 +7,7 @@
 #   <!-- do -->                            commands that change files
 #   <!-- try -->                           commands, and what they print when bnc is built
 dir=build/adding
+b=build # of the copy
 rm -rf $dir
 mkdir -p $dir/tree $dir/step
 . tests/lib.sh
@@ -54,10 +55,10 @@ for how in $dir/step/*.how; do
 done
 
 # ---- build after apply: all of it, once ----
-check "it builds" sh -c "MAKEFLAGS= make -C $dir/tree -j2 CFLAGS=-O0 build/bnc build/san/test_formats build/san/test_kernels"
-check "the new decoder" sh -c "cd $dir/tree && build/san/test_formats"
-check "the new kernel" sh -c "cd $dir/tree && build/san/test_kernels"
-check "the pass's output is written" sh -c "cd $dir/tree && UPDATE=1 sh tests/run_text.sh build/bnc passes/hoist && test -s tests/passes/hoist.out"
+check "it builds" sh -c "MAKEFLAGS= make -C $dir/tree -j2 CFLAGS=-O0 $b/bnc $b/san/test_formats $b/san/test_kernels"
+check "the new decoder" sh -c "cd $dir/tree && $b/san/test_formats"
+check "the new kernel" sh -c "cd $dir/tree && $b/san/test_kernels"
+check "the pass's output is written" sh -c "cd $dir/tree && UPDATE=1 sh tests/run_text.sh $b/bnc passes/hoist && test -s tests/passes/hoist.out"
 check "the tables of the documents are made" sh -c "cd $dir/tree && UPDATE=1 sh tests/docs.sh tables"
 check "they hold the new rows" sh -c "cd $dir/tree && grep -q '^| .tanh. | 1 | 1 |' docs/ir.md && grep -q '^.From -O2; needs bound; breaks planned' docs/passes.md && grep -q 'q8_1' docs/ir.md"
 
