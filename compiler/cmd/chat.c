@@ -57,6 +57,7 @@ typedef struct Chat {
     EditLine *edit;
     History *lines;
     bool continued; /* the next line goes on with a message */
+    bool begun;     /* a line was read */
     bool cancelled; /* Ctrl-C dropped the last one */
 } Chat;
 
@@ -562,6 +563,22 @@ static bool edit_line(Chat *c, char **line, size_t *cap)
     return true;
 }
 
+/* What no text of a message holds: the byte order mark that files and pipes of some systems begin
+ * with, and zero bytes. Returns the bytes that are left. */
+static size_t drop_marks(Chat *c, char *line, size_t got)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t n = 0, from = !c->begun && got >= 3 && !memcmp(line, mark, 3) ? 3 : 0;
+    c->begun = true;
+    if (memchr(line, 0, got))
+        say(c, "(zero bytes of the input are left out)");
+    for (size_t i = from; i < got; i++)
+        if (line[i])
+            line[n++] = line[i];
+    line[n] = 0;
+    return n;
+}
+
 /* The next line without its end, LF or CR LF, in *line (of malloc, reused); false at the end of input.
  * What was pasted holds ends of lines. */
 static bool read_line(Chat *c, char **line, size_t *cap)
@@ -570,10 +587,11 @@ static bool read_line(Chat *c, char **line, size_t *cap)
     if (c->terminal)
         return edit_line(c, line, cap);
     ssize_t got = getline(line, cap, stdin);
-    if (got > 0 && (*line)[got - 1] == '\n')
-        (*line)[--got] = 0;
-    if (got > 0 && (*line)[got - 1] == '\r')
-        (*line)[--got] = 0;
+    size_t n = got < 0 ? 0 : drop_marks(c, *line, (size_t)got);
+    if (n && (*line)[n - 1] == '\n')
+        (*line)[--n] = 0;
+    if (n && (*line)[n - 1] == '\r')
+        (*line)[--n] = 0;
     return got >= 0;
 }
 
