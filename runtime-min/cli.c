@@ -88,7 +88,7 @@ static int cli_failed(const cli *c, bn_status status, const char *message)
 
 static int cli_help(const cli *c)
 {
-    printf("usage: %s [options]\n\n%s (%s, %" PRId32 " words, context %" PRId32 ") for %s.\n\n",
+    printf("usage: %s [options]\n\n%s (%s, %" PRId32 " tokens, context %" PRId32 ") for %s.\n\n",
            c->program, c->info->name, c->info->arch, c->info->vocab, c->info->context,
            c->info->target);
     for (int i = 0; i < CLI_COUNT; i++) {
