@@ -128,7 +128,7 @@ static int cli_help(const cli *c)
     (void)bn_show(stdout, c->program, strlen(c->program));
     printf(" [options]\n\n");
     (void)bn_show(stdout, c->info->name, strlen(c->info->name));
-    printf(" (%s, %" PRId32 " words, context %" PRId32 ") for %s.\n\n", c->info->arch,
+    printf(" (%s, %" PRId32 " tokens, context %" PRId32 ") for %s.\n\n", c->info->arch,
            c->info->vocab, c->info->context, c->info->target);
     for (int i = 0; i < CLI_COUNT; i++) {
         char left[40], letter[5] = "    ";

@@ -19,7 +19,7 @@ static int64_t number_of(const json_t *v)
     return json_whole(v, &id) ? id : -1;
 }
 
-/* What a model adds to its vocabulary: control tokens where special, else words that a text may
+/* What a model adds to its vocabulary: control tokens where special, else tokens that a text may
  * hold. A token that the vocabulary has already keeps its number. */
 static void add_token(Tokenizer *z, int64_t id, const char *text, int type, unsigned flags)
 {
@@ -290,7 +290,7 @@ static int64_t listed(const Tokenizer *z, const json_t *file, const char *key, s
     return id;
 }
 
-/* The tokenizer's own word counts before the model's. */
+/* The tokenizer's own files come before the model's. */
 static int64_t special_of(const Tokenizer *z, const Special *k, int64_t own)
 {
     const int64_t by_text[] = {named(z, z->f->config, k->token), named(z, z->f->map, k->token),
