@@ -20,7 +20,7 @@ export PWD := $(CURDIR)
 RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_parts.c jinja_json.c jinja_call.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
 IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c lowbit.c journal.c diff.c blocks.c
-FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c
+FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c rope.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c lm_head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
 CG_SRC  := targets.c chunks.c call.c fields.c record.c probes.c function.c emit.c
@@ -30,11 +30,11 @@ GPU_SRC := codegen-gpu/grid.c codegen-gpu/operands.c codegen-gpu/dispatch.c code
 SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.metal \
            cuda/dialect.cuh cuda/tensor_parallel.cu cuda/norm.cu cuda/attention.cu cuda/mma_tile.cu \
            cuda/persistent.cu cuda/topk.cu
-CK_SRC  := config.c tokens.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
+CK_SRC  := config.c rope.c tokens.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
 CMD_SRC := commands.c help.c man.c completions.c compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c tokenize.c profile.c bench.c baseline.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c inspect/bnw.c quantize/quantize.c quantize/auto.c quantize/requantize.c
-ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
+ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir minicpm.tir hunyuan-dense.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \

@@ -49,7 +49,8 @@ extern "C" {
     S(CPU, "this processor lacks instructions that the model was compiled for")                    \
     S(DEVICE, "the GPU cannot be used, or its code not be loaded")                                 \
     S(STOPPED, "the callback asked to stop")                                                       \
-    S(TEMPLATE, "the chat template refuses these messages")
+    S(TEMPLATE, "the chat template refuses these messages")                                        \
+    S(TOKENIZER, "the model has no tokenizer: it takes token ids only, no text")
 typedef enum bn_status {
 #define BN_STATUS_ENUM(name, text) BN_##name,
     BN_STATUSES(BN_STATUS_ENUM)
@@ -147,7 +148,8 @@ int bn_position(const bn_state *state);
 bn_status bn_rewind(bn_state *state, int position);
 
 /* Text to tokens. `tokens` is result and workspace in one: room for bn_token_room(w, len) ids is
- * always enough, and much less for ordinary text; BN_SPACE where it was too little. That room is
+ * always enough, and much less for ordinary text; BN_SPACE where it was too little, BN_TOKENIZER
+ * where the model has none. That room is
  * BN_TOKEN_ROOM(len), a constant where len is, unless the tokenizer normalizes texts in a way that
  * can make them longer. */
 enum {

@@ -201,6 +201,8 @@ bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, in
     bnj_run r = {0};
     const bn_vocab *v = bn_vocab_of(w);
     size_t bytes = cap * sizeof *tokens, count = 0;
+    if (!v && w && w->data && w->model)
+        return BN_TOKENIZER;
     if (!v || cap > SIZE_MAX / sizeof *tokens)
         return BN_ARGUMENT;
     r.marked = 1;

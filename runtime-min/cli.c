@@ -441,6 +441,10 @@ static void cli_stats(const cli *c, int written)
  * from there with an empty one. */
 static int cli_generate(cli *c)
 {
+    size_t none;
+    if (bn_tokenize(&c->w, "", 0, 0, NULL, 0, &none) == BN_TOKENIZER)
+        return cli_err(c, "this model has no tokenizer and writes no text; --ids with --logits or "
+                          "--score reads token ids");
     if (!c->prompt && cli_echo_ids(c))
         return -1;
     if (c->prompt)

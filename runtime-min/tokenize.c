@@ -555,6 +555,8 @@ static bn_status tok_start(const bn_weights *w, const char *text, size_t len, un
         return BN_ARGUMENT;
     *count = 0;
     r.v = bn_vocab_of(w);
+    if (!r.v && w && w->data && w->model)
+        return BN_TOKENIZER;
     if (!r.v || (!text && len > 0) || (!tokens && cap > 0) || len > TOK_LONGEST ||
         flags > (BN_ADD_SPECIAL | BN_PARSE_SPECIAL))
         return BN_ARGUMENT;

@@ -48,6 +48,29 @@ else
     skip "goldens" "no $shared/golden"
 fi
 
+# ---- checkpoints: stretched RoPE, norms behind it ----
+checkpoint() { # checkpoint MODEL: a prompt's logits against those of transformers (tests/run_hf.sh)
+    model "$shared"/golden/hf/"$1" "$1" --kv=f32 || return 1
+    cat >$dir/cli.c <<'EOF'
+#include "bn_model.h"
+int bn_cli(const bn_model *model, int argc, char **argv);
+extern const bn_model m_model;
+int main(int argc, char **argv)
+{
+    return bn_cli(&m_model, argc, argv);
+}
+EOF
+    check "$1: a program" cc -Iruntime-min $dir/cli.c -L$dir -l:"$1".x86-64.so -Wl,-rpath,"$root/$dir" -lstdc++ -o $dir/cli
+    python3 tests/reference/hf_logits.py "$shared"/golden/hf/"$1" --ids=$dir/ids
+    env -C $dir ./cli --ids=ids.0 --logits -t 1 >$dir/logits.0
+    check "$1: logits" python3 tests/reference/hf_logits.py "$shared"/golden/hf/"$1" int8 $dir/logits.0
+}
+if [ -d "$shared/golden/hf" ] && python3 -c '' 2>/dev/null; then
+    checkpoint hunyuan-v1-dense
+else
+    skip "checkpoints" "no $shared/golden/hf, or no python3"
+fi
+
 # ---- steps: to the context's end, beyond a chunk of attention; barriers; calls that fail ----
 blocks=5 model tests/arch-models/qwen3-i2_s.gguf small --ctx=8 --batch=4 --kv=f32
 model tests/arch-models/qwen3-i2_s.gguf long --ctx=272 --batch=64 --kv=f16

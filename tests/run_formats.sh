@@ -59,6 +59,25 @@ refused "a tensor twice" "stands here and in $dir/again-00002-of-00002.gguf" "$b
 check "a tensor too many" $retype --split 2 $model $dir/more 90
 refused "another count" "split.tensors.count promises 90 tensors, the 2 parts have 91" "$bnc" $dir/more-00001-of-00002.gguf -o $dir/x.c
 
+# ---- ternary: decoders against others, written apart ----
+if python3 -c '' 2>/dev/null; then
+    PYTHONDONTWRITEBYTECODE=1
+    export PYTHONDONTWRITEBYTECODE
+    decoded() { # decoded NAME FILE
+        check "$1: its floats" $retype --floats "$2" $dir/floats.gguf
+        check "$1: bit for bit" python3 tests/reference/formats.py same "$2" $dir/floats.gguf
+    }
+    check "one tensor of each" python3 tests/reference/formats.py make $dir/each.gguf
+    decoded "each format" $dir/each.gguf
+    for kind in q2_0 first last stq1_0; do
+        check "id 42, $kind" python3 tests/reference/formats.py id42 $dir/id42.gguf $kind
+        decoded "id 42, $kind" $dir/id42.gguf
+        check "inspect $kind" "$bnc" inspect $dir/id42.gguf
+    done
+else
+    skip "ternary formats" "no python3"
+fi
+
 # ---- shared: the others need models ----
 if [ ! -r "$llama" ] || [ ! -r "$masters" ]; then
     skip "no models in ${BN_SHARED:-../shared}"

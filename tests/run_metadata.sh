@@ -17,8 +17,9 @@ wrong() { # wrong NAME TEXT EDIT...: a compilation is refused with TEXT
     text=$2
     shift 2
     edit "$@"
-    refused "$name" "$text" "$bnc" $dir/m.gguf --quiet -o $dir/m.c
+    refused "$name" "$text" "$bnc" $dir/m.gguf --quiet $graph -o $dir/m.c
 }
+graph=
 twice() { # twice NAME TEXT EDIT...: likewise, and --check finds the same
     wrong "$@"
     refused "$1: --check" "$2" "$bnc" inspect $dir/m.gguf --check
@@ -36,18 +37,20 @@ right() { # right NAME EDIT...: compiles and is sound
 right "as it is"
 sed -n 's/^KEY("\([^"]*\)", *\([^,]*\), *\([^,]*\),.*/\1 \2 \3/p' compiler/frontend/keys.def >$dir/keys
 check "keys.def has rows" test "$(wc -l <$dir/keys)" -gt 30
+sed 's/, scaling = file//' compiler/frontend/arch/qwen3.tir >$dir/plain.tir
 while read -r suffix neutral also; do
     key=qwen3.$(printf %s "$suffix" | sed 's/\*$/x/')
-    [ "$suffix" = rope.scaling.type ] || # which the graph itself expects
-        wrong "$suffix = 7" "'$key' is 7" "$key=f32:7"
+    graph=
+    case $suffix in rope.scal*) graph=--arch=$dir/plain.tir ;; esac # qwen3 computes it
+    wrong "$suffix = 7" "'$key' is 7" "$key=f32:7"
     [ "$neutral" = NONE ] || echo "$key=f32:$neutral" >>$dir/neutral
     [ "$also" = NONE ] || echo "$key=f32:$also" >>$dir/also
 done <$dir/keys
+graph=
 # shellcheck disable=SC2046
 right "neutral values of all keys" $(cat $dir/neutral)
 # shellcheck disable=SC2046
 right "the other neutral values" $(cat $dir/also)
-twice "rope.scaling.type = yarn" "only right for 'none'" qwen3.rope.scaling.type=str:yarn
 right "rope.scaling.type = none" qwen3.rope.scaling.type=str:none
 twice "causal = false" "'qwen3.attention.causal' is false" qwen3.attention.causal=bool:0
 right "causal = true" qwen3.attention.causal=bool:1
@@ -68,6 +71,42 @@ from=
 sed 's/^ignore /ignore "{arch}.warp_drive" | /' compiler/frontend/arch/qwen3.tir >$dir/own.tir
 edit qwen3.warp_drive=u32:9
 check "a text that ignores the key takes the file" "$bnc" $dir/m.gguf --quiet --arch=$dir/own.tir -o $dir/own.c
+
+# ---- rope: stretched, by keys ----
+turns() { # turns NAME "KIND FACTOR ORIGINAL MAGNITUDE" EDIT...: the frequencies of the compiled model
+    name=$1
+    want=$2
+    shift 2
+    edit qwen3.rope.freq_base=f32:10000 "$@"
+    check "$name: compiles" "$bnc" $dir/m.gguf --quiet --emit=ir -o $dir/m.tir
+    # shellcheck disable=SC2086
+    check "$name" python3 tests/reference/rope.py $dir/m.tir 10000 64 $want
+}
+scale=qwen3.rope.scaling
+turns "linear" "linear 4 0 1" $scale.type=str:linear $scale.factor=f32:4
+turns "a factor without a type" "linear 4 0 1" $scale.factor=f32:4
+turns "the older key" "linear 4 0 1" qwen3.rope.scale_linear=f32:4
+turns "yarn" "yarn 4 64 1.138629436" $scale.type=str:yarn $scale.factor=f32:4 $scale.original_context_length=u32:64
+turns "yarn, long" "yarn 4 32768 1.138629436" $scale.type=str:yarn $scale.factor=f32:4 $scale.original_context_length=u32:32768
+turns "yarn with a factor of its own" "yarn 4 64 0.569314718" $scale.type=str:yarn $scale.factor=f32:4 \
+    $scale.original_context_length=u32:64 $scale.attn_factor=f32:0.5
+edit $scale.type=str:none $scale.factor=f32:4
+check "none with a factor" "$bnc" $dir/m.gguf --quiet --emit=ir -o $dir/m.tir
+check "none with a factor is none" sh -c "! grep -q freqs $dir/m.tir"
+edit $scale.type=str:yarn $scale.factor=f32:4 $scale.original_context_length=u32:64
+check "a text of a stretched model" "$bnc" $dir/m.gguf --quiet --emit=ir -o $dir/m.tir
+check "it compiles" "$bnc" $dir/m.tir --quiet --name=m -o $dir/text.c
+check "and so does the model" "$bnc" $dir/m.gguf --quiet --name=m -o $dir/model.c
+check "to the same weights" cmp $dir/text.bnw $dir/model.bnw
+check "and frequencies" sh -c "sed -n '/rope_freqs_1.32/,/^}/p' $dir/text.c >$dir/a && sed -n '/rope_freqs_1.32/,/^}/p' $dir/model.c | cmp - $dir/a && test -s $dir/a"
+twice "an unknown kind" "bnc computes none, linear, yarn and longrope" $scale.type=str:ntk
+twice "a kind that is no text" "is not a text" $scale.type=u32:1
+wrong "yarn without its context" "yarn: it needs a factor" $scale.type=str:yarn $scale.factor=f32:4
+wrong "yarn that shrinks" "yarn: it needs a factor" $scale.type=str:yarn $scale.factor=f32:0.5 $scale.original_context_length=u32:64
+wrong "a factor that is NaN" "expected a number" $scale.factor=f32:nan
+wrong "a factor below 0" "expected a number" $scale.factor=f32:-1
+wrong "longrope without its lists" "no tensor rope_factors_short.weight" $scale.type=str:longrope
+wrong "YaRN's logarithm" "yarn_log_multiplier" $scale.yarn_log_multiplier=f32:0.1
 
 # ---- types: keys of other types are not passed over ----
 

@@ -13,6 +13,15 @@
 #include "frontend/json.h"
 #include "ir/vocab.h"
 
+/* RoPE, beside its base. */
+typedef struct HfRope {
+    const json_t *settings; /* rope_scaling or rope_parameters; NULL: neither */
+    const char *type;       /* as GGUF has it: none, linear, yarn, longrope */
+    double factor, magnitude, original, fast, slow;
+    const double *few, *many; /* longrope's, [head_dim / 2]; NULL: another type */
+    double *divisor;          /* of each frequency, [head_dim / 2]; NULL: none */
+} HfRope;
+
 typedef struct HfConfig {
     Session *s;
     const char *dir;
@@ -20,8 +29,11 @@ typedef struct HfConfig {
     const char *config_path;
     const char *arch; /* GGUF's name of the graph */
     int layers, width, ffn, heads, kv_heads, head_dim, vocab, context;
-    bool own_head_dim; /* given, not width / heads */
-    double eps, base;
+    bool own_head_dim;           /* given, not width / heads */
+    double eps, base, near_base; /* near: of gemma3's layers with a window, else 0 */
+    HfRope rope;
+    int window, every; /* gemma3: every so-many-th layer sees all positions; else 0 */
+    double embedding_scale, residual_scale, logit_scale; /* minicpm; else 0 */
     bool tied;    /* the embedding is the output matrix; else lm_head.weight, if there */
     bool divide;  /* packed weights: divided by weight_scale, not multiplied */
     bool trained; /* float projections were trained to be rounded to ternary */
@@ -29,6 +41,9 @@ typedef struct HfConfig {
 
 /* config.c. fail() where the graph is not one that bnc writes, or a size makes no sense. */
 HfConfig *hf_config_read(Session *s, const char *dir);
+/* rope.c: c->base, near_base and rope, for c->arch and its sizes; and their keys. */
+void hf_rope_read(HfConfig *c);
+void hf_rope_put(const HfConfig *c, GgufOut *g);
 /* general.* and the sizes; `title` NULL: the folder's name. */
 void hf_config_put(const HfConfig *c, GgufOut *g, const char *title);
 
@@ -60,6 +75,7 @@ typedef struct ConvertOptions {
     const char *title; /* general.name; NULL: the folder's */
     const char *pre;   /* the pre-tokenizer; NULL: found by its pattern */
     Fmt fmt;           /* of the projections, such that convert_writes */
+    bool wide; /* scales of 128 columns are written as pq2_0, not as q2_0, which more read */
 } ConvertOptions;
 void checkpoint_convert(Session *s, const ConvertOptions *o);
 bool convert_writes(Fmt fmt);

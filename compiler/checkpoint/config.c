@@ -14,9 +14,15 @@
 static const struct {
     const char *class, *act, *arch;
 } graphs[] = {
-    {"BitNetForCausalLM", "relu2", "bitnet-b1.58"}, {"BitNetForCausalLM", "silu", "bitnet"},
-    {"BitnetForCausalLM", "relu2", "bitnet-b1.58"}, {"BitnetForCausalLM", "silu", "bitnet"},
+    {"BitNetForCausalLM", "relu2", "bitnet-b1.58"},
+    {"BitNetForCausalLM", "silu", "bitnet"},
+    {"BitnetForCausalLM", "relu2", "bitnet-b1.58"},
+    {"BitnetForCausalLM", "silu", "bitnet"},
     {"LlamaForCausalLM", "silu", "llama"},
+    {"Qwen3ForCausalLM", "silu", "qwen3"},
+    {"Gemma3ForCausalLM", "gelu_pytorch_tanh", "gemma3"},
+    {"MiniCPMForCausalLM", "silu", "minicpm"},
+    {"HunYuanDenseV1ForCausalLM", "silu", "hunyuan-dense"},
 };
 enum { NGRAPH = sizeof graphs / sizeof *graphs };
 
@@ -60,29 +66,76 @@ static void find_graph(HfConfig *c)
 {
     const char *class = json_string_or_null(json_array_get(key(c, "architectures"), 0)),
                *act = json_string_or_null(key(c, "hidden_act"));
+    act = act ? act : json_string_or_null(key(c, "hidden_activation"));
     for (int i = 0; i < NGRAPH && class && act; i++)
         if (!strcmp(class, graphs[i].class) && !strcmp(act, graphs[i].act))
             c->arch = graphs[i].arch;
     if (!c->arch)
         fail(c->s, loc_file(c->s, c->config_path),
              "architectures is %s and hidden_act %s; bnc converts BitNetForCausalLM (relu2 or "
-             "silu) and LlamaForCausalLM (silu)",
+             "silu), LlamaForCausalLM, Qwen3ForCausalLM, MiniCPMForCausalLM, "
+             "HunYuanDenseV1ForCausalLM (silu) and Gemma3ForCausalLM (gelu_pytorch_tanh)",
              shown(c, class), shown(c, act));
 }
 
-static void read_rope(HfConfig *c)
+/* What these graphs do not have, or only with one value. */
+static void check_plain(const HfConfig *c)
 {
-    const json_t *now = key(c, "rope_parameters"), *scaling = key(c, "rope_scaling");
-    const json_t *base = now ? json_object_get(now, "rope_theta") : key(c, "rope_theta");
-    scaling = scaling ? scaling : now;
-    const json_t *type = json_object_get(scaling, "rope_type");
-    const char *kind = json_string_or_null(type ? type : json_object_get(scaling, "type"));
-    if (scaling && !(kind && !strcmp(kind, "default")) && !(scaling == now && !kind))
+    static const char *const flags[] = {"attention_bias", "mlp_bias", "use_sliding_window",
+                                        "use_bidirectional_attention", "use_cla"};
+    static const char *const parts[] = {"attn_logit_softcapping", "final_logit_softcapping",
+                                        "sparse_config"};
+    Loc at = loc_file(c->s, c->config_path);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (json_is_true(key(c, flags[i])))
+            fail(c->s, at, "%s is true, which the graph %s does not have", flags[i], c->arch);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (key(c, parts[i]))
+            fail(c->s, at, "%s is given, which the graph %s does not have", parts[i], c->arch);
+}
+
+/* Which layers see a window: all but each `every`-th. */
+static void read_layers(HfConfig *c)
+{
+    const json_t *types = key(c, "layer_types"), *own = key(c, "sliding_window_pattern");
+    bool gemma = !strcmp(c->arch, "gemma3");
+    int64_t every = 6, n = (int64_t)json_array_size(types);
+    own = own ? own : key(c, "_sliding_window_pattern");
+    if (gemma && own && (!json_whole(own, &every) || every < 1 || every > 1 << 16))
+        fail(c->s, loc_file(c->s, c->config_path), "sliding_window_pattern is no number of layers");
+    for (int64_t i = n; gemma && !own && i-- > 0;) {
+        const char *is = json_string_or_null(json_array_get(types, (size_t)i));
+        every = is && !strcmp(is, "full_attention") ? i + 1 : every; /* the first of these */
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const char *is = json_string_or_null(json_array_get(types, (size_t)i));
+        const char *expected = gemma && (i + 1) % every ? "sliding_attention" : "full_attention";
+        if (n != c->layers || !is || strcmp(is, expected))
+            fail(c->s, loc_file(c->s, c->config_path),
+                 "layer_types: layer %lld is %s, the graph %s has %s there", (long long)i,
+                 shown(c, is), c->arch, expected);
+    }
+    if (!gemma)
+        return;
+    c->every = (int)every;
+    c->window = whole(c, "sliding_window", 4096, 1 << 24);
+    double scalar =
+        number(c, key(c, "query_pre_attn_scalar"), "query_pre_attn_scalar", 256, 1e-6, 1e6);
+    if (scalar != c->head_dim)
         fail(c->s, loc_file(c->s, c->config_path),
-             "rope_scaling is of type %s; bnc's graphs turn positions without scaling",
-             shown(c, kind));
-    double absent = strcmp(c->arch, "bitnet-b1.58") ? 10000 : 500000; /* of the classes */
-    c->base = number(c, base, "rope_theta", absent, 1, 1e12);
+             "query_pre_attn_scalar is %g; the graph divides scores by the root of head_dim, %d",
+             scalar, c->head_dim);
+}
+
+static void read_factors(HfConfig *c)
+{
+    if (strcmp(c->arch, "minicpm"))
+        return;
+    c->embedding_scale = number(c, key(c, "scale_emb"), "scale_emb", NAN, 1e-6, 1e6);
+    c->residual_scale =
+        number(c, key(c, "scale_depth"), "scale_depth", NAN, 1e-6, 1e6) / sqrt(c->layers);
+    c->logit_scale =
+        c->width / number(c, key(c, "dim_model_base"), "dim_model_base", NAN, 1e-6, 1e9);
 }
 
 /* Packed weights are codes times weight_scale for linear_class autobitlinear, and divided by it for
@@ -137,7 +190,10 @@ HfConfig *hf_config_read(Session *s, const char *dir)
              c->heads, c->head_dim, c->kv_heads);
     c->eps = number(c, key(c, "rms_norm_eps"), "rms_norm_eps", NAN, 0, 1);
     c->tied = json_is_true(key(c, "tie_word_embeddings"));
-    read_rope(c);
+    check_plain(c);
+    read_layers(c);
+    read_factors(c);
+    hf_rope_read(c);
     read_quantization(c);
     return c;
 }
@@ -166,6 +222,15 @@ void hf_config_put(const HfConfig *c, GgufOut *g, const char *title)
         gguf_put_u32(g, KEY("attention.value_length"), (uint32_t)c->head_dim);
     }
     gguf_put_f32(g, KEY("attention.layer_norm_rms_epsilon"), (float)c->eps);
-    gguf_put_f32(g, KEY("rope.freq_base"), (float)c->base);
+    hf_rope_put(c, g);
+    if (c->every) {
+        gguf_put_u32(g, KEY("attention.sliding_window"), (uint32_t)c->window);
+        gguf_put_u32(g, KEY("attention.sliding_window_pattern"), (uint32_t)c->every);
+    }
+    if (c->embedding_scale != 0) {
+        gguf_put_f32(g, KEY("embedding_scale"), (float)c->embedding_scale);
+        gguf_put_f32(g, KEY("residual_scale"), (float)c->residual_scale);
+        gguf_put_f32(g, KEY("logit_scale"), (float)c->logit_scale);
+    }
 #undef KEY
 }

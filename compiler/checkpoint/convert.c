@@ -20,14 +20,17 @@
 #include "frontend/safetensors.h"
 #include "ir/escape.h"
 
-typedef enum Role { NORM, EMBEDDING, TERNARY } Role;
+typedef enum Role { NORM, EMBEDDING, TERNARY, GIVEN } Role;
 typedef struct Plan { /* a tensor of the GGUF */
     Role role;
     const char *name;
     SafeTensor *from;
     const SafeTensor *scale; /* of packed weights, else NULL */
     int64_t rows, cols;
-    int heads; /* rows are permuted within so many heads; 0: they are not */
+    int heads;   /* rows are permuted within so many heads; 0: they are not */
+    int columns; /* that share a scale, where a matrix of floats has several; 0: one scale */
+    float plus;  /* what is added to each value of a norm */
+    const double *given; /* of a GIVEN tensor, which no tensor of the checkpoint holds: [cols] */
 } Plan;
 
 typedef struct Convert {
@@ -38,8 +41,9 @@ typedef struct Convert {
     GgufOut *g;
     Plan *plan;
     size_t nplan;
-    int8_t *codes;            /* of the largest projection */
-    int64_t nexact, nrounded; /* float projections: ternary already, made so */
+    int8_t *codes;                      /* of the largest projection */
+    int64_t nexact, nrounded, ngrouped; /* float projections: ternary already, made so, ternary by
+                                           groups of columns */
 } Convert;
 
 enum { PIECE = 1 << 15 }; /* values written at a time, a multiple of every block */
@@ -128,20 +132,29 @@ static void plan_layer(Convert *x, int i)
 {
     const HfConfig *c = x->c;
     int64_t q = (int64_t)c->heads * c->head_dim, k = (int64_t)c->kv_heads * c->head_dim;
-    bool llama = !strcmp(c->arch, "llama"), subs = !llama;
+    bool gemma = !strcmp(c->arch, "gemma3"), subs = !strncmp(c->arch, "bitnet", 6),
+         pairs = !strcmp(c->arch, "llama") || !strcmp(c->arch, "minicpm"),
+         heads = gemma || !strcmp(c->arch, "qwen3") || !strcmp(c->arch, "hunyuan-dense");
     const Row list[] = {
         {NORM, "attn_norm", "input_layernorm", NULL, 1, c->width, 0, true},
-        {TERNARY, "attn_q", "self_attn.q_proj", NULL, q, c->width, llama ? c->heads : 0, true},
-        {TERNARY, "attn_k", "self_attn.k_proj", NULL, k, c->width, llama ? c->kv_heads : 0, true},
+        {TERNARY, "attn_q", "self_attn.q_proj", NULL, q, c->width, pairs ? c->heads : 0, true},
+        {TERNARY, "attn_k", "self_attn.k_proj", NULL, k, c->width, pairs ? c->kv_heads : 0, true},
         {TERNARY, "attn_v", "self_attn.v_proj", NULL, k, c->width, 0, true},
+        {NORM, "attn_q_norm", "self_attn.q_norm", "self_attn.query_layernorm", 1, c->head_dim, 0,
+         heads},
+        {NORM, "attn_k_norm", "self_attn.k_norm", "self_attn.key_layernorm", 1, c->head_dim, 0,
+         heads},
         {NORM, "attn_sub_norm", "self_attn.attn_sub_norm", "self_attn.inner_attn_ln", 1, q, 0,
          subs},
         {TERNARY, "attn_output", "self_attn.o_proj", NULL, c->width, q, 0, true},
-        {NORM, "ffn_norm", "post_attention_layernorm", NULL, 1, c->width, 0, true},
+        {NORM, "post_attention_norm", "post_attention_layernorm", NULL, 1, c->width, 0, gemma},
+        {NORM, "ffn_norm", gemma ? "pre_feedforward_layernorm" : "post_attention_layernorm", NULL,
+         1, c->width, 0, true},
         {TERNARY, "ffn_gate", "mlp.gate_proj", NULL, c->ffn, c->width, 0, true},
         {TERNARY, "ffn_up", "mlp.up_proj", NULL, c->ffn, c->width, 0, true},
         {NORM, "ffn_sub_norm", "mlp.ffn_sub_norm", "mlp.ffn_layernorm", 1, c->ffn, 0, subs},
         {TERNARY, "ffn_down", "mlp.down_proj", NULL, c->width, c->ffn, 0, true},
+        {NORM, "post_ffw_norm", "post_feedforward_layernorm", NULL, 1, c->width, 0, gemma},
     };
 #define LAYER(text) format(x->s, "model.layers.%d.%s.weight", i, text)
     for (size_t j = 0; j < sizeof list / sizeof *list; j++) {
@@ -149,8 +162,10 @@ static void plan_layer(Convert *x, int i)
         if (!r->there)
             continue;
         SafeTensor *from = find(x, LAYER(r->name), r->other ? LAYER(r->other) : NULL);
-        plan(x, r->role, format(x->s, "blk.%d.%s.weight", i, r->gguf), from, r->rows, r->cols)
-            ->heads = r->heads;
+        Plan *p =
+            plan(x, r->role, format(x->s, "blk.%d.%s.weight", i, r->gguf), from, r->rows, r->cols);
+        p->heads = r->heads;
+        p->plus = gemma && r->role == NORM ? 1 : 0;
     }
 #undef LAYER
 }
@@ -198,6 +213,49 @@ static void check_unused(const Convert *x)
     stop_on_errors(x->s);
 }
 
+/* A vector that config.json gives. */
+static void plan_given(Convert *x, const char *gguf, const double *v)
+{
+    if (!v)
+        return;
+    x->plan = grow(x->s, x->plan, x->nplan, sizeof *x->plan);
+    x->plan[x->nplan++] =
+        (Plan){.role = GIVEN, .name = gguf, .rows = 1, .cols = x->c->head_dim / 2, .given = v};
+}
+
+/* Whether every `columns` values of x are an f16 times -1, 0 and 1. */
+static bool is_grouped(const float *x, int64_t n, int columns)
+{
+    for (int64_t at = 0; at < n; at += columns) {
+        float s = 0;
+        int other = 0;
+        for (int i = 0; i < columns; i++)
+            s = fmaxf(s, fabsf(x[at + i]));
+        for (int i = 0; i < columns; i++)
+            other |= x[at + i] != 0 && fabsf(x[at + i]) != s;
+        if (other || f16_to_float(float_to_f16(s)) != s)
+            return false;
+    }
+    return true;
+}
+
+/* How many columns share a scale in a matrix of floats that is ternary by groups but not as a whole:
+ * 128, 64 or 0. */
+static int columns_of(const Convert *x, const Plan *p)
+{
+    Tensor t = view_of(p->from, p->rows, p->cols);
+    int columns = p->cols % 128 ? 64 : 128;
+    float *row = p->cols % 64 ? NULL : NEW_ARRAY(x->s, float, p->cols);
+    if (!row || tensor_is_ternary(&t, NULL))
+        return 0;
+    for (int64_t r = 0; r < p->rows && columns >= 64; r++) {
+        tensor_floats(&t, r * p->cols, p->cols, row);
+        while (columns >= 64 && !is_grouped(row, p->cols, columns))
+            columns /= 2;
+    }
+    return columns >= 64 ? columns : 0;
+}
+
 static void make_plan(Convert *x)
 {
     const HfConfig *c = x->c;
@@ -206,9 +264,16 @@ static void make_plan(Convert *x)
          c->width);
     for (int i = 0; i < c->layers; i++)
         plan_layer(x, i);
-    plan(x, NORM, "output_norm.weight", find(x, "model.norm.weight", NULL), 1, c->width);
+    plan(x, NORM, "output_norm.weight", find(x, "model.norm.weight", NULL), 1, c->width)->plus =
+        strcmp(c->arch, "gemma3") ? 0 : 1;
     plan_head(x);
+    plan_given(x, "rope_freqs.weight", c->rope.divisor);
+    plan_given(x, "rope_factors_short.weight", c->rope.few);
+    plan_given(x, "rope_factors_long.weight", c->rope.many);
     check_unused(x);
+    for (size_t i = 0; i < x->nplan; i++)
+        if (x->plan[i].role == TERNARY && !x->plan[i].scale && x->o->fmt != FMT_F16 && !c->trained)
+            x->plan[i].columns = columns_of(x, &x->plan[i]);
     for (size_t i = 0; i < x->nplan; i++)
         if (x->plan[i].role == TERNARY && x->plan[i].rows * x->plan[i].cols > largest)
             largest = x->plan[i].rows * x->plan[i].cols;
@@ -302,6 +367,45 @@ static void write_ternary(Convert *x, const Plan *p)
         gguf_data(x->g, piece, tail);
 }
 
+static Fmt format_of(const Convert *x, const Plan *p)
+{
+    Fmt groups = x->o->wide && p->columns == 128 ? FMT_PQ2_0 : FMT_Q2_0;
+    return p->role == EMBEDDING ? FMT_F16
+           : p->role != TERNARY ? FMT_F32
+           : p->columns         ? groups
+                                : x->o->fmt;
+}
+
+/* A matrix that columns_of knows, each block with its own scale. */
+static void write_groups(Convert *x, const Plan *p)
+{
+    Tensor t = view_of(p->from, p->rows, p->cols);
+    Fmt fmt = format_of(x, p);
+    int64_t elems = fmt_info[fmt].elems;
+    float *row = NEW_ARRAY(x->s, float, p->cols);
+    uint8_t block[64];
+    for (int64_t r = 0; r < p->rows; r++) {
+        tensor_floats(&t, source_row(p, r) * p->cols, p->cols, row);
+        for (int64_t at = 0; at < p->cols; at += elems) {
+            float s = 0;
+            for (int64_t i = 0; i < elems; i++)
+                s = fmaxf(s, fabsf(row[at + i]));
+            for (int64_t i = 0; i < elems; i++)
+                x->codes[i] = (int8_t)((row[at + i] > 0) - (row[at + i] < 0));
+            gguf_data(x->g, block, codes_encode(fmt, x->codes, elems, s, block));
+        }
+    }
+    x->ngrouped++;
+}
+
+static void write_given(const Convert *x, const Plan *p)
+{
+    for (int64_t i = 0; i < p->cols; i++) {
+        float v = (float)p->given[i];
+        gguf_data(x->g, &v, sizeof v);
+    }
+}
+
 /* Rows of floats, as f16 or f32. */
 static void write_floats(const Convert *x, const Plan *p, Fmt fmt)
 {
@@ -312,6 +416,7 @@ static void write_floats(const Convert *x, const Plan *p, Fmt fmt)
         int64_t at = source_row(p, r);
         tensor_floats(&t, at * p->cols, p->cols, row);
         for (int64_t i = 0; i < p->cols; i++) {
+            row[i] += p->plus;
             half[i] = float_to_f16(row[i]);
             if (!isfinite(fmt == FMT_F16 ? f16_to_float(half[i]) : row[i]))
                 fail(x->s, place(x, p->from),
@@ -325,16 +430,15 @@ static void write_floats(const Convert *x, const Plan *p, Fmt fmt)
     }
 }
 
-static Fmt format_of(const Convert *x, const Plan *p)
-{
-    return p->role == NORM ? FMT_F32 : p->role == EMBEDDING ? FMT_F16 : x->o->fmt;
-}
-
 static void write_tensors(Convert *x)
 {
     for (size_t i = 0; i < x->nplan; i++) {
         const Plan *p = &x->plan[i];
-        if (p->role == TERNARY && (p->scale || x->o->fmt != FMT_F16))
+        if (p->role == GIVEN)
+            write_given(x, p);
+        else if (p->columns)
+            write_groups(x, p);
+        else if (p->role == TERNARY && (p->scale || x->o->fmt != FMT_F16))
             write_ternary(x, p);
         else
             write_floats(x, p, format_of(x, p));
@@ -366,7 +470,10 @@ void checkpoint_convert(Session *s, const ConvertOptions *o)
     make_plan(x);
     x->g = gguf_create(s, x->o->output);
     hf_config_put(x->c, x->g, x->o->title);
-    for (int i = 0; i < NTYPE; i++)
+    bool grouped = false; /* then no number says what the file holds */
+    for (size_t i = 0; i < x->nplan; i++)
+        grouped |= x->plan[i].columns > 0;
+    for (int i = 0; i < NTYPE && !grouped; i++)
         if (types[i].fmt == x->o->fmt)
             gguf_put_u32(x->g, "general.file_type", types[i].file_type);
     gguf_put_u32(x->g, "general.quantization_version", 2);
@@ -379,6 +486,11 @@ void checkpoint_convert(Session *s, const ConvertOptions *o)
     gguf_end(x->g);
     if (x->nexact)
         note(s, "%lld float matrices are exactly ternary and lost nothing", (long long)x->nexact);
+    if (x->ngrouped)
+        note(s,
+             "%lld float matrices are ternary by groups of columns and lost nothing; they are in "
+             "%s",
+             (long long)x->ngrouped, o->wide ? "pq2_0 or q2_0" : "q2_0");
     if (x->nrounded)
         note(s, "%lld float matrices were rounded to ternary: w = round(w / mean|w|)",
              (long long)x->nrounded);
@@ -391,7 +503,7 @@ const char *model_file(Session *s, const char *path, Fmt fmt)
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
         return path;
-    ConvertOptions o = {.dir = path, .fmt = fmt};
+    ConvertOptions o = {.dir = path, .fmt = fmt, .wide = true};
     o.output = format(s, "%s/model.gguf", temp_dir(s));
     bool quiet = s->quiet;
     note(s, "converting %s", path);

@@ -609,6 +609,10 @@ void hf_tokenizer_put(const HfConfig *c, GgufOut *g, const char *pre)
     const char *text = bytes_in(c, "chat_template.json", &size);
     if (text)
         f.chat = json_text(c->s, path_in(c, "chat_template.json"), text, size);
+    if (!f.own && !f.spm && !f.config && !f.map && !f.added && !pre) {
+        note(c->s, "the checkpoint has no tokenizer: the model will take token ids only");
+        return;
+    }
     if (!f.own && !f.spm)
         fail(c->s, loc_file(c->s, c->dir), "holds no tokenizer.json and no tokenizer.model");
     put_source(g, hf_tokenizer_read(c->s, &f, pre, &chat));

@@ -20,6 +20,7 @@
 
 #include "cli.h"
 #include "cmd/cmd.h"
+#include "ir/vocab.h"
 #include "driver/inproc.h"
 #include "ir/escape.h"
 
@@ -742,6 +743,8 @@ static void check_template(Session *s, const Options *o)
 {
     const Target *target;
     const Module *m = load_input(s, o, &target);
+    if (m->vocab && !m->vocab->n)
+        fail(s, loc_file(s, o->input), "%s", bn_status_text(BN_TOKENIZER));
     if (m->vocab && !compile_chat(s, m, o->chat, true).bytes)
         no_template(s, o->input);
 }

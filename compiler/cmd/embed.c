@@ -51,6 +51,8 @@ static int embed(Embed *e, size_t len)
     }
     bn_status status =
         bn_tokenize(&e->l->weights, e->text, len, BN_ADD_SPECIAL, e->ids, e->room, &n);
+    if (status == BN_TOKENIZER)
+        fail(e->s, loc_file(e->s, e->l->path), "%s", bn_status_text(status));
     CHECK(status == BN_OK);
     if (n == 0)
         fail(e->s, (Loc){0}, "line %d is empty: there is no vector of nothing", e->line);

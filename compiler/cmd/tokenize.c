@@ -37,6 +37,8 @@ static void open_tokenizer(Tokenizer *t, const char *input)
     if (ends_with(path, ".tir") && !(path = tir_read(s, path)->source))
         fail(s, loc_file(s, input), "names no model file, so there is no tokenizer");
     const VocabSource *v = read_vocabulary(s, model_file(s, path, FMT_I2_S));
+    if (!v->n)
+        fail(s, loc_file(s, input), "%s", bn_status_text(BN_TOKENIZER));
     uint8_t *tables = vocab_build(v, &size, why);
     if (!tables)
         fail(s, loc_file(s, input), "its tokenizer: %s", why);

@@ -51,12 +51,67 @@ static Arg tokens_of(const Op *op)
 static Arg attr_arg(const Op *op, const char *text, int len)
 {
     const Attr *a = attr_find(op, intern(op->block->func->module->s, text, (size_t)len));
-    CHECK(a);
+    if (!a)
+        return (Arg){.kind = ARG_FLOAT, .f = 1};
     if (a->kind == ATTR_INT)
         return (Arg){.kind = ARG_INT, .i = a->i};
     if (a->kind == ATTR_FLOAT)
         return (Arg){.kind = ARG_FLOAT, .f = a->f};
     return (Arg){.kind = ARG_WORD, .word = a->s};
+}
+
+/* ---- frequencies ---- */
+
+struct RopeLists {
+    Session *s;
+    RopeList *list;
+    size_t n;
+};
+
+static size_t find_list(const struct RopeLists *all, RopeList one)
+{
+    size_t i = 0;
+    while (i < all->n && (all->list[i].n != one.n ||
+                          memcmp(all->list[i].freq, one.freq, (size_t)one.n * sizeof *one.freq)))
+        i++;
+    return i;
+}
+
+static RopeList list_of(Session *s, const Op *op)
+{
+    return (RopeList){attr_int(op, "dim", 0) / 2, rope_freqs(s, op)};
+}
+
+static void add_list(Op *op, void *arg)
+{
+    struct RopeLists *all = arg;
+    if (op->code != OP_ROPE_TABLE)
+        return;
+    RopeList one = list_of(all->s, op);
+    if (find_list(all, one) < all->n)
+        return;
+    all->list = grow(all->s, all->list, all->n, sizeof *all->list);
+    all->list[all->n++] = one;
+}
+
+const RopeList *rope_lists(const Module *m, size_t *n)
+{
+    struct RopeLists all = {.s = m->s};
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, add_list, &all);
+    *n = all.n;
+    return all.list;
+}
+
+static Arg freqs_arg(const Op *op)
+{
+    const Module *m = op->block->func->module;
+    struct RopeLists all = {.s = m->s};
+    RopeList one = list_of(m->s, op);
+    all.list = (RopeList *)(uintptr_t)rope_lists(m, &all.n);
+    size_t i = find_list(&all, one);
+    CHECK(i < all.n);
+    return (Arg){.kind = ARG_FREQS, .i = (int64_t)i, .freqs = one.freq};
 }
 
 static Arg operand_arg(const Op *op, const char *word, int len)
@@ -83,6 +138,7 @@ static Arg word_arg(const Op *op, const char *word, int len)
         if (strlen(plain[i].word) == (size_t)len && !strncmp(plain[i].word, word, (size_t)len))
             return (Arg){.kind = plain[i].kind};
     return *word == 'T'   ? tokens_of(op)
+           : *word == 'f' ? freqs_arg(op)
            : *word == '@' ? attr_arg(op, word + 1, len - 1)
                           : operand_arg(op, word, len);
 }

@@ -105,6 +105,7 @@ void emit_abi_check(Out *out);
 
 /* function.c: the functions of a module, and the macros by which they name weights and states. */
 void put_macros(const Module *m, Out *out);
+void put_rope_freqs(const Module *m, Out *out); /* the constants that rope_table is called with */
 void put_functions(const Module *m, const Target *target, const Probes *probes, Out *out);
 
 /* call.c: what op's kernel is called with, in order. */
@@ -123,6 +124,7 @@ typedef enum ArgKind {
     ARG_WEIGHT, /* a weight's bytes for the layer that runs, or a state */
     ARG_SCALES, /* those of the weight */
     ARG_WORK,   /* scratch at byte i of the thread's own */
+    ARG_FREQS,  /* freqs: a constant array, the i-th of rope_lists() */
 } ArgKind;
 typedef struct Arg {
     ArgKind kind;
@@ -130,9 +132,17 @@ typedef struct Arg {
     double f;
     const char *word;
     const Value *value;
+    const double *freqs;
 } Arg;
 enum { CALL_ARGS = 24 };
 int call_args(const Op *op, Arg args[CALL_ARGS]); /* how many there are */
+/* The lists of frequencies of a module's rope_tables, each once, in order; a printer defines them
+ * as constant arrays. */
+typedef struct RopeList {
+    int64_t n;
+    const double *freq;
+} RopeList;
+const RopeList *rope_lists(const Module *m, size_t *n);
 int word_value(const char *word);
 bool op_repeats(const Op *op);        /* whether every thread does the whole op for itself */
 bool op_dynamic(const Op *op);        /* whether its rows have a dynamic schedule */

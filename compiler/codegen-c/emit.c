@@ -300,6 +300,7 @@ void emit_c(const Module *m, const Target *target, const EmitOptions *o, Out *ou
         walk(f->body, note_kernel, &used);
     emit_kernels(m->s, used.kernel, used.n, out);
     put_macros(m, out);
+    put_rope_freqs(m, out);
     if (probes)
         put_probes(probes, o->prefix, out);
     put_functions(m, target, probes, out);

@@ -81,6 +81,21 @@ void put_macros(const Module *m, Out *o)
     put(o, "\n");
 }
 
+void put_rope_freqs(const Module *m, Out *o)
+{
+    size_t n;
+    const RopeList *list = rope_lists(m, &n);
+    for (size_t i = 0; i < n; i++) {
+        put(o,
+            "/* Radians by which each pair of values turns from one position to the next. */\n"
+            "static const double rope_freqs_%zu[%" PRId64 "] = {",
+            i + 1, list[i].n);
+        for (int64_t j = 0; j < list[i].n; j++)
+            put(o, "%s%.17g,", j % 4 ? " " : "\n    ", list[i].freq[j]);
+        put(o, "\n};\n\n");
+    }
+}
+
 /* ---- arguments ---- */
 
 static void put_weight(Printer *p, const Value *v, bool scales)
@@ -138,6 +153,9 @@ static void put_arg(Printer *p, const Op *op, const Arg *a)
         break;
     case ARG_WORK:
         put(p->out, "c->own + %" PRId64, a->i);
+        break;
+    case ARG_FREQS:
+        put(p->out, "rope_freqs_%" PRId64, a->i + 1);
         break;
     default:
         put(p->out, "%s", fixed[a->kind]);

@@ -64,22 +64,15 @@ static void put_weight(Printer *p, const Value *v)
     put(p->out, floats ? ")" : "");
 }
 
-static const char *rope_table_name(Session *s, const Op *op)
-{
-    Out base = {.s = s};
-    put_float(&base, attr_float(op, "base", 0));
-    return format(s, "rope_table_%lld_%s", (long long)attr_int(op, "dim", 0), c_name(s, base.text));
-}
-
 /* ---- calls ---- */
 
-static void put_arg(Printer *p, const Op *op, const Arg *a)
+static void put_arg(Printer *p, const Arg *a)
 {
     Out *o = p->out;
     if (a->kind == ARG_INT) {
         put(o, "%" PRId64, a->i);
-    } else if (a->kind == ARG_FLOAT && op->code == OP_ROPE_TABLE) {
-        put(o, "%s", rope_table_name(p->s, op));
+    } else if (a->kind == ARG_FREQS) {
+        put(o, "rope_turns_%" PRId64, a->i + 1);
     } else if (a->kind == ARG_FLOAT) {
         Out text = {.s = p->s};
         put_float(&text, a->f);
@@ -140,7 +133,7 @@ void put_arguments(Printer *p, const Op *op)
     for (int i = 0; i < n;) {
         for (const char *c = record_at(op, i); *c; c++)
             if (*c == '#')
-                put_arg(p, op, &args[i++]);
+                put_arg(p, &args[i++]);
             else
                 put(p->out, "%c", *c);
         put(p->out, ", ");
@@ -175,33 +168,25 @@ void put_ir_comment(Printer *p, const Op *op, const char *margin)
 
 /* ---- tables of rotary positions ---- */
 
-static void put_rope_table(Op *op, void *arg)
-{
-    Printer *p = arg;
-    if (op->code != OP_ROPE_TABLE)
-        return;
-    const char *name = rope_table_name(p->s, op);
-    if (entry_of(p, name, name))
-        return;
-    int64_t dim = attr_int(op, "dim", 0);
-    double base = attr_float(op, "base", 0);
-    put(p->out,
-        "/* Pair j turns by base^(-2j/dim) / 2 pi of a full turn a position; in 2^-64. */\n"
-        "BN_TABLE ulong %s[] = {",
-        name);
-    for (int64_t j = 0; j < dim / 2; j++) {
-        long double turn = powl((long double)base, -2.0L * (long double)j / (long double)dim) /
-                           6.283185307179586476925286766559L;
-        put(p->out, "%s0x%016" PRIx64 ",", j % 4 ? " " : "\n    ",
-            (uint64_t)(turn * 18446744073709551616.0L));
-    }
-    put(p->out, "\n};\n\n");
-}
-
 void put_rope_tables(Printer *p)
 {
-    for (Func *f = p->m->funcs; f; f = f->next)
-        walk(f->body, put_rope_table, p);
+    size_t n;
+    const RopeList *list = rope_lists(p->m, &n);
+    for (size_t i = 0; i < n; i++) {
+        put(p->out,
+            "/* What part of a full turn each pair turns by from one position to the next, in "
+            "2^-64. "
+            "*/\n"
+            "BN_TABLE ulong rope_turns_%zu[] = {",
+            i + 1);
+        for (int64_t j = 0; j < list[i].n; j++) {
+            long double turn = list[i].freq[j] / 6.283185307179586476925286766559L;
+            turn -= floorl(turn);
+            put(p->out, "%s0x%016" PRIx64 ",", j % 4 ? " " : "\n    ",
+                (uint64_t)(turn * 18446744073709551616.0L));
+        }
+        put(p->out, "\n};\n\n");
+    }
 }
 
 /* ---- places of weights ---- */

@@ -226,7 +226,8 @@ EmitBytes compile_chat(Session *s, const Module *m, const char *given, bool need
 {
     EmitBytes code = {NULL, 0};
     ChatTemplate t;
-    if (!m->vocab || !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
+    if (!m->vocab || !m->vocab->n ||
+        !chat_choose(s, given, m->arch[0], m->source, m->chat_template, &t))
         return code;
     const VocabSource *v = m->vocab;
     const ChatTokens tokens = {token_text(m, v->bos), token_text(m, v->eos), token_text(m, v->unk),

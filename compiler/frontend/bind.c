@@ -38,13 +38,11 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
         fail(b->s, y->loc, "%s is made of %s, which is not declared", y->name, p ? c->b : c->a);
     if (!p->known || (q && !q->known))
         return false;
-    if (q && c->op == '/' && (q->n == 0 || p->n % q->n))
+    if (y->is_dim && q && c->op == '/' && (q->n == 0 || p->n % q->n))
         fail(b->s, y->loc, "%s = %s / %s: %lld is no multiple of %lld", y->name, p->name, q->name,
              (long long)p->n, (long long)q->n);
-    *out = c->op == 'r'   ? sqrt(p->f)
-           : !q           ? (double)p->n
-           : c->op == '*' ? (double)p->n * (double)q->n
-                          : (double)(p->n / q->n);
+    double left = y->is_dim ? (double)p->n : p->f, right = !q ? 1 : y->is_dim ? (double)q->n : q->f;
+    *out = c->op == 'r' ? sqrt(left) : c->op == '/' ? left / right : left * right;
     return true;
 }
 
@@ -548,6 +546,11 @@ static void bind_vocabulary(Bind *b)
     v->pre = string_or(b, "tokenizer.ggml.pre", NULL);
     v->tokens = texts(b, "tokenizer.ggml.tokens", &v->n);
     v->merges = texts(b, "tokenizer.ggml.merges", &v->nmerges);
+    b->m->vocab = v;
+    if (!v->model && !gguf_get(b->g, "tokenizer.ggml.tokens")) {
+        note(b->s, "the model carries no tokenizer: it takes token ids only, no text");
+        return;
+    }
     if (!v->model || !v->n)
         fail(b->s, b->file,
              "the model carries no tokenizer (tokenizer.ggml.model and tokens); convert it again "
@@ -572,7 +575,6 @@ static void bind_vocabulary(Bind *b)
     bind_normalizer(b, v);
     for (Func *f = b->m->funcs; f; f = f->next)
         walk(f->body, check_rows, &(Rows){b, v->n});
-    b->m->vocab = v;
     b->m->chat_template = string_or(b, "tokenizer.chat_template", NULL);
 }
 
@@ -671,10 +673,11 @@ Module *bind_model(Session *s, const char *path, const BindOptions *o)
     bind_check_keys(&b);
     for (Weight *w = m->weights; w; w = w->next)
         bind_weight(&b, w);
-    check_unused(&b);
-    stop_on_errors(s);
     for (Func *f = m->funcs; f; f = f->next)
         walk(f->body, bind_op, &b);
+    bind_rope(&b);
+    check_unused(&b);
+    stop_on_errors(s);
     weights_keep_used(m);
     if (!module_infer(m))
         give_up(s);

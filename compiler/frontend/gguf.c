@@ -479,7 +479,7 @@ static uint64_t aligned(const Gguf *g, uint64_t n)
     return n + (g->alignment - n % g->alignment) % g->alignment;
 }
 
-/* ---- id 42: q2_0 in blocks of 64 values, or of 128 in a fork (ir/formats.c) ---- */
+/* ---- id 42: q2_0 in blocks of 64 values, or of 128 in a fork, or stq1_0; id 43: stq1_0 ---- */
 
 /* Whether `bytes` fill the room up to the next tensor, or to the end of the file. */
 static bool fills(const Gguf *g, size_t bytes, uint64_t room, bool last)
@@ -487,47 +487,116 @@ static bool fills(const Gguf *g, size_t bytes, uint64_t room, bool last)
     return bytes && (room == aligned(g, bytes) || (last && room == bytes));
 }
 
+static const Fmt by_room[] = {FMT_Q2_0, FMT_PQ2_0, FMT_STQ1_0};
+enum { NROOM = sizeof by_room / sizeof *by_room };
+
+static void set_format(GgufTensor *x, Fmt fmt)
+{
+    x->t.fmt = fmt;
+    x->type = fmt_info[fmt].name;
+    x->t.size = fmt_extent(fmt, x->t.rows, x->t.cols);
+}
+
+/* Which of by_room fit the room of x; those that do not fall out of fits[]. */
+static void try_room(const Gguf *g, const GgufTensor *x, uint64_t room, bool last, bool *fits)
+{
+    size_t size[NROOM];
+    bool any = false;
+    for (int f = 0; f < NROOM; f++) {
+        size[f] = fmt_extent(by_room[f], x->t.rows, x->t.cols);
+        any |= fits[f] &= fills(g, size[f], room, last);
+    }
+    if (!any)
+        fail(g->s, g->loc,
+             "tensor %s has type id 42 and %llu bytes of room; q2_0 takes %zu in blocks of 64 "
+             "values and %zu in blocks of 128, stq1_0 %zu, and one must fit all tensors. Id 42 means "
+             "something else in this file, or it is damaged: convert the model to TQ2_0 or F16",
+             quoted(g, x), (ull)room, size[0], size[1], size[2]);
+}
+
 /* The tensors' places say which: every one must fill its room in the blocks that are chosen. */
 static void settle_q2(Gguf *g, uint64_t end)
 {
     size_t n = (size_t)g->ntensor;
     uint64_t start = aligned(g, end), data = g->size > start ? g->size - start : 0;
-    bool any = false, small = true, large = true;
+    bool any = false, fits[NROOM] = {true, true, true};
+    int chosen = 0, ways = 0;
     for (size_t i = 0; i < n; i++)
-        any |= g->tensor[i].t.fmt == FMT_Q2_0;
+        any |= g->tensor[i].id == 42 || g->tensor[i].id == 43;
     if (!any)
         return;
-    const GgufTensor **x = NEW_ARRAY(g->s, const GgufTensor *, n);
+    any = false;
+    const GgufTensor **x = NEW_ARRAY(g->s, const GgufTensor *, n + 1);
     for (size_t i = 0; i < n; i++)
         x[i] = &g->tensor[i];
     qsort(x, n, sizeof *x, by_place);
     for (size_t i = 0; i < n; i++) {
         bool last = i + 1 == n;
         uint64_t stop = last ? data : x[i + 1]->at, room = stop > x[i]->at ? stop - x[i]->at : 0;
-        size_t by64 = x[i]->t.size, by128 = fmt_extent(FMT_PQ2_0, x[i]->t.rows, x[i]->t.cols);
+        if (x[i]->t.fmt == FMT_STQ1_0 && !fills(g, x[i]->t.size, room, last))
+            fail(g->s, g->loc,
+                 "tensor %s has type id 43 and %llu bytes of room, stq1_0 takes %zu: id 43 means "
+                 "something else in this file, or it is damaged. Convert the model to TQ2_0 or F16",
+                 quoted(g, x[i]), (ull)room, x[i]->t.size);
         if (x[i]->t.fmt != FMT_Q2_0)
             continue;
-        small &= fills(g, by64, room, last);
-        large &= fills(g, by128, room, last);
-        if (!small && !large)
-            fail(g->s, g->loc,
-                 "tensor %s has type id 42 and %llu bytes of room; q2_0 takes %zu in blocks of 64 "
-                 "values and %zu in blocks of 128, and one must fit all tensors. Id 42 means "
-                 "something else in this file, or it is damaged: convert the model to TQ2_0 or F16",
-                 quoted(g, x[i]), (ull)room, by64, by128);
+        any = true;
+        try_room(g, x[i], room, last, fits);
     }
-    if (small && large)
+    for (int f = 0; any && f < NROOM; f++) {
+        ways += fits[f];
+        chosen = fits[f] ? f : chosen;
+    }
+    if (ways > 1)
         fail(g->s, g->loc,
-             "its tensors of type id 42 are so small that blocks of 64 and of 128 values (q2_0, "
-             "pq2_0) fill the same room: convert the model to TQ2_0 or F16");
-    for (size_t i = 0; large && i < n; i++) {
-        GgufTensor *t = &g->tensor[i];
-        if (t->t.fmt != FMT_Q2_0)
-            continue;
-        t->t.fmt = FMT_PQ2_0;
-        t->type = fmt_info[FMT_PQ2_0].name;
-        t->t.size = fmt_extent(FMT_PQ2_0, t->t.rows, t->t.cols);
+             "its tensors of type id 42 are so small that several layouts (q2_0, pq2_0, stq1_0) "
+             "fill the same room: convert the model to TQ2_0 or F16");
+    for (size_t i = 0; chosen && i < n; i++)
+        if (g->tensor[i].t.fmt == FMT_Q2_0)
+            set_format(&g->tensor[i], by_room[chosen]);
+}
+
+/* What speaks for the scale at byte `scale` of the 34 of each block, the codes in the other 32. */
+typedef struct Order {
+    bool scales; /* each could be one: a number, not below zero. Where codes stand, many could not */
+    bool codes;  /* none is 3, which ternary weights do not have */
+} Order;
+
+static void look(const Tensor *t, size_t scale, Order *o)
+{
+    for (size_t at = 0; at < t->size; at += 34) {
+        const uint8_t *block = t->data + at, *codes = block + (scale ? 0 : 2);
+        unsigned three = 0;
+        o->scales = o->scales && block[scale + 1] < 0x7c;
+        for (size_t i = 0; i < 32; i++)
+            three |= codes[i] & codes[i] >> 1 & 0x55;
+        o->codes = o->codes && !three;
     }
+}
+
+/* Of blocks of 128 under id 42 there are two kinds: the scale first, or the codes. */
+static void settle_order(Gguf *g)
+{
+    Order first = {true, true}, last = {true, true};
+    bool any = false;
+    for (int64_t i = 0; i < g->ntensor; i++) {
+        const GgufTensor *x = &g->tensor[i];
+        if (x->id != 42 || x->t.fmt != FMT_PQ2_0)
+            continue;
+        any = true;
+        look(&x->t, 0, &first);
+        look(&x->t, 32, &last);
+    }
+    bool tie = first.scales == last.scales;
+    if (any && (!(first.scales || last.scales) || (tie && first.codes == last.codes)))
+        fail(g->s, g->loc,
+             "its tensors of type id 42 have blocks of 128 values, and %s: convert the model to "
+             "TQ2_0 or F16",
+             tie && first.scales ? "nothing tells whether their scales stand before or behind codes"
+                                 : "neither before nor behind their codes stand scales");
+    for (int64_t i = 0; any && (tie ? last.codes : last.scales) && i < g->ntensor; i++)
+        if (g->tensor[i].id == 42 && g->tensor[i].t.fmt == FMT_PQ2_0)
+            set_format(&g->tensor[i], FMT_PQ2_0_LAST);
 }
 
 /* Points the tensors into the file. */
@@ -595,6 +664,7 @@ Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size)
     parse_tensors(&c);
     settle_q2(g, c.at);
     place_tensors(g, c.at);
+    settle_order(g);
     sort_tensors(g);
     return g;
 }

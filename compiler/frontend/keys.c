@@ -57,6 +57,8 @@ static bool accounted(const Bind *b, const char *key, const char *suffix)
     for (size_t i = 0; i < sizeof honoured / sizeof *honoured; i++)
         if (!strcmp(honoured[i], suffix))
             return true;
+    if (bind_rope_key(b, suffix))
+        return true;
     for (const Symbol *y = b->m->symbols; y; y = y->next)
         for (const Choice *c = y->choices; c; c = c->next)
             if (named(b, c->key, key))

@@ -27,6 +27,22 @@ void list_add(Parse *p, List *list, void *item)
     list->item[list->n++] = item;
 }
 
+void *tir_double(Parse *p, double v)
+{
+    double *item = NEW(p->s, double);
+    *item = v;
+    return item;
+}
+
+void tir_numbers(Parse *p, Attr *a, List numbers)
+{
+    double *v = NEW_ARRAY(p->s, double, numbers.n);
+    for (int i = 0; i < numbers.n; i++)
+        v[i] = *(const double *)numbers.item[i];
+    a->v = v;
+    a->i = numbers.n;
+}
+
 bool tir_integer(const char *text, int64_t *out)
 {
     errno = 0;
@@ -498,6 +514,8 @@ static bool type_is_bound(const Type *t)
 static void check_bound_op(Op *op, void *arg)
 {
     Parse *p = arg;
+    if (op->code == OP_ROPE_TABLE && attr_find(op, "scaling"))
+        err(p->s, op->loc, "scaling is the file's, and the facts call this module bound");
     for (int i = 0; i < op->nattr; i++)
         if (op->attr[i].ref)
             err(p->s, op->loc, "%s = %s has no number, and the facts call this module bound",

@@ -41,6 +41,8 @@ double tir_number(Parse *p, TirPlace at, const char *text); /* a finite float32 
 const char *tir_string(Parse *p, const char *text, size_t len);
 Loc tir_loc(const Parse *p, TirPlace at);
 void list_add(Parse *p, List *list, void *item);
+void *tir_double(Parse *p, double v);                 /* an item of a list of numbers */
+void tir_numbers(Parse *p, Attr *a, List numbers);    /* as a's value */
 
 /* Statements, called by the grammar; errors are reported and parsing goes on. */
 void tir_arch(Parse *p, TirPlace at, List names, List attrs);

@@ -64,7 +64,7 @@ static Choice *choice(Parse *p, const char *key, double number, const char *a, c
 %token <word> SYMBOL "@name" VALUE "%name" IDENT "word" STRING "string"
 %token <i> INTEGER "integer"
 %token <f> NUMBER "number"
-%type <list> names attrs attr_list outs operands results values
+%type <list> names numbers attrs attr_list outs operands results values
 %type <word> op key
 %type <type> type
 %type <shape> dims
@@ -163,6 +163,10 @@ attr: key '=' INTEGER                  { $$ = attr(p, $1, ATTR_INT); $$->i = $3;
     | key '=' NUMBER                   { $$ = attr(p, $1, ATTR_FLOAT); $$->f = $3; }
     | key '=' IDENT                    { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
     | key '=' STRING                   { $$ = attr(p, $1, ATTR_WORD); $$->s = $3; }
+    | key '=' '[' numbers ']'          { $$ = attr(p, $1, ATTR_LIST); tir_numbers(p, $$, $4); }
+    ;
+numbers: number                        { $$ = (List){0}; list_add(p, &$$, tir_double(p, $1)); }
+    | numbers ',' number               { $$ = $1; list_add(p, &$$, tir_double(p, $3)); }
     ;
 
 key: IDENT

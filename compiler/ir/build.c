@@ -1,5 +1,6 @@
 /* build.c: making and changing the graph. Types and names are interned, ops are a list a block,
  * operands are pointers: there is nothing to keep in step but Value.def. */
+#include <math.h>
 #include <string.h>
 
 #include "bn.h"
@@ -277,6 +278,13 @@ void attr_set_word(Op *op, const char *name, const char *word)
     attr_make(op, name, ATTR_WORD)->s = word;
 }
 
+void attr_set_list(Op *op, const char *name, const double *v, int64_t n)
+{
+    Attr *a = attr_make(op, name, ATTR_LIST);
+    a->v = v;
+    a->i = n;
+}
+
 void attr_drop(Op *op, const char *name)
 {
     Attr *a = attr_find(op, name);
@@ -293,13 +301,25 @@ int64_t attr_int(const Op *op, const char *name, int64_t absent)
 double attr_float(const Op *op, const char *name, double absent)
 {
     const Attr *a = attr_find(op, name);
-    return a && a->kind != ATTR_WORD ? a->f : absent;
+    return a && (a->kind == ATTR_INT || a->kind == ATTR_FLOAT) ? a->f : absent;
 }
 
 const char *attr_word(const Op *op, const char *name, const char *absent)
 {
     const Attr *a = attr_find(op, name);
     return a && a->kind == ATTR_WORD ? a->s : absent;
+}
+
+const double *rope_freqs(Session *s, const Op *op)
+{
+    const Attr *list = attr_find(op, "freqs");
+    if (list)
+        return list->v;
+    int64_t dim = attr_int(op, "dim", 0);
+    double base = attr_float(op, "base", 1), *f = NEW_ARRAY(s, double, dim / 2);
+    for (int64_t j = 0; j < dim / 2; j++)
+        f[j] = pow(base, -2.0 * (double)j / (double)dim);
+    return f;
 }
 
 void walk(Block *b, void (*fn)(Op *op, void *arg), void *arg)

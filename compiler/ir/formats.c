@@ -28,13 +28,15 @@ bool fmt_decodes(Fmt fmt)
 static bool is_q8(Fmt fmt)
 {
     return fmt == FMT_Q8_0 || fmt == FMT_Q4_0 || fmt == FMT_Q5_0 || fmt == FMT_IQ4_NL ||
-           fmt == FMT_TQ1_0 || fmt == FMT_TQ2_0 || fmt == FMT_Q2_0 || fmt == FMT_PQ2_0;
+           fmt == FMT_TQ1_0 || fmt == FMT_TQ2_0 || fmt == FMT_Q2_0 || fmt == FMT_PQ2_0 ||
+           fmt == FMT_PQ2_0_LAST || fmt == FMT_Q1_0 || fmt == FMT_PTQ1_0 || fmt == FMT_STQ1_0 ||
+           fmt == FMT_IQ1_BN;
 }
 
 Fmt fmt_as_floats(Fmt fmt)
 {
     bool itself = fmt == FMT_F32 || fmt == FMT_F16 || fmt == FMT_BF16;
-    bool plain = fmt_info[fmt].elems == 1;
+    bool plain = fmt_info[fmt].elems == 1 || fmt == FMT_IQ2_BN; /* whose scales are f32 */
     return itself ? fmt : is_q8(fmt) ? FMT_Q8_0 : plain ? FMT_F32 : FMT_F16;
 }
 
@@ -59,6 +61,20 @@ static bool is_i2s(Fmt fmt)
     return fmt == FMT_I2_S || fmt == FMT_I2_S_ARM64 || fmt == FMT_I2_S_ROW4;
 }
 
+/* Bytes before the blocks of each row: its scale, f16 or f32. */
+static int row_head(Fmt fmt)
+{
+    return fmt == FMT_IQ1_BN ? 2 : fmt == FMT_IQ2_BN ? 4 : 0;
+}
+
+/* The block of value `at`. */
+static const uint8_t *block_of(const Tensor *t, int64_t at)
+{
+    const FmtInfo *f = &fmt_info[t->fmt];
+    int head = row_head(t->fmt);
+    return t->data + at / f->elems * f->bytes + (head ? (at / t->cols + 1) * head : 0);
+}
+
 size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols)
 {
     const FmtInfo *f = &fmt_info[fmt];
@@ -68,10 +84,10 @@ size_t fmt_extent(Fmt fmt, int64_t rows, int64_t cols)
     bool cut = (is_i2s(fmt) ? n : cols) % f->elems != 0; /* I2_S runs on from row to row */
     if (cut || (fmt == FMT_I2_S_ROW4 && rows % 4 != 0))
         return 0;
-    uint64_t blocks = (uint64_t)(n / f->elems);
-    if (blocks > (uint64_t)(INT64_MAX - f->tail) / (uint64_t)f->bytes)
+    uint64_t blocks = (uint64_t)(n / f->elems), heads = (uint64_t)(rows * row_head(fmt));
+    if (blocks > ((uint64_t)(INT64_MAX - f->tail) - heads) / (uint64_t)f->bytes)
         return 0;
-    return (size_t)(blocks * (uint64_t)f->bytes + (uint64_t)f->tail);
+    return (size_t)(blocks * (uint64_t)f->bytes + heads + (uint64_t)f->tail);
 }
 
 /* ---- half precision ---- */
@@ -148,20 +164,60 @@ static void codes_tq2(const uint8_t *b, int8_t *out)
  * merged in July 2026; 64 values), and in the fork that began it (PrismML-Eng/llama.cpp: 128
  * values; first as id 42, later named PQ2_0, id 142). gguf.c tells them apart by extents.
  */
-static void codes_q2(const uint8_t *b, int n, int8_t *out)
+static void codes_q2(const uint8_t *codes, int n, int8_t *out)
 {
     for (int i = 0; i < n; i++)
-        out[i] = (int8_t)((b[2 + i / 4] >> i % 4 * 2 & 3) - 1);
+        out[i] = (int8_t)((codes[i / 4] >> i % 4 * 2 & 3) - 1);
 }
 
 static void codes_q2_64(const uint8_t *b, int8_t *out)
 {
-    codes_q2(b, 64, out);
+    codes_q2(b + 2, 64, out);
 }
 
 static void codes_q2_128(const uint8_t *b, int8_t *out)
 {
+    codes_q2(b + 2, 128, out);
+}
+
+/* PQ2_0 of another writer: the same codes in bytes 0..31, the scale in 32 and 33. */
+static void codes_q2_last(const uint8_t *b, int8_t *out)
+{
     codes_q2(b, 128, out);
+}
+
+/* Q1_0: an f16 scale, then 128 signs from the bottom of each byte up: 1 is +, 0 is -. No zeros.
+ * (block_q1_0 and dequantize_row_q1_0 of ggml.)
+ *
+ *     bytes 0, 1: scale     bit      7      ...   0
+ *                           byte 2+j | 8j+7 ... 8j |      j = 0..15
+ */
+static void codes_q1(const uint8_t *b, int8_t *out)
+{
+    for (int i = 0; i < 128; i++)
+        out[i] = (int8_t)((b[2 + i / 8] >> i % 8 & 1) * 2 - 1);
+}
+
+/* STQ1_0 ("Sherry"): of every four values, 16 apart, one is zero. 256 values in 64 groups of 5 bits:
+ *
+ *     bytes  0..31   nibble g, the low one first: 4 z + n    z: which value is zero
+ *     bytes 32..39   bit g: s
+ *     bytes 40, 41   f16 scale
+ *     group g: values 64 (g / 16) + g % 16 + 16 k, k = 0..3; those that are not zero have, in this
+ *     order, the signs s, s ^ bit 0 of n, s ^ bit 1 of n; 1 is -
+ *
+ * (ggml-org/llama.cpp pull request 22836: its table of 32 patterns is this rule.) */
+static void codes_stq1(const uint8_t *b, int8_t *out)
+{
+    for (int g = 0; g < 64; g++) {
+        int slot = b[g / 2] >> 4 * (g % 2) & 15, s = b[32 + g / 8] >> g % 8 & 1, nth = 0;
+        for (int k = 0; k < 4; k++) {
+            int minus = nth ? s ^ (slot >> (nth - 1) & 1) : s;
+            bool zero = k == slot >> 2;
+            out[64 * (g / 16) + g % 16 + 16 * k] = (int8_t)(zero ? 0 : minus ? -1 : 1);
+            nth += !zero;
+        }
+    }
 }
 
 /* The top digit of b, a fraction of 256 in base 3: b * 3 / 256, as compares. */
@@ -199,6 +255,54 @@ static void codes_tq1(const uint8_t *b, int8_t *out)
     }
 }
 
+/* PTQ1_0: as TQ1_0, of 128 values in 26 bytes (block_ptq1_0 of PrismML-Eng/llama.cpp).
+ *
+ *     bytes  0..15   digit k of byte j: value      16 k + j      k = 0..4, j = 0..15
+ *     bytes 16..23   digit k of byte j: value 80 +  8 k + j      k = 0..4, j = 0..7
+ *     bytes 24, 25   digit k of byte j: value 120 + 2 k + j      k = 0..3, j = 0, 1
+ *     bytes 26, 27   f16 scale
+ */
+static void codes_ptq1(const uint8_t *b, int8_t *out)
+{
+    static const struct {
+        int from, n, digits, value;
+    } part[] = {{0, 16, 5, 0}, {16, 8, 5, 80}, {24, 2, 4, 120}};
+    for (int p = 0; p < 3; p++)
+        for (int j = 0; j < part[p].n; j++) {
+            uint8_t rest = b[part[p].from + j];
+            for (int k = 0; k < part[p].digits; k++, rest = (uint8_t)(rest * 3))
+                out[part[p].value + part[p].n * k + j] = top_digit(rest);
+        }
+}
+
+/* IQ1_BN: 64 values in 13 bytes of base 3 digits, the last first: digit k of a byte is the top digit of
+ * b * 3^(4-k). An f16 scale stands before each row. (block_iq1_bn of ikawrakow/ik_llama.cpp.)
+ *
+ *     byte 3 g + j   digit k: value 16 g + 5 j + k      g = 0..3, j = 0..2, k = 0..4
+ *     byte 12        digit g: value 16 g + 15           g = 0..3
+ */
+static void codes_iq1bn(const uint8_t *b, int8_t *out)
+{
+    static const uint8_t power[5] = {81, 27, 9, 3, 1};
+    for (int g = 0; g < 4; g++) {
+        for (int i = 0; i < 15; i++)
+            out[16 * g + i] = top_digit((uint8_t)(b[3 * g + i / 5] * power[i % 5]));
+        out[16 * g + 15] = top_digit((uint8_t)(b[12] * power[g]));
+    }
+}
+
+/* IQ2_BN: 64 values in 16 bytes; an f32 scale stands before each row.
+ *
+ *     bit      7   6   5   4   3   2   1   0
+ *     byte j | 48+j  | 32+j  | 16+j  |  j    |        j = 0..15
+ */
+static void codes_iq2bn(const uint8_t *b, int8_t *out)
+{
+    for (int k = 0; k < 4; k++)
+        for (int j = 0; j < 16; j++)
+            out[16 * k + j] = (int8_t)((b[j] >> 2 * k & 3) - 1);
+}
+
 /* I2_S row4: a byte holds one column of four rows, the first row on top; the groups of four rows
  * follow one another. No blocks: a run along a row is one shift over consecutive bytes.
  *
@@ -223,6 +327,8 @@ static void codes_row4(const Tensor *t, int64_t first, int64_t n, int8_t *out)
 static void (*const code_block[FMT_COUNT])(const uint8_t *b, int8_t *out) = {
     [FMT_I2_S] = codes_x128, [FMT_I2_S_ARM64] = codes_arm64, [FMT_TQ1_0] = codes_tq1,
     [FMT_TQ2_0] = codes_tq2, [FMT_Q2_0] = codes_q2_64,       [FMT_PQ2_0] = codes_q2_128,
+    [FMT_Q1_0] = codes_q1,   [FMT_PQ2_0_LAST] = codes_q2_last, [FMT_PTQ1_0] = codes_ptq1,
+    [FMT_STQ1_0] = codes_stq1, [FMT_IQ1_BN] = codes_iq1bn,   [FMT_IQ2_BN] = codes_iq2bn,
 };
 
 static void check_range(const Tensor *t, int64_t first, int64_t n)
@@ -239,9 +345,10 @@ void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out)
     }
     CHECK(code_block[t->fmt]);
     const int64_t elems = fmt_info[t->fmt].elems;
-    const uint8_t *b = t->data + first / elems * fmt_info[t->fmt].bytes;
-    for (int64_t skip = first % elems; n > 0; skip = 0, b += fmt_info[t->fmt].bytes) {
+    for (int64_t skip = first % elems; n > 0; skip = 0) {
         int64_t k = elems - skip < n ? elems - skip : n;
+        const uint8_t *b = block_of(t, first);
+        first += k;
         if (k == elems) {
             code_block[t->fmt](b, out);
         } else {
@@ -256,20 +363,29 @@ void tensor_codes(const Tensor *t, int64_t first, int64_t n, int8_t *out)
 
 /* ---- scales ---- */
 
-/*     I2_S   | n/4 bytes of codes | f32 scale | 28 bytes unused |
- *     TQx_0  | codes | f16 scale |  ...        others of is_q8: | f16 scale | codes |  ...
+/*     I2_S     | n/4 bytes of codes | f32 scale | 28 bytes unused |
+ *     TQx_0, PTQ1_0, STQ1_0, PQ2_0_LAST   | codes | f16 scale |  ...
+ *     IQx_BN   | f16 or f32 scale | blocks of the row |  ...
+ *     others of is_q8   | f16 scale | codes |  ...
  */
 float tensor_scale(const Tensor *t, int64_t at)
 {
     check_range(t, at, 0);
     const FmtInfo *f = &fmt_info[t->fmt];
+    bool last = t->fmt == FMT_TQ1_0 || t->fmt == FMT_TQ2_0 || t->fmt == FMT_PTQ1_0 ||
+                t->fmt == FMT_STQ1_0 || t->fmt == FMT_PQ2_0_LAST;
+    int head = row_head(t->fmt);
     float s = 1;
     if (is_i2s(t->fmt))
         memcpy(&s, t->data + t->rows * t->cols / 4, 4);
-    else if (t->fmt == FMT_TQ1_0 || t->fmt == FMT_TQ2_0)
-        s = f16_at(t->data + at / f->elems * f->bytes + f->bytes - 2);
+    else if (head == 2)
+        s = f16_at(block_of(t, at / t->cols * t->cols) - head);
+    else if (head)
+        memcpy(&s, block_of(t, at / t->cols * t->cols) - head, 4);
+    else if (last)
+        s = f16_at(block_of(t, at) + f->bytes - 2);
     else if (is_q8(t->fmt))
-        s = f16_at(t->data + at / f->elems * f->bytes);
+        s = f16_at(block_of(t, at));
     return s;
 }
 

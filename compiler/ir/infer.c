@@ -111,12 +111,26 @@ static bool infer_embed(Module *m, Op *op)
 static bool infer_table(Module *m, Op *op)
 {
     const Block *f = op->block->func->body;
-    const Attr *dim = attr_find(op, "dim");
+    const Attr *dim = attr_find(op, "dim"), *freqs = attr_find(op, "freqs");
+    const char *scaling = attr_word(op, "scaling", NULL);
     if (!value_is(op, 0, FMT_I32, 0) || !f->narg || f->arg[0]->type->rank != 1)
         return wrong(m, op, "the position i32, in a function whose first parameter is i32<T>");
     if (!dim->ref && (dim->i < 2 || dim->i % 2 || dim->i > 65536)) {
         err(m->s, op->loc, "rope_table: dim is an even number of at least 2, not %lld",
             (long long)dim->i);
+        return false;
+    }
+    if (!attr_find(op, "base") == !freqs) {
+        err(m->s, op->loc, "rope_table needs one of base and freqs");
+        return false;
+    }
+    if (freqs && !dim->ref && freqs->i != dim->i / 2) {
+        err(m->s, op->loc, "rope_table: freqs has %lld numbers, one for each of %lld pairs",
+            (long long)freqs->i, (long long)(dim->i / 2));
+        return false;
+    }
+    if (scaling && (strcmp(scaling, "file") || freqs)) {
+        err(m->s, op->loc, "rope_table: scaling is file, beside a base, not '%s'", scaling);
         return false;
     }
     Dim n = dim->ref ? dim_free(dim->ref) : (Dim){dim->i, NULL};
@@ -390,7 +404,10 @@ static bool infer_layers(Module *m, Op *op)
 
 static const char *attr_kind_name(char kind)
 {
-    return kind == 'i' ? "an integer" : kind == 'f' ? "a number" : "a word";
+    return kind == 'i'   ? "an integer"
+           : kind == 'f' ? "a number"
+           : kind == 'v' ? "a list of numbers"
+                         : "a word";
 }
 
 /* Walks the "name:kind?,..." of the table: 0 or the kind of attribute `want`. */
@@ -419,7 +436,7 @@ static bool check_attrs(Module *m, Op *op)
         bool number = a->kind == ATTR_INT || a->ref;
         if (!kind || (kind == 'i' && !number) ||
             (kind == 'f' && !number && a->kind != ATTR_FLOAT) ||
-            (kind == 's' && a->kind != ATTR_WORD)) {
+            (kind == 's' && a->kind != ATTR_WORD) || (kind == 'v' && a->kind != ATTR_LIST)) {
             err(m->s, op->loc, kind ? "%s: %s is %s" : "%s has no attribute %s; it takes: %s",
                 info->name, a->name,
                 kind           ? attr_kind_name(kind)
@@ -427,6 +444,13 @@ static bool check_attrs(Module *m, Op *op)
                                : "none");
             return false;
         }
+        for (int64_t k = 0; kind == 'v' && k < a->i; k++)
+            if (!positive_float(a->v[k])) {
+                err(m->s, op->loc,
+                    "%s: %s holds %g; its numbers must be above zero, as 32-bit floats, and finite",
+                    info->name, a->name, a->v[k]);
+                return false;
+            }
         if (kind == 'f' && a->kind == ATTR_INT)
             a->kind = ATTR_FLOAT;
         if (kind == 'f' && !a->ref && !positive_float(a->f)) {

@@ -318,13 +318,19 @@ typedef struct OpInfo {
 extern const OpInfo op_info[OP_COUNT];
 OpCode op_by_name(const char *name); /* OP_COUNT: none */
 
-typedef enum AttrKind { ATTR_INT = 'i', ATTR_FLOAT = 'f', ATTR_WORD = 's' } AttrKind;
+typedef enum AttrKind {
+    ATTR_INT = 'i',
+    ATTR_FLOAT = 'f',
+    ATTR_WORD = 's',
+    ATTR_LIST = 'v'
+} AttrKind;
 typedef struct Attr {
     const char *name; /* interned */
     AttrKind kind;
     int64_t i;
     double f;
     const char *s;
+    const double *v; /* [i] numbers of a list */
     const char *ref; /* before binding: the dim or const that gives the value */
 } Attr;
 
@@ -503,7 +509,8 @@ struct Module {
     const struct Tuning *tuning;  /* --tune=FILE; NULL: none */
     Journal journal;
     const char *chat_template;       /* in the file, a Jinja text; NULL: none */
-    const struct VocabSource *vocab; /* the model's tokenizer (vocab.h); NULL: bare text */
+    const struct VocabSource *vocab; /* the model's tokenizer (vocab.h), of no tokens where the file
+                                        has none; NULL: bare text */
     const uint8_t *vocab_tables;     /* vocab_size bytes, after pack */
     uint64_t bnw_hash, vocab_hash;   /* after bnw_write */
 };
@@ -538,10 +545,14 @@ Attr *attr_find(const Op *op, const char *name);
 void attr_set_int(Op *op, const char *name, int64_t i);
 void attr_set_float(Op *op, const char *name, double f);
 void attr_set_word(Op *op, const char *name, const char *word);
+void attr_set_list(Op *op, const char *name, const double *v, int64_t n); /* v is kept */
 void attr_drop(Op *op, const char *name);
 int64_t attr_int(const Op *op, const char *name, int64_t absent);
 double attr_float(const Op *op, const char *name, double absent);
 const char *attr_word(const Op *op, const char *name, const char *absent);
+/* Radians by which each pair of a bound rope_table turns from one position to the next, [dim / 2]:
+ * its list, or the powers of its base. */
+const double *rope_freqs(Session *s, const Op *op);
 /* Visits every op of a block and of the blocks inside, in order; fn may remove the op it gets. */
 void walk(Block *b, void (*fn)(Op *op, void *arg), void *arg);
 void replace_uses(Func *f, Value *old, Value *by);

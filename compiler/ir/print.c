@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ir/escape.h"
@@ -52,10 +54,28 @@ void type_print(const Type *t, Out *o)
     put(o, t->rank ? ">" : "");
 }
 
+/* The shortest text that is read back as the same double. */
+static void put_double(Out *o, double v)
+{
+    char text[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    put(o, "%s", text);
+}
+
 static void put_attr(Out *o, const Attr *a)
 {
     put(o, "%s = ", a->name);
-    if (a->ref)
+    for (int64_t i = 0; a->kind == ATTR_LIST && i < a->i; i++) {
+        put(o, i ? ", " : "[");
+        put_double(o, a->v[i]);
+    }
+    if (a->kind == ATTR_LIST)
+        put(o, "]");
+    else if (a->ref)
         put(o, "%s", a->ref);
     else if (a->kind == ATTR_INT)
         put(o, "%" PRId64, a->i);

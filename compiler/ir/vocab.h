@@ -22,6 +22,7 @@
     P("falcon3", BN_VOCAB_SPLIT_LLAMA, VOCAB_LLAMA_FLAGS)                                          \
     P("falcon_e", BN_VOCAB_SPLIT_LLAMA, VOCAB_LLAMA_FLAGS)                                         \
     P("qwen2", BN_VOCAB_SPLIT_QWEN, 0)                                                             \
+    P("hunyuan", BN_VOCAB_SPLIT_QWEN, 0)                                                           \
     P("gpt-2", BN_VOCAB_SPLIT_GPT2, 0)                                                             \
     P("gpt2", BN_VOCAB_SPLIT_GPT2, 0)
 

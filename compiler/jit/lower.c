@@ -110,6 +110,25 @@ static LLVMValueRef element(Lower *l, LLVMValueRef array, int i)
     return load(l, l->i32, at(l, array, 4 * i));
 }
 
+/* A private constant of the module that is being built. */
+static LLVMValueRef freqs_pointer(Lower *l, const Op *op, const Arg *a)
+{
+    const char *name = format(l->s, "rope_freqs_%lld", (long long)a->i + 1);
+    LLVMValueRef g = LLVMGetNamedGlobal(l->module, name);
+    if (!g) {
+        unsigned n = (unsigned)attr_int(op, "dim", 0) / 2;
+        LLVMTypeRef number = LLVMDoubleTypeInContext(l->context);
+        LLVMValueRef *f = NEW_ARRAY(l->s, LLVMValueRef, n);
+        for (unsigned j = 0; j < n; j++)
+            f[j] = LLVMConstReal(number, a->freqs[j]);
+        g = LLVMAddGlobal(l->module, LLVMArrayType(number, n), name);
+        LLVMSetInitializer(g, LLVMConstArray(number, f, n));
+        LLVMSetGlobalConstant(g, 1);
+        LLVMSetLinkage(g, LLVMPrivateLinkage);
+    }
+    return LLVMConstBitCast(g, l->ptr);
+}
+
 static LLVMValueRef one_arg(Lower *l, const Op *op, const Arg *a)
 {
     LLVMValueRef turn;
@@ -143,6 +162,8 @@ static LLVMValueRef one_arg(Lower *l, const Op *op, const Arg *a)
         return weight_pointer(l, a->value->weight, a->value->weight->scales);
     case ARG_WORK:
         return at(l, call_pointer(l, CALL_OWN), a->i);
+    case ARG_FREQS:
+        return freqs_pointer(l, op, a);
     case ARG_SHARE:
         break;
     }

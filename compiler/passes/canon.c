@@ -87,7 +87,8 @@ static bool attrs_equal(const Op *a, const Op *b)
     for (int i = 0; same && i < a->nattr; i++) {
         const Attr *x = &a->attr[i], *y = attr_find(b, x->name);
         same = y && x->kind == y->kind && x->i == y->i && x->f == y->f && x->s == y->s &&
-               x->ref == y->ref;
+               x->ref == y->ref &&
+               (x->kind != ATTR_LIST || !memcmp(x->v, y->v, (size_t)x->i * sizeof *x->v));
     }
     return same;
 }

@@ -22,7 +22,7 @@ static void pack_vocabulary(Module *m)
 {
     char why[256];
     size_t size = 0;
-    if (!m->vocab)
+    if (!m->vocab || !m->vocab->n) /* a text without its file, a file without a tokenizer */
         return;
     uint8_t *tables = vocab_build(m->vocab, &size, why);
     if (!tables)

@@ -105,7 +105,7 @@ static Fmt float_format(const Proof *p)
  * ternary weights cannot do stays floats. */
 static void prove_codes(Proof *p)
 {
-    bool two = p->t->fmt == FMT_Q2_0 || p->t->fmt == FMT_PQ2_0;
+    bool two = p->t->fmt == FMT_Q2_0 || p->t->fmt == FMT_PQ2_0 || p->t->fmt == FMT_PQ2_0_LAST;
     check_codes(p);
     bool fold = scales_agree(p);
     if (p->bad_code && !two)

@@ -2,6 +2,7 @@
  * printed and checked in between is decided here, from the rows of passes.def. */
 #include <string.h>
 
+#include "ir/vocab.h"
 #include "passes/passes.h"
 
 #define BOUND FACT_BOUND
@@ -85,7 +86,7 @@ void passes_run(Module *m, const Target *target, const PassOptions *o, Report *r
     if (o->names) {
         run_named(m, target, o, r);
     } else {
-        if (m->vocab && !m->vocab_tables) /* a text has weights' places, but no tokenizer tables */
+        if (m->vocab && m->vocab->n && !m->vocab_tables) /* a text has weights' places, but no tokenizer tables */
             m->facts &= ~(unsigned)FACT_PACKED;
         for (int i = 0; i < npass; i++) {
             if (passes[i].level <= o->level &&

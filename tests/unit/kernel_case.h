@@ -39,6 +39,15 @@ static inline float *floats(int n)
     return (float *)keep((size_t)n * sizeof(float), 1);
 }
 
+/* The frequencies of a rope_table over `rot` values, by the base 10000. */
+static inline const double *rope_powers(int rot)
+{
+    double *freq = (double *)keep((size_t)rot / 2 * sizeof(double), 1);
+    for (int j = 0; j < rot / 2; j++)
+        freq[j] = pow(10000.0, -2.0 * j / rot);
+    return freq;
+}
+
 /* Ends a case: looks at every guard and frees everything. */
 static inline void done(void)
 {

@@ -351,18 +351,27 @@ static void type_39(void **state)
     free(f.b);
 }
 
-/* Id 42 has blocks of 64 values or of 128: the room of d.weight, 512 values at the end, tells. */
+/* Id 42 has blocks of 64 values, of 128 or of 256: the room of d.weight, 512 values at the end, tells;
+ * of blocks of 128, where a scale could stand. */
 static void type_42(void **state)
 {
     (void)state;
     static const struct {
         size_t room, size;
         Fmt fmt;
-    } rooms[] = {{144, 144, FMT_Q2_0}, {136, 136, FMT_PQ2_0}};
+    } rooms[] = {{144, 144, FMT_Q2_0},
+                 {136, 136, FMT_PQ2_0},
+                 {136, 136, FMT_PQ2_0_LAST},
+                 {84, 84, FMT_STQ1_0}};
     File f = build(3, 32);
     write_at(&f, TYPE_D, 42, 4);
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
         Run r;
+        for (size_t at = 0; at < 4; at++) { /* blocks of the codes 0 and 2, and the scale 1 */
+            size_t block = f.at[DATA] + 384 + 34 * at;
+            memset(f.b + block, 0x88, 34);
+            memcpy(f.b + block + (rooms[i].fmt == FMT_PQ2_0_LAST ? 32 : 0), "\x00\x3c", 2);
+        }
         assert_true(run_parse(&r, f.b, f.at[DATA] + 384 + rooms[i].room));
         const Tensor *d = gguf_tensor_find(r.g, "d.weight");
         assert_int_equal(d->fmt, rooms[i].fmt);
@@ -371,12 +380,24 @@ static void type_42(void **state)
         run_end(&r);
     }
     expect("both", f.b, f.at[DATA] + 384 + 160,
-           "its tensors of type id 42 are so small that blocks of 64 and of 128 values (q2_0, "
-           "pq2_0) fill the same room: convert the model to TQ2_0 or F16\n");
+           "its tensors of type id 42 are so small that several layouts (q2_0, pq2_0, stq1_0) "
+           "fill the same room: convert the model to TQ2_0 or F16\n");
+    memset(f.b + f.at[DATA] + 384, 0, 136);
+    expect("no order", f.b, f.at[DATA] + 384 + 136,
+           "its tensors of type id 42 have blocks of 128 values, and nothing tells whether their "
+           "scales stand before or behind codes: convert the model to TQ2_0 or F16\n");
+    memset(f.b + f.at[DATA] + 384, 0xff, 136);
+    expect("no scale", f.b, f.at[DATA] + 384 + 136,
+           "its tensors of type id 42 have blocks of 128 values, and neither before nor behind "
+           "their codes stand scales: convert the model to TQ2_0 or F16\n");
     expect("neither", f.b, f.n,
            "tensor 'd.weight' has type id 42 and 288 bytes of room; q2_0 takes 144 in blocks of 64 "
-           "values and 136 in blocks of 128, and one must fit all tensors. Id 42 means something "
-           "else in this file, or it is damaged: convert the model to TQ2_0 or F16\n");
+           "values and 136 in blocks of 128, stq1_0 84, and one must fit all tensors. Id 42 means "
+           "something else in this file, or it is damaged: convert the model to TQ2_0 or F16\n");
+    write_at(&f, TYPE_D, 43, 4);
+    expect("id 43", f.b, f.n,
+           "tensor 'd.weight' has type id 43 and 288 bytes of room, stq1_0 takes 84: id 43 means "
+           "something else in this file, or it is damaged. Convert the model to TQ2_0 or F16\n");
     write_at(&f, TYPE_A, 42, 4); /* 4 values: no whole block */
     expect("cut", f.b, f.n,
            "tensor 'a.weight' is 4 values of type q2_0, but the first dimension must be a multiple "

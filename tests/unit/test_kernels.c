@@ -558,11 +558,14 @@ static void test_rope_table(void **state)
     (void)state;
     for (int dim = 2; dim <= 20; dim += 6) {
         float *y = floats(7 * dim);
-        rope_table(100000, y, dim, 500000.0f, 3, 7);
-        rope_table(100000, y, dim, 500000.0f, 0, 3);
+        double freq[10];
+        for (int j = 0; j < dim / 2; j++)
+            freq[j] = pow(500000.0, -2.0 * j / dim);
+        rope_table(100000, y, dim, freq, 1.25f, 3, 7);
+        rope_table(100000, y, dim, freq, 1.25f, 0, 3);
         for (int i = 0; i < 7 * dim; i++) {
             double angle = (100000 + i / dim) * pow(500000.0, -2.0 * (i % dim / 2) / dim);
-            near_(y[i], i % 2 ? sin(angle) : cos(angle), 1.0, 6e-8);
+            near_(y[i], 1.25 * (i % 2 ? sin(angle) : cos(angle)), 1.25, 6e-8);
         }
         done();
     }
@@ -572,7 +575,7 @@ static void check_rope(int T, int heads, int head_dim, int rot, int mode)
 {
     const int width = heads * head_dim, all = T * width, half = rot / 2;
     float *x = reals(all), *table = floats(T * rot + 1), *y = floats(all), *z = floats(all);
-    rope_table(5, table, rot, 10000.0f, 0, T);
+    rope_table(5, table, rot, rope_powers(rot), 1, 0, T);
     memcpy(z, x, (size_t)all * sizeof *z);
     for (int h = heads - 1; h >= 0; h--) {
         rope(x, table, y, T, heads, width, rot, mode, h, h + 1);

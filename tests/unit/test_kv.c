@@ -235,7 +235,7 @@ static void check_store(int format, int T, int kv_heads, int d, int rot, int mod
     const size_t size = cache_bytes(format, kv_heads, context, d);
     float *x = reals(all), *table = floats(T * rot + 1), *y = floats(all);
     uint8_t *first = NULL;
-    rope_table(5, table, rot, 10000.0f, 0, T);
+    rope_table(5, table, rot, rope_powers(rot), 1, 0, T);
     rope(x, table, y, T, kv_heads, kv_heads * d, rot, mode, 0, kv_heads);
     for (int s = 0; s < nset; s++) {
         const Cache *k = &sets[s]->cache[format];

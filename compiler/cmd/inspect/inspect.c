@@ -138,7 +138,8 @@ static void collect(Inspect *p)
         p->ternary += codes || f->ternary ? f->n : 0;
         p->i2s += gguf_tensor_info(t)->id == fmt_info[FMT_I2_S].gguf;
         p->invalid += f->invalid;
-        if (f->invalid && t->fmt != FMT_Q2_0 && t->fmt != FMT_PQ2_0) /* their +2 */
+        if (f->invalid && t->fmt != FMT_Q2_0 && t->fmt != FMT_PQ2_0 &&
+            t->fmt != FMT_PQ2_0_LAST) /* their +2 */
             warn(p->s, p->g->loc,
                  "tensor %s has %lld invalid codes among %lld: the file is damaged or not %s",
                  quote(p->s, t->name, strlen(t->name)), (long long)f->invalid, (long long)f->n,

@@ -337,20 +337,18 @@ BN_INLINE void last(const float *x, float *y, int T, int d, int from, int to)
 }
 
 //@ rope_table
-/* y[t][2j], y[t][2j + 1] = cos, sin of (pos + t) * base^(-2j / dim); y [T x dim]. In double: at
- * position 100,000 an f32 angle is off by 0.004 radians. The powers are products of the first: 64
- * roundings in double are 1e-14 of the angle, and pow takes as long as both functions. */
-BN_INLINE void rope_table(int pos, float *y, int dim, float base, int from, int to)
+/* y[t][2j], y[t][2j + 1] = magnitude * cos, sin of (pos + t) * freq[j]; y [T x dim], freq
+ * [dim / 2] in radians a position. In double: at position 100,000 an f32 angle is off by 0.004
+ * radians. */
+BN_INLINE void rope_table(int pos, float *y, int dim, const double *freq, float magnitude, int from,
+                          int to)
 {
-    const double step = pow((double)base, -2.0 / dim);
-    double turn = 1.0;
-
-    for (int j = 0; j < dim / 2; j++, turn *= step) {
+    for (int j = 0; j < dim / 2; j++) {
         for (int t = from; t < to; t++) {
-            double angle = ((double)pos + t) * turn;
+            double angle = ((double)pos + t) * freq[j];
             float *out = y + (size_t)t * (size_t)dim + 2 * (size_t)j;
-            out[0] = (float)cos(angle);
-            out[1] = (float)sin(angle);
+            out[0] = (float)(cos(angle) * (double)magnitude);
+            out[1] = (float)(sin(angle) * (double)magnitude);
         }
     }
 }

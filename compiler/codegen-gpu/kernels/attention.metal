@@ -6,17 +6,17 @@
 using namespace metal;
 
 //@ rope_table : group
-/* y[t][2j], y[t][2j + 1] = cos, sin of the angle of pair j at position pos + t. turn[j], the angle
+/* y[t][2j], y[t][2j + 1] = magnitude * cos, sin of the angle of pair j at position pos + t. turn[j], the angle
  * of one position, is a 64-bit fraction of a full turn, so its product with a position, which drops
  * whole turns, is exact: an f32 angle would be off by 0.004 at position 100,000. */
-static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn, uint g,
-                              uint me)
+static inline void rope_table(int pos, device float *y, int dim, constant ulong *turn,
+                              float magnitude, uint g, uint me)
 {
     for (int j = int(me); j < dim / 2; j += THREADS) {
         const int part = int(uint((ulong(pos) + g) * turn[j] >> 32));
         const float angle = float(part) * (6.283185307179586f / 4294967296.0f);
-        y[ulong(g) * dim + 2 * j] = cos(angle);
-        y[ulong(g) * dim + 2 * j + 1] = sin(angle);
+        y[ulong(g) * dim + 2 * j] = magnitude * cos(angle);
+        y[ulong(g) * dim + 2 * j + 1] = magnitude * sin(angle);
     }
 }
 
