@@ -71,7 +71,7 @@ check "lower gives what the pipeline gives" sh -c "'$bnc' lower '$tmp/stages/00-
 check "build json_get" cc -O1 tests/e2e/json_get.c -ljansson -o "$tmp/json_get"
 "$bnc" opt --passes=quant --ternary=never --remarks --json --quiet "$model" 2>"$tmp/json" >"$tmp/text2"
 check "remarks as JSON" sh -c "'$tmp/json_get' stages <'$tmp/json' | grep -q \
-    '\"line\":27,\"column\":8,\"file\":\"arch/bitnet-b1.58.tir\",\"text\":\"blk.0.attn_q.weight to blk.7'"
+    '\"line\":26,\"column\":8,\"file\":\"arch/bitnet-b1.58.tir\",\"text\":\"blk.0.attn_q.weight to blk.7'"
 compile --json --time-passes --stats --remarks --print-after=all --print-changed >"$tmp/json"
 check "one JSON text" "$tmp/json_get" stages <"$tmp/json"
 for key in '"name":"plan"' '"wall_ms":' '"counts":{"norms fused with their quantization":4' \
