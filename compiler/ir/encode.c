@@ -40,6 +40,14 @@ static void block_tq1(const int8_t *codes, uint8_t *out)
         out[48 + j] = digits(codes + 240 + j, 4, 4);
 }
 
+static void block_q2(const int8_t *codes, int n, uint16_t scale, uint8_t *out)
+{
+    memset(out, 0, 2 + (size_t)n / 4);
+    memcpy(out, &scale, 2);
+    for (int i = 0; i < n; i++)
+        out[2 + i / 4] = (uint8_t)(out[2 + i / 4] | (codes[i] + 1) << i % 4 * 2);
+}
+
 size_t codes_encode(Fmt fmt, const int8_t *codes, int64_t n, float scale, uint8_t *out)
 {
     const FmtInfo *f = &fmt_info[fmt];
@@ -53,6 +61,9 @@ size_t codes_encode(Fmt fmt, const int8_t *codes, int64_t n, float scale, uint8_
             planes(codes + at + 128, false, out + 32);
         } else if (fmt == FMT_TQ1_0) {
             block_tq1(codes + at, out);
+        } else if (fmt == FMT_Q2_0 || fmt == FMT_PQ2_0) {
+            block_q2(codes + at, f->elems, half, out);
+            continue;
         } else {
             CHECK(fmt == FMT_F16);
             uint16_t value[3] = {half ^ 0x8000u, 0, half};

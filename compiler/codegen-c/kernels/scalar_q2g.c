@@ -25,7 +25,8 @@
 #define BN_Q2G_TILES(k) (((k) + 63) / 64 * 4)
 /* Bytes of a block of rows. */
 #define BN_Q2G_BLOCK(k, group)                                                                     \
-    (64 * (size_t)BN_Q2G_TILES(k) + (BN_Q2G_GROUPS((size_t)(k), (size_t)(group)) * 32 + 67) / 64 * 64)
+    (64 * (size_t)BN_Q2G_TILES(k) +                                                                \
+     (BN_Q2G_GROUPS((size_t)(k), (size_t)(group)) * 32 + 67) / 64 * 64)
 
 /* The unit of a block. */
 BN_INLINE float q2g_unit(const uint8_t *w, int k, int group)
@@ -232,7 +233,8 @@ BN_INLINE void q2g_linear(const void *w, const float *x, float *y, int T, int n,
                 double lane[8] = {0};
                 float code[256];
                 const float scale = q2g_row(w, r, at, k, group, code);
-                dot_lanes(lane, code, x + (size_t)t * (size_t)k + at, k - at < group ? k - at : group);
+                dot_lanes(lane, code, x + (size_t)t * (size_t)k + at,
+                          k - at < group ? k - at : group);
                 sum += (double)scale * (double)(float)dot_sum(lane);
             }
             y[(size_t)t * (size_t)n + (size_t)r] = (float)sum;
@@ -247,7 +249,7 @@ BN_INLINE void embed_q2g64(const int32_t *token, const void *w, float *y, int d,
 
 //@ linear_q2g64 : q2g_linear
 BN_INLINE void linear_q2g64(const void *w, const float *x, float *y, int T, int n, int k, int from,
-                           int to)
+                            int to)
 {
     q2g_linear(w, x, y, T, n, k, 64, from, to);
 }
@@ -255,7 +257,7 @@ BN_INLINE void linear_q2g64(const void *w, const float *x, float *y, int T, int 
 //@ tmatmul_q2g64 : q2g_matmul
 /* A scale for each 64 columns; w Q2R16G64 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g64(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                            const float *res, float *y, int T, int n, int k, int from, int to)
+                             const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
     q2g_matmul(w, q, s, res, y, T, n, k, 64, from, to);
@@ -264,8 +266,8 @@ BN_INLINE void tmatmul_q2g64(const uint8_t *w, const float *c, const int8_t *q, 
 //@ tglu_q2g64 : q2g_glu
 /* y = act(gate) * up, both as tmatmul_q2g64 gives them. */
 BN_INLINE void tglu_q2g64(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
-                         const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
-                         int from, int to)
+                          const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
+                          int from, int to)
 {
     (void)cg, (void)cu;
     q2g_glu(wg, wu, q, s, y, act, T, n, k, 64, from, to);
@@ -279,7 +281,7 @@ BN_INLINE void embed_q2g128(const int32_t *token, const void *w, float *y, int d
 
 //@ linear_q2g128 : q2g_linear
 BN_INLINE void linear_q2g128(const void *w, const float *x, float *y, int T, int n, int k, int from,
-                           int to)
+                             int to)
 {
     q2g_linear(w, x, y, T, n, k, 128, from, to);
 }
@@ -287,7 +289,7 @@ BN_INLINE void linear_q2g128(const void *w, const float *x, float *y, int T, int
 //@ tmatmul_q2g128 : q2g_matmul
 /* A scale for each 128 columns; w Q2R16G128 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g128(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                            const float *res, float *y, int T, int n, int k, int from, int to)
+                              const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
     q2g_matmul(w, q, s, res, y, T, n, k, 128, from, to);
@@ -296,8 +298,8 @@ BN_INLINE void tmatmul_q2g128(const uint8_t *w, const float *c, const int8_t *q,
 //@ tglu_q2g128 : q2g_glu
 /* y = act(gate) * up, both as tmatmul_q2g128 gives them. */
 BN_INLINE void tglu_q2g128(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
-                         const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
-                         int from, int to)
+                           const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
+                           int from, int to)
 {
     (void)cg, (void)cu;
     q2g_glu(wg, wu, q, s, y, act, T, n, k, 128, from, to);
@@ -311,7 +313,7 @@ BN_INLINE void embed_q2g256(const int32_t *token, const void *w, float *y, int d
 
 //@ linear_q2g256 : q2g_linear
 BN_INLINE void linear_q2g256(const void *w, const float *x, float *y, int T, int n, int k, int from,
-                           int to)
+                             int to)
 {
     q2g_linear(w, x, y, T, n, k, 256, from, to);
 }
@@ -319,7 +321,7 @@ BN_INLINE void linear_q2g256(const void *w, const float *x, float *y, int T, int
 //@ tmatmul_q2g256 : q2g_matmul
 /* A scale for each 256 columns; w Q2R16G256 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g256(const uint8_t *w, const float *c, const int8_t *q, const float *s,
-                            const float *res, float *y, int T, int n, int k, int from, int to)
+                              const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
     q2g_matmul(w, q, s, res, y, T, n, k, 256, from, to);
@@ -328,8 +330,8 @@ BN_INLINE void tmatmul_q2g256(const uint8_t *w, const float *c, const int8_t *q,
 //@ tglu_q2g256 : q2g_glu
 /* y = act(gate) * up, both as tmatmul_q2g256 gives them. */
 BN_INLINE void tglu_q2g256(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
-                         const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
-                         int from, int to)
+                           const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
+                           int from, int to)
 {
     (void)cg, (void)cu;
     q2g_glu(wg, wu, q, s, y, act, T, n, k, 256, from, to);
