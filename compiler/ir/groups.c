@@ -8,6 +8,8 @@
 
 #include "ir/ir.h"
 
+enum { CHUNK = 1 << 14 };
+
 int fmt_group(Fmt fmt)
 {
     switch (fmt) {
@@ -28,6 +30,27 @@ int fmt_group(Fmt fmt)
 Fmt fmt_of_group(int group)
 {
     return group == 64 ? FMT_TERN64 : group == 128 ? FMT_TERN128 : FMT_TERN256;
+}
+
+/* ---- which tensors are ternary ---- */
+
+bool tensor_is_ternary(const Tensor *t, float *scale)
+{
+    float part[CHUNK], s = 0;
+    int64_t n = t->rows * t->cols;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t k = n - at < CHUNK ? n - at : CHUNK;
+        tensor_floats(t, at, k, part);
+        for (int64_t i = 0; i < k; i++) {
+            float a = fabsf(part[i]);
+            s = s == 0 ? a : s;
+            if (a != 0 && a != s)
+                return false;
+        }
+    }
+    if (scale)
+        *scale = s;
+    return true;
 }
 
 /* One scale for each `group` values of a row, bit for bit? */

@@ -358,10 +358,7 @@ static bool ternary_operands(Module *m, const Op *op, int nweight)
     for (int i = 2; ok && i < 2 + nweight; i++)
         ok = weight_is(op, i, 2) && codes(in(op, i)->fmt) && in(op, i) == in(op, 2) &&
              fits_columns(in(op, 0), in(op, i)->dim[1]) && fits_scales(op, in(op, i)->fmt);
-    return ok ? true
-              : wrong(m, op,
-                      "i8<T x K>, f32<T> (or f32<T x 2K/G>, a pair for each group of G columns that "
-                      "has a scale) and ternary weights<N x K>");
+    return ok ? true : wrong(m, op, "i8<T x K>, f32<T> and ternary weights<N x K>");
 }
 
 static bool infer_matmul(Module *m, Op *op)

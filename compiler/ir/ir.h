@@ -588,6 +588,8 @@ static inline int64_t group_count(int64_t cols, int group)
 {
     return (cols + group - 1) / group;
 }
+/* Whether a float tensor holds only -s, 0 and +s; *scale (may be NULL) becomes s. */
+bool tensor_is_ternary(const Tensor *t, float *scale);
 typedef struct GroupScales { /* of a ternary tensor: unit times an f16 for each group and row */
     float unit;
     bool one; /* one scale, which is `unit`: the f16 are 1 */
@@ -627,8 +629,6 @@ enum { LOWBIT_COLS = 1 << 17 }; /* the most columns that sums of int32 and the n
 int64_t packed_bytes(const Type *t, int64_t *scales);
 /* Writes layer i of w, in w's present format, to out (packed_bytes of them). */
 void weight_pack(Session *s, const Weight *w, int i, uint8_t *out);
-/* Whether a float tensor holds only -s, 0 and +s; *scale (may be NULL) becomes s. */
-bool tensor_is_ternary(const Tensor *t, float *scale);
 /* The one scale of a ternary tensor: the file's; of floats s where they are ternary already, else
  * the mean of |w|. */
 float ternary_scale(const Tensor *t);

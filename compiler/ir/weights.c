@@ -55,25 +55,6 @@ static float absmean(const Tensor *t)
     return (float)(sum / (double)n);
 }
 
-bool tensor_is_ternary(const Tensor *t, float *scale)
-{
-    float part[CHUNK], s = 0;
-    int64_t n = t->rows * t->cols;
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
-        tensor_floats(t, at, k, part);
-        for (int64_t i = 0; i < k; i++) {
-            float a = fabsf(part[i]);
-            s = s == 0 ? a : s;
-            if (a != 0 && a != s)
-                return false;
-        }
-    }
-    if (scale)
-        *scale = s;
-    return true;
-}
-
 /* A block scale that is zero belongs to a block of zeros and agrees with any other. */
 static float first_scale(const Tensor *t)
 {

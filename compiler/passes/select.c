@@ -45,8 +45,9 @@ bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target
 {
     const Weight *w = k->most_cols ? weight_of(op) : NULL;
     unsigned step = op->block->func->form == FORM_DECODE ? FORMS_STEP : 0;
-    return k->op == op->code && k->weight == format && scales_fit(op, format) && !(k->isa & ~target->isa) &&
-           k->forms & (forms_of(op) | step) && (!w || w->type->dim[1].n <= k->most_cols);
+    return k->op == op->code && k->weight == format && scales_fit(op, format) &&
+           !(k->isa & ~target->isa) && k->forms & (forms_of(op) | step) &&
+           (!w || w->type->dim[1].n <= k->most_cols);
 }
 
 /* ---- kernels ---- */

@@ -132,13 +132,13 @@ static void check_prompt(Lib *l, const json_t *p, double sd, double margin, Dist
         for (int j = 0; j < vocab; j++)
             sum += exp((double)row[j] - (double)row[best_of(row, vocab)]);
         if (i + 1 < n)
-            nll += (log(sum) + (double)row[best_of(row, vocab)] - (double)row[tokens[i + 1]]) / (n - 1);
+            nll += (log(sum) + (double)row[best_of(row, vocab)] - (double)row[tokens[i + 1]]) /
+                   (n - 1);
         for (size_t j = 0; j < 8; j++)
             differ(d, (double)row[j],
                    json_number_value(json_array_get(json_array_get(head, (size_t)i), j)), sd);
         d->wrong += json_number_value(json_array_get(lead, (size_t)i)) > margin * sd &&
-                    best_of(row, vocab) !=
-                        (int)json_integer_value(json_array_get(best, (size_t)i));
+                    best_of(row, vocab) != (int)json_integer_value(json_array_get(best, (size_t)i));
     }
     for (int j = 0; j < vocab; j++)
         differ(d, (double)x[(size_t)(n - 1) * (size_t)vocab + (size_t)j],
@@ -153,7 +153,8 @@ int main(int argc, char **argv)
     need(argc == 4, "usage: test_groups GOLDEN.json MODEL.so f32|int8");
     json_t *g = json_load_file(argv[1], 0, NULL);
     need(g != NULL, "cannot read the golden file");
-    const json_t *noise = json_object_get(json_object_get(g, "noise"), "same, a scale for 128 values");
+    const json_t *noise =
+        json_object_get(json_object_get(g, "noise"), "same, a scale for 128 values");
     double sd = json_number_value(json_object_get(g, "logit_sd")), rms = 3e-5, max = 5e-4;
     double nll = 2e-5, margin = 1e-3;
     if (!strcmp(argv[3], "int8")) {
@@ -169,7 +170,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < json_array_size(prompts); i++)
         check_prompt(&l, json_array_get(prompts, i), sd, margin, &d);
     double off = sqrt(d.square / (double)d.count);
-    printf("%s: rms %.3g sd (at most %.3g), largest %.3g (%.3g), NLL %.2g (%.2g), %d clear choices differ\n",
+    printf("%s: rms %.3g sd (at most %.3g), largest %.3g (%.3g), NLL %.2g (%.2g), %d clear choices "
+           "differ\n",
            argv[2], off, rms, d.worst, max, d.nll, nll, d.wrong);
     return !(off <= rms && d.worst <= max && d.nll <= nll && rms > 0 && !d.wrong);
 }

@@ -29,6 +29,7 @@
 #include "../../compiler/codegen-c/kernels/neon_q2.c"
 FOR(DOTPROD_TARGET)
 #include "../../compiler/codegen-c/kernels/neon_dotprod.c"
+#include "../../compiler/codegen-c/kernels/neon_q2g.c"
 FOR_END
 FOR(I8MM_TARGET)
 #include "../../compiler/codegen-c/kernels/neon_i8mm.c"

@@ -4,7 +4,9 @@
  * the same bits, for every split of the work, number of tokens and place in the batch. Outputs lie between
  * guard bytes, inputs end where malloc says they do (AddressSanitizer looks there).
  */
+#ifndef KERNELS_ALONE /* other machines: tests/kernels/run.sh */
 #include "ir/ir.h"
+#endif
 
 #include "kernel_case.h" /* its cmocka has a macro `fail`, which would hide ir.h's */
 
@@ -19,8 +21,6 @@ FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "../../compiler/codegen-c/kernels/avx512_q2g.c"
 FOR_END
 #endif
-
-static Session session;
 
 /* ---- the kernels under test ---- */
 
@@ -49,18 +49,20 @@ TABLE(, )
 static const Kernels *sets[8] = {&kernels};
 static int nset = 1;
 #if defined(__x86_64__)
-FOR("avx2,fma,f16c")
 TABLE(_avx2, _avx2)
-FOR_END
-FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 TABLE(_avx512, _avx2)
-FOR_END
 static void find_sets(void)
 {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         sets[nset++] = &kernels_avx2;
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"))
         sets[nset++] = &kernels_avx512;
+}
+#elif defined(__aarch64__)
+TABLE(_dotprod, )
+static void find_sets(void)
+{
+    sets[nset++] = &kernels_dotprod; /* under qemu-aarch64 -cpu max */
 }
 #else
 static void find_sets(void)
@@ -334,7 +336,10 @@ static void test_quant(void **state)
     check_quant(2560, 256, BN_TOKEN, 1e-7f);
 }
 
+#ifndef KERNELS_ALONE
 /* ---- which tensors, and their bytes ---- */
+
+static Session session;
 
 /* Rows packed by layouts.c and read by embed give the file's floats, bit for bit. */
 static void check_packed(const Tensor *t, int group, Fmt fmt, int one)
@@ -426,15 +431,24 @@ static void test_floats(void **state)
     assert_false(group_scales(&t, 64, &g));
 }
 
+#endif
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products), cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_glu),      cmocka_unit_test(test_quant),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_floats)};
+#ifndef KERNELS_ALONE
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_floats),
+#endif
+    };
     find_sets();
+#ifndef KERNELS_ALONE
     session_start(&session, NULL);
+#endif
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+#ifndef KERNELS_ALONE
     session_end(&session);
+#endif
     return failed;
 }

@@ -13,7 +13,7 @@
 
 //@ quant_group_row_avx2 : q2g_layout quant_row_avx2
 /* quant_group_row of scalar_q2g.c, to the bit. */
-BN_INLINE float quant_most_avx2(const float *x, const float *g, __m256 unit, int n)
+BN_INLINE float group_most_avx2(const float *x, const float *g, __m256 unit, int n)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     __m256 a = _mm256_setzero_ps();
@@ -33,7 +33,7 @@ BN_INLINE float quant_most_avx2(const float *x, const float *g, __m256 unit, int
 }
 
 /* The sum of n values of q, zeros behind them up to a multiple of 32. */
-BN_INLINE float quant_sum(const int8_t *q, int n)
+BN_INLINE float group_sum(const int8_t *q, int n)
 {
     const __m256i ones = _mm256_set1_epi8(1), words = _mm256_set1_epi16(1);
     __m256i sum = _mm256_setzero_si256();
@@ -52,19 +52,19 @@ BN_INLINE void quant_group_row_avx2(const float *x, const float *g, float scalar
                                     float *s, int k, int group, int scale)
 {
     const __m256 unit = _mm256_set1_ps(scalar_unit);
-    float most = scale == BN_TOKEN ? quant_most_avx2(x, g, unit, k) : 0.0f;
+    float most = scale == BN_TOKEN ? group_most_avx2(x, g, unit, k) : 0.0f;
 
     memset(q + k / 128 * 128, 0, (size_t)(BN_QPAD(k) - k / 128 * 128));
     for (int at = 0; at < k; at += group, s += 2) {
         const int n = k - at < group ? k - at : group;
         __m256 factor;
         if (scale != BN_TOKEN)
-            most = quant_most_avx2(x + at, g ? g + at : NULL, unit, n);
+            most = group_most_avx2(x + at, g ? g + at : NULL, unit, n);
         factor = _mm256_set1_ps(127.0f / most);
         for (int i = 0; i < n; i += 32)
             quant_step(x + at, g ? g + at : NULL, unit, factor, q + at, i, n);
         s[0] = most / 127.0f;
-        s[1] = quant_sum(q + at, n);
+        s[1] = group_sum(q + at, n);
     }
 }
 

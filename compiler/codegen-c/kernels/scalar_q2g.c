@@ -48,7 +48,7 @@ BN_INLINE float f32_times(float a, float b)
 /* One token: v = g ? x * unit * g : x; of each group of `group` values (token: of all) u = max(max|v|,
  * 1e-30) / 127, q = round_half_even(v * (127 / max)), which is within 127.0001; s[2g] = u, s[2g + 1] the
  * sum of the group's q. Zeros up to BN_QPAD(k). */
-BN_INLINE float quant_most(const float *x, const float *g, float unit, int n)
+BN_INLINE float group_most(const float *x, const float *g, float unit, int n)
 {
     int32_t most = 0;
     float v;
@@ -66,14 +66,14 @@ BN_INLINE float quant_most(const float *x, const float *g, float unit, int n)
 BN_INLINE void quant_group_row(const float *x, const float *g, float unit, int8_t *q, float *s,
                                int k, int group, int scale)
 {
-    float most = scale == BN_TOKEN ? quant_most(x, g, unit, k) : 0.0f;
+    float most = scale == BN_TOKEN ? group_most(x, g, unit, k) : 0.0f;
 
     for (int at = 0; at < k; at += group, s += 2) {
         const int end = k - at < group ? k : at + group;
         int32_t sum = 0;
         float factor;
         if (scale != BN_TOKEN)
-            most = quant_most(x + at, g ? g + at : NULL, unit, end - at);
+            most = group_most(x + at, g ? g + at : NULL, unit, end - at);
         factor = 127.0f / most;
         for (int i = at; i < end; i++) {
             double v = (double)((g ? x[i] * unit * g[i] : x[i]) * factor) + 6755399441055744.0;
