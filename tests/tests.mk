@@ -105,6 +105,9 @@ $(foreach t,x86-64 x86-64-v3,$(eval $(call trained,,$t)))
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
 
+$(B)/test_hf_golden: tests/e2e/test_hf_golden.c
+	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -ljansson -ldl -lm -o $@
+
 # Makes the files of tests/run_formats.sh.
 $(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)
 	$(CC) $(CSTD) -O2 -g $(WARN) $(INC) $^ -pthread -lxxhash -ljansson -lm -o $@

@@ -532,6 +532,13 @@ static void say(Module *m, const Tally *tally, Mode mode)
     out_free(&o);
 }
 
+/* Of a weight whose bytes are not here: its type says what its scales are for. */
+static Act act_of_text(const Module *m, const Weight *w, Act wanted)
+{
+    bool groups = w->type->fmt == FMT_TERN64 || w->type->fmt == FMT_TERN128;
+    return wanted != ACT_AUTO ? wanted : groups && !m->masters ? ACT_GROUP : ACT_TOKEN;
+}
+
 void pass_quant(Module *m, const Target *target)
 {
     bool grouped = multiplies_groups(target);
@@ -542,6 +549,8 @@ void pass_quant(Module *m, const Target *target)
     Tally tally = {0};
     for (Weight *w = m->weights; w; w = w->next) {
         int n = w->count ? w->count : 1;
+        if (!w->tensor)
+            w->act = act_of_text(m, w, act);
         if (!to_prove(w))
             continue;
         Fmt *fmt = NEW_ARRAY(m->s, Fmt, n);

@@ -1,6 +1,6 @@
-/* test_groups.c: a compiled model against a golden file of ../shared/golden/hf.
+/* test_hf_golden.c: a compiled model against a golden file of ../shared/golden/hf.
  *
- *     test_groups GOLDEN.json MODEL.so ROW
+ *     test_hf_golden GOLDEN.json MODEL.so ROW
  *
  * ROW names the row of the table "Tolerances that follow" of that folder's README: f32, or int8, whose
  * bounds are 2 and 2.5 times what the golden file measured of int8 inputs with a scale for 128 values.
@@ -37,7 +37,7 @@ static void need(int ok, const char *what)
 {
     if (ok)
         return;
-    fprintf(stderr, "test_groups: %s\n", what);
+    fprintf(stderr, "test_hf_golden: %s\n", what);
     exit(1);
 }
 
@@ -150,7 +150,7 @@ static void check_prompt(Lib *l, const json_t *p, double sd, double margin, Dist
 
 int main(int argc, char **argv)
 {
-    need(argc == 4, "usage: test_groups GOLDEN.json MODEL.so f32|int8");
+    need(argc == 4, "usage: test_hf_golden GOLDEN.json MODEL.so f32|int8");
     json_t *g = json_load_file(argv[1], 0, NULL);
     need(g != NULL, "cannot read the golden file");
     const json_t *noise =
