@@ -49,7 +49,7 @@ enum { LINE = 64, SCALE_COLS = 256, T3_LOSS = 33, Q2G_COLS = 64 };
 
 typedef struct Rows { /* a block of rows, and where its bytes go */
     const Tensor *t;
-    float scale, factor;  /* the tensor's one; what each scale is multiplied by */
+    float scale, factor; /* the tensor's one; what each scale is multiplied by */
     const GroupScales *groups;
     int group;            /* columns that share a scale; 0: no such layout */
     int64_t first, count; /* of the tensor; count: those that are real */
@@ -162,8 +162,7 @@ static void q2g_pack(const Rows *b)
     for (int64_t c = 0; c < b->wide; c += 16, out += 64)
         for (int r = 0; r < 16; r++)
             for (int i = 0; i < 16; i++)
-                out[4 * r + i % 4] |=
-                    (uint8_t)((b->codes[r * b->wide + c + i] + 1) << i / 4 * 2);
+                out[4 * r + i % 4] |= (uint8_t)((b->codes[r * b->wide + c + i] + 1) << i / 4 * 2);
     for (int64_t c = 0; c < b->t->cols; c += b->group, scales += 32)
         for (int64_t r = 0; r < b->count; r++) {
             uint16_t h = group_scale(b->t, b->groups, b->group, b->first + r, c);
