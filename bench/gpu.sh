@@ -74,22 +74,22 @@ if [ -z "$quick" ]; then
         else
             right=FAILED
         fi
-        if (cd "$dir" && timeout 60 "$here/build/test_topk" 200 "$dir/$name.x86-64.so") >"$dir/$name.best" 2>&1; then
-            best=$(grep -o '[0-9]* positions, [0-9]* differences' "$dir/$name.best")
+        if (cd "$dir" && timeout 60 "$here/build/test_topk" 200 "$dir/$name.x86-64.so") >"$dir/$name.topk" 2>&1; then
+            topk=$(grep -o '[0-9]* positions, [0-9]* differences' "$dir/$name.topk")
         else
-            best=FAILED
+            topk=FAILED
         fi
-        echo "| $name | $right | $best |"
-        [ "$right" = FAILED ] || [ "$best" = FAILED ] || continue
+        echo "| $name | $right | $topk |"
+        [ "$right" = FAILED ] || [ "$topk" = FAILED ] || continue
         failed=1
-        tail -n 30 "$dir/$name.log" "$dir/$name.best" >&2
+        tail -n 30 "$dir/$name.log" "$dir/$name.topk" >&2
     done
     echo
     name=synth-odd-llama-i2_s
     [ -e "$dir/$name.x86-64.so" ] || name=qwen3-i2_s
     at=$(goldens_of "$name")
     for tool in memcheck racecheck; do
-        for run in "golden $at" "best 8"; do
+        for run in "golden $at" "topk 8"; do
             # shellcheck disable=SC2086
             if (cd "$dir" && timeout 120 compute-sanitizer --tool $tool --error-exitcode 9 "$here"/build/test_$run "$dir/$name.x86-64.so") >"$dir/$tool.log" 2>&1; then
                 echo "compute-sanitizer $tool, test_${run%% *} of $name: $(grep -o 'ERROR SUMMARY.*\|RACECHECK SUMMARY.*' "$dir/$tool.log" | tail -n 1)"
@@ -106,8 +106,8 @@ fi
 # ---- fast ----
 timeout 60 "$dir/copybw" >"$dir/bw"
 build/bnc "$dir/2b4t.gguf" --target=cuda --name=m --quiet --print-after=plan -o "$dir/m" >"$dir/plan.tir"
-for last in head best; do
-    awk -v head=$last -f bench/traffic.awk "$dir/plan.tir"
+for last in lm_head topk; do
+    awk -v after=$last -f bench/traffic.awk "$dir/plan.tir"
 done >"$dir/traffic"
 $nv -Iruntime-min -c "$dir/m.cu" -o "$dir/m.o"
 cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -Iruntime-min -I"$dir" -DHEADER='"m.h"' -c bench/gpu_model.c -o "$dir/gpu_model.o"
@@ -133,11 +133,11 @@ awk '
         label["prompt"] = "a prompt of"
         label["decode"] = "decode behind"
         label["all"] = "greedy generation, of all logits, behind"
-        label["best"] = "greedy generation, of the best, behind"
-        label["best40"] = "generation, of the best 40, behind"
+        label["top1"] = "greedy generation, of the top 1, behind"
+        label["top40"] = "generation, of the top 40, behind"
     }
     FILENAME ~ /bw$/ { bw[$1] = $2; next }
-    FILENAME ~ /traffic$/ { bytes[what] = $1; what = "best"; cache = $2; next }
+    FILENAME ~ /traffic$/ { bytes[what] = $1; what = "topk"; cache = $2; next }
     FILENAME ~ /rows$/ {
         if (!said++) {
             printf "Memory: copies move %s GB/s (read and written), reads %s. A token reads %.1f MB of weights " \
@@ -147,7 +147,7 @@ awk '
             print "|---|---|---|"
         }
         if ($1 == "open") next
-        bound = bw["copy"] * 1e9 / (bytes[$1 ~ /^best/ ? "best" : ""] + cache * $2)
+        bound = bw["copy"] * 1e9 / (bytes[$1 ~ /^top/ ? "topk" : ""] + cache * $2)
         printf "| %s %d | %.0f (%.0f to %.0f) | %s |\n", label[$1], $2, $3, $4, $5, \
             $1 == "prompt" ? "-" : sprintf("%.1f %%", 100 * $3 / bound)
         next

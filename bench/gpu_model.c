@@ -1,9 +1,9 @@
 /* gpu_model.c: how fast a compiled model is behind bn.h: gpu_model WEIGHTS PROMPT AT STEPS REPEAT.
- * Compiled with -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode", "all", "best",
- * "best40" or "open", then tokens/s (open: seconds), the median of REPEAT and the least and the
+ * Compiled with -DHEADER='"m.h"' for a model of --name=m. Prints "prompt", "decode", "all", "top1",
+ * "top40" or "open", then tokens/s (open: seconds), the median of REPEAT and the least and the
  * most: of a prompt of PROMPT tokens, and of STEPS tokens written behind AT others: given ones,
- * each with all its logits; or what bn_sample chooses, the best of all logits, the best of those
- * that it asks for, or one of the best 40. */
+ * each with all its logits; or what bn_sample chooses: the largest of all logits, the top 1, or one
+ * of the top 40. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,13 +51,13 @@ static void eval(bn_state *s, int n, int vocab)
     must(bn_eval(s, token, n, &logits), bn_message(s));
 }
 
-/* STEPS tokens behind `at` others, with all logits or what bn_sample needs; best: top_k, 0: none
+/* STEPS tokens behind `at` others, with all logits or what bn_sample needs; topk: top_k, 0: none
  * is sampled. */
-static void decode(bn_state *s, const char *what, bool all, int best, int at, int steps, int repeat)
+static void decode(bn_state *s, const char *what, bool all, int topk, int at, int steps, int repeat)
 {
     double rate[MOST];
     for (int i = -1; i < repeat; i++) {
-        bn_sampling how = {.temperature = 1, .top_k = best, .seed = 1};
+        bn_sampling how = {.temperature = 1, .top_k = topk, .seed = 1};
         must(bn_rewind(s, 0), bn_message(s));
         eval(s, at, bn_describe(&m_model)->vocab);
         int32_t token = 1;
@@ -65,7 +65,7 @@ static void decode(bn_state *s, const char *what, bool all, int best, int at, in
         double start = now();
         for (int j = 0; j < steps; j++) {
             must(bn_eval(s, &token, 1, all ? &logits : NULL), bn_message(s));
-            token = best ? bn_sample(s, &how) : (token + 7919) % bn_describe(&m_model)->vocab;
+            token = topk ? bn_sample(s, &how) : (token + 7919) % bn_describe(&m_model)->vocab;
         }
         rate[i < 0 ? 0 : i] = steps / (now() - start);
     }
@@ -99,8 +99,8 @@ int main(int argc, char **argv)
         print_row("prompt", prompt, rate, repeat);
     decode(s, "decode", true, 0, at, steps, repeat);
     decode(s, "all", true, 1, at, steps, repeat);
-    decode(s, "best", false, 1, at, steps, repeat);
-    decode(s, "best40", false, 40, at, steps, repeat);
+    decode(s, "top1", false, 1, at, steps, repeat);
+    decode(s, "top40", false, 40, at, steps, repeat);
     bn_done(s);
     bn_close(&w);
     return 0;

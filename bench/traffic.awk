@@ -1,5 +1,5 @@
 # traffic.awk: what one decode step reads, from the planned text of a model
-# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes. With -v head=head, or =best,
+# (bnc MODEL --print-after=plan): "weights cache_per_position", in bytes. With -v after=lm_head, or =topk,
 # that function's too. Every weight that an op takes counts whole, but for the embedding, of which a
 # step reads one row, and the matrix beside a screen's copy, of which it reads a few; the KV cache
 # counts by position.
@@ -12,7 +12,7 @@
     if ($1 == "state") cache += bytes
     else size[substr($2, 2)] = bytes
 }
-/^func / { inside = /^func @decode\(/ || (head && index($0, "func @" head "(") == 1) }
+/^func / { inside = /^func @decode\(/ || (after && index($0, "func @" after "(") == 1) }
 / = screen / { sub(/@[A-Za-z_0-9]+, /, "") }
 inside && /= [a-z_0-9]+ / && !/ = embed / {
     n = split($0, word, /[^A-Za-z_0-9@]+/)

@@ -62,11 +62,11 @@ const char *bn_version(void);
 /* A compiled model: a constant that the generated header declares (story_model, say). */
 typedef struct bn_model bn_model;
 
-/* What a model says of itself; all strings live as long as the program. Token ids are -1 where
+/* The properties of a model; all strings live as long as the program. Token ids are -1 where
  * the model has none. */
 typedef struct bn_info {
     const char *name, *arch, *target, *source_hash, *compiler;
-    int32_t vocab, context, layers, width; /* words, positions, blocks, model dimension */
+    int32_t vocab, context, layers, width; /* tokens, positions, blocks, model dimension */
     int32_t batch;                         /* tokens that one prefill pass takes */
     int32_t bos, eos, eot; /* of several that end a text, the tokenizer's own and that of a turn */
     int32_t add_bos, add_eos;   /* whether bn_tokenize(BN_ADD_SPECIAL) puts them */
@@ -147,7 +147,7 @@ int bn_position(const bn_state *state);
 bn_status bn_rewind(bn_state *state, int position);
 
 /* Text to tokens. `tokens` is result and workspace in one: room for bn_token_room(w, len) ids is
- * always enough, less is enough for text of ordinary words; BN_SPACE where it was not. That room is
+ * always enough, and much less for ordinary text; BN_SPACE where it was too little. That room is
  * BN_TOKEN_ROOM(len), a constant where len is, unless the tokenizer normalizes texts in a way that
  * can make them longer. */
 enum {
@@ -177,7 +177,7 @@ size_t bn_text_finish(bn_text *t, char *out); /* an unfinished character becomes
 /* How to choose the next token. All zero: greedy. Filters apply in this order: repetition
  * penalty, top_k, temperature, top_p, min_p; a zero switches its filter off. */
 typedef struct bn_sampling {
-    float temperature; /* 0: the best logit, first of equals */
+    float temperature; /* 0: the token with the largest logit, the first of equals */
     int32_t top_k;
     float top_p, min_p;
     float repeat_penalty; /* 1.1: divide positive, multiply negative logits of recent tokens */
@@ -194,7 +194,7 @@ int32_t bn_sample(bn_state *state, bn_sampling *how);
 
 /* Feeds `prompt` (with BN_ADD_SPECIAL at position 0; special tokens' text stays text), then samples
  * up to max_tokens, handing each piece of whole characters to on_text, until an end
- * token, a full context (BN_CONTEXT) or a non-zero answer (BN_STOPPED). */
+ * token, a full context (BN_CONTEXT) or a non-zero result of on_text (BN_STOPPED). */
 typedef int (*bn_on_text)(void *user, const char *text, size_t len);
 /* With stop strings the text ends (BN_OK) before the first that is complete: of several that end at
  * the same byte, before the longest. Only text of this call counts, not the prompt. No byte of the
@@ -218,7 +218,7 @@ typedef struct bn_stop {
 } bn_stop;
 /* BN_ARGUMENT as for bn_generate; then the filter has no strings. */
 bn_status bn_stop_start(bn_stop *stop, const char *const *text, int n);
-/* Non-zero ends the text: 1 where a string was found, else what on_text answered. on_text may be
+/* Non-zero ends the text: 1 where a string was found, else what on_text returned. on_text may be
  * called twice for a piece, each time with whole characters. */
 int bn_stop_text(bn_stop *stop, const char *text, size_t len, bn_on_text on_text, void *user);
 /* Hands over what was kept back, where the text ended without a stop string. */
@@ -252,7 +252,7 @@ bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin
 /* The same as tokens, BOS included where the model wants one. Texts of special tokens are those
  * only where the template wrote them, and so are user-defined tokens that the template holds; merges
  * do not stop where a message begins or ends. BN_OK: *need tokens are there. BN_SPACE as above.
- * After BN_TEMPLATE bn_chat tells the reason. */
+ * After BN_TEMPLATE bn_chat gives the reason. */
 bn_status bn_chat_tokens(const bn_weights *w, const bn_turn *messages, int n, int begin_answer,
                          const bn_chat_options *options, int32_t *tokens, size_t cap, size_t *need);
 

@@ -44,7 +44,7 @@ enum {
 #undef BN_ISA_ENUM
 };
 
-/* Words that stand as attributes in the IR, and what kernels get for them. */
+/* Names that are attributes in the IR, and the numbers that kernels receive for them. */
 #define BN_WORDS(W)                                                                                \
     W(NEOX, 0)  /* rope: pairs (j, j + rot/2) */                                                   \
     W(NORM, 1)  /* rope: pairs (2j, 2j + 1) */                                                     \
@@ -75,18 +75,19 @@ typedef struct bn_call {
     int topk;               /* topk: 1 <= topk <= BN_TOPK_MAX */
     int thread, nthread;
     bn_team *team;
-    void *device; /* what bn_device.start left */
+    void *device; /* of bn_device.start */
 } bn_call;
 
 /* Runs on every thread of the team at once. */
 typedef void (*bn_forward)(const bn_call *c);
 #define BN_TOPK_MAX 256
 
-/* Waits until every thread of the call has come here; orders all memory before and after. */
+/* A barrier: returns when every thread of the call has arrived; orders all memory accesses before and
+ * after it. */
 void bn_barrier(const bn_call *c);
 
-/* The next number from 0 on, each to one thread only, of counter `slot` below BN_TICKETS; barriers
- * set all of them back to 0. */
+/* Takes a ticket: the next number, from 0 on, of counter `slot` below BN_TICKETS; no two threads get the
+ * same. Barriers set all counters back to 0. */
 #define BN_TICKETS 16
 int bn_ticket(const bn_call *c, int slot);
 
@@ -97,9 +98,10 @@ BN_INLINE void bn_share(const bn_call *c, int units, int *lo, int *hi)
     *hi = (int)((int64_t)units * (c->thread + 1) / c->nthread);
 }
 
-/* Deals out `units` pieces of work, [from, to) at each call, until it answers 0. Three quarters are
- * shared as by bn_share; the rest goes in small pieces, of `least` units or more, to whom has time,
- * so that a thread that is held up keeps nobody waiting. Start from {0, 0, 0}. */
+/* The dynamic schedule of `units` pieces of work: the next [from, to) of this thread, until it returns
+ * 0. Three quarters are shared as by bn_share; the rest goes by ticket, in small pieces of `least` units
+ * or more, to threads that have time, so that a thread that is delayed delays no other. Start from
+ * {0, 0, 0}. */
 typedef struct bn_rows {
     int from, to, turn;
 } bn_rows;
@@ -121,20 +123,20 @@ BN_INLINE int bn_rows_next(const bn_call *c, int slot, int units, int least, bn_
     return r->from < units;
 }
 
-/* What runs on one kind of processor. decode (one token) and prefill (2 to `batch`) end with the
- * hidden vector of their last token, from which head makes its logits; score gives those of all its
- * tokens. topk, which may be NULL, is lm_head for those who need only the largest logits: to each token
- * that may be one of the c->topk largest, equal ones included, it gives the logit that lm_head gives,
- * to the bit; to any other that logit or -INFINITY. What is no number counts as the smallest finite
- * one, and so does -INFINITY; INFINITY as the largest. */
+/* The functions for one kind of processor. decode (one token) and prefill (2 to `batch` tokens) end with
+ * the hidden vector of their last token, from which lm_head computes its logits; score computes the
+ * logits of all its tokens. topk, which may be NULL, is exact top-k: for each token whose logit may be
+ * one of the c->topk largest, equal ones included, it writes the logit, bit-exact with lm_head; for any
+ * other token that logit or -INFINITY. NaN and -INFINITY count as the smallest finite number, INFINITY
+ * as the largest. */
 typedef struct bn_code {
     uint32_t isa; /* BN_ISA_* bits that it needs */
     bn_forward decode, prefill, score, lm_head, topk;
 } bn_code;
 
-/* A model that runs on a device, a GPU, keeps KV cache and scratch there: those of the state are empty.
- * bn_init calls start with the call of the first thread, bn_done stop; forward functions find in
- * c->device what start left, and do their work on the first thread alone. */
+/* A model that runs on a GPU keeps KV cache and scratch there: those of the state are empty. bn_init
+ * calls start with the call of the first thread, bn_done calls stop; forward functions find in c->device
+ * what start stored there, and work on the first thread alone. */
 typedef struct bn_device {
     bn_status (*start)(bn_call *c, const bn_weights *w);
     void (*stop)(bn_call *c);

@@ -1,16 +1,16 @@
-/* bn_profile.h: what a model compiled with --profile and the readers of its times agree on. Models
- * compiled without it include nothing of this and hold nothing of it.
+/* bn_profile.h: the format of the times that a model compiled with --profile records. Models compiled
+ * without it do not include this file and contain none of it.
  *
- * One idea: an interval ends where the next begins, so each thread's intervals fill its passes without a gap
- * and their sum is the time of the pass. An interval is one look at the processor's counter, added to the
- * sum of its slot and kept in a ring of the last ones, all in the thread's own scratch. Each slot is
- * passed once in each pass of its function, so only these are counted.
+ * One idea: an interval ends where the next begins, so the intervals of a thread fill its passes without
+ * a gap and their sum is the time of the pass. A probe reads the processor's counter once, adds the
+ * interval to the sum of its slot and writes a timestamp into a ring, all in the thread's own scratch.
+ * Each slot is reached once in each pass of its function, so only passes are counted.
  *
  *     bn_model.own_bytes ends with:
  *     bn_profile.at
- *       +--------+--------------------------+--------------------------+
- *       | bn_log | uint64_t ticks [nslot]   | bn_timestamp [ntimestamp] (ring) |
- *       +--------+--------------------------+--------------------------+
+ *       +--------+------------------------+----------------------------------+
+ *       | bn_log | uint64_t ticks [nslot] | bn_timestamp [ntimestamp] (ring) |
+ *       +--------+------------------------+----------------------------------+
  */
 #ifndef BN_PROFILE_H
 #define BN_PROFILE_H
@@ -31,10 +31,13 @@ typedef enum bn_probe_kind {
     BN_PROBE_BARRIER /* from this thread's arrival until the last one's */
 } bn_probe_kind;
 
-enum { BN_PASSES = 5 }; /* decode, prefill, score, head, best: the functions of bn_code in order */
+enum {
+    BN_PASSES = 5
+}; /* decode, prefill, score, lm_head, topk: the functions of bn_code in order */
 
-/* A place in the code that ends intervals. Inside of layers each layer has a slot of its own. Bytes and
- * multiply-adds are those of all threads together, but for what is `repeated` by each of them. */
+/* A probe: a place in the code that ends intervals. Inside of layers each layer has a slot of its own.
+ * Bytes and MACs (multiply-accumulates) are those of all threads together, but for what is `repeated` by
+ * each of them. */
 typedef struct bn_probe {
     const char *func;   /* without @ */
     const char *op;     /* as in the IR */
@@ -59,7 +62,7 @@ typedef struct bn_profile {
     uint64_t at;
 } bn_profile;
 
-/* What the passes of one function did: span sums up the positions that each call looks at, reach
+/* Sums over the passes of one function: span counts the positions that each call attends to, reach
  * those of each of its tokens; near_span and near_reach the same through the window. */
 typedef struct bn_pass {
     uint64_t calls, tokens, span, reach, near_span, near_reach;
@@ -73,8 +76,8 @@ typedef struct bn_log {
     bn_pass pass[BN_PASSES];
 } bn_log;
 
-/* Ticks of a counter that all cores share and that never stops; how long one is, the reader finds
- * out by comparing with a clock. */
+/* Ticks of a counter that all cores share and that never stops; the reader calibrates it against a
+ * clock. */
 BN_INLINE uint64_t bn_ticks(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

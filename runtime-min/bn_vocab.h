@@ -247,12 +247,12 @@ const bn_vocab *bn_vocab_of(const bn_weights *w);
 const unsigned char *bn_vocab_piece(const bn_vocab *v, uint32_t symbol, size_t *len);
 /* Called by bn_open after the checksum of the section. Looks at the header only; with it sound, no
  * content of the tables can lead a read or write astray or keep a loop running. A model without
- * tokenizer (vocab_size 0) passes; bn_tokenize then answers BN_ARGUMENT. */
+ * tokenizer (vocab_size 0) passes; bn_tokenize then returns BN_ARGUMENT. */
 bn_status bn_vocab_check(const bn_weights *w);
 
 /* ---- tokenize.c. bn_tokenize with neither BOS nor EOS, whose special tokens count only where every
- * byte of theirs has a mark; mark [len]. So do user-defined tokens that `guarded`, which may be NULL,
- * answers 1 for; the others count everywhere. */
+ * byte of theirs has a mark; mark [len]. So do user-defined tokens for which `guarded`, which may be
+ * NULL, returns 1; the others count everywhere. */
 typedef int (*bn_guarded)(const void *arg, int32_t token);
 bn_status bn_tokenize_marked(const bn_weights *w, const char *text, size_t len,
                              const unsigned char *mark, bn_guarded guarded, const void *arg,

@@ -7,7 +7,7 @@
  *   bn_chat_tokens  tokens  +-- text with marks --+---- free ------+-- values --+
  *             then, moved:  +-- tokens -->   ...   free   +-- text --+-- marks --+
  *
- * The whole text is cut into tokens at once, so merges know nothing of where a message began; only
+ * The whole text is tokenized at once, so merges do not stop where a message begins; only
  * special tokens are looked for where the marks say that the template wrote them.
  */
 #include <stdlib.h>
@@ -144,7 +144,7 @@ bn_status bn_chat(const bn_weights *w, const bn_turn *messages, int n, int begin
 {
     bnj_run r = {0};
     bn_status status = chat_run(&r, w, messages, n, begin_answer, options, out, cap, need);
-    if (status == BN_TEMPLATE && cap == 0) { /* a reason has room, too */
+    if (status == BN_TEMPLATE && cap == 0) { /* make room for the reason */
         *need = CHAT_LITERALS;
         return BN_SPACE;
     }

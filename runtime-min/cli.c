@@ -63,7 +63,7 @@ typedef struct cli {
     double start, opened, prefilled, first, end; /* milliseconds */
 } cli;
 
-/* Messages. Every failure answers -1 up to bn_cli, which makes it exit status 1. */
+/* Messages. Every failure returns -1 up to bn_cli, which makes it exit status 1. */
 
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((format(printf, 2, 3)))

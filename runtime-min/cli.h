@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-/* Takes argv as main gets it and answers what main returns: 0, or 1 after a message on stderr. */
+/* Takes main's argv and returns main's exit status: 0, or 1 after a message on stderr. */
 int bn_cli(const bn_model *model, int argc, char **argv);
 
 #ifdef __cplusplus

@@ -24,10 +24,10 @@
 #define BN_PRINTF(at)
 #endif
 
-/* load.c: writes the sentence into message[BN_MESSAGE] and answers `status`. */
+/* load.c: writes the sentence into message[BN_MESSAGE] and returns `status`. */
 bn_status bn_fail(char *message, bn_status status, const char *format, ...) BN_PRINTF(3);
 
-/* team.c. Lines written by different threads at different times stand apart. */
+/* team.c. What different threads write stands in different cache lines. */
 typedef struct bn_slot {
     _Alignas(BN_ALIGN) bn_call call;
     pthread_t thread;
@@ -36,11 +36,11 @@ typedef struct bn_slot {
 
 struct bn_team {
     _Alignas(BN_ALIGN) atomic_uint epoch; /* the caller raises it to start the workers */
-    bn_forward work;                      /* NULL asks the workers to leave */
+    bn_forward work;                      /* NULL: the workers end */
     _Alignas(BN_ALIGN) atomic_uint arrived;
     _Alignas(BN_ALIGN) atomic_uint generation; /* raised by the last to arrive at a barrier */
     _Alignas(BN_ALIGN) atomic_uint sleepers;
-    _Alignas(BN_ALIGN) atomic_int claim[BN_TICKETS];
+    _Alignas(BN_ALIGN) atomic_int ticket[BN_TICKETS]; /* the next of each counter */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     _Alignas(BN_ALIGN) bn_slot *slot; /* [nthread], constant from here on */
@@ -59,7 +59,7 @@ int bn_cpu_quota(const char *root);
 
 /* sample.c */
 typedef struct bn_ranked {
-    float score; /* a logit first, then a weight relative to the best */
+    float score; /* a logit first, then a weight relative to the largest */
     int32_t id;
 } bn_ranked;
 
@@ -80,7 +80,7 @@ struct bn_state {
     bn_team team;
 };
 
-/* Makes the `best` largest logits of the last bn_eval known, or all of them. */
+/* Computes the `topk` largest logits of the last bn_eval, or all of them, unless they are known. */
 void bn_state_lm_head(bn_state *s, int topk);
 
 #endif

@@ -234,7 +234,7 @@ static bnj_value jj_map(bnj_run *r, bnj_value list, const bnj_value *arg, int np
     return bnj_list(item, item ? list.n : 0);
 }
 
-/* What sort, unique, min and max compare: texts without regard to case, unless they are told. */
+/* What sort, unique, min and max compare: texts without regard to case, unless case_sensitive is given. */
 static bnj_value jj_sort_key(bnj_run *r, bnj_value v, bnj_value attribute, int case_sensitive)
 {
     if (attribute.kind == BNJ_TEXT || attribute.kind == BNJ_INT)

@@ -59,7 +59,7 @@ bn_status bn_fail(char *message, bn_status status, const char *format, ...)
 
 enum { LOAD_READ = 1 << 26 }; /* bytes that one read asks for */
 
-/* XXH64, seed 0. Reads words as they lie: a file of the other byte order was refused before. */
+/* XXH64, seed 0. Reads 64-bit words without swapping: a file of the other byte order was refused before. */
 
 #define LOAD_P1 0x9e3779b185ebca87u
 #define LOAD_P2 0xc2b2ae3d27d4eb4fu

@@ -1,14 +1,14 @@
 /* sample.c: chooses the next token from the logits of the last pass.
  *
  * One idea: nothing is computed or sorted that need not be. The filters say how many of the largest
- * logits the choice can depend on, and only those are asked for. top_k keeps the best k in a heap with the worst on
- * top while it walks the logits once; top_p takes words off a heap with the best on top until
- * their mass is enough; min_p and the draw need no order.
+ * logits the choice can depend on, and only those are computed. top_k keeps the k largest in a heap with
+ * the smallest on top while it walks the logits once; top_p takes tokens off a heap with the largest on
+ * top until their mass is enough; min_p and the draw need no order.
  *
  *   l[i]    the logits; NaN counts as the lowest, infinities as the largest finite numbers
  *   l[i]    / penalty where positive, * penalty where negative, for i in the recent tokens
  *   top_k   keeps the k largest l, of equals the smaller ids
- *   w[i]    = exp((l[i] - max l) / temperature), so the best has weight exactly 1
+ *   w[i]    = exp((l[i] - max l) / temperature), so the largest has weight exactly 1
  *   top_p   keeps the shortest run of largest w whose sum is >= top_p * (sum of w), at least one
  *   min_p   keeps w[i] >= min_p, which says p[i] >= min_p * max p
  *   draw    the first i whose running sum of w exceeds u * (sum of w), u uniform in [0, 1)
@@ -50,8 +50,9 @@ static int sample_recent(const bn_state *s, const bn_sampling *how)
     return recent < s->position ? recent : s->position;
 }
 
-/* How many of the largest logits the choice depends on. A penalty of 1 or more only lowers: what is
- * among the k best afterwards had fewer than k that stayed above it and, at most, the lowered ones. */
+/* How many of the largest logits the choice depends on. A penalty of 1 or more only lowers logits: one
+ * that is among the k largest afterwards had fewer than k unchanged ones above it, and at most all
+ * lowered ones. */
 static int sample_needs(const bn_state *s, const bn_sampling *how)
 {
     int recent = sample_recent(s, how), k = how->temperature > 0 ? how->top_k : 1;
@@ -60,8 +61,8 @@ static int sample_needs(const bn_state *s, const bn_sampling *how)
     return recent < s->vocab - k ? k + recent : s->vocab;
 }
 
-/* Whether a block of logits has a known one: a loop that compilers make a few vectors of, for of
- * 100,000 words and more few are known. */
+/* Whether a block of logits has a known one: a loop that compilers vectorize, for of 100,000 tokens and
+ * more few are known. */
 enum { SAMPLE_BLOCK = 64 };
 static int sample_block(const float *logits)
 {
@@ -71,8 +72,8 @@ static int sample_block(const float *logits)
     return any;
 }
 
-/* The words to choose from, by id. Unknown logits are below all known ones; where fewer than
- * `least` stand above the smallest number, no logit is unknown, and all words count. */
+/* The tokens to choose from, by id. Unknown logits are below all known ones; where fewer than
+ * `least` stand above the smallest number, no logit is unknown, and all tokens count. */
 static int sample_known(bn_state *s, int least)
 {
     int n = 0, all = s->known == s->vocab;
@@ -110,7 +111,7 @@ static bn_ranked *sample_find(bn_ranked *c, int n, int32_t id)
 static int sample_fill(bn_state *s, const bn_sampling *how, int least)
 {
     int n = sample_known(s, least);
-    /* From the logits each time, so that a word seen twice is punished once. */
+    /* From the logits each time, so that a token that occurs twice is penalized once. */
     for (int i = s->position - sample_recent(s, how); i < s->position; i++) {
         int32_t id = s->history[i];
         float x = sample_finite(s->logits[id]), penalty = how->repeat_penalty;
@@ -136,7 +137,7 @@ static int32_t sample_topk(const bn_ranked *c, int n)
     return best.id;
 }
 
-/* Restores the heap below i; its top is the worst of all with `worst`, else the best. */
+/* Restores the heap below i; its top is the smallest with `worst`, else the largest. */
 static void sample_sift(bn_ranked *c, int n, int i, int worst)
 {
     bn_ranked moving = c[i];
@@ -156,8 +157,8 @@ static void sample_heap(bn_ranked *c, int n, int worst)
         sample_sift(c, n, i, worst);
 }
 
-/* Moves the k best of n to the front, best first: an order that does not depend on what else is
- * known, so that a seed draws the same token from the largest logits as from all. */
+/* Moves the k largest of n to the front, largest first: an order that does not depend on which other
+ * logits are known, so that a seed draws the same token from the largest logits as from all. */
 static void sample_top_k(bn_ranked *c, int n, int k)
 {
     sample_heap(c, k, 1);
@@ -193,7 +194,7 @@ static void sample_weigh(bn_ranked *c, int n, float temperature)
     }
 }
 
-/* Moves the nucleus to the end of c[n] and answers its size. */
+/* Moves the nucleus to the end of c[n] and returns its size. */
 static int sample_top_p(bn_ranked *c, int n, double share)
 {
     double left = share * sample_sum(c, n);

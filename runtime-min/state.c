@@ -24,7 +24,7 @@ typedef struct state_plan {
     size_t slots, history, hidden, logits, ranked, work, shared, own, own_each, cache, end;
 } state_plan;
 
-/* Reserves count * each bytes at *end and answers their offset; *end sticks at SIZE_MAX. */
+/* Reserves count * each bytes at *end and returns their offset; *end saturates at SIZE_MAX. */
 static size_t state_take(size_t *end, uint64_t count, uint64_t each)
 {
     size_t at = *end;

@@ -46,7 +46,7 @@ static void team_sleep(bn_team *t, atomic_uint *counter, unsigned old)
     pthread_mutex_unlock(&t->lock);
 }
 
-/* Answers whether spinning was enough. */
+/* Returns whether spinning was enough. */
 static int team_wait(bn_team *t, atomic_uint *counter, unsigned old, int spins)
 {
     for (int i = 0; i < spins; i++) {
@@ -82,7 +82,7 @@ static void team_publish(bn_team *t, atomic_uint *counter, unsigned value)
 
 int bn_ticket(const bn_call *c, int slot)
 {
-    return atomic_fetch_add_explicit(&c->team->claim[slot], 1, memory_order_relaxed);
+    return atomic_fetch_add_explicit(&c->team->ticket[slot], 1, memory_order_relaxed);
 }
 
 void bn_barrier(const bn_call *c)
@@ -101,7 +101,7 @@ void bn_barrier(const bn_call *c)
     }
     atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
     for (int i = 0; i < BN_TICKETS; i++)
-        atomic_store_explicit(&t->claim[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&t->ticket[i], 0, memory_order_relaxed);
     team_publish(t, &t->generation, generation + 1);
 }
 
@@ -176,7 +176,7 @@ bn_status bn_team_start(bn_team *t, bn_slot *slot, int nthread)
     atomic_init(&t->generation, 0);
     atomic_init(&t->sleepers, 0);
     for (int i = 0; i < BN_TICKETS; i++)
-        atomic_init(&t->claim[i], 0);
+        atomic_init(&t->ticket[i], 0);
     t->work = NULL;
     t->slot = slot;
     t->nthread = nthread;

@@ -4,11 +4,11 @@
  * a hash table that the compiler made (bn_vocab.h) says which neighbours merge and in what order; a
  * heap keeps the candidates, lowest rank first, leftmost of equals. n symbols take O(n log n).
  *
- * Start-up costs nothing: the tables are used where they are mapped. The first words of a text
- * fault in the pages they touch, and the checksum in load.c has read them all once by then.
+ * Start-up costs nothing: the tables are used where they are mapped, and the checksum in load.c has
+ * read them all once by then.
  *
  * Nothing is allocated: the caller's token buffer is the workspace, behind the tokens already
- * written. A segment (a pre-token of BPE, a word or a text of SPM) of m symbols takes 7 m words:
+ * written. A segment (a pre-token of BPE, a word or a text of SPM) of m symbols takes 7 m ids:
  *
  *   out    count         4 m                m             m           m         cap
  *   +------+-------------------------+-------------+------------+------------+------+
@@ -16,11 +16,11 @@
  *   +------+-------------------------+-------------+------------+------------+------+
  *           results go here; a symbol of k bytes gives at most k of them, a space of SPM 3
  *
- * So BN_TOKEN_ROOM, 8 words a byte and 16 more, is always enough: what precedes a segment has left
+ * So BN_TOKEN_ROOM, 8 ids a byte and 16 more, is always enough: what precedes a segment has left
  * at most 4 tokens a byte (a special token of one byte and the three of the SPM space behind it),
  * and the segment itself, with that space, takes 7 m <= 7 bytes + 7. A normalizer makes at most
- * `grow` bytes of one; its text stands at the end of the buffer while it is cut, a word for 4
- * bytes: bn_token_room has the factor, and the eighth word of a byte the place.
+ * `grow` bytes of one; its text stands at the end of the buffer while it is cut, an id for 4
+ * bytes: bn_token_room has the factor, and the eighth id of a byte is that text's place.
  *
  * The heap holds at most 2 m entries: m - 1 at first, then each merge takes one and adds two.
  * Symbol [p .. e] has its id at id[p]; link[p] = e and link[e] = p, so both neighbours are found.
@@ -35,7 +35,7 @@
 #include <string.h>
 
 #define TOK_LONGEST ((size_t)1 << 28) /* bytes of text: positions stay far from 32 bits */
-#define TOK_WORK 7                    /* words of workspace a symbol */
+#define TOK_WORK 7                    /* ids of workspace a symbol */
 #define TOK_CODE 0x80000000u          /* symbols from here on are ~code point: in no table */
 
 typedef struct tok_run {

@@ -1,11 +1,13 @@
 #!/bin/sh
 # docs.sh [NAME...]: keeps README.md and docs/*.md true; with names the documents that match one (parts
-# or regular expressions), with --list their names; `tables` stands for all tables.
+# or regular expressions), with --list their names; `tables` stands for all tables, `walk` for the walk.
 #
 #   tables   what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made from the .def files:
 #            ops, formats (docs/ir.md), rooms, steps (docs/house.md), passes (docs/house.md, docs/passes.md), statuses
 #            (docs/embedding.md). The
 #            shapes table of docs/ir.md, written by hand, must have one row an op, in their order.
+#   walk     each file and function that the walk of docs/house.md names exists: a function in the last
+#            .c, .h or .y named before it.
 #   blocks   a fenced block after the line `<!-- run -->` is run from the root of the project: lines
 #            that begin with `$ ` are commands (a `\` at the end goes on to the next line), the rest
 #            is what they print, both streams. Commands write below build/doc only; the blocks of a
@@ -26,7 +28,7 @@ passed=0 failed=0 skipped=0
 update=${UPDATE:-0}
 names=$*
 if [ "$names" = --list ]; then
-    printf '%s\n' tables README.md docs/*.md
+    printf '%s\n' tables walk README.md docs/*.md
     exit
 fi
 wanted() { # wanted NAME: does one of the script's names match?
@@ -162,6 +164,34 @@ check_tables() {
     fi
 }
 ! wanted tables || check_tables
+
+# ---- the walk of docs/house.md ----
+
+# walk_names DOC: of what stands between the walk's markers each `function()` with the last
+# .c, .h or .y named before it, and each file by itself (-).
+walk_names() {
+    sed -n '/^<!-- walk -->$/,/^<!-- \/walk -->$/p' "$1" | grep -oE '`[A-Za-z0-9_./-]+(\(\)|\.(c|h|def|y|l|tir))`' |
+        tr -d '`' | awk '/\(\)$/ { sub(/\(\)$/, ""); print file, $0; next }
+            { print $0, "-" } /\.[chy]$/ { file = $0 }' | sort -u
+}
+check_walk() {
+    walk_names docs/house.md >"$tmp/walk"
+    find ./compiler ./runtime-min -type f >"$tmp/tree"
+    awk 'NR == FNR { tree[n++] = $0; next }
+        { found = 0
+          for (i = 0; i < n; i++)
+              if (substr(tree[i], length(tree[i]) - length($1)) == "/" $1) { found++; path = tree[i] }
+          if (found == 1 && $2 != "-" && !(path in text)) {
+              text[path] = "\n"
+              while ((getline line <path) > 0) if (line ~ /^[A-Za-z_].*\(/) text[path] = text[path] line "\n"
+          }
+          if (found != 1 || ($2 != "-" && text[path] !~ "\n[^\n(]*[ *]" $2 "\\("))
+              print "docs/house.md: the walk names " $0 " (" found " such files)" }
+        END { if (FNR < 60) print "docs/house.md: the walk names little" }' "$tmp/tree" "$tmp/walk" >"$tmp/lost"
+    : >"$tmp/none"
+    same "files and functions of the walk in docs/house.md" "$tmp/lost" "$tmp/none"
+}
+! wanted walk || check_walk
 
 # ---- blocks ----
 

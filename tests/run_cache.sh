@@ -108,7 +108,7 @@ check "umask 0 opens nothing" test -z "$(find $dir/open -perm /022)"
 
 # ---- limit after once: in use, clear, limit ----
 mkfifo $dir/in
-(sleep 60 >$dir/in & echo $! >$dir/sleeper; exec "$bnc" run "$model" --ids $dir/in -n 2 -t 1) >$dir/log2 2>&1 &
+(sleep 600 >$dir/in & echo $! >$dir/sleeper; exec "$bnc" run "$model" --ids $dir/in -n 2 -t 1) >$dir/log2 2>&1 &
 user=$!
 tries=0
 while ! "$bnc" cache 2>/dev/null | grep -q 'in use' && [ $tries -lt 300 ]; do
@@ -116,9 +116,9 @@ while ! "$bnc" cache 2>/dev/null | grep -q 'in use' && [ $tries -lt 300 ]; do
     sleep 0.1
 done
 if "$bnc" cache | grep -q 'in use'; then
-    "$bnc" cache clear >$dir/log 2>&1
+    "$bnc" cache clear >$dir/cleared 2>&1
     check "clear keeps what runs" test "$(entries)" = 1
-    check "and says so" grep -q '1 are in use' $dir/log
+    check "and says so" grep -q '1 are in use' $dir/cleared
 else
     skip "an entry in use" "the program ended before it was seen"
 fi

@@ -48,7 +48,7 @@ echo "$same conversations as Jinja writes them, by $families templates"
 "$bnc" template tests/chat/templates/corners.jinja -o $out/corners.2
 check "the same bytes" cmp $out/corners.1 $out/corners.2
 
-# ---- own: the model's own template ----
+# ---- own after jinja: the model's own template ----
 holds() { # holds TEXT: the template in m.c, which is numbers
     sh tests/chat/holds.sh $out/m.c "$1"
 }
@@ -204,7 +204,10 @@ refused "an empty stop string" "--stop wants 1 to 256 bytes" "$bnc" chat $model 
 
 # ---- terminal: editing, Ctrl-C, UTF-8, paste ----
 if [ -n "$python" ]; then
-    "$python" tests/chat/terminal.py "$bnc" chat $model --chat-template=plain --temp 0 -t 2 --ctx=4096 >$out/terminal 2>&1
+    # Random weights: a model that never ends by itself, so there is something to stop.
+    check "an endless model" "$bnc" synth --shape=fables-27m --quiet -o $out/endless.gguf
+    "$python" tests/chat/terminal.py "$bnc" chat $out/endless.gguf --chat-template=plain --temp 0 -t 2 --ctx=16384 \
+        >$out/terminal 2>&1
     status=$?
     if [ $status = 77 ]; then
         skip "the terminal" "$(cat $out/terminal)"

@@ -96,7 +96,7 @@ done
 check "chunks have a block barrier and a grid barrier" test $found = 2
 # ---- topk after steps: bit-exact as all logits ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf words --ctx=16 --batch=4
-best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
+topk() { # topk LIBRARY POSITIONS SETTING...: how many were computed, to $dir/out
     name=$1 positions=$2
     shift 2
     env -C $dir "$@" "$root"/build/test_topk "$positions" "$root/$dir/$name".x86-64.so >$dir/all 2>&1
@@ -104,22 +104,22 @@ best() { # best LIBRARY POSITIONS SETTING...: how many were computed, to $dir/ou
     sed "s/^$name//; s/[0-9.]* ms//g" $dir/all >$dir/out
     return $status
 }
-check "top-k" best words 16 FAKE_CUDA_LINES=best-lines
-cp $dir/out $dir/best-want
-check "not all are computed" awk -F'[(%]' '/best 1 / {ok = $2 + 0 < 10 && $4 + 0 < 50} END {exit !ok}' $dir/out
+check "top-k" topk words 16 FAKE_CUDA_LINES=topk-lines
+cp $dir/out $dir/topk-want
+check "not all are computed" awk -F'[(%]' '/top 1 / {ok = $2 + 0 < 10 && $4 + 0 < 50} END {exit !ok}' $dir/out
 for order in 1 2; do
-    check "top-k, order $order" best words 16 FAKE_CUDA_ORDER=$order
-    check "top-k, order $order: as many computed" cmp $dir/out $dir/best-want
+    check "top-k, order $order" topk words 16 FAKE_CUDA_ORDER=$order
+    check "top-k, order $order: as many computed" cmp $dir/out $dir/topk-want
 done
 chosen() { # chosen LINE: without its barrier, other rows, or another number of them, are computed
     for order in 2 3 0 1 4 5; do
-        best words 16 FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/best-want || return 0
+        topk words 16 FAKE_CUDA_ORDER=$order FAKE_CUDA_SKIP="$1" && cmp -s $dir/out $dir/topk-want || return 0
     done
     return 1
 }
-within() { # within FROM TO: which of best-lines stand between a line like FROM and the next like TO
+within() { # within FROM TO: which of topk-lines stand between a line like FROM and the next like TO
     awk -v from="$1" -v to="$2" 'NR == FNR {inside = inside ? $0 !~ to : $0 ~ from; in_range[FNR] = inside; next}
-        in_range[$1] {print $1}' $dir/words.cu $dir/best-lines
+        in_range[$1] {print $1}' $dir/words.cu $dir/topk-lines
 }
 found=0
 for line in $(within '^struct bn_screen' '^#define OWN' && within ' topk_step[(]' '^}'); do
@@ -130,7 +130,7 @@ check "top-k needs barriers" test $found -ge 6
 # 22 units of rows and a row: warps behind the last have none.
 "$bnc" synth --shape=tales-4m --layers=1 --vocab=353 --quiet -o $dir/ragged.gguf
 blocks=5 model $dir/ragged.gguf ragged
-check "top-k of 353" best ragged 32
+check "top-k of 353" topk ragged 32
 
 # ---- parallel after steps topk: bit-exact as one GPU ----
 blocks=4 model tests/arch-models/qwen3-i2_s.gguf two --ctx=8 --batch=4 --kv=f32 --shards=2
@@ -148,8 +148,8 @@ check "three GPUs: one's bits" cmp $dir/out $dir/want
 check "two GPUs: decode gives prefill's bits" run far FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=2
 blocks=2 model tests/arch-models/qwen3-i2_s.gguf words-two --ctx=16 --batch=4 --shards=2
 for order in 0 2; do
-    check "two GPUs, top-k, order $order" best words-two 16 FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=$order
-    check "two GPUs, top-k, order $order: one's" cmp $dir/out $dir/best-want
+    check "two GPUs, top-k, order $order" topk words-two 16 FAKE_CUDA_GPUS=2 FAKE_CUDA_ORDER=$order
+    check "two GPUs, top-k, order $order: one's" cmp $dir/out $dir/topk-want
 done
 gather=$(grep -n '^/. The all-gather of results' $dir/two.cu | cut -d: -f1)
 gathered=$(awk -v a="${gather:-100000}" 'NR > a && /grid.arrived.1. = grid.expected/ {print NR; exit}' $dir/two.cu)

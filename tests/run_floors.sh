@@ -97,7 +97,7 @@ const char *name_of_mine(void *x)
     extern const char *gguf_type_name(const void *, const void *);
     return gguf_type_name(x, x);
 }'
-build build/passes/head.o
+build build/passes/lm_head.o
 expects "a prototype by hand" "declares gguf_get by hand"
 expects "a prototype inside a function" "declares inside a function by hand"
 expects "a symbol" "uses gguf_get of compiler/frontend/gguf_get.c: room passes may not use frontend"

@@ -10,7 +10,7 @@ retype=build/retype
 dir=build/fold
 plain=examples/models/fables-27m-i2_s.gguf
 with=quant,canon,fold,fuse,specialize,lm_head,select,pack,plan
-without=quant,canon,fuse,specialize,head,select,pack,plan
+without=quant,canon,fuse,specialize,lm_head,select,pack,plan
 cd "$(dirname "$0")/.." || exit 2
 rm -rf $dir
 mkdir -p $dir

@@ -260,7 +260,7 @@ check "TSan run of -O0" sh -c "$dir/tsan0 -t 3 -p 'Once upon a time' -n 4 --temp
 
 # ---- arch after weights: an architecture by text alone, as docs/adding.md says ----
 check "build own_head" cc -std=c11 -D_POSIX_C_SOURCE=200809L -Icompiler -Iruntime-min tests/e2e/own_head.c compiler/frontend/gguf.c \
-    compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c \
+    compiler/frontend/gguf_get.c compiler/frontend/gguf_open.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c \
     compiler/ir/formats.c compiler/ir/blocks.c -lxxhash -lm -o $dir/own_head
 check "model with a head of its own" $dir/own_head $model $dir/own.gguf bitnet-relu2
 check "unknown architecture is refused" sh -c "! $bnc $dir/own.gguf --quiet -o $dir/own.c"

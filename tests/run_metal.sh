@@ -132,7 +132,7 @@ check "the same bits" cmp $dir/out $dir/want
 check "each token is encoded" grep -q '^indirect 0$' $dir/small.txt
 run BN_ORDER=backward
 run BN_FAIL_COMMANDS=3
-check "a pass that fails leaves no numbers" grep -q nan $dir/out
+check "a pass that fails leaves NaN" grep -q nan $dir/out
 check "no shaders, no start" sh -c "mv $dir/small.metal $dir/moved; env -C $dir ./small-program 2>&1 | grep -q 'GPU cannot be used'; s=\$?; mv $dir/moved $dir/small.metal; exit \$s"
 
 lines=$(sed -n 's/^lines//p' $dir/small.txt)

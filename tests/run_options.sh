@@ -110,7 +110,7 @@ completed() {
 }
 if command -v bash >/dev/null; then
     check "bash: commands" test "$(completed ins)" = "inspect "
-    check "bash: options" test "$(completed chat --to)" = "--tokens= --top-k= --top-p= "
+    check "bash: options" test "$(completed chat --to)" = "--tokens= --tools= --top-k= --top-p= "
     check "bash: choices" test "$(completed run m --kv = '')" = "f16 f32 int8 "
     check "bash: choices of a command" test "$(completed convert m --type = t)" = "tq1_0 tq2_0 "
     check "bash: none of another command" test "$(completed inspect --ty)" = " "
@@ -151,7 +151,7 @@ check "C" grep -q '^#include' $dir/libtales.c
 check "a name without an end that says it is C" sh -c '"$0" $1 --quiet -o $2/plain && grep -q "^#include" $2/plain' "$bnc" $small $dir
 check "--emit wins" sh -c '"$0" $1 --quiet --emit=ir -o $2/z.c && grep -q "^model \"" $2/z.c' "$bnc" $small $dir
 check "--cflags reach the compiler, behind bnc's" grep -q -- "-O3 -pthread .*-DONE -DTWO " $dir/said.cc
-check "the prefix of libtales.so is tales" grep -q 'extern const bn_model tales_model;' $dir/libtales.h
+check "the prefix of libtales.so is tales" grep -q '^extern .*const bn_model tales_model;' $dir/libtales.h
 for end in so so.1; do
     if command -v readelf >/dev/null; then
         check "SONAME of libtales.$end" sh -c 'readelf -d $0 | grep -qF "[$1]"' $dir/libtales.$end libtales.$end

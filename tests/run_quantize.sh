@@ -65,7 +65,7 @@ near "its measured loss" "$(get $dir/auto.json auto measured)" "$(get $dir/auto.
 check "as by hand" cmp $dir/auto.gguf $dir/again.gguf
 refused "a budget out of reach" "the smallest file that" "$bnc" quantize $model --auto --budget=1k \
     --formats=q8_0 --keep='blk.*=tq2_0' --text=$dir/text -o $dir/x.gguf
-refused "words in three values" "embedding and head are never ternary" "$bnc" quantize $model --head=tq1_0 -o $dir/x.gguf
+refused "a ternary output matrix" "embedding and output matrix are never ternary" "$bnc" quantize $model --head=tq1_0 -o $dir/x.gguf
 refused "no model" "cannot open" "$bnc" quantize $dir/none.gguf -o $dir/x.gguf
 check "no file left of a failed run" test ! -e $dir/x.gguf
 

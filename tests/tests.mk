@@ -115,8 +115,8 @@ $(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)
 # Positions and the library: 10,000 in all, most where a position takes least.
 TOPK_RUNS := 6500 $(B)/models/tales-4m-i2_s.x86-64-v3.so 2500 $(B)/models/tales-27m-i2_s.x86-64-v3.so \
     1000 $(B)/models/tales-4m-f16.x86-64.so
-$(B)/test_topk: tests/e2e/test_topk.c
-	$(CC) -std=gnu11 -O2 -g $(WARN) -pthread -Iruntime-min $< -ldl -lm -o $@
+$(B)/test_topk: tests/e2e/test_topk.c $(B)/libbnrt.a
+	$(CC) -std=gnu11 -O2 -g $(WARN) -pthread -Iruntime-min $< $(B)/libbnrt.a -ldl -lm -o $@
 
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 

@@ -283,7 +283,7 @@ static bool is_row(const Row *r, const json_t *x)
            key(x, "size") == r->size && key(x, "tokens") == r->tokens;
 }
 
-/* Read before anything is measured: a bad file is told at once. */
+/* Read before anything is measured, so that a bad file is reported at once. */
 static const json_t *baseline_rows(Bench *b)
 {
     const json_t *rows = json_object_get(json_file_required(b->s, b->o.baseline), "rows");
@@ -297,7 +297,7 @@ static const json_t *baseline_rows(Bench *b)
     return rows;
 }
 
-/* Answers how many rows became slower. */
+/* Returns how many rows became slower. */
 static int compare(Bench *b, const json_t *rows)
 {
     int slower = 0, found = 0;

@@ -215,8 +215,8 @@ static int fit_prompt(Chat *c)
     return n;
 }
 
-/* The special token that the template puts behind an answer; -1: none. Found by its trace: what
- * follows a text that cannot be elsewhere. */
+/* The special token that the template puts behind an answer; -1: none. It is what follows a text that
+ * occurs nowhere else. */
 static int template_end(Chat *c)
 {
     static const char mark[] = "\x01"
@@ -697,7 +697,7 @@ static const char *read_tools(Chat *c, const char *path)
     return text;
 }
 
-/* What strftime_now tells: when the conversation began, or SOURCE_DATE_EPOCH. */
+/* The time for strftime_now: when the conversation began, or SOURCE_DATE_EPOCH. */
 static void set_time(Chat *c)
 {
     const char *given = getenv("SOURCE_DATE_EPOCH");

@@ -20,7 +20,7 @@ static const Command table[] = {
     {.name = NULL}};
 enum { NCOMMAND = sizeof table / sizeof *table - 1 };
 
-/* A word that is neither a command nor a file nor looks like one. */
+/* For an argument that is neither a command nor a file nor looks like one. */
 static _Noreturn void no_command(Session *s, const char *word)
 {
     const char *names[NCOMMAND];

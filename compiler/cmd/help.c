@@ -72,7 +72,7 @@ const char *help_left(Session *s, const Option *p)
     return format(s, "-%c, %s%s%s%s", p->letter, p->name, glue, p->argument, end);
 }
 
-/* The initial value as it stands in the table, where it is one to tell. */
+/* The initial value as it stands in the table, where the help shows it. */
 static const char *default_of(Session *s, const Option *p)
 {
     static const char *const none[] = {"NULL", "false", "0", "{0}"};

@@ -34,7 +34,7 @@ static void put_number(Out *o, const char *how, double x)
 /* GB/s that stand for 100 %: what all threads read together, or one of them. */
 static double full_rate(const Profile *p, ProfileBy by)
 {
-    return by == BY_THREAD ? p->read_rate / p->live->threads : p->read_rate;
+    return by == BY_THREAD ? p->read_rate / p->inproc->threads : p->read_rate;
 }
 
 static void put_row(Out *o, const ProfileRow *r, double rate)
@@ -77,7 +77,7 @@ static void put_table(const Ask *a, const Profile *p, const ProfilePhase *x, Out
     put(o, "%s: %d token%s in %.2f ms, %.1f tokens/s, %d thread%s\n", x->name, x->tokens,
         x->tokens == 1 ? "" : "s", x->ms, x->tokens * 1e3 / x->ms, x->threads,
         x->threads == 1 ? "" : "s");
-    put(o, "        ms    share    calls       MB     GB/s of read  Gmadd/s  %s\n", by_name[a->by]);
+    put(o, "        ms    share    calls       MB     GB/s of read   GMAC/s  %s\n", by_name[a->by]);
     for (size_t i = 0; i < n; i++) {
         put_row(o, &row[i], full_rate(p, a->by));
         sum.ms += row[i].ms;
@@ -138,8 +138,8 @@ static void json_phase(const Ask *a, const Profile *p, const ProfilePhase *x, Ou
 static void put_json(const Ask *a, const Profile *p, Out *o)
 {
     put(o, "{");
-    json_pair(o, "model", p->live->path);
-    put(o, ",\"threads\":%d,\"by\":\"%s\",\"read_gb_per_s\":%.6g,\"phases\":[", p->live->threads,
+    json_pair(o, "model", p->inproc->path);
+    put(o, ",\"threads\":%d,\"by\":\"%s\",\"read_gb_per_s\":%.6g,\"phases\":[", p->inproc->threads,
         by_name[a->by], p->read_rate);
     for (int i = 0; i < p->nphase; i++) {
         put(o, i ? "," : "");
@@ -178,7 +178,7 @@ typedef struct Trace {
 } Trace;
 
 /* How far back from the last timestamp of a thread its last decode step begins: where @decode does, or
- * the head before it; -1: it is not all there. */
+ * the @lm_head before it; -1: it is not all there. */
 static int64_t step_begin(const Trace *t, const bn_log *log)
 {
     enum { DECODE, HEAD = 3 };
@@ -210,7 +210,7 @@ static void put_event(Trace *t, const char *what, int thread, uint64_t from, uin
 static void trace_thread(Session *s, Trace *t, int thread)
 {
     const bn_profile *code = t->p->code;
-    const bn_log *log = bn_profile_log(t->p->live->state, code, thread);
+    const bn_log *log = bn_profile_log(t->p->inproc->state, code, thread);
     for (int64_t back = step_begin(t, log); back >= 0; back--) {
         const bn_timestamp *at = bn_profile_timestamp(log, code, (uint64_t)back), *last = at;
         const bn_probe *is = t->probe[at->slot];
@@ -244,14 +244,14 @@ static void put_trace(Session *s, const Profile *p, Out *o)
     for (int i = 0; i < code->nprobe; i++)
         for (int k = 0; k == 0 || k < code->probe[i].layers; k++)
             t.probe[code->probe[i].slot + k] = &code->probe[i];
-    for (int i = 0; i < p->live->threads; i++) {
-        const bn_log *log = bn_profile_log(p->live->state, code, i);
+    for (int i = 0; i < p->inproc->threads; i++) {
+        const bn_log *log = bn_profile_log(p->inproc->state, code, i);
         int64_t begin = step_begin(&t, log);
         if (begin >= 0 && bn_profile_timestamp(log, code, (uint64_t)begin)->at < t.from)
             t.from = bn_profile_timestamp(log, code, (uint64_t)begin)->at;
     }
     put(o, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
-    for (int i = 0; i < p->live->threads; i++) {
+    for (int i = 0; i < p->inproc->threads; i++) {
         put(o,
             "%s\n{\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"name\":\"thread_name\","
             "\"args\":{\"name\":\"thread %d\"}}",

@@ -149,17 +149,17 @@ static void read_window(Quality *q, int32_t *window, size_t from, size_t first, 
 {
     int n = (int)(to - from) + q->bos - 1, at = (int)(first - from) + q->bos - 1;
     int vocab = q->a->info->vocab, batch = q->a->info->batch;
-    InProc *live[2] = {q->a, q->b};
+    InProc *model[2] = {q->a, q->b};
     memcpy(window + q->bos, q->ids + from, (to - from) * sizeof *window);
-    for (int i = 0; i < 2 && live[i]; i++) {
-        inproc_rewind(live[i], 0);
+    for (int i = 0; i < 2 && model[i]; i++) {
+        inproc_rewind(model[i], 0);
         if (at > 0)
-            inproc_eval(live[i], window, at);
+            inproc_eval(model[i], window, at);
     }
     for (int k; at < n; at += k) {
         k = n - at < batch ? n - at : batch;
-        for (int i = 0; i < 2 && live[i]; i++)
-            inproc_score(live[i], window + at, k, inproc_logits(live[i]));
+        for (int i = 0; i < 2 && model[i]; i++)
+            inproc_score(model[i], window + at, k, inproc_logits(model[i]));
         for (int i = 0; i < k; i++) {
             size_t row = (size_t)i * (size_t)vocab;
             size_t token = from + (size_t)(at + i + 1 - q->bos);
@@ -280,20 +280,20 @@ int cmd_ppl(Session *s, const Options *o)
 
 /* ---- compare ---- */
 
-/* KL says nothing of models whose words differ. */
-static void same_words(const Quality *q)
+/* The KL divergence is defined only for models of one vocabulary. */
+static void same_vocabulary(const Quality *q)
 {
     const InProc *a = q->a, *b = q->b;
     if (a->info->vocab != b->info->vocab)
         fail(q->s, loc_file(q->s, b->path),
-             "has %d words, %s has %d: only models of one vocabulary can be compared",
+             "has %d tokens, %s has %d: only models of one vocabulary can be compared",
              b->info->vocab, a->path, a->info->vocab);
     for (int32_t i = 0; i < a->info->vocab; i++) {
         size_t n, k;
         const char *x = bn_piece(&a->weights, i, &n), *y = bn_piece(&b->weights, i, &k);
         if (n != k || (n && memcmp(x, y, n)))
             fail(q->s, loc_file(q->s, b->path),
-                 "word %d is %s, in %s it is %s: only models of one vocabulary can be compared",
+                 "token %d is %s, in %s it is %s: only models of one vocabulary can be compared",
                  (int)i, quote(q->s, y, k), a->path, quote(q->s, x, n));
     }
 }
@@ -351,7 +351,7 @@ int cmd_compare(Session *s, const Options *o)
         fail(s, (Loc){0}, "no text given: bnc compare a.gguf b.gguf --text=book.txt");
     Quality *q = quality_new(s, o, o->text_file);
     q->b = inproc_open(s, o, o->word[1], (int)o->threads);
-    same_words(q);
+    same_vocabulary(q);
     open_text(q);
     same_tokens(q);
     read_text(q);
@@ -368,7 +368,7 @@ int cmd_compare(Session *s, const Options *o)
         put(&out, ", \"above_max_kl\": %s}\n", above ? "true" : "false");
     } else {
         put(&out, "KL(A || B)    %.6f +- %.6f nats a token\n", kl, error_of(&q->kl));
-        put(&out, "top-1         %.2f %% of the best words agree\n", 100 * agree);
+        put(&out, "top-1         %.2f %% of the likeliest tokens agree\n", 100 * agree);
         put_perplexity(&out, "perplexity A", &q->nll[0]);
         put_perplexity(&out, "perplexity B", &q->nll[1]);
         put(&out, "difference    %+.5f +- %.5f nats a token, B less A\n", mean_of(&q->gain),

@@ -1,4 +1,4 @@
-/* report.c: `bnc report`: compiles a model as `bnc` would, keeps what the passes tell, measures a
+/* report.c: `bnc report`: compiles a model as `bnc` would, keeps what the passes report, measures a
  * decode step on this machine, and writes all of it as one page or as JSON. */
 #include <string.h>
 
@@ -28,7 +28,7 @@ static void take_graph(ReportPage *p, const Module *m, Form form, int which)
     out_free(&dot);
 }
 
-/* A prompt of any words, then steps behind it; the mean position of these. */
+/* A prompt of arbitrary tokens, then steps behind it; the mean position of these. */
 static const Profile *measure(Session *s, const Options *given, int *at)
 {
     enum { PROMPT = 16, STEPS = 64 };

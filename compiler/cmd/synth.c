@@ -31,7 +31,7 @@ enum { NSHAPE = sizeof shapes / sizeof *shapes };
 
 typedef struct Synth {
     Session *s;
-    Shape shape; /* with the layers, the context and the words asked for */
+    Shape shape; /* with the layers, the context and the vocabulary asked for */
     uint64_t seed;
     int zeros; /* percent */
     Fmt fmt;

@@ -83,7 +83,7 @@ static void encode(Tokenizer *t, const Options *o, const char *text, size_t len,
             put_json_text(out, piece, bytes);
         } else if (bytes) {
             put(out, "%7" PRId32 "  %s\n", ids[i], quote(t->s, piece, bytes));
-        } else { /* a control token prints nothing: its name in the vocabulary */
+        } else { /* a control token prints nothing: its vocabulary entry */
             const VocabText *token = &t->v->tokens[ids[i]];
             put(out, "%7" PRId32 "  %s, a control token\n", ids[i],
                 quote(t->s, token->ptr, token->len));

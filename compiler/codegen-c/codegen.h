@@ -135,11 +135,11 @@ enum { CALL_ARGS = 24 };
 int call_args(const Op *op, Arg args[CALL_ARGS]); /* how many there are */
 int word_value(const char *word);
 bool op_repeats(const Op *op);        /* whether every thread does the whole op for itself */
-bool op_dynamic(const Op *op);        /* whether its rows are dealt out piece by piece */
-int64_t op_least_units(const Op *op); /* the smallest piece of those */
+bool op_dynamic(const Op *op);        /* whether its rows have a dynamic schedule */
+int64_t op_least_units(const Op *op); /* the smallest piece of that schedule */
 
 /* probes.c: the places of a module that end intervals (bn_profile.h), and their printing. */
-/* Adds what one call of op's kernel reads and writes, and its multiply-adds; see bn_probe. */
+/* Adds the bytes that one call of op's kernel reads and writes, and its MACs; see bn_probe. */
 struct bn_probe;
 void op_cost(const Op *op, struct bn_probe *is);
 Probes *probes_find(const Module *m);

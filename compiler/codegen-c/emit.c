@@ -120,7 +120,7 @@ static void put_incbin_weights(Emit *e)
 
 static void put_literal_weights(Emit *e)
 {
-    enum { WORDS = 5 }; /* a line */
+    enum { WORDS = 5 }; /* 64-bit words a line */
     const char *p = e->o->prefix;
     put(e->out,
         "#ifdef __cplusplus\nalignas(64)\n#else\n_Alignas(64)\n#endif\nstatic const uint64_t "
@@ -233,7 +233,7 @@ static void check_shape(const Module *m)
         for (const Op *op = f->body->first; op; op = op->next)
             if (op->code == OP_EMBED && op->in[1]->type->dim[0].n < logits->dim[1].n)
                 fail(m->s, op->loc,
-                     "@%s: the embedding has %lld rows, the logits %lld words: a token could have "
+                     "@%s: the embedding has %lld rows, the logits %lld tokens: a token could have "
                      "no row",
                      f->name, (long long)op->in[1]->type->dim[0].n, (long long)logits->dim[1].n);
         if (f->form == FORM_FORWARD)

@@ -19,8 +19,8 @@ size_t out_column(const Out *o)
     return n;
 }
 
-/* Bytes of the next piece of text for a line with `room` left: to its end, or behind the last space
- * within, or, of a word that no line holds, what fits of it in whole characters. */
+/* Bytes of the next piece of text for a line with `room` bytes left: to the text's end, or behind the
+ * last space within; of a word that no line holds, what fits in whole characters. */
 static size_t piece_length(const char *text, size_t n, size_t room)
 {
     size_t cut = room;

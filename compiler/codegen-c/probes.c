@@ -1,9 +1,8 @@
-/* probes.c: what --profile adds to the printed C: an interval (bn_profile.h) behind each call and barrier,
- * and the table that says what the intervals are of.
+/* probes.c: what --profile adds to the printed C: a probe (bn_profile.h) behind each call and barrier,
+ * and the table that describes the probes.
  *
- * One idea: the table is made of the module before anything is printed, so an interval is one line with a
- * literal slot in it, and what the compiler knows of an op's bytes and multiply-adds is counted
- * here and not while it runs.
+ * One idea: the table is made from the module before anything is printed, so a probe is one line with a
+ * literal slot in it, and an op's bytes and MACs are counted here and not while it runs.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -25,7 +24,7 @@ struct Probes {
     int32_t slots;
 };
 
-/* ---- bytes and multiply-adds ---- */
+/* ---- bytes and MACs ---- */
 
 static int64_t numbers_bytes(Fmt fmt, int64_t n)
 {

@@ -101,7 +101,7 @@ static void cuda_places(const Printer *p, int64_t *end, Places *at)
 
 /* ---- what is printed otherwise ---- */
 
-/* The head stores logits in the host's memory. */
+/* @lm_head and @topk store logits in the host's memory. */
 static const char *operand(const Printer *p, const Value *v)
 {
     bool host = v->space == SPACE_LOGITS && (p->form == FORM_LM_HEAD || p->form == FORM_TOPK);

@@ -23,7 +23,7 @@ typedef struct bn_gpu {
 typedef struct bn_gpus {
     bn_gpu gpu[BN_GPUS];
     unsigned char *out;    /* pinned: | hidden | logits | */
-    unsigned char *logits; /* where heads put them: the caller's memory, pinned, or out's */
+    unsigned char *logits; /* of @lm_head and @topk: in the caller's pinned memory, or out's */
     int pinned;            /* it is the caller's */
     int topk, found; /* how many top-k logits were last asked for; `logits` has so many, of out's
                         hidden values */
@@ -195,7 +195,7 @@ static int gpu_fits(const bn_gpu *c)
            blocks >= BN_BLOCKS &&
 #if BN_SCREENED
            TRY(cudaFuncSetAttribute((const void *)topk_step,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize, BEST_BYTES)) &&
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize, TOPK_BYTES)) &&
 #endif
            TRY(cudaFuncSetAttribute((const void *)decode_step,
                                     cudaFuncAttributeMaxDynamicSharedMemorySize, STEP_BYTES));

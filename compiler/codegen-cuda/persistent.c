@@ -359,7 +359,7 @@ static void put_chunks(Step *s, const Block *b)
 
 static const char *step_places(const Func *f)
 {
-    return f->form == FORM_DECODE ? "STEP" : "BEST";
+    return f->form == FORM_DECODE ? "STEP" : "TOPK";
 }
 
 /* What a decode step begins with: it reads its parameters, and starts the copies of the first

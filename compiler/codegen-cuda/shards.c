@@ -44,7 +44,7 @@ int cuda_unit_width(const Printer *p, const Op *op)
 
 /* ---- slices of weights ---- */
 
-/* Rows of a unit that a decode step, or a head, shares, and of one that other passes share; bytes
+/* Rows of a unit that a decode step, or @lm_head, shares, and of one that other passes share; bytes
  * of a row; rows that stand in the file. */
 static bool split_rows(const Printer *p, const Weight *w, Slice *s)
 {

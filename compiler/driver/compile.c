@@ -1,4 +1,4 @@
-/* compile.c: the compiler's main road: a model file or a module's text in, passes, C out, to where
+/* compile.c: the main path of the compiler: a model file or a module's text in, passes, C out, to where
  * the user says or into the cache.
  *
  * One idea: a compilation is a list of steps over one record (struct Compile); what can be refused

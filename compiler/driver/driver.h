@@ -16,7 +16,7 @@ const Target *find_target(Session *s, const Options *o); /* fail()s where there 
 Module *load_input(Session *s, const Options *o, const Target **target);
 void bind_source(Module *m); /* the weights of a module read from text */
 void run_passes(Module *m, const Target *target, const Options *o, Report *r);
-/* For the options that ask to be told; texts go to `to`. */
+/* The report that the options ask for (--remarks, --print-after, ...); texts go to `to`. */
 Report *start_report(Session *s, const Options *o, FILE *to);
 /* The chat template that `given` (--chat-template) or the model says, compiled; no bytes: none. The
  * model's own that cannot be compiled is an error where it is `needed`, else a warning. */

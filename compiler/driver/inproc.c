@@ -30,7 +30,7 @@ static const bn_model *load_code(Session *s, const char *path, const bn_profile 
     return model;
 }
 
-/* Answers the path of the weights. */
+/* Returns the path of the weights. */
 static const char *load_model(Session *s, const Options *o, InProc *l)
 {
     const char *weights;

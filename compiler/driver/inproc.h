@@ -36,8 +36,8 @@ void inproc_rewind(InProc *l, int position);
 void inproc_eval(InProc *l, const int32_t *ids, int n);
 void inproc_score(InProc *l, const int32_t *ids, int n, float *logits);
 
-/* log sum exp of n logits, in double: -log p of word i is inproc_norm(x, n) - x[i]. Not finite
- * where a logit is no number. */
+/* log sum exp of n logits, in double: -log p of token i is inproc_norm(x, n) - x[i]. Not finite
+ * where a logit is NaN. */
 double inproc_norm(const float *logits, int n);
 /* Room for the logits of a batch: l->logits, made at the first call. */
 float *inproc_logits(InProc *l);

@@ -161,7 +161,7 @@ static const char *token_text(const Module *m, int64_t id)
     return id >= 0 && id < v->n ? intern(m->s, v->tokens[id].ptr, v->tokens[id].len) : NULL;
 }
 
-typedef struct ChatTry { /* a template in a session of its own, which keeps what is said of it */
+typedef struct ChatTry { /* a template in a session of its own, which keeps the messages about it */
     Session session;
     ChatTemplate t;
     ChatTokens tokens;
@@ -174,7 +174,7 @@ static void try_template(void *arg)
     chat_compile(&a->session, &a->t, &a->tokens, &a->code);
 }
 
-/* Place and sentence of the first error that was said. */
+/* Place and sentence of the first error message. */
 static const char *first_error(Session *s, const char *said)
 {
     static const char mark[] = "error: ";

@@ -1,11 +1,11 @@
-/* machine.h: what this machine can do, and what it tells of a run: memory bandwidth, hardware
- * counters, energy. Each says when the machine does not tell. */
+/* machine.h: measurements of this machine and of a run on it: memory bandwidth, hardware counters,
+ * energy. Each says why where the machine does not give it. */
 #ifndef BNC_MACHINE_H
 #define BNC_MACHINE_H
 
 #include "ir/ir.h"
 
-/* GB/s that this many threads read from memory, the best of several rounds over a buffer of 256 MB;
+/* GB/s that this many threads read from memory, the largest of several rounds over a buffer of 256 MB;
  * 0 where there is no memory for it or a thread cannot be started. Takes tenths of a second. */
 double machine_read_rate(Session *s, int threads);
 
@@ -29,7 +29,7 @@ typedef struct CounterRun CounterRun;
 CounterRun *counters_start(Session *s);
 Counters counters_stop(CounterRun *r);
 
-/* What the counters of the processor packages (RAPL) say, in joules since some moment. */
+/* The energy counters of the processor packages (RAPL), in joules since some moment. */
 enum { ENERGY_MOST = 8 }; /* packages */
 typedef struct Energy {
     int n;

@@ -1,4 +1,4 @@
-/* options.c: one table (options.def) read, checked and told. */
+/* options.c: reads the table of options, checks command lines against it and describes its rows. */
 #include "driver/driver.h"
 
 #include <ctype.h>
@@ -369,7 +369,7 @@ static const char *read_word(Session *s, const Option *p, const char *value)
     return value;
 }
 
-/* Puts the value into its field; returns it as it is to be told. */
+/* Puts the value into its field; returns it in the spelling that messages and generated files use. */
 static const char *set(Session *s, Options *o, const Option *p, const char *value)
 {
     void *field = (char *)o + p->at;
@@ -503,7 +503,7 @@ static _Noreturn void unknown(const Line *l, const char *arg)
          l->c->name, l->c->name);
 }
 
-/* Remembers what was said: for the program, or for generated files and other calls of bnc. */
+/* Remembers what was given: for the program, or for generated files and other calls of bnc. */
 static void tell(Line *l, const Option *p, const char *value)
 {
     Session *s = l->s;

@@ -108,7 +108,7 @@ Profile *profile_run(Session *s, InProc *l, const int32_t *ids, size_t n, int st
     enum { WARM = 4 };
     Profile *p = NEW(s, Profile);
     bn_sampling greedy = {0};
-    p->live = l;
+    p->inproc = l;
     p->code = l->profile;
     p->read_rate = machine_read_rate(s, l->threads);
     inproc_rewind(l, 0);

@@ -30,7 +30,7 @@ typedef struct ProfilePhase {
 } ProfilePhase;
 
 typedef struct Profile {
-    InProc *live;
+    InProc *inproc;
     const bn_profile *code;
     double read_rate;      /* GB/s that this machine reads with as many threads; 0: not measured */
     ProfilePhase phase[2]; /* prefill and, where there were steps, decode */

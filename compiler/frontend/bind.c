@@ -1,4 +1,4 @@
-/* bind.c: an architecture (a text with free dimensions) meets a model file: dimensions take the
+/* bind.c: binds an architecture (a text with free dimensions) to a model file: dimensions take the
  * metadata's numbers, weights their tensors. Whatever the graph does not account for is an error:
  * a tensor nobody reads, metadata that this graph was not written for, a shape that differs. */
 #include <math.h>
@@ -383,8 +383,8 @@ static void bind_op(Op *op, void *arg)
     }
 }
 
-/* The one thing that no file says of itself (formats.md: three layouts, one type id). What the first
- * layers tell is taken for an answer; only a file whose weights do not tell gets the note. */
+/* No file says which I2_S layout it has (formats.md: three layouts, one type id). The weights of the
+ * first layers decide; where they leave it open, a note says so. */
 static void note_layout(Bind *b, const char *given)
 {
     enum { LOOK_AT = 1 << 23 }; /* weights, and the rest of a tensor: tens of milliseconds */

@@ -87,9 +87,9 @@ Gguf *gguf_parse(Session *s, const char *path, const uint8_t *data, size_t size)
 /* Reads every I2_S tensor as `fmt`: I2_S (x128), I2_S_ARM64 or I2_S_ROW4. fail() where a tensor's
  * shape has no such layout. */
 void gguf_i2s_layout(Gguf *g, Fmt fmt);
-/* i2s.c: what the weights tell of how they were packed. own, best: how far zeros and norms depend on
- * each other in `layout` and in `fits`, the best; chance alone gives 1. Looks at about `most` weights.
- * sure: packed so; other: packed as `fits`; neither: they do not tell. */
+/* i2s.c: which layout the weights were packed in, by statistics. own, best: how far zeros and norms
+ * depend on each other in `layout` and in `fits`, the layout that fits best; chance alone gives 1. Looks
+ * at about `most` weights. sure: packed as `layout`; other: packed as `fits`; neither: undecided. */
 typedef struct I2sEvidence {
     double own, best;
     Fmt fits;

@@ -1,6 +1,6 @@
 /* gguf_get.c: what a parsed GGUF file says.
  *
- * One idea: gguf_parse has checked every byte that is read here, so a getter only answers whether
+ * One idea: gguf_parse has checked every byte that is read here, so a getter only returns whether
  * the file has such a thing and what it is. Lookups are binary searches in the sorted names.
  */
 #include "frontend/gguf.h"

@@ -1,5 +1,5 @@
-/* i2s.c: how the I2_S of a file was packed, of which the file says nothing (docs/formats.md): what
- * the weights themselves tell. */
+/* i2s.c: which layout the I2_S tensors of a file were packed in, found by statistics of the weights:
+ * the file does not say (docs/formats.md). */
 #include <math.h>
 
 #include "frontend/gguf.h"

@@ -2,8 +2,8 @@
  *
  * One idea: every key of the architecture's namespace must be accounted for. It is named by a dim,
  * a const, an expect or an ignore of the architecture's text, or it has the value by which keys.def
- * says that it asks for nothing. Any other key is an error that names it: a graph which passes over
- * it would compute something else than the file says, without a word.
+ * says that it asks for nothing. Any other key is an error that names it: a graph that ignored it
+ * would silently compute something else than the file says.
  */
 #include <math.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "frontend/bind.h"
 #include "ir/escape.h"
 
-enum { LISTED = 8 }; /* errors that are told singly */
+enum { LISTED = 8 }; /* errors that are reported singly */
 
 static const struct {
     const char *suffix;

@@ -73,12 +73,12 @@ Fmt tir_fmt(Parse *p, TirPlace at, const char *word)
 
 Space tir_space(Parse *p, TirPlace at, const char *word)
 {
-    static const char *const rooms[] = {[SPACE_SHARED] = "shared",
-                                        [SPACE_OWN] = "own",
-                                        [SPACE_LOGITS] = "logits",
-                                        [SPACE_HIDDEN] = "hidden"};
+    static const char *const spaces[] = {[SPACE_SHARED] = "shared",
+                                         [SPACE_OWN] = "own",
+                                         [SPACE_LOGITS] = "logits",
+                                         [SPACE_HIDDEN] = "hidden"};
     for (Space r = SPACE_SHARED; r <= SPACE_HIDDEN; r++)
-        if (!strcmp(rooms[r], word))
+        if (!strcmp(spaces[r], word))
             return r;
     err(p->s, tir_loc(p, at), "a value stands at shared N, own N, hidden or logits, not at '%s'",
         word);
@@ -519,7 +519,7 @@ static void check_place(Op *op, void *arg)
     }
 }
 
-/* Passes rely on facts without looking: a text may only claim those that it bears out. */
+/* Passes rely on facts and do not check them: a text may only state those that hold. */
 static void check_facts(Parse *p)
 {
     const Module *m = p->m;

@@ -86,7 +86,7 @@ static SafeType type_of(const File *f, const SafeTensor *t, const json_t *v)
          quoted(f, t->name), text ? quoted(f, text) : "(none)");
 }
 
-/* Sets the shape and answers the bytes that it takes. */
+/* Sets the shape and returns the bytes that it takes. */
 static uint64_t shape_of(const File *f, SafeTensor *t, const json_t *v)
 {
     uint64_t bytes = type_bytes[t->type];

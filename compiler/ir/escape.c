@@ -154,7 +154,7 @@ void put_dot_label(Out *o, const char *text)
 
 /* ---- names ---- */
 
-/* Not isalnum, whose answer the locale may change. */
+/* Not isalnum, whose result depends on the locale. */
 static bool letter_or_digit(unsigned char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');

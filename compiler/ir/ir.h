@@ -56,15 +56,15 @@ typedef struct Session {
 
 void session_start(Session *s, FILE *log);
 void session_end(Session *s); /* runs the cleanups, newest first, and frees all memory */
-/* Zeroed memory of the session, aligned to 16; dies when the system has none. */
+/* Zeroed memory of the session, aligned to 16; ends the process when the system has none. */
 void *alloc(Session *s, size_t size);
 #define NEW(s, type) ((type *)alloc(s, sizeof(type)))
 #define NEW_ARRAY(s, type, n) ((type *)alloc_array(s, (size_t)(n), sizeof(type)))
 void *alloc_array(Session *s, size_t n, size_t size);
 /* Appends to a session array whose capacity doubles: returns the array, grown when full. */
 void *grow(Session *s, void *array, size_t n, size_t size);
-/* Text of an Out, freed by buffer_free or with the session: `text` (NULL: new) with room for `size`
- * bytes, perhaps elsewhere. Where there is no memory, fail() and text is gone. */
+/* Reallocates the text of an Out (NULL: a new one) to `size` bytes; freed by buffer_free or with the
+ * session. fail()s where there is no memory, and then `text` is freed. */
 char *buffer_grow(Session *s, char *text, size_t size);
 void buffer_free(Session *s, char *text);
 /* Runs fn(arg) at session_end: for maps, files and child processes. */
@@ -73,7 +73,7 @@ void session_defer(Session *s, void (*fn)(void *), void *arg);
 const char *intern(Session *s, const char *text, size_t len);
 const char *name(Session *s, const char *text);
 const char *format(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-const char *grouped(Session *s, int64_t n);       /* digits by threes: 1234567 as 1,234,567 */
+const char *grouped(Session *s, int64_t n);       /* 1234567 as 1,234,567 */
 const char *c_name(Session *s, const char *text); /* with _ for what C names cannot hold */
 char *scratch_copy(Session *s, const char *text); /* to be written into: not interned */
 
@@ -87,22 +87,23 @@ _Noreturn void give_up(Session *s); /* after err: leaves through home */
 bool session_try(Session *s, void (*fn)(void *arg), void *arg);
 void stop_on_errors(Session *s); /* give_up where nerror > 0 */
 void warn(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
-void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* progress; not with --quiet */
-/* What somebody asked for, at a place: "path:line:col: remark: text" and a caret. */
-/* Long work's line on a terminal, renewed a few times a second; progress_end or the next message wipes it off. */
+void note(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3); /* not with --quiet */
+/* The progress line of long work, on a terminal only: rewritten a few times a second, removed by
+ * progress_end or by the next message. */
 void progress(Session *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void progress_end(Session *s);
+/* A remark that --remarks asked for: "path:line:col: remark: text" and a caret. */
 void show_remark(Session *s, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 Loc loc_file(Session *s, const char *path); /* the whole file */
-/* Messages about the file `path`, made for a while, shall name what it was made of. */
+/* From now on messages about the temporary file `path` name `shown`, which it was made of. */
 void session_alias(Session *s, const char *path, const char *shown);
-/* Our mistakes: prints where and aborts. */
+/* For bugs of bnc: prints file and line, then aborts. */
 _Noreturn void die_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(c) ((c) ? (void)0 : die("check failed: %s", #c))
 
-/* Runs fn(own, i, arg) for 0 <= i < n on all cores, in no order. fn has a session of its own for its
- * memory, which lasts as long as the call; it reports through arg, for it may not fail. */
+/* Runs fn(own, i, arg) for 0 <= i < n on all cores, in any order. `own` is a session for fn's memory,
+ * which ends with the call. fn must not fail(): it reports through arg. */
 void parallel(int n, void (*fn)(Session *own, int i, void *arg), void *arg);
 
 /* ==== out.c: text and files being written ==== */
@@ -124,24 +125,25 @@ void out_free(Out *o);          /* or the session frees it */
 typedef struct OutFile OutFile;
 OutFile *file_create(Session *s, const char *path);
 void file_write(OutFile *f, const void *bytes, size_t n);
-/* The file's bytes, all of them, zeros at first, to be filled in any order until file_commit. */
+/* Maps the whole file, zero at first; the caller fills it in any order until file_commit. */
 uint8_t *file_map(OutFile *f, uint64_t size);
-/* All bytes are on the disk; file_commit has nothing left to do but to give the file its name. */
+/* Writes all bytes to the disk, so that file_commit has only to rename the file. */
 void file_finish(OutFile *f);
 void file_commit(OutFile *f);
-/* All n of them or none: none is put in its place before every byte of all is on the disk. */
+/* Commits n files: none is renamed before all bytes of all are on the disk. */
 void files_commit(OutFile *const *f, int n);
 OutFile *file_text(Session *s, const char *path, const Out *text); /* created and written */
 void file_save(Session *s, const char *path, const Out *text);     /* and committed */
 bool file_exists(const char *path);
 const char *file_name(const char *path); /* without its folders */
-/* A whole file in memory (NUL after the end), NULL-terminated message through fail(). */
+/* Reads a whole file, with a NUL after its end; fail()s where that is not possible. */
 char *file_read(Session *s, const char *path, size_t *size);
-/* What a download left in the place of a file: "a git-lfs pointer, ..."; NULL where it looks like none. */
+/* Describes a placeholder that a download left instead of the file: "a git-lfs pointer, ..."; NULL
+ * where the bytes look like none. */
 const char *file_placeholder(const void *bytes, size_t size);
-/* A model's file, mapped until the session ends; `lost` is said of one that cannot be opened. */
+/* Maps a model file until the session ends; `lost` is the message where it cannot be opened. */
 const uint8_t *file_view(Session *s, const char *path, const char *lost, size_t *size);
-/* The bytes of `from` and its permissions, to be committed. */
+/* A copy of `from`, with its permissions, to be committed. */
 OutFile *file_copy(Session *s, const char *from, const char *to);
 const char *without_extension(Session *s, const char *path);
 bool ends_with(const char *text, const char *end);
@@ -153,24 +155,24 @@ const char *embedded_at(int i, const char **path, size_t *size); /* NULL after t
 
 /* ==== temps.c: what must not outlive the process ==== */
 
-/* For main: signals that end the process first end its children and remove what is registered. */
+/* Called by main: signals that end the process first end its children and remove what is registered. */
 void temps_guard(void);
 /* A new folder under $TMPDIR or /tmp, removed with all in it when the session ends. */
 const char *temp_dir(Session *s);
-/* Registers a file or folder to be removed, or takes it off: it is finished or gone. */
+/* Registers a file or folder to be removed when the process ends, or unregisters it. */
 void temp_keep(const char *path);
 void temp_forget(const char *path);
-/* Removes what is named PREFIXxxxxxx in `dir` ("": here) and left by a process that was killed: of
- * this user, and locked by nobody. */
+/* Removes what killed processes left in `dir` ("": here): named PREFIXxxxxxx, of this user, locked by
+ * nobody. */
 void temps_sweep(Session *s, const char *dir, const char *prefix);
-bool path_lock(int fd, bool exclusive); /* flock without waiting: whether it was to be had */
+bool path_lock(int fd, bool exclusive); /* flock without waiting; false: another process has it */
 void remove_tree(const char *path);     /* a file or folder; links are not followed */
 /* A program, found in PATH; it dies with this process. -1 and errno where it cannot be started. */
 typedef struct ChildOptions {
     const char *path;   /* of the program, where words[0] is another name; NULL: words[0] */
     int output;         /* becomes its standard output; 0: it keeps ours */
     bool quiet;         /* its standard error goes to /dev/null */
-    bool foreground;    /* it has the terminal as we do */
+    bool foreground;    /* it stays in this process group, so it may read the terminal */
     const char *tmpdir; /* its TMPDIR; NULL: ours */
 } ChildOptions;
 pid_t child_start(Session *s, char *const *words, const ChildOptions *o);
@@ -241,8 +243,8 @@ static inline uint32_t bits_of_f32(float f)
     memcpy(&bits, &f, 4);
     return bits;
 }
-/* Branch-free and here, so that loops over it become vectors. A subnormal m * 2^-24 is found as
- * 2^-14 * (1 + m / 1024) - 2^-14, which no step rounds. */
+/* Branch-free and inline, so that loops over it are vectorized. A subnormal m * 2^-24 is computed as
+ * 2^-14 * (1 + m / 1024) - 2^-14, which is exact. */
 static inline float f16_to_float(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = (uint32_t)(h & 0x7fff) << 13;
@@ -255,7 +257,7 @@ uint16_t float_to_f16(float f); /* round to nearest even */
 
 /* ==== blocks.c ==== */
 
-/* From the bytes of one block to its values; NULL: formats.c decodes it, or nobody. */
+/* Decodes one block of a format to its values; NULL: formats.c decodes the format, or nothing does. */
 extern void (*const float_block[FMT_COUNT])(const uint8_t *b, float *out);
 
 /* ==== encode.c: the way back ==== */
@@ -326,13 +328,13 @@ typedef struct Attr {
     const char *ref; /* before binding: the dim or const that gives the value */
 } Attr;
 
-/* Where the plan puts a value. */
-typedef enum Room {
+/* The memory space in which the plan puts a value. */
+typedef enum Space {
     SPACE_NONE,
     SPACE_SHARED,
     SPACE_OWN,
     SPACE_LOGITS,
-    SPACE_HIDDEN, /* what @decode and @prefill hand to @lm_head */
+    SPACE_HIDDEN, /* the hidden vector: result of @decode and @prefill, parameter of @lm_head */
     SPACE_ARG
 } Space;
 
@@ -343,7 +345,7 @@ struct Value {
     Weight *weight;   /* a weight or state used as an operand */
     int id, nuse;     /* numbered and counted by func_number */
     Space space;
-    int64_t slot; /* byte offset in its room */
+    int64_t slot; /* byte offset in its space */
 };
 
 struct Op {
@@ -405,8 +407,8 @@ struct Weight {
     const char
         *scheme;       /* how float tensors became ternary, for the reader: exact, absmean, mixed */
     Tensor *tensor;    /* [max(count,1)]; NULL without a source file, or for a constant */
-    const char *times; /* of a ternary matrix: the tensors, of one number each, that its scales
-                            * are multiplied by ({i} the layer); NULL: none */
+    const char *times; /* factors of a ternary matrix's scales: tensors of one number each ({i} the
+                            * layer); NULL: none */
     Tensor *factor;    /* those of times, as tensor */
     struct GroupScales *groups; /* as tensor, of formats of fmt_group, when bytes are made; else NULL */
     int64_t at;        /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
@@ -446,7 +448,7 @@ typedef struct Expect {
     struct Expect *next;
 } Expect;
 
-/* What passes establish (Pass.needs, gives, breaks), printed in the module line. */
+/* The facts that passes need, give and break; printed in the module line. */
 #define FACTS(F)                                                                                   \
     F(BOUND, "bound")                                                                              \
     F(TERN, "tern")                                                                                \
@@ -461,13 +463,13 @@ enum {
 #undef FACT_BIT
 };
 
-/* What passes tell of their work (journal.c). */
+/* What passes report of their work (journal.c). */
 typedef struct Count { /* how often something happened in one pass, or how many bytes it saved */
     const char *pass, *what;
     int64_t n;
     struct Count *next;
 } Count;
-typedef struct Remark { /* something that a pass would have done, and why it did not */
+typedef struct Remark { /* a transformation that a pass did not make, and why */
     const char *pass, *text;
     Loc loc;
     struct Remark *next;
@@ -549,9 +551,9 @@ void replace_uses(Func *f, Value *old, Value *by);
 void func_number(Func *f); /* sets Value.id, Value.nuse, Func.nvalue, in order of definition */
 Func *func_clone(Func *f, const char *name);
 Op *layers_clone(Op *op); /* a copy before op, with names of its own */
-/* How many equal pieces of work threads share in an op: tokens, heads or blocks of rows. */
+/* The number of equal units of work that threads share in an op: tokens, heads or blocks of rows. */
 Dim op_units(const Op *op);
-/* Where what a function returns stands. */
+/* The memory space of a function's result. */
 Space result_space(const Func *f);
 /* A name not used in f yet: base, or base_2, base_3 ... */
 const char *fresh_name(Func *f, const char *base);
@@ -559,7 +561,7 @@ const char *fresh_name(Func *f, const char *base);
 /* ==== infer.c ==== */
 
 int64_t lut3_width(int64_t k); /* bytes of the tables that lut3 makes of k values */
-/* What a number among the attributes must be: above zero as a 32-bit float, and finite. */
+/* Whether v is valid as a number attribute: above zero as a 32-bit float, and finite. */
 bool positive_float(double v);
 bool op_infer(Module *m, Op *op); /* result types from operands; false after err */
 bool module_infer(Module *m);     /* all of them; false after err */
@@ -573,8 +575,9 @@ void type_print(const Type *t, Out *o);
 
 /* ==== verify.c ==== */
 
-/* Dominance, arity, attributes, types, use of weights, one yield or return, carried types, places
- * within their rooms. A broken module is our bug: dies, naming the pass `after` which it broke. */
+/* Checks dominance, arity, attributes, types, use of weights, one yield or return, carried types, and
+ * that places lie within their spaces. A broken module is a bug of bnc: dies, naming the pass `after`
+ * which it broke. */
 void module_verify(Module *m, const char *after);
 
 /* ==== groups.c: ternary matrices with a scale for each group of columns ==== */
@@ -606,9 +609,9 @@ uint16_t group_scale(const Tensor *t, const GroupScales *g, int group, int64_t r
 /* Bytes of rows x cols weights in a PACKED format, and where in them the scales start (0: with the
  * codes); both are multiples of 64. */
 int64_t layout_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
-/* How many blocks of rows, which layout_pack can write apart and in any order. */
+/* The number of blocks of rows, which layout_pack can write independently and in any order. */
 int64_t layout_blocks(Fmt fmt, int64_t rows);
-/* Writes blocks [from, to) of t to out, where all layout_bytes are zeros before; floats become
+/* Writes blocks [from, to) of t to out, whose layout_bytes the caller has zeroed; floats become
  * ternary by `scale`. The scales written are t's times `factor`. No code of t is 2 (the pass quant
  * refuses such tensors). `groups`: what group_scales found, for formats of fmt_group, else NULL. */
 void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, const GroupScales *groups,
@@ -616,11 +619,11 @@ void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, const GroupS
 
 /* ==== lowbit.c: copies of float matrices in few bits ==== */
 
-/* As their namesakes of layouts.c, for LOWBIT formats. */
+/* As the functions of layouts.c of the same names, for LOWBIT formats. */
 int64_t lowbit_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
 int64_t lowbit_blocks(int64_t rows);
 void lowbit_pack(Session *s, const Tensor *t, Fmt fmt, int64_t from, int64_t to, uint8_t *out);
-enum { LOWBIT_COLS = 1 << 17 }; /* the most columns that sums of int32 and the norms are sure of */
+enum { LOWBIT_COLS = 1 << 17 }; /* the most columns for which int32 sums and the norms are safe */
 
 /* ==== weights.c: weights in the form that kernels read ==== */
 
@@ -646,20 +649,20 @@ int64_t kernel_work(const Module *m, const Op *op);
 
 /* ==== journal.c: what passes tell of their work, for --stats and --remarks ==== */
 
-/* Adds n to a counter of the running pass; its name is a constant text, lower case, a plural. */
+/* Adds n to a counter of the running pass; its name is a literal in lower case, a plural. */
 void tally(Module *m, const char *what, int64_t n);
-/* Once for each place and text, however many functions the place was copied to. */
+/* Adds a remark; the same text at the same place counts once, whatever the number of copies. */
 void remark(Module *m, Loc at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* ==== diff.c ==== */
 
-/* Lines of b that are not in a and the other way, with `around` equal lines before and after; in
- * colour for a terminal. Nothing where they are equal. */
+/* Prints the lines in which a and b differ, with `around` equal lines of context; in colour for a
+ * terminal. Prints nothing where they are equal. */
 void text_diff(const char *a, const char *b, int around, bool colour, Out *o);
 
 /* ==== target.h: backends, filled in by the codegen folders ==== */
 
-/* Numbers of tokens a kernel is for; STEP: one, in a decode step but not in its head. */
+/* Numbers of tokens that a kernel is for; STEP: one, in @decode but not in @lm_head. */
 enum { FORMS_ONE = 1, FORMS_MANY = 2, FORMS_ANY = 3, FORMS_STEP = 4 };
 struct Kernel {
     OpCode op;
@@ -668,7 +671,7 @@ struct Kernel {
     unsigned forms;
     int mr;
     bool tables; /* operand 0 is what lut3 makes of it */
-    /* Bytes of scratch a thread for an n x k weight and up to t tokens, or NULL. */
+    /* Bytes of scratch per thread for an n x k weight and up to t tokens; NULL: none. */
     int64_t (*work)(int64_t n, int64_t k, int64_t t);
     const char *symbol;
     int64_t most_cols; /* of a weight, for sums to be exact; 0: any number */
@@ -688,9 +691,9 @@ typedef struct Tuning {
     const char *choice;
     struct Tuning *next;
 } Tuning;
-/* Whether a target is a GPU: ops run one after another, each by threads of its own. With
- * DEVICE_PERSISTENT a decode step, and @topk, are one launch each (func_persistent), whose blocks are
- * to their ops what threads are on a processor. */
+/* Whether a target is a GPU. DEVICE_LAUNCHES: ops are launched one after another. DEVICE_PERSISTENT:
+ * @decode and @topk (func_persistent) are one persistent kernel each, whose blocks share ops as threads
+ * do on a processor; other functions are launched. */
 typedef enum Device { DEVICE_NONE, DEVICE_LAUNCHES, DEVICE_PERSISTENT } Device;
 struct Target {
     const char *name, *what;
@@ -700,7 +703,8 @@ struct Target {
     int nkernel;
     const LayoutRule *layout; /* the same */
     int nlayout;
-    const Target **part; /* of several machines, code for each, weakest first; isa is the last's */
+    const Target *
+        *part; /* a target of several machines: its parts, weakest first; isa: the last's */
     int npart;
     Device device;
 };

@@ -1,5 +1,5 @@
-/* journal.c: what passes tell of their work: counters, and remarks on what they left undone. Passes
- * only report; the runner (passes/report.c) decides whether anybody hears it. */
+/* journal.c: what passes report of their work: counters, and remarks on what they left undone. The
+ * runner (passes/report.c) decides what of it is printed. */
 #include <string.h>
 
 #include "ir/ir.h"

@@ -17,14 +17,16 @@
  *   4 bits: code, or code / 4 of h6             | 7-6  96 + i   |
  *                                               +---------------+
  *
- * about: 40 f32 for each 8 rows, five numbers of a row, each of all 8 rows before the next:
+ * about: 40 f32 for each 8 rows, five numbers a row; each number of all 8 rows before the next number:
  *
- *   | c | |w - v4| | |v4| | |w - v6| | |v6| |   w: the row; v6: what its codes stand for, c/2 (2 code
- *                                               - 63); v4: the same when the 2 bits are not known,
- * c/2 (8 (code / 4) - 60)
+ *   f32  0        8           16       24          32        39
+ *   +--------+-----------+--------+-----------+--------+     w   the row
+ *   | c      | |w - v4|  | |v4|   | |w - v6|  | |v6|   |     v6  values of its codes, c/2 (2 code - 63)
+ *   +--------+-----------+--------+-----------+--------+     v4  values of the upper 4 bits alone,
+ *                                                                c/2 (8 (code / 4) - 60)
  *
  * The norms are Euclidean and rounded up: kernels exclude rows by them, and none may be missed. A row
- * with a value that is no number, or larger than 2^60, has INFINITY for them.
+ * with a value that is NaN, or larger than 2^60, has INFINITY for them.
  */
 #include <math.h>
 #include <string.h>
@@ -52,8 +54,8 @@ int64_t lowbit_blocks(int64_t rows)
 
 /* ---- one row ---- */
 
-/* Steps below this one would make products with activations underflow: such rows count as zeros,
- * and what they lose is all they hold. */
+/* With smaller steps, products with activations would underflow: the codes of such rows are those of
+ * zeros, and |w - v| is then |w|. */
 static const float LEAST_STEP = 0x1p-60f;
 
 static float largest(const float *w, int64_t n)
@@ -73,7 +75,7 @@ static float row_codes(const float *w, int64_t n, int bits, uint8_t *code)
         scale = 0;
     float inv = scale > 0 ? 1 / scale : 0;
     for (int64_t i = 0; i < n; i++) {
-        float v = w[i] * inv + half; /* what is no number becomes 0 */
+        float v = w[i] * inv + half; /* NaN becomes 0 */
         code[i] = (uint8_t)((v > 0 ? (v < (float)top ? v : (float)top) : 0) + 0.5f);
     }
     for (int64_t i = 0; i < n && bits == 8; i++)

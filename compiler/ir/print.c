@@ -22,7 +22,7 @@ static void put_string(Out *o, const char *text)
     put(o, "\"");
 }
 
-/* Quoted where the lexer would see something else than one word. */
+/* Quoted where the lexer would not read it as one identifier. */
 static void put_word(Out *o, const char *text)
 {
     static const char *const keywords[] = {"arch",   "model",  "facts",  "dim",   "const",

@@ -213,7 +213,7 @@ static void cut_pieces(Module *m, Writing *x)
     }
 }
 
-/* Exponents of all ones are NaN and infinities; `all_ones` has those bits of a word of t's format. */
+/* Exponents of all ones are NaN and infinities; `all_ones` has these bits of the 16 that hold the exponent. */
 static bool words_finite(const uint8_t *p, int64_t n, uint16_t all_ones)
 {
     uint16_t worst = 0;

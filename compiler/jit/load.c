@@ -359,7 +359,7 @@ static void add_constants(Loaded *x)
 
 /* ---- loading ---- */
 
-/* Objects go through RuntimeDyld, which tells debuggers of them. */
+/* Objects go through RuntimeDyld, which registers them with debuggers. */
 static LLVMOrcObjectLayerRef object_layer(void *arg, LLVMOrcExecutionSessionRef session,
                                           const char *triple)
 {

@@ -173,10 +173,10 @@ static LLVMBasicBlockRef new_block(Lower *l, const char *name)
     return LLVMAppendBasicBlockInContext(l->context, l->function, name);
 }
 
-/* while (row_rows(c, claim, units, least, &rows)) kernel(...) */
+/* while (row_rows(c, ticket, units, least, &rows)) kernel(...) */
 static void dynamic_call(Lower *l, const Op *op)
 {
-    LLVMBasicBlockRef head = new_block(l, "deal"), body = new_block(l, "rows"),
+    LLVMBasicBlockRef head = new_block(l, "ticket"), body = new_block(l, "rows"),
                       rest = new_block(l, "");
     LLVMValueRef arg[5] = {l->call, lower_int(l, attr_int(op, "ticket", 0)),
                            lower_int(l, op_units(op).n), lower_int(l, op_least_units(op)), l->rows};

@@ -1,5 +1,5 @@
 /* fuse.c: neighbours that pass a value only to each other become one kernel call: less memory
- * traffic and fewer meetings of threads. Each rule looks at one op and its operands' definitions.
+ * traffic and fewer barriers. Each rule looks at one op and its operands' definitions.
  */
 #include <string.h>
 

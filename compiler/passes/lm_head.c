@@ -1,9 +1,10 @@
-/* head.c: the product with the vocabulary's matrix, the largest of a step, read in few bits.
+/* lm_head.c: the product with the output matrix (lm_head), the largest of a step, read in few bits.
  *
- * Two ways. Lossless (--head=auto): @topk quantizes the hidden vector, and `screen` finds by a copy
- * in 6 bits, whose errors are known, which words can be among the best; those it computes from the
- * matrix itself (kernels/scalar_head.c proves it). @lm_head and @score stay as they are. Lossy
- * (--head=q8, q6, q4): every product with the matrix is one with the copy, which takes its place.
+ * Two ways. Lossless (--head=auto), exact top-k by upper bounds: @topk quantizes the hidden vector;
+ * `screen` bounds every logit by a copy of the matrix in 6 bits, whose errors are known, and computes
+ * those that can be among the top k from the matrix itself (kernels/scalar_head.c has the proof).
+ * @lm_head and @score do not change. Lossy (--head=q8, q6, q4): every product with the matrix is one
+ * with the copy, which takes its place.
  *
  * A copy is a weight of its own, of a format h8, h6 or h4, made from the same tensor.
  */
@@ -94,7 +95,7 @@ static Op *last_product(const Func *f)
 }
 
 /* @topk beside each @lm_head. Functions of a part stand together, @lm_head last. */
-static void add_best(Module *m, const Target *target)
+static void add_topk(Module *m, const Target *target)
 {
     if (target->device == DEVICE_LAUNCHES)
         return;
@@ -111,11 +112,11 @@ static void add_best(Module *m, const Target *target)
         const char *tail = f->name + strlen(form_name[FORM_LM_HEAD]);
         Func *rest = f->next;
         f->next = NULL;
-        Func *best = func_clone(f, format(m->s, "%s%s", form_name[FORM_TOPK], tail));
-        best->target = f->target;
-        screen(m, last_product(best));
-        best->next = rest;
-        f = best;
+        Func *topk = func_clone(f, format(m->s, "%s%s", form_name[FORM_TOPK], tail));
+        topk->target = f->target;
+        screen(m, last_product(topk));
+        topk->next = rest;
+        f = topk;
     }
 }
 
@@ -138,7 +139,7 @@ void pass_lm_head(Module *m, const Target *target)
         if (choices[i].copy == FMT_COUNT)
             return;
         if (choices[i].exact)
-            add_best(m, target);
+            add_topk(m, target);
         else if (target->device)
             err(m->s, (Loc){0},
                 "--head=%s is for processors: a GPU reads the matrix itself, so --head is auto or "

@@ -61,7 +61,7 @@ static inline const Target *target_of(const Func *f, const Target *target)
 /* tuning.c: a record of `bnc tune`; mistakes in it are the user's. */
 const Tuning *tuning_read(Session *s, const char *path);
 
-/* select.c: the best row for one op; an error where there is none. */
+/* select.c: the last kernel row that serves one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);
 /* select.c: how many tokens op works on, as kernels name it. */
 unsigned forms_of(const Op *op);

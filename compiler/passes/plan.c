@@ -1,4 +1,4 @@
-/* plan.c: where values live and where threads meet, for each function by itself.
+/* plan.c: where values live and where barriers stand, for each function by itself.
  *
  * Memory. A value's life is the stretch of ops from its definition to its last use; a value that
  * enters a layers body lives to its end. Values that must share memory (what a body carries from
@@ -10,10 +10,10 @@
  * memory of all functions, so that functions that do the same work come out as the same code.
  *
  * Barriers. Going through the ops in order, the pass remembers which shared bytes were read and
- * written since the threads last met and by which share; an op that touches what another thread
- * may have written, or overwrites what another may still read, gets a barrier before it. On a device
- * every op has threads of its own, so nothing is a thread's own and no two shares fall together;
- * where the blocks of a decode step stay, they are as threads that own something.
+ * written since the last barrier and by which share; an op that touches what another thread
+ * may have written, or overwrites what another may still read, gets a barrier before it. On a GPU
+ * every op has threads of its own, so no memory belongs to a thread and no two ops share work alike;
+ * the blocks of a persistent kernel are planned as the threads of a processor are.
  */
 #include <string.h>
 
@@ -365,14 +365,14 @@ static void remember(Plan *p, const Touch *t)
     p->touch[p->ntouch++] = *t;
 }
 
-static void meet(Plan *p, Block *b, Op *before)
+static void add_barrier(Plan *p, Block *b, Op *before)
 {
     op_new(b, before, OP_BARRIER, 0, 0);
     tally(b->func->module, "barriers", 1);
     p->ntouch = 0;
 }
 
-static void meet_for(Plan *p, Op *op)
+static void add_barrier_for(Plan *p, Op *op)
 {
     Touch touch[8];
     int n = 0;
@@ -385,24 +385,23 @@ static void meet_for(Plan *p, Op *op)
     for (int i = 0; i < n; i++)
         wait |= waits(p, &touch[i]);
     if (wait)
-        meet(p, op->block, op);
+        add_barrier(p, op->block, op);
     for (int i = 0; i < n; i++)
         remember(p, &touch[i]);
 }
 
-/* A body starts and ends with everybody together, so that its last layer needs no other care than
- * its first. */
+/* A body starts and ends with a barrier, so that its last layer needs no other care than its first. */
 static void place_barriers(Plan *p, Block *b)
 {
     for (Op *op = b->first; op; op = op->next) {
         if (op->body) {
             if (p->ntouch)
-                meet(p, b, op);
+                add_barrier(p, b, op);
             place_barriers(p, op->body);
         } else if (op->code == OP_YIELD && p->ntouch) {
-            meet(p, b, op);
+            add_barrier(p, b, op);
         } else if (op_info[op->code].split != SPLIT_NONE) {
-            meet_for(p, op);
+            add_barrier_for(p, op);
         }
     }
 }
@@ -414,10 +413,11 @@ static void drop_barrier(Op *op, void *arg)
         op_remove(op);
 }
 
-/* ---- how rows are dealt out, and scratch inside kernels ---- */
+/* ---- the dynamic schedule of rows, and scratch inside kernels ---- */
 
-/* The rows of work on one token go to whoever has time; those of many tokens are shared evenly:
- * there a piece costs more to begin. Each op between two barriers has a counter of its own. */
+/* The rows of work on one token are scheduled dynamically: a thread with time takes a ticket. Those of
+ * many tokens are shared evenly: there a piece costs more to begin. Each op between two barriers has a
+ * counter of its own. */
 static void dynamic_rows(Block *b, int *counter)
 {
     for (Op *op = b->first; op; op = op->next) {
@@ -429,7 +429,7 @@ static void dynamic_rows(Block *b, int *counter)
         else if (op_info[op->code].split == SPLIT_ROWS && op->kernel && one_token(op->out[0]) &&
                  *counter < BN_TICKETS) {
             attr_set_int(op, "ticket", (*counter)++);
-            tally(b->func->module, "ops whose rows are dealt out", 1);
+            tally(b->func->module, "ops with a dynamic schedule", 1);
         }
     }
 }

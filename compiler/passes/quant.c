@@ -1,6 +1,6 @@
 /* quant.c: from float products to ternary ones, where the weights are ternary.
  *
- * One idea: the values decide, not the file's word. A weight declared `tern` is ternary if its
+ * One idea: the values decide, not the file's format. A weight declared `tern` is ternary if its
  * codes are, or its floats hold only -s, 0 and +s, or if they are masters: plain floats in an
  * architecture that says {masters = absmean}. Then every linear over it becomes quant + tmatmul.
  * All others stay floats, in a format that float products read; --ternary overrules. Layers whose

@@ -6,8 +6,8 @@
 
 #include "passes/passes.h"
 
-/* The format in which kernels meet a weight or state operand. */
-static Fmt met(const Weight *w)
+/* The format of a weight or state operand that kernels are chosen by. */
+static Fmt kernel_format(const Weight *w)
 {
     return fmt_info[w->type->fmt].kind == KIND_LOGICAL ? w->layout : w->type->fmt;
 }
@@ -24,7 +24,7 @@ static const Weight *weight_of(const Op *op)
 static Fmt weight_format(const Op *op)
 {
     const Weight *w = weight_of(op);
-    return w ? met(w) : FMT_ANY;
+    return w ? kernel_format(w) : FMT_ANY;
 }
 
 unsigned forms_of(const Op *op)
@@ -128,7 +128,7 @@ static int64_t ternary_bytes(const Module *m)
  */
 static Fmt choose_layout(Module *m, const Weight *w, const Target *target, int64_t bytes)
 {
-    Fmt best = FMT_COUNT;
+    Fmt last = FMT_COUNT;
     for (const Tuning *t = m->tuning; t; t = t->next)
         if (t->op == OP_COUNT && t->rows == w->type->dim[0].n && t->cols == w->type->dim[1].n &&
             layout_possible(m, w, fmt_by_name(t->choice), target))
@@ -137,10 +137,10 @@ static Fmt choose_layout(Module *m, const Weight *w, const Target *target, int64
         const LayoutRule *l = &target->layout[i];
         if (l->from == w->type->fmt && !(l->isa & ~target->isa) &&
             bytes >= (int64_t)l->megabytes << 20 &&
-            (best == FMT_COUNT || layout_possible(m, w, l->to, target)))
-            best = l->to;
+            (last == FMT_COUNT || layout_possible(m, w, l->to, target)))
+            last = l->to;
     }
-    return best;
+    return last;
 }
 
 /* ---- tables ---- */

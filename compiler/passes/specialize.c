@@ -54,7 +54,7 @@ static bool need(Needed *x, Value *v)
     return true;
 }
 
-/* Replaces what op gives by what it reads; false where that cannot be a head's. */
+/* Replaces op's results by its operands; false where op cannot be part of @lm_head. */
 static bool need_operands(Needed *x, const Op *op, bool *found)
 {
     *found = false;
@@ -101,7 +101,7 @@ static void unread(Op *op, void *arg)
         op->in[i]->nuse--;
 }
 
-/* Removes what the function's result does not need; ops with effects stay where `effects` says. */
+/* Removes what the function's result does not need; `effects`: keeps ops with effects. */
 static void keep_needed(Func *f, bool effects)
 {
     func_number(f);
@@ -165,7 +165,7 @@ static void specialize_for(Module *m, Func *f, const Target *part)
     Func *decode = form_clone(f, FORM_DECODE, part);
     Func *prefill = form_clone(f, FORM_PREFILL, part);
     Func *score = form_clone(f, FORM_SCORE, part);
-    Func *head = form_clone(f, FORM_LM_HEAD, part);
+    Func *lm_head = form_clone(f, FORM_LM_HEAD, part);
     const char *tokens = f->body->arg[0]->type->dim[0].sym;
     decode->body->arg[0]->type = one_token(m->s, decode->body->arg[0]->type, tokens);
     walk(decode->body, drop_last, NULL);
@@ -173,12 +173,12 @@ static void specialize_for(Module *m, Func *f, const Target *part)
     infer_block(m, decode->body);
     return_hidden(decode);
     return_hidden(prefill);
-    start_from_hidden(head);
-    walk(head->body, drop_last, NULL);
+    start_from_hidden(lm_head);
+    walk(lm_head->body, drop_last, NULL);
     infer_block(m, decode->body);
     infer_block(m, prefill->body);
     infer_block(m, score->body);
-    infer_block(m, head->body);
+    infer_block(m, lm_head->body);
 }
 
 void pass_specialize(Module *m, const Target *target)

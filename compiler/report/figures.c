@@ -95,7 +95,7 @@ void draw_layers(const Table *t, Out *o)
 
 void draw_plan(const Table *t, const char *func, Out *o)
 {
-    static const char *const rooms[] = {"shared", "own"};
+    static const char *const spaces[] = {"shared", "own"};
     double last = 1, wide = 680, high = 200;
     for (size_t i = 0; i < t->nrow; i++)
         if (!strcmp(cell_text(t, i, "function"), func))
@@ -104,22 +104,23 @@ void draw_plan(const Table *t, const char *func, Out *o)
         double end = 0;
         for (size_t i = 0; i < t->nrow; i++)
             if (!strcmp(cell_text(t, i, "function"), func) &&
-                !strcmp(cell_text(t, i, "space"), rooms[r]))
+                !strcmp(cell_text(t, i, "space"), spaces[r]))
                 end = fmax(end, cell_number(t, i, "offset") + cell_number(t, i, "bytes"));
         if (end <= 0)
             continue;
         put(o, "<h4>@%s, %s memory: %.0f bytes</h4>\n", func, r ? "each thread's own" : "shared",
             end);
         open_svg(o, wide + 4, high + 4,
-                 format(t->s, "Lives of values of %s in %s memory: ops to the right, bytes down",
-                        func, rooms[r]));
+                 format(t->s,
+                        "Lifetimes of values of %s in %s memory: ops to the right, bytes down",
+                        func, spaces[r]));
         put(o, "<rect class=\"frame\" x=\"1\" y=\"1\" width=\"%.0f\" height=\"%.0f\"/>\n", wide + 2,
             high + 2);
         for (size_t i = 0; i < t->nrow; i++) {
             double from = cell_number(t, i, "from"), to = cell_number(t, i, "to") + 1;
             double at = cell_number(t, i, "offset"), bytes = cell_number(t, i, "bytes");
             if (strcmp(cell_text(t, i, "function"), func) ||
-                strcmp(cell_text(t, i, "space"), rooms[r]))
+                strcmp(cell_text(t, i, "space"), spaces[r]))
                 continue;
             put_bar(o, i % 2 ? "life odd" : "life", 2 + wide * from / last, 2 + high * at / end,
                     wide * (to - from) / last, fmax(high * bytes / end, 1),
@@ -130,7 +131,7 @@ void draw_plan(const Table *t, const char *func, Out *o)
     }
 }
 
-/* ---- roofline: multiply-adds a byte to the right, multiply-adds a second upward ---- */
+/* ---- roofline: MACs per byte to the right, MACs per second upward ---- */
 
 typedef struct Axis {
     double low, high, from, to; /* powers of ten; where they lie */

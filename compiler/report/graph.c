@@ -21,7 +21,7 @@ typedef struct Graph {
     int *node; /* by Value.id: the node that gives it */
 } Graph;
 
-/* What a reader tells nodes apart by; page.css gives the classes their colours. */
+/* The class of a node; page.css gives the classes their colours. */
 static const char *class_of(const Op *op)
 {
     if (op_info[op->code].split == SPLIT_ROWS || op->code == OP_LINEAR)

@@ -112,7 +112,7 @@ static void put_plan(const ReportPage *p, Out *o)
     open_section(o, "s-plan", "Memory plan");
     put(o,
         "<p>Each rectangle is a value: ops run to the right, its bytes lie downward. Values whose "
-        "lives do not meet share places; nothing is allocated after the start.</p>\n");
+        "lifetimes do not overlap share memory; nothing is allocated after the start.</p>\n");
     for (const Func *f = p->m->funcs; f; f = f->next)
         if (f->form == FORM_DECODE || f->form == FORM_PREFILL)
             draw_plan(&p->table[PLAN], f->name, o);

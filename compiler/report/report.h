@@ -47,10 +47,10 @@ typedef struct ReportPage {
     double read_rate; /* GB/s; 0: not measured */
 } ReportPage;
 
-/* Fills all tables but ROOF's measured part. `r` told the passes' times; they are left out, as all
- * that differs from run to run, where measured is false. */
+/* Fills all tables but ROOF's measured part. `r` has the passes' times; they are left out, as all that
+ * differs from run to run, where measured is false. */
 void report_tables(ReportPage *p, const Report *r);
-/* Bytes, multiply-adds and the bound of each op of one decode step at position `at`; with what a
+/* Bytes, MACs and the bound of each op of one decode step at position `at`; with what a
  * profiled run measured where there is one (NULL: none). */
 void report_roof(ReportPage *p, int at, const Profile *measured);
 

@@ -1,6 +1,6 @@
 """terminal.py BNC MODEL: `bnc chat` at a terminal of its own: prompt, line editing, Ctrl-C.
 
-The answer must be long enough to be stopped: --ctx is that of the caller. Status 0 where all is as
+The answer must be long enough to be stopped: model and --ctx are the caller's. Status 0 where all is as
 it should be, 77 where the system gives no pseudo-terminal."""
 import os
 import pty

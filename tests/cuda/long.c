@@ -38,7 +38,7 @@ int main(void)
             return 1;
         for (int j = 0; j < info->vocab; j++)
             if (logits[j] != kept[i * info->vocab + j]) {
-                printf("step %d, word %d: %.9g, not %.9g\n", i, j,
+                printf("step %d, token %d: %.9g, not %.9g\n", i, j,
                        (double)kept[i * info->vocab + j], (double)logits[j]);
                 return 1;
             }

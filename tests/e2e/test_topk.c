@@ -1,5 +1,5 @@
-/* test_topk.c: the best words that @topk finds against all logits of @lm_head, at every position of
- * texts that the models write themselves. No difference is allowed: the same words, the same order,
+/* test_topk.c: the top-k logits that @topk finds against all logits of @lm_head, at every position of
+ * texts that the models write themselves. No difference is allowed: the same tokens, the same order,
  * the same bits. Usage: test_topk POSITIONS MODEL.so POSITIONS MODEL.so ... (libraries as for
  * test_golden). */
 #include <dlfcn.h>
@@ -11,14 +11,9 @@
 
 #include "internal.h"
 
-#define API(F)                                                                                     \
-    F(bn_open)                                                                                     \
-    F(bn_state_size)                                                                               \
-    F(bn_init) F(bn_done) F(bn_eval) F(bn_rewind) F(bn_sample) F(bn_position) F(bn_state_lm_head)
+/* The library gives the model alone: what asks for a number of logits is no function that it exports,
+ * so the runtime is this program's own. */
 typedef struct Lib {
-#define POINTER(f) __typeof__(&f) f;
-    API(POINTER)
-#undef POINTER
     const bn_model *model;
     bn_weights w;
     bn_state *s;
@@ -52,18 +47,18 @@ static void top(const float *logits, int vocab, int k, int *ids)
 
 typedef struct Tally {
     long positions, differences, first, computed[NWANTED];
-    double head, best[NWANTED]; /* the shortest, in milliseconds */
+    double lm_head, topk[NWANTED]; /* the shortest, in milliseconds */
 } Tally;
 
-static double timed(Lib *l, int best)
+static double timed(Lib *l, int topk)
 {
     l->s->known = 0;
     double start = now();
-    l->bn_state_lm_head(l->s, best);
+    bn_state_lm_head(l->s, topk);
     return now() - start;
 }
 
-/* Whether logits lack one of the k best words of `full`, or have another value; how many words they
+/* Whether logits lack one of the k largest of `full`, or have another value; how many logits they
  * have. */
 static int differ(const float *logits, const float *full, int vocab, int k, long *computed)
 {
@@ -78,7 +73,7 @@ static int differ(const float *logits, const float *full, int vocab, int k, long
     return wrong;
 }
 
-/* What stands first is what a device may have made in the step itself, for as many words as the
+/* What stands first is what a device may have made in the step itself, for as many tokens as the
  * sampler asked for behind the step before. */
 static void compare(Lib *l, Tally *t, float *full, float *first)
 {
@@ -86,12 +81,12 @@ static void compare(Lib *l, Tally *t, float *full, float *first)
     (void)timed(l, CHOSEN);
     memcpy(first, l->s->logits, sizeof *first * (size_t)vocab);
     double ms = timed(l, vocab);
-    t->head = ms < t->head ? ms : t->head;
+    t->lm_head = ms < t->lm_head ? ms : t->lm_head;
     memcpy(full, l->s->logits, sizeof *full * (size_t)vocab);
     t->differences += differ(first, full, vocab, CHOSEN, &t->first);
     for (int i = 0; i < NWANTED; i++) {
         ms = timed(l, wanted[i]);
-        t->best[i] = ms < t->best[i] ? ms : t->best[i];
+        t->topk[i] = ms < t->topk[i] ? ms : t->topk[i];
         t->differences += differ(l->s->logits, full, vocab, wanted[i], &t->computed[i]);
     }
     t->positions++;
@@ -105,15 +100,15 @@ static void walk(Lib *l, Tally *t, long positions)
     int32_t token = 1;
     const int end = l->s->context < 200 ? l->s->context : 200;
     while (full && t->positions < positions) {
-        if (l->bn_position(l->s) >= end) {
-            l->bn_rewind(l->s, 0);
+        if (bn_position(l->s) >= end) {
+            bn_rewind(l->s, 0);
             token = (int32_t)(how.seed % (uint64_t)l->s->vocab);
         }
-        if (l->bn_eval(l->s, &token, 1, NULL) != BN_OK)
+        if (bn_eval(l->s, &token, 1, NULL) != BN_OK)
             break;
         compare(l, t, full, full + l->s->vocab);
         l->s->known = 0;
-        token = l->bn_sample(l->s, &how);
+        token = bn_sample(l->s, &how);
     }
     free(full);
 }
@@ -121,29 +116,27 @@ static void walk(Lib *l, Tally *t, long positions)
 static int check(const char *path, long positions)
 {
     Lib l = {.name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path};
-    Tally t = {.head = 1e9, .best = {1e9, 1e9, 1e9, 1e9}};
+    Tally t = {.lm_head = 1e9, .topk = {1e9, 1e9, 1e9, 1e9}};
     void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!so)
         return fprintf(stderr, "%s\n", dlerror()), 1;
-#define LOAD(f) *(void **)&l.f = dlsym(so, #f);
-    API(LOAD)
     l.model = dlsym(so, "m_model");
-    bn_status status = l.bn_open(&l.w, l.model, NULL);
+    bn_status status = bn_open(&l.w, l.model, NULL);
     if (status == BN_CPU)
         return printf("%s: skipped, %s\n", l.name, l.w.message), 0;
-    size_t size = status == BN_OK ? l.bn_state_size(l.model, 2) : 0;
+    size_t size = status == BN_OK ? bn_state_size(l.model, 2) : 0;
     void *block = size ? malloc(size) : NULL;
-    if (!block || l.bn_init(&l.s, &l.w, 2, block, size) != BN_OK)
+    if (!block || bn_init(&l.s, &l.w, 2, block, size) != BN_OK)
         return fprintf(stderr, "%s: %s\n", l.name, l.w.message), 1;
     if (l.w.code->topk)
         walk(&l, &t, positions);
-    printf("%s: %ld positions, %ld differences; head %.3f ms", l.name, t.positions, t.differences,
-           t.head);
+    printf("%s: %ld positions, %ld differences; lm_head %.3f ms", l.name, t.positions,
+           t.differences, t.lm_head);
     for (int i = 0; i < NWANTED; i++)
-        printf(", best %d %.3f ms (%.3g%% computed)", wanted[i], t.best[i],
+        printf(", top %d %.3f ms (%.3g%% computed)", wanted[i], t.topk[i],
                100.0 * (double)t.computed[i] / (double)t.positions / l.s->vocab);
     printf(", in a step %.3g%%\n", 100.0 * (double)t.first / (double)t.positions / l.s->vocab);
-    l.bn_done(l.s);
+    bn_done(l.s);
     free(block);
     dlclose(so);
     return t.positions < positions || t.differences;

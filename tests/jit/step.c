@@ -1,5 +1,5 @@
 /* step.c: a model's object without the runtime, on machines that have no threads and no mmap: one
- * thread, the weights inside the object, decode and best on a few tokens, and what it found. */
+ * thread, the weights inside the object, decode and topk on a few tokens, and what it found. */
 #include <stdio.h>
 #include <stdlib.h>
 

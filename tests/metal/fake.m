@@ -631,7 +631,7 @@ static void run_together(Dispatch *d, unsigned from, unsigned to)
     if (b->map == MAP_FAILED || mprotect(b->map + whole, page, PROT_NONE))
         misuse("out of memory");
     b->bytes = b->map + whole - (length + 255) / 256 * 256; /* its end is the end of the pages */
-    memset(b->bytes, 0xff, length);                         /* no numbers */
+    memset(b->bytes, 0xff, length);                         /* NaN */
     b->size = length;
     return b;
 }

@@ -390,7 +390,7 @@ static unsigned char *poisoned(size_t stride, unsigned n)
 static void poison(unsigned char *m, size_t bytes)
 {
     memset(m, 0xa5, bytes + 2 * GUARD);
-    memset(m + GUARD, 0xff, bytes); /* no numbers */
+    memset(m + GUARD, 0xff, bytes); /* NaN */
 }
 
 static void check_guards(const unsigned char *m, size_t bytes)

@@ -136,7 +136,7 @@ static float fake_finite(float x)
 
 static int fake_ntopk; /* how often fake_topk ran */
 
-/* Of words that are not among the best it gives every seventh: the runtime may not mind. */
+/* Of tokens that are not among the top k it gives every seventh, which the runtime has to accept. */
 static void fake_topk(const bn_call *c)
 {
     fake_hidden h;

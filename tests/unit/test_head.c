@@ -1,9 +1,9 @@
-/* test_head.c: copies of float matrices in few bits, and the head that finds the best words by one.
+/* test_head.c: low-bit copies of float matrices, and the exact top-k by upper bounds that uses one.
  *
  * The bytes and norms that lowbit.c packs are checked against its picture, in long double; sums of
  * AVX2 against those of plain C; and what screen_X gives against linear_X, row by row, where the
  * proof in scalar_head.c would break first: near-ties, equal rows, outliers, zeros, tiny and huge
- * numbers, numbers that are none, any share of the work. */
+ * numbers, NaN, any share of the work. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

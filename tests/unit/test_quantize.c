@@ -329,7 +329,7 @@ static void mistakes_teach(void **state)
     write_master(path("m"), BIG, FMT_F32);
     refused("holds values up to 1e+06", "--type=f16");
     write_master(path("m"), NOT_A_NUMBER, FMT_F32);
-    refused("infinite or no numbers", "");
+    refused("infinite or NaN", "");
 }
 
 /* ---- what others published ---- */

@@ -13,7 +13,7 @@
 #include "cmd/inspect/check.h"
 #include "ir/escape.h"
 
-enum { LISTED = 4 }; /* findings of one kind that are told singly */
+enum { LISTED = 4 }; /* findings of one kind that are listed singly */
 
 /* ---- findings ---- */
 
@@ -365,7 +365,7 @@ static void check_layout(Check *c)
                                   i2s_layout_name(p->layout));
 }
 
-/* ---- the embedding and the head ---- */
+/* ---- the embedding and the output matrix ---- */
 
 static void check_embedding(Check *c)
 {
@@ -374,7 +374,7 @@ static void check_embedding(Check *c)
     const Tensor *embed = gguf_tensor_find(p->g, "token_embd.weight");
     const Tensor *head = gguf_tensor_find(p->g, "output.weight");
     const GgufValue *tokens = gguf_get(p->g, "tokenizer.ggml.tokens");
-    int64_t words = tokens ? gguf_string_count(tokens) : -1, width, said;
+    int64_t vocab = tokens ? gguf_string_count(tokens) : -1, width, said;
     if (!embed) {
         found(c, ERROR, "there is no token_embd.weight");
         return;
@@ -383,16 +383,16 @@ static void check_embedding(Check *c)
         found(c, ERROR,
               format(s, "token_embd.weight has %lld columns, embedding_length says %lld",
                      (long long)embed->cols, (long long)width));
-    if (words > embed->rows)
+    if (vocab > embed->rows)
         found(c, ERROR,
               format(s, "token_embd.weight has %lld rows for %lld tokens: the last have none",
-                     (long long)embed->rows, (long long)words));
-    if (words > 0 && words < embed->rows)
+                     (long long)embed->rows, (long long)vocab));
+    if (vocab > 0 && vocab < embed->rows)
         found(c, WARNING,
               format(s,
                      "token_embd.weight has %lld rows for %lld tokens: the last rows are padding, "
                      "and can be predicted but not written",
-                     (long long)embed->rows, (long long)words));
+                     (long long)embed->rows, (long long)vocab));
     if (gguf_int(p->g, format(s, "%s.vocab_size", p->arch), &said) && said != embed->rows)
         found(c, WARNING,
               format(s, "vocab_size says %lld, token_embd.weight has %lld rows", (long long)said,
@@ -424,10 +424,10 @@ static const struct {
     {"norms", "no gains that are zero, tiny or huge", check_norms},
     {"ternary", "no float matrix that would have to be rounded", check_ternary},
     {"layout", "no I2_S tensors", check_layout},
-    {"embedding", "embedding, head and vocabulary have the same size", check_embedding},
+    {"embedding", "embedding, output matrix and vocabulary have the same size", check_embedding},
     {"merges", "every merge joins two tokens to a third", check_merges},
     {"specials", "special tokens are tokens, and marked as special", check_specials},
-    {"template", "no chat template, or one in the words of the vocabulary", check_template},
+    {"template", "no chat template, or one whose marks are tokens", check_template},
 };
 enum { NCHECK = sizeof checks / sizeof *checks };
 

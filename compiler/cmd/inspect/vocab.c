@@ -17,7 +17,7 @@ void found(Check *c, Grade grade, const char *text)
     p->nwarning += grade == WARNING;
 }
 
-/* ---- the words, found by their text ---- */
+/* ---- tokens by their text ---- */
 
 typedef struct Words {
     const Gguf *g;

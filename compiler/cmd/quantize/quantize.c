@@ -2,9 +2,9 @@
  * lost.
  *
  * One idea: a tensor's name says what it is. Matrices of layers (blk.N.*) become --type, the
- * embedding and the head what --embed and --head say, everything else keeps its bytes; --keep
- * overrules by name. The plan stands before a byte is written, and every figure of the report was
- * measured on the bytes that were.
+ * embedding and the output matrix what --embed and --head say, everything else keeps its bytes; --keep
+ * overrules by name. The plan is complete before a byte is written, and every figure of the report is
+ * measured on the bytes that were written.
  */
 #include <fnmatch.h>
 #include <math.h>
@@ -111,13 +111,13 @@ static void check_arguments(Quantize *q)
         fail(q->s, (Loc){0}, "--budget, --max-dnll and --formats belong to --auto");
     if (q->automatic && (q->embed_given || q->head_given))
         fail(q->s, (Loc){0},
-             "with --auto the formats of embedding and head are chosen too; to fix one: "
+             "with --auto the formats of embedding and output matrix are chosen too; to fix one: "
              "--keep=token_embd.weight=f16");
     for (int i = 0; i < 2; i++) {
         Fmt fmt = i ? q->head : q->embed;
         if (fmt < FMT_COUNT && fmt_info[fmt].kind == KIND_TERNARY)
             fail(q->s, (Loc){0},
-                 "%s=%s: embedding and head are never ternary; q4_0 is the smallest",
+                 "%s=%s: embedding and output matrix are never ternary; q4_0 is the smallest",
                  i ? "--head" : "--embed", fmt_info[fmt].name);
     }
     if (q->grain != GRAIN_TENSOR && q->type < FMT_COUNT && fmt_info[q->type].tail)

@@ -79,7 +79,7 @@ typedef struct Loss {
     double mean, error; /* error: the standard error of the mean */
 } Loss;
 /* Compiles `model` for this machine and reads the text with it. A trial's program is thrown away
- * after, and where bnc cannot run it false is returned without a word; else that is fail()ed. */
+ * after, and where bnc cannot run it false is returned without a message; else that is fail()ed. */
 bool loss_measure(Session *s, const char *model, bool trial, const Sample *text, Loss *loss);
 /* Mean of b - a and its standard error, token by token. */
 double loss_gain(const Loss *a, const Loss *b, double *error);
@@ -97,8 +97,8 @@ typedef struct Auto {
  * source, `after` becomes that of the result. Returns as quantize_write. */
 int64_t quantize_auto(Session *s, const Gguf *g, Change *c, int64_t n, const Auto *a,
                       const Loss *before, const char *path, Loss *after);
-/* The format that most weights of layers have, or of the words where there are no layers: what
- * general.file_type tells. */
+/* The format that most weights of layers have, or that of the embedding where there are no layers: the
+ * value of general.file_type. */
 Fmt main_type(const Change *c, int64_t n);
 
 #endif

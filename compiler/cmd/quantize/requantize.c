@@ -175,7 +175,7 @@ static void check_values(Session *s, const Gguf *g, const Change *c, const Sums 
             c->t->name, fmt_info[c->t->fmt].name);
     if (!u->finite || !isfinite(u->squares))
         fail(s, g->loc,
-             "%s holds values that are infinite or no numbers, or scales below zero; the model is "
+             "%s holds values that are infinite or NaN, or scales below zero; the model is "
              "damaged",
              c->t->name);
     if (u->most > most_half && c->to != FMT_F32 && c->to != FMT_BF16)

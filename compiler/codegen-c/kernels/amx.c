@@ -243,7 +243,7 @@ BN_INLINE void q2_amx(const uint8_t *w, const float *c, const uint8_t *wu, const
 }
 
 //@ tmatmul_q2_amx : q2_amx
-/* tmatmul_q2 of scalar.c, to the bit, over units of 16 rows; work: scratch of this thread, work_AMX
+/* Bit-exact with tmatmul_q2 of scalar.c, over units of 16 rows; work: scratch of this thread, work_AMX
  * bytes of columns.h. */
 BN_INLINE void tmatmul_q2_amx(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                               const float *res, float *y, int T, int n, int k, int from, int to,
@@ -253,7 +253,7 @@ BN_INLINE void tmatmul_q2_amx(const uint8_t *w, const float *c, const int8_t *q,
 }
 
 //@ tglu_q2_amx : q2_amx
-/* tglu_q2_avx2, to the bit; work as above. */
+/* Bit-exact with tglu_q2_avx2; work as above. */
 BN_INLINE void tglu_q2_amx(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                            const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
                            int from, int to, void *work)

@@ -10,7 +10,7 @@
 #include "scalar.c"
 #endif
 #include <immintrin.h>
-#define BN_KERNELS_AVX2 /* its neighbours lean on chunks of this file */
+#define BN_KERNELS_AVX2 /* its neighbours use chunks of this file */
 
 //@ load8
 /* p[i .. i + 8), zeros from p[k] on. */
@@ -151,7 +151,7 @@ BN_INLINE void embed_f16_avx2(const int32_t *token, const void *w, float *y, int
 }
 
 //@ quant_row_avx2 : qpad quant_scale load8
-/* One token: v = g ? x * unit * g : x, then quantized as quant_row of scalar.c does, to the bit.
+/* One token: v = g ? x * unit * g : x, then quantized; bit-exact with quant_row of scalar.c.
  * 32 values a step; the last step loads zeros past k, which are the padding's zeros. */
 BN_INLINE __m256 quant_input(const float *x, const float *g, __m256 unit, int i, int end)
 {

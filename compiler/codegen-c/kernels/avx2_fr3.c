@@ -135,7 +135,7 @@ FR4_ONCE void t3_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const 
 }
 
 //@ tmatmul_t3_fr_avx2 : t3_fr4_avx2
-/* tmatmul_t3 of scalar_t3.c, to the bit; work: scratch of this thread, work_FR3 bytes of
+/* Bit-exact with tmatmul_t3 of scalar_t3.c; work: scratch of this thread, work_FR3 bytes of
  * targets.c. */
 BN_INLINE void tmatmul_t3_fr_avx2(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to,
@@ -145,7 +145,7 @@ BN_INLINE void tmatmul_t3_fr_avx2(const uint8_t *w, const float *c, const int8_t
 }
 
 //@ tglu_t3_fr_avx2 : t3_fr4_avx2
-/* tglu_t3, to the bit but for exp (as tglu_q2_avx2); work as above. */
+/* Bit-exact with tglu_t3 but for exp (as tglu_q2_avx2); work as above. */
 BN_INLINE void tglu_t3_fr_avx2(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                const float *cu, const int8_t *q, const float *s, float *y, int act,
                                int T, int n, int k, int from, int to, void *work)

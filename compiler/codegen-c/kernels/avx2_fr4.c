@@ -17,7 +17,7 @@
 #ifndef BN_KERNELS_AVX2_Q2
 #include "avx2_q2.c"
 #endif
-#define BN_KERNELS_AVX2_FR4 /* avx2_fr3.c leans on chunks of this file */
+#define BN_KERNELS_AVX2_FR4 /* avx2_fr3.c uses chunks of this file */
 
 //@ fr4_avx2 : out4 act4 qpad
 /* A layout: unpack(w, k, row, rows, step, at, R) gives the offsets of rows [row, row + rows) in one
@@ -358,7 +358,7 @@ FR4_ONCE void q2_fr4(const uint8_t *w, const float *c, const uint8_t *wu, const 
 }
 
 //@ tmatmul_q2_fr_avx2 : q2_fr4_avx2
-/* tmatmul_q2 of scalar.c, to the bit; work: scratch of this thread, work_FR4 bytes of targets.c. */
+/* Bit-exact with tmatmul_q2 of scalar.c; work: scratch of this thread, work_FR4 bytes of targets.c. */
 BN_INLINE void tmatmul_q2_fr_avx2(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to,
                                   void *work)
@@ -367,7 +367,7 @@ BN_INLINE void tmatmul_q2_fr_avx2(const uint8_t *w, const float *c, const int8_t
 }
 
 //@ tglu_q2_fr_avx2 : q2_fr4_avx2
-/* tglu_q2_avx2, to the bit; work as above. */
+/* Bit-exact with tglu_q2_avx2; work as above. */
 BN_INLINE void tglu_q2_fr_avx2(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                const float *cu, const int8_t *q, const float *s, float *y, int act,
                                int T, int n, int k, int from, int to, void *work)

@@ -1,8 +1,8 @@
 /* avx2_kv.c: the KV cache and attention over it, AVX2, FMA and F16C.
  *
- * One idea: up to four queries of one group share each key and value that is loaded, and a tile of
- * tokens shares a block of positions while it is in the nearest cache. A query's sums run in an
- * order of their own, whatever its company.
+ * One idea (GQA): up to four queries that attend to one KV head share each key and value that is
+ * loaded, and a tile of tokens shares a block of positions while it is in the L1 cache. The order of a
+ * query's sums does not depend on the queries beside it.
  */
 #ifndef BN_KERNELS_AVX2
 #include "avx2.c"
@@ -324,19 +324,19 @@ BN_INLINE void attend_tile(const float *q, bn_kv_rows k, bn_kv_rows v, int forma
 
 //@ attention_avx2 : attend_avx2 kv_row
 /* Token t attends to positions first .. pos + t; q, y [T x heads x head_dim], apart; head h reads
- * group h / (heads / groups) of the caches. */
+ * KV head h / (heads / kv_heads) of the caches. */
 BN_INLINE void attention_avx2(const float *q, const void *kcache, const void *vcache, int format,
-                              float *y, int first, int pos, int T, int heads, int groups,
+                              float *y, int first, int pos, int T, int heads, int kv_heads,
                               int context, int head_dim, int from, int to)
 {
-    const int each = heads / groups, room = BN_KV8_CODES / 4 / BN_KV8_ROW(head_dim);
+    const int each = heads / kv_heads, room = BN_KV8_CODES / 4 / BN_KV8_ROW(head_dim);
     const int tile = format == BN_KV_I8 && room < BN_KV_TILE ? room : BN_KV_TILE;
     const size_t next = (size_t)heads * (size_t)head_dim;
 
     for (int h = from, n; h < to; h += n) {
         const int g = h / each, left = (to < (g + 1) * each ? to : (g + 1) * each) - h;
-        const bn_kv_rows k = kv_group(kcache, format, g, first, groups, context, head_dim);
-        const bn_kv_rows v = kv_group(vcache, format, g, first, groups, context, head_dim);
+        const bn_kv_rows k = kv_head_rows(kcache, format, g, first, kv_heads, context, head_dim);
+        const bn_kv_rows v = kv_head_rows(vcache, format, g, first, kv_heads, context, head_dim);
         n = left < 4 ? left : 4;
         for (int t = 0; t < T; t += tile) {
             const int m = T - t < tile ? T - t : tile;
@@ -357,77 +357,77 @@ BN_INLINE void attention_avx2(const float *q, const void *kcache, const void *vc
 
 //@ attention_f32_avx2 : attention_avx2
 BN_INLINE void attention_f32_avx2(const float *q, const float *kcache, const float *vcache,
-                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  float *y, int pos, int T, int heads, int kv_heads, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim,
+    attention_avx2(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, kv_heads, context, head_dim,
                    from, to);
 }
 
 //@ attention_f16_avx2 : attention_avx2
 BN_INLINE void attention_f16_avx2(const float *q, const uint16_t *kcache, const uint16_t *vcache,
-                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  float *y, int pos, int T, int heads, int kv_heads, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim,
+    attention_avx2(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, kv_heads, context, head_dim,
                    from, to);
 }
 
 //@ attention_kv8_avx2 : attention_avx2
 BN_INLINE void attention_kv8_avx2(const float *q, const uint8_t *kcache, const uint8_t *vcache,
-                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  float *y, int pos, int T, int heads, int kv_heads, int context,
                                   int head_dim, int from, int to)
 {
-    attention_avx2(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim,
+    attention_avx2(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, kv_heads, context, head_dim,
                    from, to);
 }
 
 //@ window_avx2 : attention_avx2 window
 /* window_attention of scalar_kv.c. */
 BN_INLINE void window_avx2(const float *q, const void *kcache, const void *vcache, int format,
-                           float *y, int pos, int T, int heads, int groups, int context,
+                           float *y, int pos, int T, int heads, int kv_heads, int context,
                            int head_dim, int window, int whole, int from, int to)
 {
     const size_t next = (size_t)heads * (size_t)head_dim;
 
     if (whole > 0)
-        attention_avx2(q, kcache, vcache, format, y, 0, pos, whole, heads, groups, context,
+        attention_avx2(q, kcache, vcache, format, y, 0, pos, whole, heads, kv_heads, context,
                        head_dim, from, to);
     for (int t = whole; t < T; t++)
         attention_avx2(q + (size_t)t * next, kcache, vcache, format, y + (size_t)t * next,
-                       pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from,
+                       pos + t + 1 - window, pos + t, 1, heads, kv_heads, context, head_dim, from,
                        to);
 }
 
 //@ window_f32_avx2 : window_avx2
 BN_INLINE void window_f32_avx2(const float *q, const float *kcache, const float *vcache, float *y,
-                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int pos, int T, int heads, int kv_heads, int context, int head_dim,
                                int window, int every, int layer, int from, int to)
 {
-    window_avx2(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim, window,
+    window_avx2(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, kv_heads, context, head_dim, window,
                 window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_f16_avx2 : window_avx2
 BN_INLINE void window_f16_avx2(const float *q, const uint16_t *kcache, const uint16_t *vcache,
-                               float *y, int pos, int T, int heads, int groups, int context,
+                               float *y, int pos, int T, int heads, int kv_heads, int context,
                                int head_dim, int window, int every, int layer, int from, int to)
 {
-    window_avx2(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim, window,
+    window_avx2(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, kv_heads, context, head_dim, window,
                 window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_kv8_avx2 : window_avx2
 BN_INLINE void window_kv8_avx2(const float *q, const uint8_t *kcache, const uint8_t *vcache,
-                               float *y, int pos, int T, int heads, int groups, int context,
+                               float *y, int pos, int T, int heads, int kv_heads, int context,
                                int head_dim, int window, int every, int layer, int from, int to)
 {
-    window_avx2(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim, window,
+    window_avx2(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, kv_heads, context, head_dim, window,
                 window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ store_f16_avx2 : kv_row load8
-/* cache[g][pos + t] = x[t][g]; x [T x groups x head_dim], cache as in scalar_kv.c. */
+/* cache[g][pos + t] = x[t][g]; x [T x kv_heads x head_dim], cache as in scalar_kv.c. */
 BN_INLINE void store8_half(uint16_t *p, int i, int end, __m256 v)
 {
     const __m128i h = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
@@ -441,12 +441,12 @@ BN_INLINE void store8_half(uint16_t *p, int i, int end, __m256 v)
     }
 }
 
-BN_INLINE void store_f16_avx2(const float *x, uint16_t *cache, int pos, int T, int groups,
+BN_INLINE void store_f16_avx2(const float *x, uint16_t *cache, int pos, int T, int kv_heads,
                               int context, int head_dim, int from, int to)
 {
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            const float *in = x + kv_row(t, groups, g, head_dim);
+            const float *in = x + kv_row(t, kv_heads, g, head_dim);
             uint16_t *out = cache + kv_row(g, context, pos + t, head_dim);
             for (int i = 0; i < head_dim; i += 8)
                 store8_half(out, i, head_dim, load8(in, i, head_dim));
@@ -456,14 +456,14 @@ BN_INLINE void store_f16_avx2(const float *x, uint16_t *cache, int pos, int T, i
 //@ rope_store_f16_avx2 : store_f16_avx2 rope_head
 /* rope, then store. Eight pairs a step: halves stand apart (neox) or interleave (norm). */
 BN_INLINE void rope_store_f16_avx2(const float *x, const float *table, uint16_t *cache, int pos,
-                                   int T, int groups, int context, int head_dim, int rot, int mode,
-                                   int from, int to)
+                                   int T, int kv_heads, int context, int head_dim, int rot,
+                                   int mode, int from, int to)
 {
     const int half = rot / 2, step = mode == BN_NEOX ? 1 : 2, apart = mode == BN_NEOX ? half : 1;
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            const float *in = x + kv_row(t, groups, g, head_dim);
+            const float *in = x + kv_row(t, kv_heads, g, head_dim);
             const float *turn = table + (size_t)t * (size_t)rot;
             uint16_t *out = cache + kv_row(g, context, pos + t, head_dim);
             float a[8] = {0}, b[8] = {0};
@@ -489,7 +489,7 @@ BN_INLINE void rope_store_f16_avx2(const float *x, const float *table, uint16_t 
 }
 
 //@ kv8_put_avx2 : kv8_most_avx2 kv8_row
-/* kv8_put of scalar_kv.c, to the bit. */
+/* Bit-exact with kv8_put of scalar_kv.c. */
 BN_INLINE __m128i kv8_codes(const float *x, __m256 factor, int i, int end)
 {
     const __m256i w = _mm256_cvtps_epi32(_mm256_mul_ps(load8(x, i, end), factor));
@@ -514,29 +514,29 @@ BN_INLINE void kv8_put_avx2(const float *x, uint8_t *codes, float *scale, int he
 }
 
 //@ store_kv8_avx2 : kv8_put_avx2 kv_row
-BN_INLINE void store_kv8_avx2(const float *x, uint8_t *cache, int pos, int T, int groups,
+BN_INLINE void store_kv8_avx2(const float *x, uint8_t *cache, int pos, int T, int kv_heads,
                               int context, int head_dim, int from, int to)
 {
-    float *scales = (float *)(void *)(cache + kv8_scales(groups, context, head_dim));
+    float *scales = (float *)(void *)(cache + kv8_scales(kv_heads, context, head_dim));
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++)
-            kv8_put_avx2(x + kv_row(t, groups, g, head_dim),
+            kv8_put_avx2(x + kv_row(t, kv_heads, g, head_dim),
                          cache + kv_row(g, context, pos + t, head_dim),
                          scales + kv_row(g, context, pos + t, 1), head_dim);
 }
 
 //@ rope_store_kv8_avx2 : kv8_put_avx2 kv_row rope_head
 BN_INLINE void rope_store_kv8_avx2(const float *x, const float *table, uint8_t *cache, int pos,
-                                   int T, int groups, int context, int head_dim, int rot, int mode,
-                                   int from, int to)
+                                   int T, int kv_heads, int context, int head_dim, int rot,
+                                   int mode, int from, int to)
 {
-    float *scales = (float *)(void *)(cache + kv8_scales(groups, context, head_dim));
+    float *scales = (float *)(void *)(cache + kv8_scales(kv_heads, context, head_dim));
     float head[BN_KV8_HEAD];
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            rope_head(x + kv_row(t, groups, g, head_dim), table + (size_t)t * (size_t)rot, head,
+            rope_head(x + kv_row(t, kv_heads, g, head_dim), table + (size_t)t * (size_t)rot, head,
                       head_dim, rot, mode);
             kv8_put_avx2(head, cache + kv_row(g, context, pos + t, head_dim),
                          scales + kv_row(g, context, pos + t, 1), head_dim);

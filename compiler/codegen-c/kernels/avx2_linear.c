@@ -3,7 +3,7 @@
 #ifndef BN_KERNELS_AVX2
 #include "avx2.c"
 #endif
-#define BN_KERNELS_AVX2_LINEAR /* avx2_head.c leans on chunks of this file */
+#define BN_KERNELS_AVX2_LINEAR /* avx2_head.c uses chunks of this file */
 
 //@ linear_rows : load8 load8_half sum8
 /* Element i of every dot product goes to accumulator i / 8 % 2, lane i % 8, whatever its company.

@@ -2,7 +2,7 @@
 #ifndef BN_KERNELS_AVX2
 #include "avx2.c"
 #endif
-#define BN_KERNELS_AVX2_Q2 /* avx2_fr4.c leans on chunks of this file */
+#define BN_KERNELS_AVX2_Q2 /* avx2_fr4.c uses chunks of this file */
 
 //@ q2_value_avx2 : q2_layout out4
 /* A core multiplies: codes(w, q, stride, steps, toks, sum) gives the sums of code * q, code = w +
@@ -31,7 +31,7 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
     return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
 }
 
-/* Outputs of one block of 4 rows before the residual, as q2_value of scalar.c, to the bit. w is
+/* Outputs of one block of 4 rows before the residual, bit-exact with q2_value of scalar.c. w is
  * the block; c its scales: c[0], or (blocked) the first scale of its first row, `rows` rows being
  * real; bias the sum of each token's q (unused if blocked). v[t]: lane r is row r for token t. */
 BN_INLINE __m256d q2_scales(const float *c, int b, int rows, int k)
@@ -248,7 +248,7 @@ BN_INLINE void q2_codes_avx2(const uint8_t *w, const int8_t *q, size_t stride, i
 static const q2_core q2_core_avx2 = {q2_codes_avx2, 4};
 
 //@ tmatmul_q2_avx2 : q2_core_avx2
-/* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
+/* Bit-exact with scalar.c: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_avx2(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                const float *res, float *y, int T, int n, int k, int from, int to)

@@ -5,7 +5,7 @@
 #ifndef BN_KERNELS_SCALAR_T3
 #include "scalar_t3.c"
 #endif
-#define BN_KERNELS_AVX2_T3 /* avx2_fr3.c leans on chunks of this file */
+#define BN_KERNELS_AVX2_T3 /* avx2_fr3.c uses chunks of this file */
 
 //@ lut3_avx2 : t3_layout
 /* lut3 of scalar_t3.c for 8 groups: x [25], the last unused, t [256]. vpmaddubsw wants one side
@@ -142,7 +142,7 @@ t3_rows(const uint8_t *w, const int8_t *t, const int32_t *loss, int steps, int32
 }
 
 //@ tmatmul_t3_avx2 : t3_dot_avx2 out4
-/* As tmatmul_t3 of scalar_t3.c, to the bit, for one token whose tables are t. */
+/* Bit-exact with tmatmul_t3 of scalar_t3.c, for one token whose tables are t. */
 BN_INLINE void tmatmul_t3_avx2(const uint8_t *w, const float *c, const int8_t *t, const float *s,
                                const float *res, float *y, int T, int n, int k, int from, int to)
 {

@@ -7,7 +7,7 @@
 #ifndef BN_KERNELS_AVX2_Q2
 #include "avx2_q2.c"
 #endif
-#define BN_KERNELS_AVX512 /* amx.c leans on chunks of this file */
+#define BN_KERNELS_AVX512 /* amx.c uses chunks of this file */
 
 //@ q2_core_avx512 : q2_run_avx2
 /* Sums of lanes: rows 0 and 1 in the halves of a, rows 2 and 3 in those of b. */
@@ -106,7 +106,7 @@ BN_INLINE void q2_codes_avx512(const uint8_t *w, const int8_t *q, size_t stride,
 static const q2_core q2_core_avx512 = {q2_codes_avx512, 12};
 
 //@ tmatmul_q2_avx512 : q2_core_avx512
-/* tmatmul_q2 of scalar.c, to the bit. */
+/* Bit-exact with tmatmul_q2 of scalar.c. */
 BN_INLINE void tmatmul_q2_avx512(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                  const float *res, float *y, int T, int n, int k, int from, int to)
 {
@@ -121,7 +121,7 @@ BN_INLINE void tmatmul_q2b_avx512(const uint8_t *w, const float *c, const int8_t
 }
 
 //@ tglu_q2_avx512 : q2_core_avx512
-/* tglu_q2_avx2, to the bit. */
+/* Bit-exact with tglu_q2_avx2. */
 BN_INLINE void tglu_q2_avx512(const uint8_t *wg, const float *cg, const uint8_t *wu,
                               const float *cu, const int8_t *q, const float *s, float *y, int act,
                               int T, int n, int k, int from, int to)

@@ -109,7 +109,7 @@ BN_INLINE void q2_codes_avxvnni(const uint8_t *w, const int8_t *q, size_t stride
 static const q2_core q2_core_avxvnni = {q2_codes_avxvnni, 6};
 
 //@ tmatmul_q2_avxvnni : q2_core_avxvnni
-/* tmatmul_q2 of scalar.c, to the bit. */
+/* Bit-exact with tmatmul_q2 of scalar.c. */
 BN_INLINE void tmatmul_q2_avxvnni(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to)
 {
@@ -125,7 +125,7 @@ BN_INLINE void tmatmul_q2b_avxvnni(const uint8_t *w, const float *c, const int8_
 }
 
 //@ tglu_q2_avxvnni : q2_core_avxvnni
-/* tglu_q2_avx2, to the bit. */
+/* Bit-exact with tglu_q2_avx2. */
 BN_INLINE void tglu_q2_avxvnni(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                const float *cu, const int8_t *q, const float *s, float *y, int act,
                                int T, int n, int k, int from, int to)

@@ -10,7 +10,7 @@
 #include "scalar.c"
 #endif
 #include <arm_neon.h>
-#define BN_KERNELS_NEON /* its neighbours lean on chunks of this file */
+#define BN_KERNELS_NEON /* its neighbours use chunks of this file */
 
 //@ neon_load
 /* p[i .. i + 4), zeros from p[k] on. */
@@ -101,7 +101,7 @@ BN_INLINE void embed_f16_neon(const int32_t *token, const void *w, float *y, int
 }
 
 //@ quant_row_neon : qpad quant_scale neon_load
-/* One token: v = g ? x * unit * g : x, then quantized as quant_row of scalar.c does, to the bit.
+/* One token: v = g ? x * unit * g : x, then quantized; bit-exact with quant_row of scalar.c.
  * 16 values a step; the last step loads zeros past k, which are the padding's zeros. */
 BN_INLINE float32x4_t quant_input(const float *x, const float *g, float unit, int i, int end)
 {

@@ -92,7 +92,7 @@ BN_INLINE void q2_sums_dotprod(const uint8_t *w, const int8_t *q, size_t stride,
 }
 
 //@ tmatmul_q2_dotprod : q2_sums_dotprod
-/* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
+/* Bit-exact with scalar.c: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_dotprod(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to)

@@ -248,12 +248,12 @@ BN_INLINE void attend_neon(const float *q, const float *k, const float *v, float
 
 //@ attention_f32_neon : attend_neon
 /* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart; kcache, vcache
- * [groups x context x head_dim]; a unit is a head; up to four of one group share what is read. */
+ * [kv_heads x context x head_dim]; a unit is a head; up to four of one KV head share what is read. */
 BN_INLINE void attention_f32_neon(const float *q, const float *kcache, const float *vcache,
-                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  float *y, int pos, int T, int heads, int kv_heads, int context,
                                   int head_dim, int from, int to)
 {
-    const int each = heads / groups;
+    const int each = heads / kv_heads;
 
     for (int h = from, n; h < to; h += n) {
         const int end = h / each * each + each < to ? h / each * each + each : to;
@@ -277,19 +277,19 @@ BN_INLINE void attention_f32_neon(const float *q, const float *kcache, const flo
 //@ window_f32_neon : attention_f32_neon window
 /* window_f32 of scalar_kv.c. */
 BN_INLINE void window_f32_neon(const float *q, const float *kcache, const float *vcache, float *y,
-                               int pos, int T, int heads, int groups, int context, int head_dim,
+                               int pos, int T, int heads, int kv_heads, int context, int head_dim,
                                int window, int every, int layer, int from, int to)
 {
     const int whole = window_whole(pos, T, window, every, layer);
     const size_t next = (size_t)heads * (size_t)head_dim;
 
     if (whole > 0)
-        attention_f32_neon(q, kcache, vcache, y, pos, whole, heads, groups, context, head_dim, from,
-                           to);
+        attention_f32_neon(q, kcache, vcache, y, pos, whole, heads, kv_heads, context, head_dim,
+                           from, to);
     for (int t = whole; t < T; t++) {
         const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim,
                      at = (size_t)t * next;
         attention_f32_neon(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads,
-                           groups, context, head_dim, from, to);
+                           kv_heads, context, head_dim, from, to);
     }
 }

@@ -175,7 +175,7 @@ BN_INLINE void q2_run_i8mm(const Q2 *m, int T, int from, int to)
 }
 
 //@ tmatmul_q2_i8mm : q2_run_i8mm
-/* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
+/* Bit-exact with scalar.c: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_i8mm(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                const float *res, float *y, int T, int n, int k, int from, int to)

@@ -52,7 +52,7 @@ BN_INLINE float32x4_t gelu4(float32x4_t x)
     return vmulq_n_f32(vaddq_f32(x, vmulq_n_f32(cube, 0.044715f)), 1.5957691216057308f);
 }
 
-/* Four values of one token, as q2_value of scalar.c to the bit: rows 0 and 1, rows 2 and 3. */
+/* Four values of one token, bit-exact with q2_value of scalar.c: rows 0 and 1, rows 2 and 3. */
 typedef struct Q2Value {
     float64x2_t low, high;
 } Q2Value;
@@ -272,7 +272,7 @@ BN_INLINE void q2_sums_neon(const uint8_t *w, const int8_t *q, size_t stride, in
 }
 
 //@ tmatmul_q2_neon : q2_sums_neon
-/* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
+/* Bit-exact with scalar.c: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_neon(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                const float *res, float *y, int T, int n, int k, int from, int to)

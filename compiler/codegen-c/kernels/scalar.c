@@ -13,7 +13,7 @@
 #include "../../../runtime-min/bn_model.h"
 #include <math.h>
 #include <string.h>
-#define BN_KERNELS_SCALAR /* avx2.c leans on chunks of this file */
+#define BN_KERNELS_SCALAR /* avx2.c uses chunks of this file */
 
 //@ qpad
 /* Bytes of one int8 row of k values: rounded up to 128, the rest are zeros. */

@@ -1,15 +1,15 @@
-/* scalar_head.c: products with low-bit copies of a float matrix, and the head that finds the largest
- * logits by such a copy without ever changing one.
+/* scalar_head.c: products with low-bit copies of a float matrix, and the exact top-k by upper bounds,
+ * which finds the largest logits of the lm_head by such a copy and never changes one.
  *
  * One idea: a copy in few bits costs few bytes, and how far it can be off is known. `h6` (pictured in
  * compiler/ir/lowbit.c) keeps with each row the norms of what it lost; screen_X reads 4 bits of every
- * row, 2 more of those that could still be among the best, and computes only what is left as
+ * row, 2 more of those that could still be among the top k, and computes only what is left as
  * linear_X does.
  */
 #ifndef BN_KERNELS_SCALAR
 #include "scalar.c"
 #endif
-#define BN_KERNELS_SCALAR_HEAD /* avx2_head.c leans on chunks of this file */
+#define BN_KERNELS_SCALAR_HEAD /* avx2_head.c uses chunks of this file */
 
 //@ lowbit_layout : qpad
 /* Columns are padded to 128, rows to 8. Rows of 4 bits come first, then, for h6, those of 2 bits.
@@ -127,8 +127,9 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
 }
 
 //@ screen : lowbit_layout
-/* The screened head. For every word r that can be among the `topk` largest it writes y[r] = L, the
- * very bits of linear_X, and -INFINITY for others. Why none is missed:
+/* The screened head: exact top-k by upper bounds. For every token r whose logit can be among the
+ * `topk` largest it writes y[r] = L, bit-exact with linear_X, and -INFINITY for others. Why none is
+ * missed:
  *
  *   w  row r, real numbers; x  the hidden vector; L  what linear_X makes of w . x in f32
  *   v  what the row's codes stand for, e = w - v; z = q u (u = 1 / s as f32), or z = q u + p t with
@@ -151,12 +152,12 @@ BN_INLINE void qlinear_h6(const uint8_t *w, const float *about, const int8_t *q,
  *     A = (1 + g) |x| (1 + 32 b),  B = (|d| + g |x| + 8 b (|x| + 3 |d1|)) (1 + 32 b),
  *     where the factor 1 + 32 b pays for computing the bound in f32: at most 5 roundings of 2 b.
  *
- * |e| and |v| are stored rounded up, for the upper 4 bits and for all 6; INFINITY where a row has a
- * value that is no number, or a norm above 2^60. |x| and |d| are summed in double and rounded up.
- * A comparison with what is no number is false, and then the row is kept.
+ * |e| and |v| are stored rounded up, for the upper 4 bits and for all 6; INFINITY where a row holds
+ * NaN, or has a norm above 2^60. |x| and |d| are summed in double and rounded up.
+ * A comparison with NaN is false, and then the row is kept.
  *
- * A thread's threshold is the least of the `topk` largest L that it has met: a word below it has
- * `topk` others above, and is not among the best. Equal ones are kept: there the lesser id wins.
+ * A thread's threshold is the least of the `topk` largest L that it has computed: a token below it has
+ * `topk` others above, and is not among the top k. Equal ones are kept: there the lesser id wins.
  * Bytes are read as they are needed: 4 bits of a row, 2 more, p, the row itself. */
 typedef struct bn_screen {
     float a, b, fine; /* A; B for z = q u and for z = q u + p t */
@@ -227,13 +228,13 @@ BN_INLINE void screen_start(bn_screen *h, const float *x, const int8_t *q, float
     h->fine = screen_up((ff + slack) * (1.0 + 32 * b));
 }
 
-/* Below this no word is among the topk; nothing is while too few have come. */
+/* A logit below this is not among the top k; -INFINITY until topk logits are computed. */
 BN_INLINE float screen_least(const bn_screen *h)
 {
     return h->n < h->most ? -INFINITY : h->heap[0];
 }
 
-/* Numbers as the sampler orders them: finite, what is no number being the smallest. */
+/* Clamps to finite numbers, NaN to the smallest, which is how the sampler orders logits. */
 BN_INLINE void screen_take(bn_screen *h, float logit)
 {
     const float most = 3.40282346638528859812e+38f;
@@ -274,7 +275,7 @@ BN_INLINE int screen_below(const bn_screen *h, int sum, int rest, const float *o
 }
 
 //@ screen_rows : screen lowbit_sum4 lowbit_sum2 lowbit_row2
-/* Answers whether row r has to be computed; about: the 40 numbers of its 8 rows, scale, |e| and |v|
+/* Returns whether row r has to be computed; about: the 40 numbers of its 8 rows, scale, |e| and |v|
  * of 4 bits, |e| and |v| of 6 bits, each of 8 rows. */
 BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *about,
                            const int8_t *q, int n, int wide, int r)
@@ -310,8 +311,8 @@ BN_INLINE int screen_keeps(const bn_screen *h, const uint8_t *w, const float *ab
 
 //@ screen_f32 : screen_rows linear_f32
 /* w [N x K], low: its copy in h6, about: the copy's numbers; x [K], q [BN_QPAD(K)] and s [1] what
- * quant makes of it; y [N]. A unit of the share is 8 rows; `first`: no rows of this op came to this
- * thread before; work: a bn_screen, its own from call to call. */
+ * quant makes of it; y [N]. A unit of the share is 8 rows; `first`: this is the thread's first call
+ * for this op; work: a bn_screen, this thread's, which lasts from call to call. */
 BN_INLINE void screen_f32(const void *w, const uint8_t *low, const float *about, const float *x,
                           const int8_t *q, const float *s, float *y, int topk, int first, int n,
                           int k, int from, int to, void *work){BN_SCREEN_ROWS(linear_f32)}

@@ -1,6 +1,6 @@
 /* scalar_kv.c: the KV cache and attention over it, in plain C.
  *
- *   cache   | group 0: position 0: head_dim values | position 1 | ... | group 1: ... |
+ *   cache   | KV head 0: position 0: head_dim values | position 1 | ... | KV head 1: ... |
  *
  * The caller's positions fit the context. A unit of work is a head of the op's first operand: of
  * the keys or values to be stored, or of the queries.
@@ -8,17 +8,17 @@
 #ifndef BN_KERNELS_SCALAR
 #include "scalar.c"
 #endif
-#define BN_KERNELS_SCALAR_KV /* avx2_kv.c leans on chunks of this file */
+#define BN_KERNELS_SCALAR_KV /* avx2_kv.c uses chunks of this file */
 
 //@ kv_formats
 /* What a cache holds. */
 enum { BN_KV_F32, BN_KV_F16, BN_KV_I8 };
 
 //@ kv_row
-/* Where head g of token t lies among [T x groups x head_dim] values. */
-BN_INLINE size_t kv_row(int t, int groups, int g, int head_dim)
+/* Where head g of token t lies among [T x kv_heads x head_dim] values. */
+BN_INLINE size_t kv_row(int t, int kv_heads, int g, int head_dim)
 {
-    return ((size_t)t * (size_t)groups + (size_t)g) * (size_t)head_dim;
+    return ((size_t)t * (size_t)kv_heads + (size_t)g) * (size_t)head_dim;
 }
 
 //@ f32_to_f16
@@ -46,23 +46,23 @@ BN_INLINE uint16_t f32_to_f16(float f)
 }
 
 //@ store_f32 : kv_row
-/* cache[g][pos + t] = x[t][g]; x [T x groups x head_dim]. */
-BN_INLINE void store_f32(const float *x, float *cache, int pos, int T, int groups, int context,
+/* cache[g][pos + t] = x[t][g]; x [T x kv_heads x head_dim]. */
+BN_INLINE void store_f32(const float *x, float *cache, int pos, int T, int kv_heads, int context,
                          int head_dim, int from, int to)
 {
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++)
             memcpy(cache + kv_row(g, context, pos + t, head_dim),
-                   x + kv_row(t, groups, g, head_dim), (size_t)head_dim * sizeof *x);
+                   x + kv_row(t, kv_heads, g, head_dim), (size_t)head_dim * sizeof *x);
 }
 
 //@ store_f16 : kv_row f32_to_f16
-BN_INLINE void store_f16(const float *x, uint16_t *cache, int pos, int T, int groups, int context,
+BN_INLINE void store_f16(const float *x, uint16_t *cache, int pos, int T, int kv_heads, int context,
                          int head_dim, int from, int to)
 {
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            const float *in = x + kv_row(t, groups, g, head_dim);
+            const float *in = x + kv_row(t, kv_heads, g, head_dim);
             uint16_t *out = cache + kv_row(g, context, pos + t, head_dim);
             for (int i = 0; i < head_dim; i++)
                 out[i] = f32_to_f16(in[i]);
@@ -72,25 +72,25 @@ BN_INLINE void store_f16(const float *x, uint16_t *cache, int pos, int T, int gr
 //@ rope_store_f32 : kv_row rope_head
 /* rope, then store: table [T x rot], the rest as in store. */
 BN_INLINE void rope_store_f32(const float *x, const float *table, float *cache, int pos, int T,
-                              int groups, int context, int head_dim, int rot, int mode, int from,
+                              int kv_heads, int context, int head_dim, int rot, int mode, int from,
                               int to)
 {
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++)
-            rope_head(x + kv_row(t, groups, g, head_dim), table + (size_t)t * (size_t)rot,
+            rope_head(x + kv_row(t, kv_heads, g, head_dim), table + (size_t)t * (size_t)rot,
                       cache + kv_row(g, context, pos + t, head_dim), head_dim, rot, mode);
 }
 
 //@ rope_store_f16 : kv_row rope_head f32_to_f16
 BN_INLINE void rope_store_f16(const float *x, const float *table, uint16_t *cache, int pos, int T,
-                              int groups, int context, int head_dim, int rot, int mode, int from,
+                              int kv_heads, int context, int head_dim, int rot, int mode, int from,
                               int to)
 {
     const int half = rot / 2, step = mode == BN_NEOX ? 1 : 2, apart = mode == BN_NEOX ? half : 1;
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            const float *in = x + kv_row(t, groups, g, head_dim);
+            const float *in = x + kv_row(t, kv_heads, g, head_dim);
             const float *turn = table + (size_t)t * (size_t)rot;
             uint16_t *out = cache + kv_row(g, context, pos + t, head_dim);
             float a[8], b[8];
@@ -110,15 +110,15 @@ BN_INLINE void rope_store_f16(const float *x, const float *table, uint16_t *cach
 //@ kv8_row : kv_formats
 /* An int8 cache: value = code * scale, with scale = max |value| / 127 of a head at a position.
  *
- *   | codes int8 [groups x context x head_dim] | up to 64 | scales f32 [groups x context] |
+ *   | codes int8 [kv_heads x context x head_dim] | up to 64 | scales f32 [kv_heads x context] |
  *
  * Heads of at most 512 values. */
 enum { BN_KV8_HEAD = 512 };
 
 /* Where the scales begin. */
-BN_INLINE size_t kv8_scales(int groups, int context, int head_dim)
+BN_INLINE size_t kv8_scales(int kv_heads, int context, int head_dim)
 {
-    return ((size_t)groups * (size_t)context * (size_t)head_dim + 63) / 64 * 64;
+    return ((size_t)kv_heads * (size_t)context * (size_t)head_dim + 63) / 64 * 64;
 }
 
 /* What codes up to `levels` are multiplied with to be values of at most `most`, and the reverse. */
@@ -164,29 +164,29 @@ BN_INLINE void kv8_put(const float *x, uint8_t *codes, float *scale, int head_di
 }
 
 //@ store_kv8 : kv8_put kv_row
-BN_INLINE void store_kv8(const float *x, uint8_t *cache, int pos, int T, int groups, int context,
+BN_INLINE void store_kv8(const float *x, uint8_t *cache, int pos, int T, int kv_heads, int context,
                          int head_dim, int from, int to)
 {
-    float *scales = (float *)(void *)(cache + kv8_scales(groups, context, head_dim));
+    float *scales = (float *)(void *)(cache + kv8_scales(kv_heads, context, head_dim));
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++)
-            kv8_put(x + kv_row(t, groups, g, head_dim),
+            kv8_put(x + kv_row(t, kv_heads, g, head_dim),
                     cache + kv_row(g, context, pos + t, head_dim),
                     scales + kv_row(g, context, pos + t, 1), head_dim);
 }
 
 //@ rope_store_kv8 : kv8_put kv_row rope_head
 BN_INLINE void rope_store_kv8(const float *x, const float *table, uint8_t *cache, int pos, int T,
-                              int groups, int context, int head_dim, int rot, int mode, int from,
+                              int kv_heads, int context, int head_dim, int rot, int mode, int from,
                               int to)
 {
-    float *scales = (float *)(void *)(cache + kv8_scales(groups, context, head_dim));
+    float *scales = (float *)(void *)(cache + kv8_scales(kv_heads, context, head_dim));
     float head[BN_KV8_HEAD];
 
     for (int g = from; g < to; g++)
         for (int t = 0; t < T; t++) {
-            rope_head(x + kv_row(t, groups, g, head_dim), table + (size_t)t * (size_t)rot, head,
+            rope_head(x + kv_row(t, kv_heads, g, head_dim), table + (size_t)t * (size_t)rot, head,
                       head_dim, rot, mode);
             kv8_put(head, cache + kv_row(g, context, pos + t, head_dim),
                     scales + kv_row(g, context, pos + t, 1), head_dim);
@@ -206,7 +206,7 @@ BN_INLINE float kv8_query(const float *q, int16_t *codes, int head_dim)
 }
 
 //@ kv_rows : kv_row kv8_row
-/* One group's keys or values. */
+/* The keys or values of one KV head. */
 typedef struct bn_kv_rows {
     const uint8_t *rows;
     const float *scales; /* int8 only, one a row */
@@ -217,9 +217,9 @@ BN_INLINE size_t kv_bytes(int format, int head_dim)
     return (size_t)head_dim * (format == BN_KV_F32 ? 4 : format == BN_KV_F16 ? 2 : 1);
 }
 
-/* Those of group g from position `at` on. */
-BN_INLINE bn_kv_rows kv_group(const void *cache, int format, int g, int at, int groups, int context,
-                              int head_dim)
+/* Those of KV head g from position `at` on. */
+BN_INLINE bn_kv_rows kv_head_rows(const void *cache, int format, int g, int at, int kv_heads,
+                                  int context, int head_dim)
 {
     const uint8_t *start = (const uint8_t *)cache;
     bn_kv_rows r;
@@ -227,7 +227,7 @@ BN_INLINE bn_kv_rows kv_group(const void *cache, int format, int g, int at, int 
     r.rows = start + kv_row(g, context, at, 1) * kv_bytes(format, head_dim);
     r.scales = NULL;
     if (format == BN_KV_I8)
-        r.scales = (const float *)(const void *)(start + kv8_scales(groups, context, head_dim)) +
+        r.scales = (const float *)(const void *)(start + kv8_scales(kv_heads, context, head_dim)) +
                    kv_row(g, context, at, 1);
     return r;
 }
@@ -330,15 +330,15 @@ BN_INLINE void attend(const float *q, bn_kv_rows k, bn_kv_rows v, int format, fl
 
 //@ attention : attend kv_row
 /* Token t attends to positions first .. pos + t; q, y [T x heads x head_dim], apart; head h reads
- * group h / (heads / groups) of the caches. */
+ * KV head h / (heads / kv_heads) of the caches. */
 BN_INLINE void attention(const float *q, const void *kcache, const void *vcache, int format,
-                         float *y, int first, int pos, int T, int heads, int groups, int context,
+                         float *y, int first, int pos, int T, int heads, int kv_heads, int context,
                          int head_dim, int from, int to)
 {
     for (int h = from; h < to; h++) {
-        const int g = h / (heads / groups);
-        const bn_kv_rows k = kv_group(kcache, format, g, first, groups, context, head_dim);
-        const bn_kv_rows v = kv_group(vcache, format, g, first, groups, context, head_dim);
+        const int g = h / (heads / kv_heads);
+        const bn_kv_rows k = kv_head_rows(kcache, format, g, first, kv_heads, context, head_dim);
+        const bn_kv_rows v = kv_head_rows(vcache, format, g, first, kv_heads, context, head_dim);
         for (int t = 0; t < T; t++) {
             const size_t at = kv_row(t, heads, h, head_dim);
             attend(q + at, k, v, format, y + at, pos + t + 1 - first, head_dim);
@@ -348,28 +348,28 @@ BN_INLINE void attention(const float *q, const void *kcache, const void *vcache,
 
 //@ attention_f32 : attention
 BN_INLINE void attention_f32(const float *q, const float *kcache, const float *vcache, float *y,
-                             int pos, int T, int heads, int groups, int context, int head_dim,
+                             int pos, int T, int heads, int kv_heads, int context, int head_dim,
                              int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, groups, context, head_dim, from,
+    attention(q, kcache, vcache, BN_KV_F32, y, 0, pos, T, heads, kv_heads, context, head_dim, from,
               to);
 }
 
 //@ attention_f16 : attention
 BN_INLINE void attention_f16(const float *q, const uint16_t *kcache, const uint16_t *vcache,
-                             float *y, int pos, int T, int heads, int groups, int context,
+                             float *y, int pos, int T, int heads, int kv_heads, int context,
                              int head_dim, int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, groups, context, head_dim, from,
+    attention(q, kcache, vcache, BN_KV_F16, y, 0, pos, T, heads, kv_heads, context, head_dim, from,
               to);
 }
 
 //@ attention_kv8 : attention
 BN_INLINE void attention_kv8(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y,
-                             int pos, int T, int heads, int groups, int context, int head_dim,
+                             int pos, int T, int heads, int kv_heads, int context, int head_dim,
                              int from, int to)
 {
-    attention(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, groups, context, head_dim, from,
+    attention(q, kcache, vcache, BN_KV_I8, y, 0, pos, T, heads, kv_heads, context, head_dim, from,
               to);
 }
 
@@ -387,42 +387,42 @@ BN_INLINE int window_whole(int pos, int T, int window, int every, int layer)
 //@ window_attention : attention window
 /* attention, of the last `window` positions alone where the layer is none that sees everything. */
 BN_INLINE void window_attention(const float *q, const void *kcache, const void *vcache, int format,
-                                float *y, int pos, int T, int heads, int groups, int context,
+                                float *y, int pos, int T, int heads, int kv_heads, int context,
                                 int head_dim, int window, int whole, int from, int to)
 {
     const size_t next = (size_t)heads * (size_t)head_dim;
 
     if (whole > 0)
-        attention(q, kcache, vcache, format, y, 0, pos, whole, heads, groups, context, head_dim,
+        attention(q, kcache, vcache, format, y, 0, pos, whole, heads, kv_heads, context, head_dim,
                   from, to);
     for (int t = whole; t < T; t++)
         attention(q + (size_t)t * next, kcache, vcache, format, y + (size_t)t * next,
-                  pos + t + 1 - window, pos + t, 1, heads, groups, context, head_dim, from, to);
+                  pos + t + 1 - window, pos + t, 1, heads, kv_heads, context, head_dim, from, to);
 }
 
 //@ window_f32 : window_attention
 BN_INLINE void window_f32(const float *q, const float *kcache, const float *vcache, float *y,
-                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int pos, int T, int heads, int kv_heads, int context, int head_dim,
                           int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, groups, context, head_dim,
+    window_attention(q, kcache, vcache, BN_KV_F32, y, pos, T, heads, kv_heads, context, head_dim,
                      window, window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_f16 : window_attention
 BN_INLINE void window_f16(const float *q, const uint16_t *kcache, const uint16_t *vcache, float *y,
-                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int pos, int T, int heads, int kv_heads, int context, int head_dim,
                           int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, groups, context, head_dim,
+    window_attention(q, kcache, vcache, BN_KV_F16, y, pos, T, heads, kv_heads, context, head_dim,
                      window, window_whole(pos, T, window, every, layer), from, to);
 }
 
 //@ window_kv8 : window_attention
 BN_INLINE void window_kv8(const float *q, const uint8_t *kcache, const uint8_t *vcache, float *y,
-                          int pos, int T, int heads, int groups, int context, int head_dim,
+                          int pos, int T, int heads, int kv_heads, int context, int head_dim,
                           int window, int every, int layer, int from, int to)
 {
-    window_attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, groups, context, head_dim,
+    window_attention(q, kcache, vcache, BN_KV_I8, y, pos, T, heads, kv_heads, context, head_dim,
                      window, window_whole(pos, T, window, every, layer), from, to);
 }

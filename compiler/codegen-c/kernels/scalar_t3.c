@@ -3,7 +3,7 @@
 #ifndef BN_KERNELS_SCALAR
 #include "scalar.c"
 #endif
-#define BN_KERNELS_SCALAR_T3 /* avx2_t3.c leans on chunks of this file */
+#define BN_KERNELS_SCALAR_T3 /* avx2_t3.c uses chunks of this file */
 
 //@ t3_layout : qpad
 /* T3R32, ternary weights w [N x K] by threes: three weights a, b, c of a row are a group, and the
@@ -20,7 +20,7 @@
 #define BN_T3_STEPS(k) (((k) + 23) / 24)
 #define BN_T3_BLOCK(k) (BN_T3_STEPS((size_t)(k)) * 160) /* bytes */
 
-/* One output before the residual: as q2_value of scalar.c, to the bit. */
+/* One output before the residual: bit-exact with q2_value of scalar.c. */
 BN_INLINE double t3_value(int32_t sum, const float *c, float s)
 {
     return (double)sum * (double)(c[0] / s);

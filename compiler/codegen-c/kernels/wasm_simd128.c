@@ -81,7 +81,7 @@ BN_INLINE v128_t exp4(v128_t x)
 }
 
 //@ quant_row_simd128 : qpad quant_scale wasm_load
-/* One token: v = g ? x * unit * g : x, then quantized as quant_row of scalar.c does, to the bit.
+/* One token: v = g ? x * unit * g : x, then quantized; bit-exact with quant_row of scalar.c.
  * 16 values a step; the last step loads zeros past k, which are the padding's zeros. */
 BN_INLINE v128_t quant_input(const float *x, const float *g, float unit, int i, int end)
 {
@@ -382,12 +382,12 @@ BN_INLINE void attend_simd128(const float *q, const float *k, const float *v, fl
 
 //@ attention_f32_simd128 : attend_simd128
 /* Token t attends to positions 0 .. pos + t; q, y [T x heads x head_dim], apart; kcache, vcache
- * [groups x context x head_dim]; a unit is a head; up to four of one group share what is read. */
+ * [kv_heads x context x head_dim]; a unit is a head; up to four of one KV head share what is read. */
 BN_INLINE void attention_f32_simd128(const float *q, const float *kcache, const float *vcache,
-                                     float *y, int pos, int T, int heads, int groups, int context,
+                                     float *y, int pos, int T, int heads, int kv_heads, int context,
                                      int head_dim, int from, int to)
 {
-    const int each = heads / groups;
+    const int each = heads / kv_heads;
 
     for (int h = from, n; h < to; h += n) {
         const int end = h / each * each + each < to ? h / each * each + each : to;
@@ -411,20 +411,20 @@ BN_INLINE void attention_f32_simd128(const float *q, const float *kcache, const 
 //@ window_f32_simd128 : attention_f32_simd128 window
 /* window_f32 of scalar_kv.c. */
 BN_INLINE void window_f32_simd128(const float *q, const float *kcache, const float *vcache,
-                                  float *y, int pos, int T, int heads, int groups, int context,
+                                  float *y, int pos, int T, int heads, int kv_heads, int context,
                                   int head_dim, int window, int every, int layer, int from, int to)
 {
     const int whole = window_whole(pos, T, window, every, layer);
     const size_t next = (size_t)heads * (size_t)head_dim;
 
     if (whole > 0)
-        attention_f32_simd128(q, kcache, vcache, y, pos, whole, heads, groups, context, head_dim,
+        attention_f32_simd128(q, kcache, vcache, y, pos, whole, heads, kv_heads, context, head_dim,
                               from, to);
     for (int t = whole; t < T; t++) {
         const size_t past = (size_t)(pos + t + 1 - window) * (size_t)head_dim,
                      at = (size_t)t * next;
         attention_f32_simd128(q + at, kcache + past, vcache + past, y + at, window - 1, 1, heads,
-                              groups, context, head_dim, from, to);
+                              kv_heads, context, head_dim, from, to);
     }
 }
 
@@ -483,7 +483,7 @@ BN_INLINE int32_t q2_bias(const int8_t *q, int steps)
 }
 
 //@ q2_run_simd128 : q2_dot_simd128 gelu_arg
-/* The four values of block u for the token at q, as q2_value of scalar.c, to the bit; bias: the sum
+/* The four values of block u for the token at q, bit-exact with q2_value of scalar.c; bias: the sum
  * of q (unused if blocked). Rows from n on come out as anything. */
 BN_INLINE void q2_values(const uint8_t *w, const float *c, const int8_t *q, float s, int32_t bias,
                          int u, int n, int k, int blocked, double v[4])
@@ -552,7 +552,7 @@ BN_INLINE void q2_run(const uint8_t *w, const float *c, const uint8_t *wu, const
 }
 
 //@ tmatmul_q2_simd128 : q2_run_simd128
-/* As in scalar.c, to the bit: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
+/* Bit-exact with scalar.c: w Q2R4 [N x K], c [1], q [T x BN_QPAD(K)], s [T], res NULL or
  * [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2_simd128(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to)

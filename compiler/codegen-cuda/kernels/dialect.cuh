@@ -41,7 +41,7 @@ static_assert(sizeof(ulong) == 8 && char(-1) < 0, "as in Metal");
  * to the host's copy of the state's first bytes; where hidden values and logits go in the host's
  * memory. */
 struct bn_step {
-    int pos, ntok, best;
+    int pos, ntok, topk;
     uint gpu;
     long away[BN_GPUS], host;
     float *hidden, *logits;
