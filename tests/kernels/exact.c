@@ -59,6 +59,7 @@ FOR("avx2,fma,f16c")
 FOR_END
 FOR("avx2,fma,f16c,avxvnni")
 #include "codegen-c/kernels/avxvnni.c"
+#include "codegen-c/kernels/avxvnni_q2g.c"
 FOR_END
 FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "codegen-c/kernels/avx512.c"

@@ -13,9 +13,13 @@
 #include "../../compiler/codegen-c/kernels/scalar_q2g.c"
 #include "../kernels/machine.h"
 #if defined(__x86_64__)
+#include "bn_cpu.h"
 #include <immintrin.h>
 FOR("avx2,fma,f16c")
 #include "../../compiler/codegen-c/kernels/avx2_q2g.c"
+FOR_END
+FOR("avx2,fma,f16c,avxvnni")
+#include "../../compiler/codegen-c/kernels/avxvnni_q2g.c"
 FOR_END
 FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "../../compiler/codegen-c/kernels/avx512_q2g.c"
@@ -50,12 +54,16 @@ static const Kernels *sets[8] = {&kernels};
 static int nset = 1;
 #if defined(__x86_64__)
 TABLE(_avx2, _avx2)
+TABLE(_avxvnni, _avx2)
 TABLE(_avx512, _avx2)
 static void find_sets(void)
 {
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    const uint32_t isa = bn_cpu(~(uint32_t)0);
+    if (isa & BN_ISA_AVX2)
         sets[nset++] = &kernels_avx2;
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"))
+    if (isa & BN_ISA_AVX_VNNI)
+        sets[nset++] = &kernels_avxvnni;
+    if (isa & BN_ISA_AVX512_VNNI)
         sets[nset++] = &kernels_avx512;
 }
 #elif defined(__aarch64__)

@@ -279,8 +279,12 @@ BN_INLINE void q2g_few_avx2(const __m256i (*codes)[2], int fours, const int8_t *
     }
 }
 
-BN_INLINE void q2g_many_avx2(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
-                             size_t pairs, int k, int group, int toks, float (*v)[16])
+/* few: q2g_few_avx2 or its like, inlined. */
+typedef void (*q2g_few)(const __m256i (*codes)[2], int fours, const int8_t *q, size_t stride,
+                        const float *s, size_t pairs, const __m256 *scale, int toks,
+                        float (*v)[16]);
+BN_INLINE void q2g_many(q2g_few few, const uint8_t *w, const int8_t *q, size_t stride,
+                        const float *s, size_t pairs, int k, int group, int toks, float (*v)[16])
 {
     const int tiles = BN_Q2G_TILES(k);
     const uint8_t *scale = w + 64 * (size_t)tiles;
@@ -295,11 +299,11 @@ BN_INLINE void q2g_many_avx2(const uint8_t *w, const int8_t *q, size_t stride, c
         int t = 0;
         q2g_unpack_avx2(w + 64 * (size_t)at, some, codes);
         for (; t + 4 <= toks; t += 4)
-            q2g_few_avx2((const __m256i(*)[2])codes, 4 * some, x + (size_t)t * stride, stride,
-                         s + (size_t)t * pairs, pairs, scales, 4, v + t);
+            few((const __m256i(*)[2])codes, 4 * some, x + (size_t)t * stride, stride,
+                s + (size_t)t * pairs, pairs, scales, 4, v + t);
         for (; t < toks; t++)
-            q2g_few_avx2((const __m256i(*)[2])codes, 4 * some, x + (size_t)t * stride, stride,
-                         s + (size_t)t * pairs, pairs, scales, 1, v + t);
+            few((const __m256i(*)[2])codes, 4 * some, x + (size_t)t * stride, stride,
+                s + (size_t)t * pairs, pairs, scales, 1, v + t);
     }
     for (int t = 0; t < toks; t++) {
         _mm256_storeu_ps(v[t], _mm256_mul_ps(_mm256_loadu_ps(v[t]), unit));
@@ -313,7 +317,7 @@ BN_INLINE void q2g_core_avx2(const uint8_t *w, const int8_t *q, size_t stride, c
     if (toks == 1)
         q2g_one_avx2(w, q, s, k, group, v[0]);
     else
-        q2g_many_avx2(w, q, stride, s, pairs, k, group, toks, v);
+        q2g_many(q2g_few_avx2, w, q, stride, s, pairs, k, group, toks, v);
 }
 
 //@ tmatmul_q2g64_avx2 : q2g_core_avx2
