@@ -38,7 +38,7 @@ ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
 KERNELS := scalar.c scalar_q2g.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
            avx2_q2g.c avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avxvnni_q2g.c avx512.c avx512_q2g.c amx.c \
-           neon.c neon_float.c neon_q2.c neon_dotprod.c neon_q2g.c neon_i8mm.c wasm_simd128.c
+           neon.c neon_float.c neon_q2.c neon_q2g.c neon_dotprod.c neon_dotprod_q2g.c neon_i8mm.c wasm_simd128.c wasm_q2g.c
 
 # What generated code calls, for models that bnc loads into itself (compiler/driver/inproc.c):
 EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_ticket

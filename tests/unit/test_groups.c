@@ -67,10 +67,18 @@ static void find_sets(void)
         sets[nset++] = &kernels_avx512;
 }
 #elif defined(__aarch64__)
+TABLE(_neon, )
 TABLE(_dotprod, )
 static void find_sets(void)
 {
+    sets[nset++] = &kernels_neon;
     sets[nset++] = &kernels_dotprod; /* under qemu-aarch64 -cpu max */
+}
+#elif defined(__wasm_simd128__)
+TABLE(_simd128, )
+static void find_sets(void)
+{
+    sets[nset++] = &kernels_simd128;
 }
 #else
 static void find_sets(void)
