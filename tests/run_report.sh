@@ -49,7 +49,7 @@ check "its numbers, too" python3 tests/reports/page.py $dir/bare.html $dir/a.jso
 LC_ALL=C sed 's/fables-27/<b>"\&<\/b>/' $model >$dir/odd.gguf
 check "a name of markup" page odd $dir/odd.gguf
 check "is no markup" sh -c "grep -q '&lt;b&gt;&quot;&amp;&lt;/b&gt;' $dir/odd.html && ! grep -q '<b>' $dir/odd.html"
-check "no page without a name for it" sh -c "! '$bnc' report $model 2>$dir/err && grep -q 'no page to write given' $dir/err"
+check "no page without a name for it" sh -c "! '$bnc' report $model 2>$dir/err && grep -q 'no output file given' $dir/err"
 
 # ---- end ----
 finish
