@@ -32,7 +32,7 @@ SHADERS := gpu/common.metal gpu/ternary.metal gpu/attention.metal metal/tile.met
            cuda/persistent.cu cuda/topk.cu
 CK_SRC  := config.c tokens.c normalizer.c tokenizer.c sentencepiece.c gguf_out.c convert.c
 DR_SRC  := options.c input.c compile.c depfile.c build.c cache.c gpu.c jit.c inproc.c machine.c profile.c
-CMD_SRC := commands.c help.c man.c completions.c compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c tokenize.c profile.c bench.c \
+CMD_SRC := commands.c help.c man.c completions.c compile.c run.c cache.c chat.c quality.c embed.c report.c tune.c synth.c diff.c convert.c template.c tokenize.c profile.c bench.c baseline.c \
            inspect/inspect.c inspect/check.c inspect/vocab.c inspect/bnw.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain

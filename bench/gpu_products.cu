@@ -14,27 +14,52 @@
 
 enum { Q = 1, O = 2, GATE = 4, DOWN = 8, ALL = 15, ROUNDS = 21, N = 2560, KV = 640, FF = 6912 };
 
-#define TILE(i, from) bn_weight_tile tile_##i = {own + (from), true, mbar + i, 0, scales}
-#define MATRIX(i, n, k, w, at) matrix_of(w, n, k, tile_##i, b, sums + 4 * (at))
+#define TILE(i, from)                                                                              \
+    {                                                                                              \
+        own + (from), true, mbar + i, 0, scales                                                    \
+    }
+#define MATRIX(i, n, k, w, at) matrix_of(w, n, k, tile[i], b, sums + 4 * (at))
 #define PRELOAD(i, n, k, w)                                                                        \
     const bn_epilogue epilogue_##i =                                                               \
-        tmatmul_persistent_preload(FLOATS(w), s, nullptr, tile_##i, share_of(n, b, me, 0))
+        tmatmul_persistent_preload(FLOATS(w), s, nullptr, tile[i], share_of(n, b, me, 0))
 #define EPILOGUE(i, n, k, w, at)                                                                   \
-    tmatmul_persistent_epilogue(epilogue_##i, nullptr, y, tile_##i, share_of(n, b, me, 0), step,   \
+    tmatmul_persistent_epilogue(epilogue_##i, nullptr, y, tile[i], share_of(n, b, me, 0), step,    \
                                 sums + 4 * (at))
 /* The tile of this layer or of the next one, whose copy starts as in decode_step: while the block
  * multiplies by another matrix. A product alone has no other, and starts it when its block has
  * arrived. */
 #define LATE(i, n, k, w, who)                                                                      \
     if (WHICH == ALL && me == who && layer > 0)                                                    \
-    tile_prefetch(tile_##i, w(layer), n, k, b)
+    tile_prefetch(tile[i], w(layer), n, k, b)
 #define NEXT(i, n, k, w, who, together)                                                            \
     if ((WHICH == ALL) == together && me == who && layer + 1 < BN_LAYERS)                          \
-    tile_prefetch(tile_##i, w(layer + 1), n, k, b)
+    tile_prefetch(tile[i], w(layer + 1), n, k, b)
 #define BARRIER_AND(what)                                                                          \
     grid_arrive(step, grid);                                                                       \
     what;                                                                                          \
     grid_wait(grid)
+
+/* Initializes the mbarriers and starts the copies of the first layer's tiles, by one thread. */
+template <int WHICH>
+static inline __device__ void first_tiles(bn_weight_tile *tile, ulong *mbar, const uchar *weights,
+                                          uint b)
+{
+    for (int i = 0; i < 7; i++)
+        mbar_init(mbar + i);
+    if (WHICH & Q) {
+        tile_prefetch(tile[0], W_ATTN_Q(0), N, N, b);
+        tile_prefetch(tile[1], W_ATTN_K(0), KV, N, b);
+        tile_prefetch(tile[2], W_ATTN_V(0), KV, N, b);
+    }
+    if (WHICH & O)
+        tile_prefetch(tile[3], W_ATTN_OUTPUT(0), N, N, b);
+    if (WHICH & GATE) {
+        tile_prefetch(tile[4], W_FFN_GATE(0), FF, N, b);
+        tile_prefetch(tile[5], W_FFN_UP(0), FF, N, b);
+    }
+    if (WHICH & DOWN)
+        tile_prefetch(tile[6], W_FFN_DOWN(0), N, FF, b);
+}
 
 /* Scales are one layer's all along: the sums are what is timed. */
 template <int WHICH>
@@ -51,13 +76,9 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     float *y = AT(float, 4096), *s = (float *)own;
     char *q = (char *)own + 128;
     const int k_at = SHARE(N / 4), v_at = k_at + SHARE(KV / 4);
-    TILE(0, STEP_TILES);
-    TILE(1, STEP_END_0);
-    TILE(2, STEP_END_1);
-    TILE(3, STEP_END_2);
-    TILE(4, STEP_END_3);
-    TILE(5, STEP_END_4);
-    TILE(6, STEP_END_5);
+    bn_weight_tile tile[] = {TILE(0, STEP_TILES), TILE(1, STEP_END_0), TILE(2, STEP_END_1),
+                             TILE(3, STEP_END_2), TILE(4, STEP_END_3), TILE(5, STEP_END_4),
+                             TILE(6, STEP_END_5)};
     for (int i = int(me); i < FF; i += THREADS)
         q[i] = char(i * 37);
     for (int i = int(me); i < (STEP_TILES - STEP_SUMS) / 4; i += THREADS)
@@ -65,21 +86,7 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
     __syncthreads();
     if (me == 0) {
         *s = 127;
-        for (int i = 0; i < 7; i++)
-            mbar_init(mbar + i);
-        if (WHICH & Q) {
-            tile_prefetch(tile_0, W_ATTN_Q(0), N, N, b);
-            tile_prefetch(tile_1, W_ATTN_K(0), KV, N, b);
-            tile_prefetch(tile_2, W_ATTN_V(0), KV, N, b);
-        }
-        if (WHICH & O)
-            tile_prefetch(tile_3, W_ATTN_OUTPUT(0), N, N, b);
-        if (WHICH & GATE) {
-            tile_prefetch(tile_4, W_FFN_GATE(0), FF, N, b);
-            tile_prefetch(tile_5, W_FFN_UP(0), FF, N, b);
-        }
-        if (WHICH & DOWN)
-            tile_prefetch(tile_6, W_FFN_DOWN(0), N, FF, b);
+        first_tiles<WHICH>(tile, mbar, weights, b);
     }
     __syncthreads();
 #pragma unroll 1
@@ -113,15 +120,15 @@ __global__ void __launch_bounds__(THREADS, 1) products(uchar *state, const uchar
         if (WHICH & GATE) {
             const uchar *gate = W_FFN_GATE(layer), *up = W_FFN_UP(layer);
             const bn_epilogue epilogue = tglu_persistent_preload(
-                FLOATS(gate), FLOATS(up), s, tile_4, tile_5, share_of(FF, b, me, 0));
+                FLOATS(gate), FLOATS(up), s, tile[4], tile[5], share_of(FF, b, me, 0));
             const bn_matrix run[] = {MATRIX(4, FF, N, gate, 0),
                                      MATRIX(5, FF, N, up, SHARE(FF / 4))};
             NEXT(3, N, N, W_ATTN_OUTPUT, PRODUCER, true);
             LATE(6, N, FF, W_FFN_DOWN, PRODUCER);
             share_sums(run, 2, q, N, me);
             __syncthreads();
-            tglu_persistent_epilogue(epilogue, y, BN_RELU2, tile_4, tile_5, share_of(FF, b, me, 0),
-                                     step, sums);
+            tglu_persistent_epilogue(epilogue, y, BN_RELU2, tile[4], tile[5],
+                                     share_of(FF, b, me, 0), step, sums);
             BARRIER_AND(NEXT(4, FF, N, W_FFN_GATE, 0, false); NEXT(5, FF, N, W_FFN_UP, 0, false));
         }
         if (WHICH & DOWN) {

@@ -58,7 +58,7 @@ enum {                                /* words of the header */
     O(JOIN, COUNT, -1, 1) /* a ~ b ~ c */                                                          \
     O(BINARY, OPERATOR, 2, 1)                                                                      \
     O(COMPARE, OPERATOR, 2, 1)                                                                     \
-    O(CHAIN, OPERATOR, 2, 2)   /* a < b < c: leaves b and the answer */                            \
+    O(CHAIN, OPERATOR, 2, 2)   /* a < b < c: leaves b and the result */                            \
     O(KEEP_SECOND, NONE, 2, 1) /* drops the value below the top */                                 \
     O(JUMP, INSTR, 0, 0)                                                                           \
     O(UNLESS, INSTR, 1, 0) /* jumps where the value is false */                                    \

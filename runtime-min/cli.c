@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "bn_model.h"
+#include "bn_vocab.h"
 #include "cli.h"
 #include "cli_options.h"
 
@@ -63,6 +64,38 @@ typedef struct cli {
     double start, opened, prefilled, first, end; /* milliseconds */
 } cli;
 
+/* Text of others. */
+
+/* Would a terminal do something else than show it? C0 and C1, and the bidirectional embeddings,
+ * overrides and isolates, which reorder what stands beside them. */
+static int cli_commands(uint32_t c)
+{
+    if (c == '\n' || c == '\t')
+        return 0;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2066 && c <= 0x2069) || c >= BN_VOCAB_BAD;
+}
+
+int bn_show(FILE *to, const char *text, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    uint32_t code;
+    if (!isatty(fileno(to)))
+        return fwrite(text, 1, len, to) == len ? 0 : -1;
+    for (size_t i = 0, n; i < len; i += n) {
+        n = bn_vocab_decode(s + i, len - i, &code);
+        if (!cli_commands(code)) {
+            if (fwrite(s + i, 1, n, to) != n)
+                return -1;
+            continue;
+        }
+        for (size_t k = 0; k < n; k++)
+            if (fprintf(to, "\\x%02x", (unsigned)s[i + k]) < 0)
+                return -1;
+    }
+    return 0;
+}
+
 /* Messages. Every failure returns -1 up to bn_cli, which makes it exit status 1. */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -71,12 +104,15 @@ __attribute__((format(printf, 2, 3)))
 static int
 cli_err(const cli *c, const char *format, ...)
 {
+    char text[2 * PATH_MAX];
     va_list args;
     fflush(stdout);
-    fprintf(stderr, "%s: ", c->program);
+    int n = snprintf(text, sizeof text / 2, "%s: ", c->program);
+    size_t at = n < 0 ? 0 : (size_t)n < sizeof text / 2 ? (size_t)n : sizeof text / 2 - 1;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text + at, sizeof text - at, format, args);
     va_end(args);
+    (void)bn_show(stderr, text, strlen(text));
     fputc('\n', stderr);
     return -1;
 }
@@ -88,9 +124,12 @@ static int cli_failed(const cli *c, bn_status status, const char *message)
 
 static int cli_help(const cli *c)
 {
-    printf("usage: %s [options]\n\n%s (%s, %" PRId32 " words, context %" PRId32 ") for %s.\n\n",
-           c->program, c->info->name, c->info->arch, c->info->vocab, c->info->context,
-           c->info->target);
+    printf("usage: ");
+    (void)bn_show(stdout, c->program, strlen(c->program));
+    printf(" [options]\n\n");
+    (void)bn_show(stdout, c->info->name, strlen(c->info->name));
+    printf(" (%s, %" PRId32 " tokens, context %" PRId32 ") for %s.\n\n", c->info->arch,
+           c->info->vocab, c->info->context, c->info->target);
     for (int i = 0; i < CLI_COUNT; i++) {
         char left[40], letter[5] = "    ";
         if (cli_option[i].letter)
@@ -369,7 +408,7 @@ static int cli_piece(void *user, const char *text, size_t len)
     cli *c = user;
     if (c->first == 0)
         c->first = cli_now();
-    return fwrite(text, 1, len, stdout) != len || fflush(stdout) != 0;
+    return bn_show(stdout, text, len) != 0 || fflush(stdout) != 0;
 }
 
 static int cli_echo_ids(cli *c)
@@ -382,7 +421,7 @@ static int cli_echo_ids(cli *c)
         char *out = malloc(BN_TEXT_ROOM(len));
         if (!out)
             return cli_err(c, "not enough memory");
-        fwrite(out, 1, bn_detokenize(&text, c->ids[i], out), stdout);
+        (void)bn_show(stdout, out, bn_detokenize(&text, c->ids[i], out));
         free(out);
     }
     return 0;
@@ -405,7 +444,7 @@ static int cli_generate(cli *c)
     if (!c->prompt && cli_echo_ids(c))
         return -1;
     if (c->prompt)
-        fwrite(c->prompt, 1, c->prompt_len, stdout);
+        (void)bn_show(stdout, c->prompt, c->prompt_len);
     fflush(stdout);
     bn_status status = bn_eval(c->state, c->ids, (int)c->nids, NULL);
     if (status != BN_OK)
@@ -629,15 +668,18 @@ static int cli_bench(cli *c)
     return 0;
 }
 
+/* A member of a JSON object; what is no UTF-8 becomes U+FFFD. */
 static void cli_json_text(const char *key, const char *text)
 {
+    const unsigned char *s = (const unsigned char *)(text ? text : "");
+    uint32_t code;
     printf("\"%s\":\"", key);
-    for (; text && *text; text++) {
-        unsigned char ch = (unsigned char)*text;
-        if (ch < 0x20)
-            printf("\\u%04x", ch);
+    for (size_t n, left = strlen((const char *)s); left; s += n, left -= n) {
+        n = bn_vocab_decode(s, left, &code);
+        if (code < 0x20 || code == 0x7f || code >= BN_VOCAB_BAD)
+            printf("\\u%04x", code < BN_VOCAB_BAD ? (unsigned)code : 0xfffdu);
         else
-            printf(ch == '"' || ch == '\\' ? "\\%c" : "%c", ch);
+            printf(code == '"' || code == '\\' ? "\\%.*s" : "%.*s", (int)n, (const char *)s);
     }
     printf("\",");
 }

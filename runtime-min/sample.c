@@ -115,9 +115,9 @@ static int sample_fill(bn_state *s, const bn_sampling *how, int least)
     for (int i = s->position - sample_recent(s, how); i < s->position; i++) {
         int32_t id = s->history[i];
         float x = sample_finite(s->logits[id]), penalty = how->repeat_penalty;
-        bn_ranked *word = sample_find(s->ranked, n, id);
-        if (word)
-            word->score = sample_finite(x > 0 ? x / penalty : x * penalty);
+        bn_ranked *token = sample_find(s->ranked, n, id);
+        if (token)
+            token->score = sample_finite(x > 0 ? x / penalty : x * penalty);
     }
     return n;
 }

@@ -155,7 +155,7 @@ static bn_status state_check(bn_state *s, const int32_t *tokens, int n)
     for (int i = 0; i < n; i++)
         if (tokens[i] < 0 || tokens[i] >= s->vocab)
             return bn_fail(s->message, BN_ARGUMENT,
-                           "token %d (number %d) is outside the vocabulary of %d words",
+                           "token %d (number %d) is outside the vocabulary of %d tokens",
                            (int)tokens[i], i, s->vocab);
     return BN_OK;
 }

@@ -180,6 +180,11 @@ printf 'Hello there\r\n/stats\r\n/save %s\r\n/quit\r\n' $out/lines.json | talk -
 check "CR LF: the same answer" cmp $out/lf $out/out
 check "CR LF: the same conversation" cmp $out/lf.json $out/lines.json
 said "CR LF: commands are known" "2 turns"
+printf '\357\273\277Hello there\r\n/stats\r\n/save %s\r\n/quit\r\n' $out/lines.json | talk -n 6
+check "a byte order mark: the same conversation" cmp $out/lf.json $out/lines.json
+printf 'a\000b\n\357\273\277c\n/save %s\n' $out/lines.json | talk -n 1
+lines_said "zero bytes go, marks in other lines stay" "$(printf '["ab","\357\273\277c"]')"
+said "zero bytes: it is said" "zero bytes of the input are left out"
 {
     printf '"""one\ntwo \\\n  three"""\n"""\n/four\n\n five\n"""  \n"""six"""\n'
     printf 'seven\\\neight\\\\\\\n/nine\\\\\n'

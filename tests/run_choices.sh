@@ -78,6 +78,8 @@ echo "layout 512 q2r4" >$dir/bad.tune
 refused "a bad shape" "bad.tune:1:1: error: expected 'layout ROWSxCOLS FORMAT'" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
 printf '# fine\nkernel dance 5x5 one x\n' >$dir/bad.tune
 refused "a bad op" "bad.tune:2:1: error" "$bnc" $model --tune=$dir/bad.tune -o $dir/x.c
+printf 'layout 384x384 q2r4\n\nlayout 384x384 \000t3r32\n' >$dir/zero.tune
+refused "a record with a zero byte" "zero.tune:3:1: error: a zero byte" "$bnc" $model --tune=$dir/zero.tune -o $dir/x.c
 refused "no record" "cannot open" "$bnc" $model --tune=$dir/none.tune -o $dir/x.c
 refused "tune without -o" "say where to write: bnc tune" "$bnc" tune $model
 refused "tune for several machines" "cannot run target x86-64-multi alone" "$bnc" tune $model --target=x86-64-multi -o $dir/x.tune

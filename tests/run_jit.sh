@@ -66,7 +66,7 @@ made=$(find $dir/cache -name '*.o' | wc -l)
 check "objects are kept" test "$made" -ge 4
 tell >/dev/null
 check "and found again" test "$(find $dir/cache -name '*.o' | wc -l)" = "$made"
-for o in $dir/cache/bnc/*.o; do
+for o in $dir/cache/bnc/*/*.o; do
     cp "$o" $dir/kept
     case $((made % 3)) in
     0) printf 'x' | dd of="$o" bs=1 seek=200 conv=notrunc 2>/dev/null ;;
@@ -77,11 +77,11 @@ for o in $dir/cache/bnc/*.o; do
 done
 same "damaged objects" "$(tell)" "$want"
 bad=0
-for o in $dir/cache/bnc/*.o; do
+for o in $dir/cache/bnc/*/*.o; do
     [ "$(wc -c <"$o")" -gt 200 ] || bad=$((bad + 1))
 done
 check "what was used is made again" test $bad -lt "$made"
-touch -d @1 $dir/cache/bnc/*.o
+touch -d @1 $dir/cache/bnc/*/*.o
 tell >/dev/null
 check "and not once more" test -z "$(find $dir/cache -name '*.o' -newermt 2001-01-01)"
 

@@ -69,6 +69,16 @@ sed 's/^ignore /ignore "{arch}.warp_drive" | /' compiler/frontend/arch/qwen3.tir
 edit qwen3.warp_drive=u32:9
 check "a text that ignores the key takes the file" "$bnc" $dir/m.gguf --quiet --arch=$dir/own.tir -o $dir/own.c
 
+# ---- types: keys of other types are not passed over ----
+
+twice "BOS in words" "tokenizer.ggml.bos_token_id is a single str" tokenizer.ggml.bos_token_id=str:1
+twice "EOS in fractions" "an integer is expected" tokenizer.ggml.eos_token_id=f32:1
+twice "a flag that is a number" "a bool is expected" tokenizer.ggml.add_bos_token=u32:1
+twice "one score" "an array is expected" tokenizer.ggml.scores=f32:1
+twice "one type of all tokens" "an array is expected" tokenizer.ggml.token_type=i32:1
+twice "a pre-tokenizer's number" "a string is expected" tokenizer.ggml.pre=u32:3
+twice "a list of templates" "tokenizer.chat_template is an array of str" 'tokenizer.chat_template=[str]:a,b'
+
 # ---- numbers: without sense ----
 
 for v in 0 -1e-5 1e300 nan inf -inf 1e-60; do

@@ -121,6 +121,8 @@ for arch in 'a*/b"' '"; x=' 'q\en3' 'qwe??' '.wen3' '-wen3'; do # five character
     refused "a file of the architecture $word" "which is no name of an architecture" \
         "$bnc" $dir/evil.gguf --arch=compiler/frontend/arch/qwen3.tir --target=generic -o $dir/arch.c
 done
+LC_ALL=C sed '0,/qwen3/s/qwen3/qwe\x003/' $model >$dir/evil.gguf
+refused "an architecture with a zero byte" "holds a zero byte: 'qwe\\x003'" "$bnc" $dir/evil.gguf --target=generic -o $dir/arch.c
 for name in 'a b' '*/' 'a-b' '1a' '' 'a;b' "a$newline" 'ä'; do
     refused "--name='$name'" "--name wants a C identifier" "$bnc" $model --name="$name" -o $dir/arch.c
 done
@@ -202,6 +204,81 @@ check "tale" "$bnc" $gemma --name=tale --quiet -o $dir/tale.c
 printf '#include "Tale.h"\n#include "tale.h"\n' >$dir/both.c
 check "both headers in one file: an error that says so" \
     sh -c "! cc -fsyntax-only -Iruntime-min -I$dir $dir/both.c 2>$dir/said && grep -q 'differ in case alone' $dir/said"
+
+# ---- terminal after planted: what a terminal would obey is shown ----
+
+# A model whose name, a token and a template's reason hold escapes and what is no UTF-8.
+LC_ALL=C sed "s/random qwen3/${esc}[35m-$(printf '\377')_wen3/; s/aughte/$(printf '\304\233')[35m/g" $model >$dir/escapes.gguf
+LC_ALL=C sed "s/blk.0.ffn_norm/blk.0.${esc}[35mffn/" $model >$dir/tensor.gguf
+# Refuses "hi", says everything else: one compilation serves all commands.
+printf '%s{{ raise_exception("no %s[35m\\n\302\233 of \342\200\256 it") }}%s' "{% if messages[0].content == 'hi' %}" "$esc" \
+    '{% endif %}{{ messages[0].content }}' >$dir/refuse.jinja
+ids=$(i=0; while [ $i -lt 320 ]; do printf '%s ' $i; i=$((i + 1)); done)
+printf 'to be %s[35m[\302\233 {{' "$esc" >$dir/syntax.jinja
+typed() { # typed COMMAND: what a terminal shows, but for what bnc means to do there
+    python3 tests/typed.py "$1" >$dir/typed.raw
+    status=$?
+    tr -d '\r' <$dir/typed.raw | sed "s/${esc}\[K//g; s/${esc}\[3[12]m\([-+]\)/\1/; s/${esc}\[0m\$//" >$dir/typed
+    return $status
+}
+tame() { # tame NAME TEXT COMMAND: shows TEXT, and nothing that a terminal obeys
+    typed "$3"
+    check "$1 at a terminal: '$2'" grep -qF -- "$2" $dir/typed
+    check "$1 at a terminal: no control character" sh -c "! grep -qaP '[\\x00-\\x08\\x0b-\\x1f\\x7f]|\\xc2[\\x80-\\x9f]|\\xe2\\x80[\\xa8-\\xae]' $dir/typed && iconv -f UTF-8 -t UTF-8 $dir/typed >$dir/plain.c"
+}
+e=$dir/escapes.gguf
+refuse=--chat-template=$dir/refuse.jinja
+check "a program of it" "$bnc" $e --emit=exe --quiet -o $dir/escapes
+said=$($dir/escapes -p "Once upon a time" -n 20 --temp 0 | od -An -v -tx1 | tr -d ' \n')
+check "in a pipe text stays as it is" sh -c "echo $said | grep -q '^4f6e63652075706f6e20612074696d6516161616efbfbd161b5b33356d'"
+check "--info is UTF-8" sh -c "$dir/escapes --info | iconv -f UTF-8 -t UTF-8 | jq -e '.name == \"\\u001b[35m-\\ufffd_wen3\"'"
+if ! PYTHONDONTWRITEBYTECODE=1 typed "test -t 1 && test -t 2"; then
+    skip "escapes at a terminal" "no python3, or no pseudo-terminal"
+else
+    tame "a program" 'time\x16\x16\x16\x16'"$(printf '\357\277\275')"'\x16\x1b[35m' "$dir/escapes -p 'Once upon a time' -n 20 --temp 0"
+    tame "its help" '\x1b[35m-\xff_wen3 (qwen3' "$dir/escapes --help"
+    tame "its prompt" 'a\x1b[35m\xc2\x9bb' "$dir/escapes -p \"\$(printf 'a\\033[35m\\302\\233b')\" -n 2 --temp 0"
+    tame "its ids" '\x1b[35m' "echo 27 282 $ids | head -c 170 | $dir/escapes --ids - -n 2 --temp 0"
+    tame "its message" "found '\\x1b[35m'" "$dir/escapes -n \"\$(printf '\\033[35m')\""
+    tame "chat" '\x16\x1b[35m' "printf 'Once upon a time\n/no\033[35m\n' | $bnc chat $e $refuse -n 20 --temp 0"
+    tame "chat, a command" "no command '/no\\x1b[35m'" "printf '/no\033[35m\n' | $bnc chat $e $refuse"
+    tame "chat, a refusal" 'no \x1b[35m' "echo hi | $bnc chat $e $refuse"
+    tame "a template" '\x1b[35m[' "$bnc template $dir/syntax.jinja"
+    tame "tokenize" "'\\x1b'" "$bnc tokenize $e \"\$(printf 'a\\033[35mb')\""
+    tame "tokenize --decode" '\x1b[35m' "$bnc tokenize $e --decode '282 27 1 2 3 188 189 190 $ids'"
+    tame "inspect" '\x1b[35m-\xff_wen3' "$bnc inspect $e --metadata --tensors"
+    tame "inspect --check" 'checks' "$bnc inspect $e --check"
+    tame "a tensor's name" 'blk.0.\x1b[35mffn' "$bnc inspect $dir/tensor.gguf --tensors"
+    tame "a tensor's name in an error" '\x1b[35mffn' "$bnc $dir/tensor.gguf -o $dir/m.c"
+    tame "quantize" '\x1b[35mffn' "$bnc quantize $dir/tensor.gguf -o $dir/q.gguf"
+    tame "C" 'x1b[35m' "$bnc $e --chat-template=none --target=generic --amalgamate --weights=c -o -"
+    tame "IR" 'x1b[35m' "$bnc $e --emit=ir -o -"
+    tame "opt" 'forward' "$bnc $e --quiet --emit=ir -o $dir/e.tir && $bnc opt --passes=fuse --print-changed --remarks --stats $dir/e.tir"
+    tame "diff" 'x1b[35m' "$bnc $model --quiet --emit=ir -o $dir/d.tir; cp $dir/e.tir \"$dir/e\$(printf '\\033[35m').tir\"; $bnc diff $dir/d.tir \"$dir/e\$(printf '\\033[35m').tir\""
+    tame "an option" 'x1b[35m' "$bnc $e \"--\$(printf '\\033[35m\\303')\""
+    tame "a command" 'x1b[35m' "$bnc \"\$(printf 'i\\033[35m')\""
+    tame "a path" 'x1b[35m' "$bnc inspect \"/\$(printf '\\033[35m').gguf\""
+    tame "cache" 'escapes' "$bnc cache list"
+fi
+json() { # json NAME COMMAND...: one JSON value of UTF-8
+    title=$1
+    shift
+    "$@" >$dir/json 2>$dir/json.said
+    check "$title: JSON" sh -c "test -s $dir/json && jq -e . $dir/json >$dir/plain.c && iconv -f UTF-8 -t UTF-8 $dir/json >$dir/plain.c"
+}
+printf 'a \033[35m king \377' >$dir/p.txt
+json "ppl" "$bnc" ppl $e $dir/p.txt $refuse --json
+json "compare" "$bnc" compare $e $e --text=$dir/p.txt $refuse --json
+json "embed" sh -c "head -c 8 $dir/p.txt | $bnc embed $e $refuse --json"
+json "tokenize" "$bnc" tokenize $e --json "$(cat $dir/p.txt)"
+json "tokenize --ids" "$bnc" tokenize $e --json --ids "$(cat $dir/p.txt)"
+json "tokenize --decode" "$bnc" tokenize $e --json --decode "282 27 1 188 189 190 $ids"
+json "inspect" "$bnc" inspect $e --json --metadata --tensors
+json "inspect --check" "$bnc" inspect $e --json --check
+json "quantize" "$bnc" quantize $e --json -o $dir/q.gguf
+json "a compilation" "$bnc" $e --chat-template=none --stats --remarks --time-passes --print-after=all --json --target=generic -o $dir/m.c
+json "opt" sh -c "$bnc opt $dir/e.tir --passes=fuse --stats --print-changed --json -o /dev/null 2>&1"
+json "cache list" "$bnc" cache list --json
 
 # ---- end ----
 cd "$root" || exit 2

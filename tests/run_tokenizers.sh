@@ -134,6 +134,19 @@ folder eos-many 'files = {"generation_config.json": {"eos_token_id": list(range(
 refused "too many end tokens" "more than 256 tokens end a text" "$bnc" convert $dir/eos-many -o $dir/x.gguf
 folder eos-beyond 'files = {"generation_config.json": {"eos_token_id": [1, 300]}}'
 refused "an end token beyond the vocabulary" "eos_token_id is 300, but vocab_size is 300" "$bnc" convert $dir/eos-beyond -o $dir/x.gguf
+for ids in '"288"' '[[288]]' '{"a": 1}' '[288, true]' 288.5; do
+    id=$(printf '%s' "$ids" | sed 's/true/True/')
+    folder eos-type 'files = {"generation_config.json": {"eos_token_id": '"$id"'}}'
+    refused "end tokens $ids" "eos_token_id in the files of its tokenizer is not a number of a token" "$bnc" convert $dir/eos-type -o $dir/x.gguf
+done
+folder eos-null 'files = {"generation_config.json": {"eos_token_id": None, "pad_token_id": -1}}; config = {"eos_token": "<|c|>"}'
+has eos-null "tokenizer.ggml.eos_token_id 290"
+folder decoder-list 'config = {"added_tokens_decoder": [1]}'
+refused "added tokens in a list" "added_tokens_decoder in the files of its tokenizer is not an object" "$bnc" convert $dir/decoder-list -o $dir/x.gguf
+folder bos-text 'config = {"add_bos_token": "false"}'
+refused "a flag in words" "add_bos_token in the files of its tokenizer is not true or false" "$bnc" convert $dir/bos-text -o $dir/x.gguf
+folder template-number 'config = {"chat_template": 5}'
+refused "a template's number" "chat_template in the files of its tokenizer is not a text or several" "$bnc" convert $dir/template-number -o $dir/x.gguf
 
 folder template-json 'files = {"chat_template.json": {"chat_template": "json"}}'
 has template-json "tokenizer.chat_template 'json'"

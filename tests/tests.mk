@@ -121,7 +121,7 @@ $(B)/test_topk: tests/e2e/test_topk.c $(B)/libbnrt.a
 # ---- fuzzing: seconds each, here; longer by hand with FUZZ_SECONDS=600 ----
 
 FUZZ_SECONDS ?= 20
-FUZZERS := gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat
+FUZZERS := gguf safetensors tir tokenizer tokenizer_json tokenizer_model jinja chat tuning baseline bnw
 FUZZ_CC := clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
            -Wno-sign-compare -Wno-unused-function $(INC)
 TOK_C   := $(patsubst $S/rt/%.o,runtime-min/%.c,$(S_TOK))
@@ -131,6 +131,15 @@ $(B)/fuzz_gguf: tests/fuzz/fuzz_gguf.c compiler/frontend/gguf.c compiler/fronten
 $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetensors.c compiler/frontend/json.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
+$(B)/fuzz_baseline: tests/fuzz/fuzz_baseline.c compiler/cmd/baseline.c compiler/frontend/json.c \
+    compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
+	$(FUZZ_CC) $^ -ljansson -lm -o $@
+$(B)/fuzz_tuning: tests/fuzz/fuzz_tuning.c compiler/passes/tuning.c compiler/ir/formats.c compiler/ir/blocks.c compiler/ir/build.c \
+    compiler/ir/infer.c compiler/ir/print.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
+	$(FUZZ_CC) $^ -lm -o $@
+$(B)/fuzz_bnw: tests/fuzz/fuzz_bnw.c runtime-min/load.c $(TOK_C) \
+    compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
+	$(FUZZ_CC) $^ -lxxhash -lm -o $@
 $(B)/fuzz_tokenizer: tests/fuzz/fuzz_tokenizer.c $(TOK_C) \
     compiler/ir/vocab.c compiler/ir/vocab_normal.c compiler/ir/vocab_tables.c | $(B)/gen/unicode_tables.h
 	$(FUZZ_CC) $^ -lm -o $@

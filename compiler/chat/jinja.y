@@ -12,7 +12,8 @@ static void jinja_error(Spot *at, void *scanner, Reader *r, const char *text)
 {
     (void)scanner;
     if (!r->s->nerror)
-        err(r->s, reader_loc(r, *at), "%s", text);
+        err(r->s, reader_loc(r, *at), "%s",
+            strcmp(text, "memory exhausted") ? text : "this nests deeper than the parser can follow");
 }
 static Node *named(Node *n, Node *name)
 {

@@ -19,7 +19,7 @@ static int64_t number_of(const json_t *v)
     return json_whole(v, &id) ? id : -1;
 }
 
-/* What a model adds to its vocabulary: control tokens where special, else words that a text may
+/* What a model adds to its vocabulary: control tokens where special, else tokens that a text may
  * hold. A token that the vocabulary has already keeps its number. */
 static void add_token(Tokenizer *z, int64_t id, const char *text, int type, unsigned flags)
 {
@@ -125,6 +125,14 @@ static void know(Tokenizer *z, json_t *known, const char *text)
         fail(z->s, (Loc){0}, "no memory for the vocabulary");
 }
 
+/* `good`: the value of a key is of a type that this reads. Another would be passed over in silence. */
+static void want(const Tokenizer *z, bool good, const char *key, const char *wanted)
+{
+    if (!good)
+        fail(z->s, loc_file(z->s, z->f->dir), "%s in the files of its tokenizer is not %s", key,
+             wanted);
+}
+
 static void release(void *arg)
 {
     json_decref(arg);
@@ -138,6 +146,10 @@ static void read_added(Tokenizer *z)
     json_t *known = json_object(), *v;
     const char *key;
     session_defer(z->s, release, known);
+    want(z, !list || json_is_array(list), "added_tokens", "an array");
+    want(z, !decoder || json_is_object(decoder), "added_tokens_decoder", "an object");
+    want(z, !z->f->added || json_is_object(z->f->added), "what added_tokens.json holds",
+         "an object");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *a = json_array_get(list, i);
         add_entry(z, number_of(hf_member(a, "id")), a, false);
@@ -268,14 +280,17 @@ static int64_t named(const Tokenizer *z, const json_t *file, const char *key)
 static int64_t listed(const Tokenizer *z, const json_t *file, const char *key, size_t i)
 {
     const json_t *v = hf_member(file, key);
-    int64_t id = number_of(json_is_array(v) ? json_array_get(v, i) : i == 0 ? v : NULL);
+    const json_t *x = json_is_array(v) ? json_array_get(v, i) : i == 0 ? v : NULL;
+    int64_t id = -1;
+    want(z, !x || json_is_null(x) || json_whole(x, &id) || json_real_value(x) < 0, key,
+         "a number of a token, or a list of such");
     if (id >= z->t.n)
         fail(z->s, loc_file(z->s, z->f->dir), "%s is %lld, but vocab_size is %lld", key,
              (long long)id, (long long)z->t.n);
     return id;
 }
 
-/* The tokenizer's own word counts before the model's. */
+/* The tokenizer's own files come before the model's. */
 static int64_t special_of(const Tokenizer *z, const Special *k, int64_t own)
 {
     const int64_t by_text[] = {named(z, z->f->config, k->token), named(z, z->f->map, k->token),
@@ -332,6 +347,8 @@ static void read_flags(const Tokenizer *z, VocabSource *v, bool spm)
 {
     const json_t *bos = hf_member(z->f->config, "add_bos_token"),
                  *eos = hf_member(z->f->config, "add_eos_token");
+    want(z, !bos || json_is_boolean(bos), "add_bos_token", "true or false");
+    want(z, !eos || json_is_boolean(eos), "add_eos_token", "true or false");
     bool add_bos = json_is_boolean(bos) ? json_is_true(bos) : spm || template_adds(z, false),
          add_eos = json_is_boolean(eos) ? json_is_true(eos) : template_adds(z, true);
     v->add_bos = add_bos && v->bos >= 0;
@@ -345,6 +362,7 @@ static const char *template_in(const Tokenizer *z, const json_t *v)
 {
     const char *text = json_is_object(v) ? hf_text(v, "default") : json_string_or_null(v);
     size_t n = json_array_size(v);
+    want(z, text || json_is_object(v) || json_is_array(v), "chat_template", "a text or several");
     for (size_t i = 0; !text && i < n; i++) {
         const char *own = hf_text(json_array_get(v, i), "name");
         if (n == 1 || (own && !strcmp(own, "default")))

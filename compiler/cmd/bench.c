@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cmd/baseline.h"
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
 #include "driver/machine.h"
@@ -276,41 +277,23 @@ static const char *kind(const Row *r)
     return r->decode ? "decode" : "prompt";
 }
 
-static bool is_row(const Row *r, const json_t *x)
+static bool same_row(const Row *r, const BaselineRow *x)
 {
-    const char *what = json_string_or_null(json_object_get(x, "what"));
-    return what && !strcmp(what, kind(r)) && key(x, "threads") == r->threads &&
-           key(x, "size") == r->size && key(x, "tokens") == r->tokens;
-}
-
-/* Read before anything is measured, so that a bad file is reported at once. */
-static const json_t *baseline_rows(Bench *b)
-{
-    const json_t *rows = json_object_get(json_file_required(b->s, b->o.baseline), "rows");
-    size_t i;
-    json_t *x;
-    if (!json_is_array(rows))
-        fail(b->s, loc_file(b->s, b->o.baseline), "is no result that `bnc bench --save` wrote");
-    json_array_foreach(rows, i, x) if (!(key(x, "tokens_per_s") > 0 && key(x, "noise") >= 0))
-        fail(b->s, loc_file(b->s, b->o.baseline),
-             "row %zu of it has no tokens_per_s or no noise; write it anew with --save", i);
-    return rows;
+    return r->decode == x->decode && r->threads == x->threads && r->size == x->size &&
+           r->tokens == x->tokens;
 }
 
 /* Returns how many rows became slower. */
-static int compare(Bench *b, const json_t *rows)
+static int compare(Bench *b, const BaselineRow *rows, size_t n)
 {
     int slower = 0, found = 0;
     for (size_t i = 0; i < b->nrow; i++) {
         Row *r = &b->row[i];
-        size_t k;
-        json_t *x;
-        json_array_foreach(rows, k, x)
-        {
-            if (!is_row(r, x))
+        for (size_t k = 0; k < n; k++) {
+            if (!same_row(r, &rows[k]))
                 continue;
-            r->base = key(x, "tokens_per_s");
-            r->base_noise = key(x, "noise");
+            r->base = rows[k].tokens_per_s;
+            r->base_noise = rows[k].noise;
             r->ratio = r->rate.median / r->base;
             r->slower = r->ratio < 1 - r->base_noise - noise(&r->rate);
         }
@@ -395,10 +378,15 @@ int cmd_bench(Session *s, const Options *o)
     Out json = {.s = s}, table = {.s = s};
     b->s = s;
     take_options(b, o);
-    const json_t *before = b->o.baseline ? baseline_rows(b) : NULL;
+    const BaselineRow *before = NULL; /* read before anything is measured */
+    size_t nbefore = 0, size;
+    if (b->o.baseline) {
+        const char *bytes = file_read(s, b->o.baseline, &size);
+        before = baseline_parse(s, b->o.baseline, bytes, size, &nbefore);
+    }
     prepare(b);
     measure(b);
-    int slower = before ? compare(b, before) : 0;
+    int slower = before ? compare(b, before, nbefore) : 0;
     put_json(b, &json);
     put_table(b, &table);
     const Out *out = b->o.as_json ? &json : &table;

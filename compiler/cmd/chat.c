@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "cli.h"
 #include "cmd/cmd.h"
 #include "driver/inproc.h"
 #include "ir/escape.h"
@@ -56,6 +57,7 @@ typedef struct Chat {
     EditLine *edit;
     History *lines;
     bool continued; /* the next line goes on with a message */
+    bool begun;     /* a line was read */
     bool cancelled; /* Ctrl-C dropped the last one */
 } Chat;
 
@@ -79,13 +81,15 @@ static double seconds_now(void)
 PRINTF_LIKE(2, 3)
 static void say(const Chat *c, const char *fmt, ...)
 {
+    char text[4096];
     va_list ap;
     (void)c;
     va_start(ap, fmt);
-    fflush(stdout);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    fflush(stdout);
+    (void)bn_show(stderr, text, strlen(text));
+    fputc('\n', stderr);
 }
 
 /* ---- the conversation ---- */
@@ -279,7 +283,7 @@ static bool ends(const Chat *c, int32_t token)
 static int print_part(void *answer, const char *text, size_t n)
 {
     put_bytes(answer, text, n);
-    fwrite(text, 1, n, stdout);
+    (void)bn_show(stdout, text, n);
     fflush(stdout);
     return 0;
 }
@@ -559,6 +563,22 @@ static bool edit_line(Chat *c, char **line, size_t *cap)
     return true;
 }
 
+/* What no text of a message holds: the byte order mark that files and pipes of some systems begin
+ * with, and zero bytes. Returns the bytes that are left. */
+static size_t drop_marks(Chat *c, char *line, size_t got)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t n = 0, from = !c->begun && got >= 3 && !memcmp(line, mark, 3) ? 3 : 0;
+    c->begun = true;
+    if (memchr(line, 0, got))
+        say(c, "(zero bytes of the input are left out)");
+    for (size_t i = from; i < got; i++)
+        if (line[i])
+            line[n++] = line[i];
+    line[n] = 0;
+    return n;
+}
+
 /* The next line without its end, LF or CR LF, in *line (of malloc, reused); false at the end of input.
  * What was pasted holds ends of lines. */
 static bool read_line(Chat *c, char **line, size_t *cap)
@@ -567,10 +587,11 @@ static bool read_line(Chat *c, char **line, size_t *cap)
     if (c->terminal)
         return edit_line(c, line, cap);
     ssize_t got = getline(line, cap, stdin);
-    if (got > 0 && (*line)[got - 1] == '\n')
-        (*line)[--got] = 0;
-    if (got > 0 && (*line)[got - 1] == '\r')
-        (*line)[--got] = 0;
+    size_t n = got < 0 ? 0 : drop_marks(c, *line, (size_t)got);
+    if (n && (*line)[n - 1] == '\n')
+        (*line)[--n] = 0;
+    if (n && (*line)[n - 1] == '\r')
+        (*line)[--n] = 0;
     return got >= 0;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "ir/escape.h"
 
 static const char *text_of(const Module *m)
 {
@@ -48,7 +49,13 @@ int cmd_diff(Session *s, const Options *given)
     if (!strcmp(text_of(a), text_of(b)))
         return 0;
     Out o = {.s = s};
+    put(&o, "--- ");
+    put_escaped(&o, path[0], strlen(path[0]));
+    put(&o, "\n+++ ");
+    put_escaped(&o, path[1], strlen(path[1]));
+    put(&o, "\n");
     text_diff(was, is, 2, isatty(STDOUT_FILENO), &o);
-    printf("--- %s\n+++ %s\n%s", path[0], path[1], o.text);
+    printf("%s", o.text);
+    out_free(&o);
     return 1;
 }

@@ -11,6 +11,7 @@
 
 #include "bn_model.h"
 #include "checkpoint/checkpoint.h"
+#include "cli.h"
 #include "cmd/cmd.h"
 #include "ir/escape.h"
 #include "ir/vocab.h"
@@ -94,6 +95,7 @@ static void encode(Tokenizer *t, const Options *o, const char *text, size_t len,
 
 /* ---- tokens to text ---- */
 
+/* The text as it is, or as a string of JSON. At a terminal bn_show shows it, so that it is not put into `out`. */
 static void decode(Tokenizer *t, const Options *o, const char *text, size_t len, Out *out)
 {
     Out all = {.s = t->s};
@@ -126,7 +128,8 @@ static void decode(Tokenizer *t, const Options *o, const char *text, size_t len,
         put_json_text(out, all.len ? all.text : "", all.len);
         put(out, "}\n");
     } else {
-        put_bytes(out, all.len ? all.text : "", all.len);
+        if (bn_show(stdout, all.len ? all.text : "", all.len))
+            fail(t->s, (Loc){0}, "cannot write standard output");
         put(out, "\n");
     }
     out_free(&all);

@@ -76,6 +76,7 @@ static bool file_used(const Chunks *c, int file)
 static void put_headers(const Chunks *c, Out *out)
 {
     const char *last = "";
+    size_t start = out->len;
     for (int i = 0; i < c->nfile; i++)
         if (file_used(c, i) && *c->file[i].header && strcmp(c->file[i].header, last)) {
             put(out,
@@ -87,7 +88,18 @@ static void put_headers(const Chunks *c, Out *out)
                 c->file[i].header);
             last = c->file[i].header;
         }
-    put(out, "\n");
+    if (out->len > start)
+        put(out, "\n");
+}
+
+/* The chunk's lines and one empty line. */
+static void put_chunk(const Chunk *k, Out *out)
+{
+    size_t n = k->text_len;
+    while (n && k->text[n - 1] == '\n')
+        n--;
+    put_bytes(out, k->text, n);
+    put(out, "\n\n");
 }
 
 void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *const *name, int n,
@@ -110,7 +122,7 @@ void emit_chunks(Session *s, const KernelFile *files, int nfile, const char *con
         emit_isa(files[file].isa, out);
         for (int i = 0; i < c.n; i++)
             if (c.chunk[i].used && c.chunk[i].file == file)
-                put_bytes(out, c.chunk[i].text, c.chunk[i].text_len);
+                put_chunk(&c.chunk[i], out);
         emit_isa_end(files[file].isa, out);
     }
 }

@@ -237,6 +237,10 @@ void put_fields(const Record *r, Out *o)
             i = put_row(r, i + 1, margin, o);
             continue;
         }
+        size_t length = strlen(margin) + strlen(f->text ? f->text : "");
+        bool above = f->comment && length + strlen(f->comment) + 20 > LINE_LENGTH;
+        if (above)
+            put(o, "%s/* %s */\n", margin, f->comment);
         put(o, "%s", margin);
         if (f->name)
             put(o, ".%s = ", f->name);
@@ -246,7 +250,7 @@ void put_fields(const Record *r, Out *o)
         else
             put_scalar(f, margin, o);
         if (!open && !close)
-            put(o, f->comment ? ", /* %s */\n" : ",\n", f->comment);
+            put(o, f->comment && !above ? ", /* %s */\n" : ",\n", f->comment);
     }
 }
 

@@ -328,7 +328,7 @@ static const char *layer_function(Printer *p, const Op *op, int n)
         if (!strcmp((*end)->body, body.text))
             break;
     if (*end) {
-        (*end)->users = format(p->s, "%s and @%s", (*end)->users, p->f->name);
+        (*end)->users = format(p->s, "%s, @%s", (*end)->users, p->f->name);
     } else {
         *end = NEW(p->s, Layer);
         **end = (Layer){
@@ -379,9 +379,12 @@ static void put_layer_functions(const Printer *p, const Func *f, Out *o)
     for (const Layer *l = p->layers; l; l = l->next) {
         if (l->func != f)
             continue;
-        put(o, "/* One of the layers %" PRId64 " to %" PRId64 " of %s. */\n", l->first, l->last,
-            l->users);
-        put(o, "static void %s(const bn_call *c, int i)\n%s\n", l->name, l->body);
+        put(o, "/* ");
+        put_comment_line(o,
+                         format(p->s, "One of the layers %" PRId64 " to %" PRId64 " of %s.",
+                                l->first, l->last, l->users),
+                         " * ");
+        put(o, " */\nstatic void %s(const bn_call *c, int i)\n%s\n", l->name, l->body);
     }
 }
 

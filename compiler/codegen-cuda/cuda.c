@@ -133,7 +133,7 @@ static const char *entry_macro(const Op *from, const Op *to)
 
 static void put_tables(Printer *p)
 {
-    put(p->out, "#define BN_SCREENED %d /* whether there is a topk_step */\n",
+    put(p->out, "#define BN_SCREENED %d /* whether there is a topk_step */\n\n",
         func_find(p->m, name(p->s, form_name[FORM_TOPK])) != NULL);
     put_slices(p);
 }

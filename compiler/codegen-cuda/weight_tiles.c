@@ -145,15 +145,16 @@ static const char *rows_text(const Step *s, const Op *op)
 static void put_sums(Step *s, const Block *b)
 {
     for (const Op *op = b->first; op; op = op->next) {
-        const char *here = rows_text(s, op), *before = "0";
+        const char *here = rows_text(s, op);
         if (op->body)
             put_sums(s, op->body);
         if (!here)
             continue;
-        if (s->nrun)
-            before = format(s->p->s, "%s_ROWS_%d", s->places, s->nrun - 1);
-        put(s->p->out, "    %s_ROWS_%d = %s > %s ? %s : %s,\n", s->places, s->nrun++, here, before,
-            here, before);
+        if (s->nrun) {
+            const char *before = format(s->p->s, "%s_ROWS_%d", s->places, s->nrun - 1);
+            here = format(s->p->s, "%s > %s ? %s : %s", here, before, here, before);
+        }
+        put(s->p->out, "    %s_ROWS_%d = %s,\n", s->places, s->nrun++, here);
         for (int n = run_of(s->p, op); n > 1; n--)
             op = op->next;
     }
@@ -176,7 +177,7 @@ void put_layout(Step *s, const Func *f)
     put(o, "    %s_MBARS = %s_SUMS + 16 * (%s),\n", at, at,
         s->nrun ? format(s->p->s, "%s_ROWS_%d", at, s->nrun - 1) : "0");
     if (!s->ntile) {
-        put(o, "    %s_BYTES = %s_MBARS\n};\n", at, at);
+        put(o, "    %s_BYTES = %s_MBARS\n};\n\n", at, at);
         return;
     }
     put(o,
@@ -191,7 +192,7 @@ void put_layout(Step *s, const Func *f)
             "    STEP_END_%d = %s + (%s + STEP_BYTES_%d > STEP_MOST ? 0 : STEP_BYTES_%d),\n",
             i, (t->dim[0].n + 3) / 4, (t->dim[1].n + 127) / 128 * 128, i, before, before, i, i);
     }
-    put(o, "    STEP_BYTES = STEP_END_%d\n};\n", s->ntile - 1);
+    put(o, "    STEP_BYTES = STEP_END_%d\n};\n\n", s->ntile - 1);
 }
 
 static const Weight *weight_of(const WeightTile *tile)

@@ -27,7 +27,9 @@ static void put_body(Printer *p, const Op *from, const Op *to)
         while (rest != to && !rest->kernel)
             rest = rest->next;
         int64_t groups = groups_of(p, op, &times);
-        const char *n = format(p->s, "%" PRId64 "%s", groups, times_text[times]);
+        const char *n = groups == 1 && *times_text[times]
+                            ? times_text[times] + strlen(" * ")
+                            : format(p->s, "%" PRId64 "%s", groups, times_text[times]);
         int wide = unit_width(p, op);
         const char *margin = rest == to ? "    " : "        ";
         put_ir_comment(p, op, "    ");

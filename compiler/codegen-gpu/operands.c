@@ -222,8 +222,10 @@ static void put_weight_macro(Printer *p, const Weight *w, const char *prefix, co
         put(o, "((device %s *)(state + %" PRId64, msl_type(w->type), at);
     else
         put(o, "(weights + %" PRId64, at);
-    if (w->count)
+    if (w->count && w->first)
         put(o, " + ulong((i) - %d) * %" PRId64, w->first, s->stride);
+    else if (w->count)
+        put(o, " + ulong(i) * %" PRId64, s->stride);
     put(o, "%s%s) /* %s */\n", less, w->is_state ? ")" : "", type.text);
     out_free(&type);
 }

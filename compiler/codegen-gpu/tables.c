@@ -44,7 +44,7 @@ static void put_table(Printer *p, Func *f, Out *out)
         p->out = out;
         put_rows(p, first, 0, &barrier);
     }
-    put(out, "};\n");
+    put(out, "};\n\n");
     out_free(&shaders);
 }
 
@@ -70,11 +70,11 @@ void emit_tables(const Module *m, const EmitOptions *o, const GpuDialect *d, Out
     if (d->put_tables)
         d->put_tables(&p);
     put(out,
-        "\n/* Bytes of the state on the device, and where things stand in it; how many layers "
+        "/* Bytes of the state on the device, and where things stand in it; how many layers "
         "there are. */\n"
         "enum {\n    BN_LAYERS = %" PRId64 ",\n    BN_BATCH = %d,\n    BN_VOCAB = %" PRId64 "\n};\n"
         "static const size_t at_tokens = %" PRId64 ", at_hidden = %" PRId64 ", at_logits = %" PRId64
-        ",\n                    hidden_bytes = %" PRId64 ", state_bytes = %" PRId64 ";\n",
+        ",\n                    hidden_bytes = %" PRId64 ", state_bytes = %" PRId64 ";\n\n",
         layers, m->batch, result_of(m, FORM_SCORE)->dim[1].n, p.at.tokens, p.at.hidden, p.at.logits,
         hidden_bytes(m), p.at.end);
     out_free(&p.seen);

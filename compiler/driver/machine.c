@@ -27,7 +27,7 @@ enum { RATE_BYTES = 256 << 20, RATE_ROUNDS = 5, LANES = 32 };
 typedef struct Part {
     uint64_t *from;
     size_t n; /* a multiple of LANES */
-    pthread_barrier_t *meet;
+    pthread_barrier_t *barrier;
     atomic_int *go;        /* 0: wait, 1: read, -1: leave */
     volatile uint64_t sum; /* so that the reads are not dropped */
     double seconds;
@@ -50,12 +50,12 @@ static void *read_part(void *arg)
     p->seconds = 1e9;
     for (int round = 0; round<RATE_ROUNDS && * p->go> 0; round++) {
         uint64_t lane[LANES] = {0};
-        pthread_barrier_wait(p->meet);
+        pthread_barrier_wait(p->barrier);
         double start = machine_seconds();
         for (size_t i = 0; i < p->n; i += LANES)
             for (int j = 0; j < LANES; j++)
                 lane[j] += p->from[i + (size_t)j];
-        pthread_barrier_wait(p->meet);
+        pthread_barrier_wait(p->barrier);
         double took = machine_seconds() - start;
         p->seconds = took < p->seconds ? took : p->seconds;
         for (int j = 0; j < LANES; j++)
@@ -68,17 +68,18 @@ double machine_read_rate(Session *s, int threads)
 {
     Part *part = NEW_ARRAY(s, Part, threads);
     pthread_t *id = NEW_ARRAY(s, pthread_t, threads);
-    pthread_barrier_t meet;
+    pthread_barrier_t barrier;
     atomic_int go = 0;
     size_t share = RATE_BYTES / sizeof(uint64_t) / (size_t)threads / LANES * LANES;
     uint64_t *words = malloc(share * (size_t)threads * sizeof *words);
     int started = 1;
-    if (!words || pthread_barrier_init(&meet, NULL, (unsigned)threads) != 0) {
+    if (!words || pthread_barrier_init(&barrier, NULL, (unsigned)threads) != 0) {
         free(words);
         return 0;
     }
     for (int t = 0; t < threads; t++)
-        part[t] = (Part){.from = words + share * (size_t)t, .n = share, .meet = &meet, .go = &go};
+        part[t] =
+            (Part){.from = words + share * (size_t)t, .n = share, .barrier = &barrier, .go = &go};
     while (started < threads && pthread_create(&id[started], NULL, read_part, &part[started]) == 0)
         started++;
     atomic_store(&go, started < threads ? -1 : 1);
@@ -86,7 +87,7 @@ double machine_read_rate(Session *s, int threads)
         read_part(&part[0]);
     for (int t = 1; t < started; t++)
         pthread_join(id[t], NULL);
-    pthread_barrier_destroy(&meet);
+    pthread_barrier_destroy(&barrier);
     free(words);
     return started < threads ? 0 : (double)share * 8e-9 * threads / part[0].seconds;
 }

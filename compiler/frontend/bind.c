@@ -51,8 +51,8 @@ static bool resolve_choice(Bind *b, const Symbol *y, const Choice *c, double *ou
 static void set_symbol(Bind *b, Symbol *y, double v)
 {
     if (!isfinite(v) || (y->is_dim && (v < 1 || v > INT32_MAX || v != floor(v))))
-        fail(b->s, b->file, "%s of this model would be %g; expected a number from 1 to %d", y->name,
-             v, INT32_MAX);
+        fail(b->s, b->file, "%s of this model would be %g; expected a %s", y->name, v,
+             y->is_dim ? "number from 1 to 2147483647" : "finite number");
     y->f = v;
     y->n = y->is_dim ? (int64_t)v : 0;
     y->known = true;
@@ -418,23 +418,45 @@ static const char *pooling_of(Bind *b)
 
 /* ---- the tokenizer ---- */
 
+/* The key, if it is there, has a value of another type: passed over, it would be one that the file
+ * did not ask for. */
+static void no_other_type(Bind *b, const char *key, const char *wanted)
+{
+    const GgufValue *v = gguf_get(b->g, key);
+    if (v)
+        fail(b->s, b->file, "%s is %s %s; %s is expected: convert the model again", key,
+             v->is_array ? "an array of" : "a single", gguf_value_type_name[v->type], wanted);
+}
+
 static const char *string_or(Bind *b, const char *key, const char *absent)
 {
     const char *text;
     size_t len;
-    return gguf_string(b->g, key, &text, &len) ? intern(b->s, text, len) : absent;
+    if (!gguf_string(b->g, key, &text, &len)) {
+        no_other_type(b, key, "a string");
+        return absent;
+    }
+    if (memchr(text, 0, len))
+        fail(b->s, b->file, "%s holds a zero byte: %s", key, quote(b->s, text, len));
+    return intern(b->s, text, len);
 }
 
 static int64_t int_or(Bind *b, const char *key, int64_t absent)
 {
     int64_t i;
-    return gguf_int(b->g, key, &i) ? i : absent;
+    if (gguf_int(b->g, key, &i))
+        return i;
+    no_other_type(b, key, "an integer");
+    return absent;
 }
 
 static int flag_or(Bind *b, const char *key)
 {
     bool on;
-    return gguf_bool(b->g, key, &on) ? on : -1;
+    if (gguf_bool(b->g, key, &on))
+        return on;
+    no_other_type(b, key, "a bool");
+    return -1;
 }
 
 static const VocabText *texts(Bind *b, const char *key, int64_t *n)

@@ -16,7 +16,8 @@ int tir_lex(TIR_STYPE *value, TirPlace *at, void *scanner);
 static void tir_error(TirPlace *at, void *scanner, Parse *p, const char *text)
 {
     (void)scanner;
-    err(p->s, tir_loc(p, *at), "%s", text);
+    err(p->s, tir_loc(p, *at), "%s",
+        strcmp(text, "memory exhausted") ? text : "this nests deeper than the parser can follow");
 }
 
 static Attr *attr(Parse *p, const char *name, AttrKind kind)

@@ -56,6 +56,23 @@ void put_json_text(Out *o, const char *text, size_t len)
     put(o, "\"");
 }
 
+void put_tir_string(Out *o, const char *text)
+{
+    size_t n = strlen(text);
+    put(o, "\"");
+    for (size_t i = 0; i < n;) {
+        int len = utf8_printable(text + i, n - i);
+        if (text[i] == '"' || text[i] == '\\')
+            put(o, "\\%c", text[i]);
+        else if (len)
+            put_bytes(o, text + i, (size_t)len);
+        else
+            put(o, "\\x%02x", (unsigned char)text[i]);
+        i += len ? (size_t)len : 1;
+    }
+    put(o, "\"");
+}
+
 static const char *html_entity(char c)
 {
     return c == '<'    ? "&lt;"

@@ -17,10 +17,13 @@ int utf8_printable(const char *p, size_t n);
 
 /* ---- text ---- */
 
-/* A terminal or a log: everything that is not printable as \t, \n, \\ or \xNN. */
+/* A name or a message, for a terminal or a log: everything that is not printable as \t, \n, \\ or \xNN.
+ * (What a model generates: bn_show of cli.h, which changes nothing but at a terminal.) */
 void put_escaped(Out *o, const char *bytes, size_t n);
 /* 'bytes' in quotes, escaped, cut after 80 bytes with "...": for names in messages. */
 const char *quote(Session *s, const char *bytes, size_t n);
+/* A string of textual IR, with its quotes, from which the lexer reads the same bytes. */
+void put_tir_string(Out *o, const char *text);
 /* HTML and SVG, between tags or in an attribute's quotes. (JSON: put_json_text of ir.h.) */
 void put_html(Out *o, const char *text);
 /* A label of Graphviz's DOT, between its quotes. */

@@ -238,7 +238,7 @@ static bool infer_attn(Module *m, Op *op)
     Dim heads = h->ref ? dim_free(h->ref) : (Dim){h->i, NULL}, g = in(op, 1)->dim[0];
     if (!product(in(op, 0)->dim[1], heads, in(op, 1)->dim[2]) ||
         (!heads.sym && !g.sym && (heads.n < 1 || heads.n % g.n)))
-        return wrong(m, op, "queries of heads * E values, and groups that divide heads");
+        return wrong(m, op, "queries of heads * E values, and KV heads that divide heads");
     op->out[0]->type = in(op, 0);
     return head_fits(m, op, in(op, 1));
 }
@@ -267,7 +267,7 @@ static bool infer_ropeattn(Module *m, Op *op)
         h->i % in(op, 4)->dim[0].n)
         return wrong(m, op,
                      "f32<1 x H*E>, twice f32<1 x G*E>, a table f32<1 x R>, two equal "
-                     "states<G x C x E>, and groups that divide heads");
+                     "states<G x C x E>, and KV heads that divide heads");
     op->out[0]->type = in(op, 0);
     return head_fits(m, op, in(op, 4)) && mode_ok(m, op);
 }
@@ -473,7 +473,7 @@ static bool check_attrs(Module *m, Op *op)
         }
     }
     if (attr_int(op, "ticket", 0) < 0 || attr_int(op, "ticket", 0) >= BN_TICKETS) {
-        err(m->s, op->loc, "%s: claim is a number from 0 to %d", info->name, BN_TICKETS - 1);
+        err(m->s, op->loc, "%s: ticket is a number from 0 to %d", info->name, BN_TICKETS - 1);
         return false;
     }
     for (const char *a = info->attrs; *a; a += strcspn(a, ","), a += *a == ',') {

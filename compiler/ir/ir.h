@@ -483,7 +483,7 @@ typedef struct Journal {
 struct Module {
     Session *s;
     const Text *text;  /* the .tir it came from */
-    const char **arch; /* names that this architecture answers to; the first is its own */
+    const char **arch; /* names of this architecture; the first is its own */
     int narch;
     const char *masters;    /* absmean: float weights are masters of ternary ones; NULL: not */
     const char *title;      /* general.name of the model */

@@ -5,22 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "ir/escape.h"
 #include "ir/ir.h"
-
-static void put_string(Out *o, const char *text)
-{
-    put(o, "\"");
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            put(o, "\\%c", c);
-        else if (c < 32 || c == 127)
-            put(o, "\\x%02x", c);
-        else
-            put(o, "%c", c);
-    }
-    put(o, "\"");
-}
 
 /* Quoted where the lexer would not read it as one identifier. */
 static void put_word(Out *o, const char *text)
@@ -36,7 +22,7 @@ static void put_word(Out *o, const char *text)
     if (plain)
         put(o, "%s", text);
     else
-        put_string(o, text);
+        put_tir_string(o, text);
 }
 
 /* As a float where that is exact; whole numbers beyond stand in full. */
@@ -165,7 +151,7 @@ static void put_weight(Out *o, const Weight *w)
     type_print(w->type, o);
     if (w->pattern) {
         put(o, " = ");
-        put_string(o, w->pattern);
+        put_tir_string(o, w->pattern);
     }
     if (w->same_as)
         put(o, " | @%s", w->same_as);
@@ -185,7 +171,7 @@ static void put_weight(Out *o, const Weight *w)
     }
     if (w->times) {
         put(o, "%stimes = ", sep);
-        put_string(o, w->times);
+        put_tir_string(o, w->times);
         sep = ", ";
     }
     if (w->at >= 0) {
@@ -210,7 +196,7 @@ static void put_symbol(Out *o, const Symbol *y)
     for (const Choice *c = y->known ? NULL : y->choices; c; c = c->next) {
         put(o, c == y->choices ? " = " : " | ");
         if (c->key)
-            put_string(o, c->key);
+            put_tir_string(o, c->key);
         else if (c->a && c->b)
             put(o, "%s %c %s", c->a, c->op, c->b);
         else if (c->a)
@@ -236,9 +222,9 @@ static void put_facts(Out *o, const Module *m)
 static void put_model(Out *o, const Module *m)
 {
     put(o, "model ");
-    put_string(o, m->title);
+    put_tir_string(o, m->title);
     put(o, " {source = ");
-    put_string(o, m->source);
+    put_tir_string(o, m->source);
     put(o, ", hash = \"%016" PRIx64 "\", batch = %d", m->hash, m->batch);
     if (m->i2s_layout) {
         put(o, ", i2s_layout = ");
@@ -250,7 +236,7 @@ static void put_model(Out *o, const Module *m)
     }
     if (m->target) {
         put(o, ", target = ");
-        put_string(o, m->target);
+        put_tir_string(o, m->target);
     }
     if (m->facts & FACT_PACKED)
         put(o, ", weight_bytes = %" PRId64 ", vocab_at = %" PRId64, m->weight_bytes, m->vocab_at);
@@ -265,7 +251,7 @@ void module_print(const Module *m, Out *o)
     put(o, "arch ");
     for (int i = 0; i < m->narch; i++) {
         put(o, i ? " | " : "");
-        put_string(o, m->arch[i]);
+        put_tir_string(o, m->arch[i]);
     }
     if (m->masters) {
         put(o, " {masters = ");
@@ -280,11 +266,11 @@ void module_print(const Module *m, Out *o)
         put_symbol(o, y);
     for (const Expect *e = m->expects; e; e = e->next) {
         put(o, e->ignored ? "ignore " : "expect ");
-        put_string(o, e->key);
+        put_tir_string(o, e->key);
         if (!e->ignored)
             put(o, " = ");
         if (e->text)
-            put_string(o, e->text);
+            put_tir_string(o, e->text);
         else if (e->symbol)
             put(o, "%s", e->symbol);
         else if (!e->ignored)

@@ -62,7 +62,7 @@ int vocab_byte(const VocabText *t); /* the value of "<0x41>", or -1 */
 int vocab_begin(
     VocabBuild *b); /* vocab.c: checks the source; flags, and the tokens that end a text */
 int vocab_spaces(VocabBuild *b); /* vocab_normal.c: where spaces go, normalization and its tables */
-int vocab_symbols(VocabBuild *b); /* vocab.c: pieces, pairs and words */
+int vocab_symbols(VocabBuild *b); /* vocab.c: pieces, pairs and tokens */
 
 static inline void vocab_flag(VocabBuild *b, uint32_t flag, int wanted) /* wanted -1: as it is */
 {

@@ -1,6 +1,6 @@
 /* vocab_normal.c: the steps of a tokenizer's normalizer, and the tables that they need.
  *
- * One idea: a normalizer is a list of words, as a GGUF file can hold it, some of them with texts
+ * One idea: a normalizer is a list of names, as a GGUF file can hold it, some of them with texts
  * behind them; each becomes one or a few steps of bn_vocab.h:
  *
  *     nfc, nfd, nfkc, nfkd     Unicode's normal forms: decompose, order marks, compose

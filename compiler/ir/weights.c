@@ -354,7 +354,7 @@ int64_t kernel_work(const Module *m, const Op *op)
     return round_up(op->kernel->work(w->dim[0].n, w->dim[1].n, y->dim[0].sym ? m->batch : 1), LINE);
 }
 
-/* kv8, an int8 cache of G groups, C positions and E values a head: value = code * scale, where
+/* kv8, an int8 cache of G KV heads, C positions and E values a head: value = code * scale, where
  * scale = max |value| / 127 of one head at one position.
  *
  *   0                       round_up(G*C*E, 64)      + 4*G*C

@@ -215,7 +215,7 @@ static bool entry_path(const Loaded *x, uint64_t key, char path[4096])
     return n > 0 && n < 4096;
 }
 
-static bool recall(const Loaded *x, Unit *u)
+static bool load_cached(const Loaded *x, Unit *u)
 {
     char path[4096];
     uint64_t key = key_of(x, u);
@@ -227,7 +227,7 @@ static bool recall(const Loaded *x, Unit *u)
 static LLVMMemoryBufferRef object_of(const Loaded *x, Unit *u)
 {
     char path[4096];
-    if (!u->found && !recall(x, u)) {
+    if (!u->found && !load_cached(x, u)) {
         uint64_t key = key_of(x, u);
         u->found = compile(x, u);
         if (entry_path(x, key, path))
@@ -335,7 +335,7 @@ static void add_function(Loaded *x, Func *f)
 {
     if (x->o->specialize || f->form == FORM_DECODE) {
         Unit *fast = function_unit(x, f, true);
-        if (x->o->specialize || recall(x, fast)) {
+        if (x->o->specialize || load_cached(x, fast)) {
             define_lazily(x, fast, f->name);
             return;
         }

@@ -60,6 +60,8 @@ static inline const Target *target_of(const Func *f, const Target *target)
 
 /* tuning.c: a record of `bnc tune`; mistakes in it are the user's. */
 const Tuning *tuning_read(Session *s, const char *path);
+/* The same of a text, whose bytes need no NUL behind them. */
+const Tuning *tuning_parse(Session *s, const Text *text);
 
 /* select.c: the last kernel row that serves one op; an error where there is none. */
 void select_kernel(Module *m, Op *op, const Target *target);

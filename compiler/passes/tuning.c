@@ -27,9 +27,11 @@ static bool read_shape(const char *word, Tuning *t)
 
 static bool read_layout(const char **word, int n, Tuning *t)
 {
+    if (n != 3)
+        return false;
     t->op = OP_COUNT;
     t->choice = word[2];
-    return n == 3 && read_shape(word[1], t) && fmt_by_name(word[2]) != FMT_COUNT &&
+    return read_shape(word[1], t) && fmt_by_name(word[2]) != FMT_COUNT &&
            fmt_info[fmt_by_name(word[2])].kind == KIND_PACKED;
 }
 
@@ -52,7 +54,7 @@ static int split(Session *s, const char *line, size_t len, const char **word)
         size_t w = 0;
         while (line < end && (*line == ' ' || *line == '\t' || *line == '\r'))
             line++;
-        while (line + w < end && !strchr(" \t\r", line[w]))
+        while (line + w < end && line[w] != ' ' && line[w] != '\t' && line[w] != '\r')
             w++;
         if (!w || *line == '#')
             break;
@@ -64,16 +66,16 @@ static int split(Session *s, const char *line, size_t len, const char **word)
     return n;
 }
 
-const Tuning *tuning_read(Session *s, const char *path)
+const Tuning *tuning_parse(Session *s, const Text *text)
 {
-    Text *text = NEW(s, Text);
-    Tuning *first = NULL, **end = &first;
-    *text = (Text){.path = name(s, path)};
-    text->bytes = file_read(s, path, &text->size);
+    Tuning *first = NULL, **last = &first;
+    const char *at = text->bytes, *end = at + text->size;
     int number = 1, choices = 0;
-    for (const char *at = text->bytes; *at; number++) {
-        const char *word[MOST_WORDS];
-        size_t len = strcspn(at, "\n");
+    for (; at < end; number++) {
+        const char *word[MOST_WORDS], *nl = memchr(at, '\n', (size_t)(end - at));
+        size_t len = (size_t)((nl ? nl : end) - at);
+        if (memchr(at, 0, len))
+            fail(s, (Loc){text, number, 1}, "a zero byte: this is no record of `bnc tune`");
         int n = split(s, at, len, word);
         Tuning *t = NEW(s, Tuning);
         bool good = n && (!strcmp(word[0], "layout")
@@ -86,11 +88,19 @@ const Tuning *tuning_read(Session *s, const char *path)
             fail(s, (Loc){text, number, 1}, "more than %d choices: this is no record of `bnc tune`",
                  MOST_CHOICES);
         if (good) {
-            *end = t;
-            end = &t->next;
+            *last = t;
+            last = &t->next;
         }
-        at += len + (at[len] == '\n');
+        at += len + (nl != NULL);
     }
     stop_on_errors(s);
     return first;
+}
+
+const Tuning *tuning_read(Session *s, const char *path)
+{
+    Text *text = NEW(s, Text);
+    *text = (Text){.path = name(s, path)};
+    text->bytes = file_read(s, path, &text->size);
+    return tuning_parse(s, text);
 }

@@ -38,7 +38,7 @@ int main(void)
     c.logits = room((uint64_t)m->info.vocab * sizeof(float));
     for (c.pos = 0; c.pos < 12; c.pos++) {
         m->code->decode(&c);
-        m->code->head(&c);
+        m->code->lm_head(&c);
         token = 0;
         for (int i = 1; i < m->info.vocab; i++)
             token = c.logits[i] > c.logits[token] ? i : token;

@@ -612,7 +612,7 @@ typedef struct Bench { /* what all threads share */
     size_t bytes; /* a copy */
     int ncopy, passes, threads, units;
     Call a;
-    pthread_barrier_t meet;
+    pthread_barrier_t barrier;
 } Bench;
 typedef struct Worker {
     Bench *b;
@@ -637,9 +637,9 @@ static void work_off(const Worker *w)
 static void *worker(void *arg)
 {
     const Worker *w = (const Worker *)arg;
-    pthread_barrier_wait(&w->b->meet);
+    pthread_barrier_wait(&w->b->barrier);
     work_off(w);
-    pthread_barrier_wait(&w->b->meet);
+    pthread_barrier_wait(&w->b->barrier);
     return NULL;
 }
 
@@ -660,23 +660,23 @@ static double seconds(Bench *b, int passes)
     const size_t scratch = b->row->work ? (size_t)b->row->work(b->a.n, b->a.k, b->a.T) : 0;
 
     b->passes = passes;
-    pthread_barrier_init(&b->meet, NULL, (unsigned)b->threads);
+    pthread_barrier_init(&b->barrier, NULL, (unsigned)b->threads);
     for (int i = 0; i < b->threads; i++) {
         w[i] = (Worker){b, i, room(scratch)};
         if (i && pthread_create(&id[i], NULL, worker, &w[i]))
             exit(2);
     }
-    pthread_barrier_wait(&b->meet);
+    pthread_barrier_wait(&b->barrier);
     start = now();
     work_off(&w[0]);
-    pthread_barrier_wait(&b->meet);
+    pthread_barrier_wait(&b->barrier);
     start = now() - start;
     for (int i = 0; i < b->threads; i++) {
         if (i)
             pthread_join(id[i], NULL);
         free(w[i].work);
     }
-    pthread_barrier_destroy(&b->meet);
+    pthread_barrier_destroy(&b->barrier);
     return start / passes / b->ncopy;
 }
 

@@ -293,7 +293,7 @@ static void exact_in_q8(void **state)
         }
         n++;
     }
-    assert_int_equal(n, 8);
+    assert_true(n >= 8);
 }
 
 static void plain_formats(void **state)

@@ -1,7 +1,7 @@
 /* test_kernels.c: every C kernel against naive references, those of this machine side by
  * side.
  *
- * Integer sums must be exact; f32 results must be right to rounding and the same to the bit for
+ * Integer sums must be exact; f32 results must be right to rounding and bit-exact for
  * every split of the work, every number of tokens and every place in the batch. Outputs lie
  * between guard bytes, inputs end where malloc says they do (AddressSanitizer looks there).
  */

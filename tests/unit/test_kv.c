@@ -113,11 +113,11 @@ static int nset = 1;
 
 /* ---- caches ---- */
 
-static size_t cache_bytes(int format, int groups, int context, int d)
+static size_t cache_bytes(int format, int kv_heads, int context, int d)
 {
-    const size_t n = (size_t)(groups * context * d);
+    const size_t n = (size_t)(kv_heads * context * d);
     if (format == KV8)
-        return (n + 63) / 64 * 64 + (size_t)(groups * context) * sizeof(float);
+        return (n + 63) / 64 * 64 + (size_t)(kv_heads * context) * sizeof(float);
     return n * (format == F32 ? sizeof(float) : 2);
 }
 
@@ -228,31 +228,31 @@ static void check_untouched(int format, const void *cache, int rows, int row, in
         assert_int_equal(((const uint8_t *)scale_of(cache, rows, row, d))[i], 0x5a);
 }
 
-static void check_store(int format, int T, int groups, int d, int rot, int mode)
+static void check_store(int format, int T, int kv_heads, int d, int rot, int mode)
 {
     enum { POS = 2 };
-    const int context = POS + T + 2, all = T * groups * d;
-    const size_t size = cache_bytes(format, groups, context, d);
+    const int context = POS + T + 2, all = T * kv_heads * d;
+    const size_t size = cache_bytes(format, kv_heads, context, d);
     float *x = reals(all), *table = floats(T * rot + 1), *y = floats(all);
     uint8_t *first = NULL;
     rope_table(5, table, rot, 10000.0f, 0, T);
-    rope(x, table, y, T, groups, groups * d, rot, mode, 0, groups);
+    rope(x, table, y, T, kv_heads, kv_heads * d, rot, mode, 0, kv_heads);
     for (int s = 0; s < nset; s++) {
         const Cache *k = &sets[s]->cache[format];
         uint8_t *a = (uint8_t *)keep(size, 1), *b = (uint8_t *)keep(size, 1);
         memset(a, 0x5a, size);
         memset(b, 0x5a, size);
-        k->rope_store(x, table, a, POS, T, groups, context, d, rot, mode, 0, groups);
-        for (int g = groups - 1; g >= 0; g--)
+        k->rope_store(x, table, a, POS, T, kv_heads, context, d, rot, mode, 0, kv_heads);
+        for (int g = kv_heads - 1; g >= 0; g--)
             for (int t = 0; t < T; t++)
-                k->store(y + t * groups * d, b, POS + t, 1, groups, context, d, g, g + 1);
-        for (int row = 0; row < groups * context; row++) {
+                k->store(y + t * kv_heads * d, b, POS + t, 1, kv_heads, context, d, g, g + 1);
+        for (int row = 0; row < kv_heads * context; row++) {
             const int t = row % context - POS;
             if (t >= 0 && t < T)
-                check_row(format, a, groups * context, row, d,
-                          y + (t * groups + row / context) * d);
+                check_row(format, a, kv_heads * context, row, d,
+                          y + (t * kv_heads + row / context) * d);
             else
-                check_untouched(format, a, groups * context, row, d);
+                check_untouched(format, a, kv_heads * context, row, d);
         }
         first = first ? first : a;
         same(a, b, size);
@@ -276,7 +276,7 @@ static void test_store(void **state)
 /* ---- attention ---- */
 
 typedef struct Case {
-    int format, pos, T, heads, groups, context, d;
+    int format, pos, T, heads, kv_heads, context, d;
     float *q;
     void *k, *v;
 } Case;
@@ -286,7 +286,7 @@ typedef struct Case {
  * (exp(2 e) - 1) max |v|. Queries over int8 are off by half a step of max |q| / 8191 an element. */
 static double reference(const Case *c, const float *q, int g, int from, int n, double *y)
 {
-    const int d = c->d, f = c->format, rows = c->groups * c->context, row = g * c->context;
+    const int d = c->d, f = c->format, rows = c->kv_heads * c->context, row = g * c->context;
     double *p = (double *)malloc((size_t)n * sizeof *p), top = -1e300, sum = 0.0, off = 0.0;
     double most = 0.0, size = 0.0;
     assert_non_null(p);
@@ -320,21 +320,21 @@ static double reference(const Case *c, const float *q, int g, int from, int n, d
     return size * (expm1(2.0 * off / sqrt((double)d)) + 6e-7);
 }
 
-static Case attention_case(int format, int pos, int T, int heads, int groups, int d, float span)
+static Case attention_case(int format, int pos, int T, int heads, int kv_heads, int d, float span)
 {
-    Case c = {format, pos, T, heads, groups, pos + T + 3, d, reals(T * heads * d), NULL, NULL};
-    const size_t size = cache_bytes(format, groups, c.context, d);
-    const float *x = reals(c.context * groups * d), *z = reals(c.context * groups * d);
+    Case c = {format, pos, T, heads, kv_heads, pos + T + 3, d, reals(T * heads * d), NULL, NULL};
+    const size_t size = cache_bytes(format, kv_heads, c.context, d);
+    const float *x = reals(c.context * kv_heads * d), *z = reals(c.context * kv_heads * d);
     for (int i = 0; i < T * heads * d; i++)
         c.q[i] *= span;
     c.k = input(size);
     c.v = input(size);
-    kernels.cache[format].store(x, c.k, 0, c.context, groups, c.context, d, 0, groups);
-    kernels.cache[format].store(z, c.v, 0, c.context, groups, c.context, d, 0, groups);
-    for (int row = 0; row < groups * c.context; row++)
+    kernels.cache[format].store(x, c.k, 0, c.context, kv_heads, c.context, d, 0, kv_heads);
+    kernels.cache[format].store(z, c.v, 0, c.context, kv_heads, c.context, d, 0, kv_heads);
+    for (int row = 0; row < kv_heads * c.context; row++)
         if (row % c.context >= pos + T) {
-            spoil(format, c.k, groups * c.context, row, d);
-            spoil(format, c.v, groups * c.context, row, d);
+            spoil(format, c.k, kv_heads * c.context, row, d);
+            spoil(format, c.v, kv_heads * c.context, row, d);
         }
     return c;
 }
@@ -343,13 +343,13 @@ static void attend_some(const Kernels *s, const Case *c, float *y, int t, int T,
 {
     const int width = c->heads * c->d;
     s->cache[c->format].attention(c->q + t * width, c->k, c->v, y + t * width, c->pos + t, T,
-                                  c->heads, c->groups, c->context, c->d, from, to);
+                                  c->heads, c->kv_heads, c->context, c->d, from, to);
 }
 
-static void check_attention(int format, int pos, int T, int heads, int groups, int d, float span)
+static void check_attention(int format, int pos, int T, int heads, int kv_heads, int d, float span)
 {
-    const Case c = attention_case(format, pos, T, heads, groups, d, span);
-    const int all = T * heads * d, each = heads / groups;
+    const Case c = attention_case(format, pos, T, heads, kv_heads, d, span);
+    const int all = T * heads * d, each = heads / kv_heads;
     double *want = (double *)input((size_t)d * sizeof *want);
     for (int s = 0; s < nset; s++) {
         float *y = floats(all), *z = floats(all);
@@ -396,21 +396,21 @@ static void window_some(const Kernels *s, const Case *c, const int *how, float *
 {
     const int width = c->heads * c->d;
     s->cache[c->format].window(c->q + t * width, c->k, c->v, y + t * width, c->pos + t, T, c->heads,
-                               c->groups, c->context, c->d, how[0], how[1], how[2], from, to);
+                               c->kv_heads, c->context, c->d, how[0], how[1], how[2], from, to);
 }
 
 /* Windows of `window` positions in layer `layer`; layers 2, 5, 8 ... see everything. */
-static void check_window(int format, int pos, int T, int heads, int groups, int d, int window,
+static void check_window(int format, int pos, int T, int heads, int kv_heads, int d, int window,
                          int layer)
 {
-    const Case c = attention_case(format, pos, T, heads, groups, d, 2.0f);
-    const int how[] = {window, 3, layer}, all = T * heads * d, each = heads / groups;
+    const Case c = attention_case(format, pos, T, heads, kv_heads, d, 2.0f);
+    const int how[] = {window, 3, layer}, all = T * heads * d, each = heads / kv_heads;
     const int whole = layer % 3 == 2;
     double *want = (double *)input((size_t)d * sizeof *want);
-    for (int row = 0; row < groups * c.context && !whole; row++)
+    for (int row = 0; row < kv_heads * c.context && !whole; row++)
         if (row % c.context < pos + 1 - window) { /* in nobody's sight */
-            spoil(format, c.k, groups * c.context, row, d);
-            spoil(format, c.v, groups * c.context, row, d);
+            spoil(format, c.k, kv_heads * c.context, row, d);
+            spoil(format, c.v, kv_heads * c.context, row, d);
         }
     for (int s = 0; s < nset; s++) {
         float *y = floats(all), *z = floats(all);

@@ -1,4 +1,4 @@
-/* test_prefill.c: the many-token ternary kernels against naive sums, and to the bit against
+/* test_prefill.c: the many-token ternary kernels against naive sums, and bit-exact with
  * scalar.c: ragged shapes, extremes that reach every flush, every share of the rows. Results and
  * scratch lie between guard bytes, inputs end where malloc says (AddressSanitizer looks there). */
 #include "codegen-c/codegen.h" /* before cmocka.h, which makes fail a macro */
@@ -57,7 +57,7 @@ static void t3_kernel_glu(const uint8_t *wg, const float *cg, const uint8_t *wu,
     tglu_t3_fr_avx2(wg, cg, wu, cu, q, s, y, act, T, n, k, from, to, work);
 }
 
-/* What SiLU must give to the bit. */
+/* What SiLU must give, bit-exact. */
 static void q2_smooth(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                       const int8_t *q, const float *s, float *y, int act, int T, int n, int k)
 {

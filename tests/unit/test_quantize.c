@@ -283,7 +283,7 @@ static void metadata_is_copied(void **state)
     session_end(&s);
 }
 
-/* Whoever was never trained for ternary is told; who was, or is nearly ternary, is not. */
+/* Whoever was never trained for ternary gets the note; who was, or is nearly ternary, does not. */
 static void only_untrained_masters_are_warned_of(void **state)
 {
     static const struct {

@@ -1,4 +1,4 @@
-/* test_schedule.c: bn_rows_next deals every unit of work to exactly one thread, again after every
+/* test_schedule.c: bn_rows_next gives every unit of work to exactly one thread, again after every
  * barrier, whatever the numbers of units, threads and the least piece. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,11 +14,11 @@ enum { MOST_UNITS = 700, ROUNDS = 3, MOST_THREADS = 5 };
 static struct Case {
     int units, least;
 } now;
-static atomic_int dealt[ROUNDS][2][MOST_UNITS];
+static atomic_int scheduled[ROUNDS][2][MOST_UNITS];
 static atomic_int outside;
 
 /* Two counters between two barriers, as two products of one input have. */
-static void deal(const bn_call *c)
+static void schedule(const bn_call *c)
 {
     for (int round = 0; round < ROUNDS; round++) {
         for (int slot = 0; slot < 2; slot++)
@@ -27,7 +27,7 @@ static void deal(const bn_call *c)
                     if (u < 0 || u >= now.units)
                         outside++;
                     else
-                        dealt[round][slot][u]++;
+                        scheduled[round][slot][u]++;
         bn_barrier(c);
     }
 }
@@ -49,12 +49,12 @@ static void every_unit_once(void **state)
         assert_int_equal(bn_team_start(&team, slot, threads), BN_OK);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             now = cases[i];
-            memset(dealt, 0, sizeof dealt);
-            bn_team_run(&team, deal);
+            memset(scheduled, 0, sizeof scheduled);
+            bn_team_run(&team, schedule);
             assert_int_equal(outside, 0);
             for (int round = 0; round < ROUNDS; round++)
                 for (int u = 0; u < 2 * MOST_UNITS; u++)
-                    assert_int_equal(dealt[round][u / MOST_UNITS][u % MOST_UNITS],
+                    assert_int_equal(scheduled[round][u / MOST_UNITS][u % MOST_UNITS],
                                      u % MOST_UNITS < now.units);
         }
         bn_team_stop(&team);

@@ -302,7 +302,7 @@ static void test_tables(void **state)
 
 /* ---- products ---- */
 
-/* Every set, every split of the rows: y as plain C and as Q2R4 gives it, to the bit. */
+/* Every set, every split of the rows: y bit-exact with plain C and with Q2R4. */
 static void check_matmul(const Ternary *m, const Input *in)
 {
     const int n = m->n, k = m->k, units = (n + 31) / 32;

@@ -19,15 +19,15 @@ void found(Check *c, Grade grade, const char *text)
 
 /* ---- tokens by their text ---- */
 
-typedef struct Words {
+typedef struct Vocab {
     const Gguf *g;
     const GgufValue *list;
     int64_t n;
     uint32_t *slot; /* 1 + id of a token, open addressing; 0: free */
     size_t mask;
-} Words;
+} Vocab;
 
-static size_t slot_of(const Words *w, const char *text, size_t len)
+static size_t slot_of(const Vocab *w, const char *text, size_t len)
 {
     size_t at = (size_t)XXH64(text, len, 0) & w->mask, k;
     for (; w->slot[at]; at = (at + 1) & w->mask) {
@@ -39,16 +39,16 @@ static size_t slot_of(const Words *w, const char *text, size_t len)
 }
 
 /* Id of the token with this text; -1: none. */
-static int64_t word_id(const Words *w, const char *text, size_t len)
+static int64_t token_id(const Vocab *w, const char *text, size_t len)
 {
     return (int64_t)w->slot[slot_of(w, text, len)] - 1;
 }
 
 /* False where the file has no list of tokens. *twice counts texts that are there already. */
-static bool words_open(Words *w, const Inspect *p, int64_t *twice)
+static bool vocab_open(Vocab *w, const Inspect *p, int64_t *twice)
 {
     size_t size = 16, len;
-    *w = (Words){.g = p->g, .list = gguf_get(p->g, "tokenizer.ggml.tokens")};
+    *w = (Vocab){.g = p->g, .list = gguf_get(p->g, "tokenizer.ggml.tokens")};
     *twice = 0;
     w->n = w->list ? gguf_string_count(w->list) : -1;
     if (w->n < 1 || w->n > BN_VOCAB_MAX)
@@ -79,7 +79,7 @@ static bool is_model(const Inspect *p, const char *want)
 }
 
 /* Whether "left right" joins two tokens to a third. */
-static bool merge_known(const Words *w, const char *merge, size_t len)
+static bool merge_known(const Vocab *w, const char *merge, size_t len)
 {
     char both[512];
     const char *space = len > 2 ? memchr(merge + 1, ' ', len - 2) : NULL;
@@ -88,18 +88,18 @@ static bool merge_known(const Words *w, const char *merge, size_t len)
         return false;
     memcpy(both, merge, left);
     memcpy(both + left, space + 1, right);
-    return word_id(w, both, left) >= 0 && word_id(w, both + left, right) >= 0 &&
-           word_id(w, both, left + right) >= 0;
+    return token_id(w, both, left) >= 0 && token_id(w, both + left, right) >= 0 &&
+           token_id(w, both, left + right) >= 0;
 }
 
 void check_merges(Check *c)
 {
     Inspect *p = c->p;
-    Words w;
+    Vocab w;
     const GgufValue *list = gguf_get(p->g, "tokenizer.ggml.merges");
     int64_t n = list ? gguf_string_count(list) : 0, unknown = 0, first = -1, twice;
     size_t len;
-    if (!words_open(&w, p, &twice)) {
+    if (!vocab_open(&w, p, &twice)) {
         found(c, ERROR, "there are no tokens (tokenizer.ggml.tokens)");
         return;
     }
@@ -131,7 +131,7 @@ void check_merges(Check *c)
 
 /* ---- special tokens ---- */
 
-static void check_special_ids(Check *c, const Words *w)
+static void check_special_ids(Check *c, const Vocab *w)
 {
     static const char *const keys[] = {"bos",     "eos",       "eot", "eom", "unknown",
                                        "padding", "seperator", "cls", "mask"};
@@ -160,11 +160,11 @@ static bool looks_special(const char *text, size_t len)
 void check_specials(Check *c)
 {
     Inspect *p = c->p;
-    Words w;
+    Vocab w;
     int64_t twice, type, plain = 0, first = -1;
     size_t len;
     const GgufValue *types = gguf_get(p->g, "tokenizer.ggml.token_type");
-    if (!words_open(&w, p, &twice))
+    if (!vocab_open(&w, p, &twice))
         return; /* check_merges says so */
     check_special_ids(c, &w);
     if (!types) {
@@ -200,14 +200,14 @@ static const char *find(const char *text, size_t len, const char *what)
 }
 
 /* Every <|mark|> that stands in the template must be a token. */
-static void check_marks(Check *c, const Words *w, const char *text, size_t len)
+static void check_marks(Check *c, const Vocab *w, const char *text, size_t len)
 {
     const char *end = text + len, *at = text, *close;
     while ((at = find(at, (size_t)(end - at), "<|")) != NULL) {
         close = find(at, (size_t)(end - at), "|>");
         size_t n = close ? (size_t)(close + 2 - at) : 0;
         if (n > 4 && n < 48 && !memchr(at, ' ', n) && !memchr(at, '\'', n) && !memchr(at, '"', n) &&
-            word_id(w, at, n) < 0)
+            token_id(w, at, n) < 0)
             found(c, WARNING,
                   format(c->p->s, "the chat template writes %s, which is no token of this model",
                          quote(c->p->s, at, n)));
@@ -218,14 +218,14 @@ static void check_marks(Check *c, const Words *w, const char *text, size_t len)
 void check_template(Check *c)
 {
     Inspect *p = c->p;
-    Words w;
+    Vocab w;
     const char *text;
     size_t len;
     int64_t twice;
-    if (!words_open(&w, p, &twice))
+    if (!vocab_open(&w, p, &twice))
         return;
     if (!gguf_string(p->g, "tokenizer.chat_template", &text, &len)) {
-        if (word_id(&w, "<|eot_id|>", 10) >= 0 || word_id(&w, "<|im_end|>", 10) >= 0)
+        if (token_id(&w, "<|eot_id|>", 10) >= 0 || token_id(&w, "<|im_end|>", 10) >= 0)
             found(c, WARNING,
                   "the vocabulary has chat marks, but there is no tokenizer.chat_template");
         return;

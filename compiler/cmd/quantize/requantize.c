@@ -9,6 +9,7 @@
 
 #include "checkpoint/gguf_out.h"
 #include "cmd/quantize/quantize.h"
+#include "ir/escape.h"
 
 enum { SLICE = 1 << 16, PART = 2048, BLOCK = 256, AT_ONCE = 64, ROWS = 16 };
 static const float most_half = 65504;
@@ -392,7 +393,8 @@ int64_t quantize_write(Session *s, const Gguf *from, Change *c, int64_t n, Fmt t
         gguf_put_like(g, gguf_tensor_info(c[i].t), c[i].to);
     gguf_begin(g);
     for (int64_t i = 0; i < n; i++) {
-        progress(s, "%lld of %lld tensors: %s", (long long)i, (long long)n, c[i].t->name);
+        progress(s, "%lld of %lld tensors: %s", (long long)i, (long long)n,
+                 quote(s, c[i].t->name, strlen(c[i].t->name)));
         write_tensor(g, &c[i], room);
     }
     progress_end(s);

@@ -164,9 +164,9 @@ typedef struct bn_screen {
     float unit, less; /* u, t */
     int total, rest;  /* sums of q and p */
     int n, most;      /* of heap, and wanted */
-    float heap
-        [BN_TOPK_MAX]; /* the largest L so far; the least of them first, once there are `most` */
-} bn_screen;           /* and behind it p [BN_QPAD(K)] */
+    /* The largest L so far; the least of them first, once there are `most`. */
+    float heap[BN_TOPK_MAX];
+} bn_screen; /* and behind it p [BN_QPAD(K)] */
 
 BN_INLINE int8_t *screen_p(const bn_screen *h)
 {

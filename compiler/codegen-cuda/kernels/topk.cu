@@ -144,91 +144,121 @@ struct bn_activations {
     const char *q;
     const float *s;
 };
-/* y[r] = sum_k w[r][k] x[k], bit-exact as of linear, where that may be among the `topk` largest,
- * else -INFINITY. w, y: the lm_head [n x k] and all logits, in the host's memory. A unit of the
- * share is WARPS rows, one a warp. found: a candidate for each set of all blocks, in the state. */
-template <typename W>
-static inline void screen_persistent(const uchar *w, bn_lowbit copy, bn_activations in, float *y,
-                                     int topk, int n, int k, float *found, const bn_step &step,
-                                     bn_grid &grid, uint b, uint me, bn_screen *tg, float *bounds)
+/* A block's share of the n rows: `count` units of WARPS rows, one a warp, from row `from` on. A warp's
+ * rows are mine + u WARPS; `bound` has their upper bounds, then their logits. */
+struct bn_screen_share {
+    int n, from, count, lane, warp, mine;
+    float *bound;
+};
+/* Bounds the logits of the warp's rows; leaves in tg its row that looks largest, and how large. */
+static inline void screen_bounds(const bn_screen_share &s, bn_lowbit copy, const char *q, int k,
+                                 const bn_slack &slack, bn_screen *tg)
 {
-    const int units = (n + WARPS - 1) / WARPS, from = share_from(units, b),
-              count = share_from(units, b + 1) - from, wide = (k + 127) / 128 * 128,
-              lane = int(me % LANES), warp = int(me / LANES), mine = from * WARPS + warp;
-    const uchar *low = copy.codes, *low2 = low + ulong((n + 7) / 8 * 8) * (wide / 2);
-    float *bound = bounds + warp * SHARE(units), top = -INFINITY;
+    const int wide = (k + 127) / 128 * 128;
+    const uchar *low = copy.codes, *low2 = low + ulong((s.n + 7) / 8 * 8) * (wide / 2);
+    float top = -INFINITY;
     int largest = -1;
-    for (int i = int(me); i < count * WARPS; i += THREADS)
-        if (from * WARPS + i < n)
-            y[from * WARPS + i] = -INFINITY;
-    const bn_slack slack = screen_start(in.x, in.q, *in.s, k, me, tg);
 #pragma unroll 1
-    for (int u = 0; u < count; u += SIDE) {
+    for (int u = 0; u < s.count; u += SIDE) {
         const uchar *w4[SIDE], *w2[SIDE];
         int row[SIDE], sum[SIDE] = {};
         float of[SIDE][3];
         for (int i = 0; i < SIDE; i++) { /* units beyond the last repeat it */
-            row[i] = min(mine + min(u + i, count - 1) * WARPS, n - 1);
+            row[i] = min(s.mine + min(u + i, s.count - 1) * WARPS, s.n - 1);
             w4[i] = low + ulong(row[i]) * (wide / 2);
             w2[i] = low2 + ulong(row[i]) * (wide / 4);
             for (int j = 0; j < 3; j++)
                 of[i][j] = copy.about[row[i] / 8 * 40 + row[i] % 8 + (j ? 8 * j + 16 : 0)];
         }
-        screen_sums(w4, w2, in.q, wide, lane, sum);
+        screen_sums(w4, w2, q, wide, s.lane, sum);
         for (int i = 0; i < SIDE; i++) {
             const bn_bound is = screen_bound(slack, sum[i], of[i][0], of[i][1], of[i][2]);
-            if (is.about > top && mine + (u + i) * WARPS < n) { /* not a repeated one */
+            if (is.about > top && s.mine + (u + i) * WARPS < s.n) { /* not a repeated one */
                 top = is.about;
                 largest = row[i];
             }
-            if (lane == 0 && u + i < count)
-                bound[u + i] = is.most;
+            if (s.lane == 0 && u + i < s.count)
+                s.bound[u + i] = is.most;
         }
     }
-    if (lane == 0) {
-        tg->row[warp] = largest;
-        tg->top[warp] = top;
+    if (s.lane == 0) {
+        tg->row[s.warp] = largest;
+        tg->top[s.warp] = top;
     }
+}
+/* Computes the row that looks largest in the warp's set; its logit is a candidate. */
+template <typename W>
+static inline float screen_candidate(const bn_screen_share &s, const uchar *w, const float *x,
+                                     int k, uint me, const bn_screen *tg)
+{
+    float top = -INFINITY;
+    int largest = -1;
+    for (int i = s.warp * SET; i < (s.warp + 1) * SET; i++)
+        if (i == s.warp * SET || tg->top[i] > top) {
+            top = tg->top[i];
+            largest = tg->row[i];
+        }
+    return largest < 0 ? -INFINITY : warp_row<W>(w, x, k, largest, me);
+}
+/* Computes the warp's rows whose bound reaches the threshold; -INFINITY for the others. */
+template <typename W>
+static inline void screen_logits(const bn_screen_share &s, const uchar *w, const float *x, int k,
+                                 float threshold, uint me)
+{
+#pragma unroll 1
+    for (int u = 0; u < s.count; u += LANES) {
+        const int mine = u + s.lane;
+        const bool may = mine < s.count && s.mine + mine * WARPS < s.n &&
+                         !(s.bound[min(mine, s.count - 1)] < threshold);
+        uint left = uint(simd_sum(may ? int(1u << s.lane) : 0));
+        if (mine < s.count && !may)
+            s.bound[mine] = -INFINITY;
+#pragma unroll 1
+        for (int i = 0; i < LANES; i++) {
+            if (!(left >> i & 1))
+                continue; /* the whole warp */
+            const float logit = warp_row<W>(w, x, k, s.mine + (u + i) * WARPS, me);
+            if (s.lane == 0)
+                s.bound[u + i] = logit < threshold ? -INFINITY : logit;
+        }
+    }
+}
+/* y[r] = sum_k w[r][k] x[k], bit-exact as of linear, where that may be among the `topk` largest,
+ * else -INFINITY. w, y: the lm_head [n x k] and all logits, in the host's memory. found: a candidate
+ * for each set of all blocks, in the state. */
+template <typename W>
+static inline void screen_persistent(const uchar *w, bn_lowbit copy, bn_activations in, float *y,
+                                     int topk, int n, int k, float *found, const bn_step &step,
+                                     bn_grid &grid, uint b, uint me, bn_screen *tg, float *bounds)
+{
+    const int units = (n + WARPS - 1) / WARPS, from = share_from(units, b) * WARPS,
+              count = share_from(units, b + 1) - share_from(units, b), warp = int(me / LANES);
+    const bn_screen_share share = {
+        n, from, count, int(me % LANES), warp, from + warp, bounds + warp * SHARE(units)};
+    for (int i = int(me); i < count * WARPS; i += THREADS)
+        if (from + i < n)
+            y[from + i] = -INFINITY;
+    const bn_slack slack = screen_start(in.x, in.q, *in.s, k, me, tg);
+    screen_bounds(share, copy, in.q, k, slack, tg);
     __syncthreads();
     if (warp < SETS) {
-        for (int i = warp * SET; i < (warp + 1) * SET; i++)
-            if (i == warp * SET || tg->top[i] > top) {
-                top = tg->top[i];
-                largest = tg->row[i];
-            }
-        const float logit = largest < 0 ? -INFINITY : warp_row<W>(w, in.x, k, largest, me);
-        if (lane == 0)
+        const float logit = screen_candidate<W>(share, w, in.x, k, me, tg);
+        if (share.lane == 0)
             peer_store(step, found + b * SETS + warp, logit);
     }
     grid_arrive(step, grid);
     grid_wait(grid);
     if (warp == 0) {
-        const float threshold = screen_threshold(found, topk, lane);
-        if (lane == 0)
+        const float threshold = screen_threshold(found, topk, share.lane);
+        if (share.lane == 0)
             tg->threshold = threshold;
     }
     __syncthreads();
-    const float threshold = tg->threshold;
-#pragma unroll 1
-    for (int u = 0; u < count; u += LANES) {
-        const bool may = u + lane < count && mine + (u + lane) * WARPS < n &&
-                         !(bound[min(u + lane, count - 1)] < threshold);
-        uint left = uint(simd_sum(may ? int(1u << lane) : 0));
-        if (u + lane < count && !may)
-            bound[u + lane] = -INFINITY;
-#pragma unroll 1
-        for (int i = 0; i < LANES; i++) {
-            if (!(left >> i & 1))
-                continue; /* the whole warp */
-            const float logit = warp_row<W>(w, in.x, k, mine + (u + i) * WARPS, me);
-            if (lane == 0)
-                bound[u + i] = logit < threshold ? -INFINITY : logit;
-        }
-    }
+    screen_logits<W>(share, w, in.x, k, tg->threshold, me);
     __syncthreads();
     for (int i = int(me); i < count * WARPS; i += THREADS) {
         const float v = bounds[i % WARPS * SHARE(units) + i / WARPS];
-        if (from * WARPS + i < n && v != -INFINITY)
-            y[from * WARPS + i] = v;
+        if (from + i < n && v != -INFINITY)
+            y[from + i] = v;
     }
 }
