@@ -19,7 +19,7 @@ export PWD := $(CURDIR)
 
 RT_SRC  := load.c cpus.c team.c state.c sample.c generate.c tokenize.c pretokenize.c normalize.c detokenize.c chat.c jinja_run.c jinja_value.c jinja_text.c jinja_parts.c jinja_json.c jinja_call.c cli.c profile.c
 RT_HDR  := bn.h bn_model.h bn_template.h jinja.h bn_cpu.h bn_vocab.h internal.h cli.h cli_options.h bn_profile.h
-IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c lowbit.c journal.c diff.c blocks.c
+IR_SRC  := session.c out.c escape.c temps.c formats.c encode.c build.c infer.c print.c verify.c groups.c layouts.c weights.c vocab.c vocab_normal.c vocab_tables.c lowbit.c journal.c diff.c blocks.c
 FE_SRC  := gguf.c gguf_get.c gguf_open.c i2s.c json.c safetensors.c parse.c bind.c keys.c rope.c
 PS_SRC  := run.c report.c quant.c canon.c fold.c fuse.c specialize.c lm_head.c tuning.c select.c pack.c plan.c
 CH_SRC  := tree.c program.c express.c write.c guard.c list.c builtin.c
@@ -36,9 +36,9 @@ CMD_SRC := commands.c help.c man.c completions.c compile.c run.c cache.c chat.c 
            inspect/inspect.c inspect/check.c inspect/vocab.c inspect/bnw.c quantize/quantize.c quantize/auto.c quantize/requantize.c
 ARCH    := bitnet-b1.58.tir bitnet.tir llama.tir qwen3.tir gemma3.tir minicpm.tir hunyuan-dense.tir
 CHATS   := chatml llama3 bitnet-2b4t falcon3 plain
-KERNELS := scalar.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
-           avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avx512.c amx.c \
-           neon.c neon_float.c neon_q2.c neon_dotprod.c neon_i8mm.c wasm_simd128.c
+KERNELS := scalar.c scalar_q2g.c scalar_t3.c scalar_kv.c scalar_head.c avx2.c avx2_linear.c avx2_head.c avx2_kv.c avx2_q2.c \
+           avx2_q2g.c avx2_t3.c avx2_fr4.c avx2_fr3.c avxvnni.c avxvnni_q2g.c avx512.c avx512_q2g.c amx.c \
+           neon.c neon_float.c neon_q2.c neon_q2g.c neon_dotprod.c neon_dotprod_q2g.c neon_i8mm.c wasm_simd128.c wasm_q2g.c
 
 # What generated code calls, for models that bnc loads into itself (compiler/driver/inproc.c):
 EXPORTS := -Wl,--export-dynamic-symbol=bn_barrier -Wl,--export-dynamic-symbol=bn_ticket

@@ -50,7 +50,9 @@ enum {
     W(NORM, 1)  /* rope: pairs (2j, 2j + 1) */                                                     \
     W(RELU2, 0) /* tglu: max(x, 0)^2 */                                                            \
     W(SILU, 1)  /* tglu: x / (1 + exp(-x)) */                                                      \
-    W(GELU, 2)  /* tglu: see gelu_arg of kernels/scalar.c */
+    W(GELU, 2)  /* tglu: see gelu_arg of kernels/scalar.c */                                       \
+    W(GROUP, 0) /* quant_group: a scale of its own for each group of columns */                    \
+    W(TOKEN, 1) /* quant_group: one scale for all of them */
 enum {
 #define BN_WORD_ENUM(name, value) BN_##name = value,
     BN_WORDS(BN_WORD_ENUM)

@@ -25,7 +25,7 @@ $S/%.o: compiler/%.c | $(B)/gen/tir.lex.c $(B)/gen/jinja.lex.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) -O1 -g $(SAN) $(WARN) $(INC) $(DEPS) -c $< -o $@
 # Those that have many kernels inside take half a minute longer to optimise than to run as they are.
-$S/test/test_kv.o $S/test/test_kernels.o $S/test/test_t3.o: SAN_O := -O0
+$S/test/test_kv.o $S/test/test_kernels.o $S/test/test_t3.o $S/test/test_groups.o: SAN_O := -O0
 SAN_O ?= -O1
 $S/test/%.o: tests/unit/%.c | $(B)/gen/unicode_tables.h
 	@mkdir -p $(@D)
@@ -43,7 +43,7 @@ $S/test/test_chat.o: INC += -I$(B)/chat
 $S/test/test_chat.o: | $(B)/chat/mistral.inc
 $S/test_chat: $S/rt/chat.o $(JINJA_RT:%=$S/rt/%.o) $(S_CHAT) $(S_BASE) $S/gen/embedded.o
 $S/test_chat $S/test_tokenizer $S/test_normalize $S/test_tokenizer_golden: $(S_TOK) $S/ir/vocab.o $S/ir/vocab_normal.o $S/ir/vocab_tables.o
-$S/test_t3 $S/test_head: $(S_IR)
+$S/test_t3 $S/test_groups $S/test_head: $(S_IR)
 $S/test_session $S/test_formats $S/test_encode: $(S_BASE)
 $S/test_prefill: $(S_BASE) $S/codegen-c/targets.o
 $S/test_formats $S/test_encode: $S/ir/encode.o
@@ -104,6 +104,9 @@ $(eval $(call trained,.kv-f16,x86-64-v3))
 $(foreach t,x86-64 x86-64-v3,$(eval $(call trained,,$t)))
 $(B)/test_golden: tests/e2e/test_golden.c
 	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -lcmocka -ljansson -ldl -lm -o $@
+
+$(B)/test_hf_golden: tests/e2e/test_hf_golden.c
+	$(CC) -std=gnu11 -O2 -g $(WARN) -rdynamic -Iruntime-min $< -ljansson -ldl -lm -o $@
 
 # Makes the files of tests/run_formats.sh.
 $(B)/retype: tests/e2e/retype.c $(B)/checkpoint/gguf_out.o $(LIB_OBJ) $(RT_OBJ)

@@ -113,19 +113,35 @@ static void draw_codes(const Synth *y, Random *r, int64_t n, int8_t *out)
         out[i] = (int8_t)((bytes[i] >= hi) - (bytes[i] < lo));
 }
 
+/* Codes in blocks with scales of their own, from a stream of random numbers of their own: the codes are
+ * those of the other types. */
+static size_t blocks_data(Synth *y, Random *r, const int8_t *codes, int64_t n, float scale,
+                          uint8_t *out)
+{
+    int64_t each = fmt_info[y->fmt].elems;
+    size_t size = 0;
+    for (int64_t at = 0; at < n; at += each)
+        size += codes_encode(y->fmt, codes + at, each, scale * draw_between(r, 0.75f, 1.25f),
+                             out + size);
+    return size;
+}
+
 /* The scale keeps the spread of what passes through a matrix near 1, and is exact in f16, so that
  * every type of file holds it. */
 static void ternary_data(Synth *y, const char *tensor, int64_t rows, int64_t cols)
 {
     static int8_t codes[PIECE];
     static uint8_t piece[2 * PIECE];
-    Random r = random_of(y, tensor);
+    Random r = random_of(y, tensor), scales = random_of(y, format(y->s, "%s scales", tensor));
+    bool blocks = y->fmt == FMT_Q2_0 || y->fmt == FMT_PQ2_0;
     float spread = (float)(1 / sqrt((double)cols * (100 - y->zeros) / 100));
     float scale = f16_to_float(float_to_f16(spread * draw_between(&r, 0.75f, 1.25f)));
     for (int64_t left = rows * cols; left > 0; left -= PIECE) {
         int64_t n = left < PIECE ? left : PIECE;
         draw_codes(y, &r, n, codes);
-        gguf_data(y->g, piece, codes_encode(y->fmt, codes, n, scale, piece));
+        gguf_data(y->g, piece,
+                  blocks ? blocks_data(y, &scales, codes, n, scale, piece)
+                         : codes_encode(y->fmt, codes, n, scale, piece));
     }
     size_t tail = codes_tail(y->fmt, scale, piece);
     if (tail)
@@ -232,7 +248,8 @@ static void model_keys(Synth *y)
     if (is_arch(p, "gemma3") || is_arch(p, "qwen3"))
         gguf_put_u32(g, KEY("pooling_type"), 3); /* the last token's */
 #undef KEY
-    gguf_put_u32(g, "general.file_type", (uint32_t)gguf_file_type(y->fmt));
+    if (gguf_file_type(y->fmt) >= 0)
+        gguf_put_u32(g, "general.file_type", (uint32_t)gguf_file_type(y->fmt));
     gguf_put_u32(g, "general.quantization_version", 2);
 }
 

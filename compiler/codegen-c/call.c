@@ -118,6 +118,8 @@ static Arg operand_arg(const Op *op, const char *word, int len)
 {
     const Value *v = *word == 'o' ? op->out[word[1] - '0'] : op->in[word[1] - '0'];
     int dim = len > 2 && word[2] == ':' ? word[3] - '0' : -1;
+    if (*word == 'c' && fmt_group(v->type->fmt))
+        return (Arg){.kind = ARG_NULL}; /* the scales stand with the codes */
     if (dim < 0)
         return (Arg){.kind = !v->weight     ? ARG_VALUE
                              : *word == 'c' ? ARG_SCALES

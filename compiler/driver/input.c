@@ -120,6 +120,7 @@ void run_passes(Module *m, const Target *target, const Options *o, Report *r)
         m->tuning = tuning_read(m->s, o->tune);
     m->head = o->head;
     m->ternary = o->ternary;
+    m->act = o->act;
     PassOptions p = {.level = (int)o->level,
                      .names = o->passes,
                      .stop_after = o->stop_after,

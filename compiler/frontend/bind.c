@@ -201,15 +201,17 @@ static Fmt settled_format(const Weight *w, const Tensor *t)
 }
 
 /* Whether weights.c can make the declared format of this tensor: float formats in blocks are
- * copied, or q8_0 where that is exact; scales a block are only kept. */
-static bool format_fits(const Weight *w, const Tensor *t)
+ * copied, or q8_0 where that is exact; scales a block are only kept; masters have one scale. */
+static bool format_fits(const Bind *b, const Weight *w, const Tensor *t)
 {
     Fmt f = w->type->fmt;
     bool blocks = fmt_info[f].kind == KIND_FLOAT && f != FMT_F32 && f != FMT_F16;
-    bool scales = f == FMT_TERN256 || f == FMT_Q2R4B;
     if (blocks)
         return t->fmt == f || (f == FMT_Q8_0 && fmt_as_floats(t->fmt) == f);
-    return !scales || fmt_info[t->fmt].kind == KIND_TERNARY;
+    if (fmt_group(f))
+        return group_scales(t, fmt_group(f), &(GroupScales){0}) ||
+               (b->m->masters && fmt_info[t->fmt].kind == KIND_FLOAT);
+    return f != FMT_Q2R4B || fmt_info[t->fmt].kind == KIND_TERNARY;
 }
 
 /* The numbers that w's scales are multiplied by. */
@@ -248,7 +250,7 @@ static bool take_tensors(Bind *b, Weight *w)
         }
         if (!shape_fits(b, w, t))
             return true;
-        if (!format_fits(w, t)) {
+        if (!format_fits(b, w, t)) {
             err(b->s, b->file,
                 "tensor %s is %s, @%s is declared %s; declare it any, f32, f16 or tern", t->name,
                 fmt_info[t->fmt].name, w->name, fmt_info[w->type->fmt].name);

@@ -306,6 +306,32 @@ static bool infer_normq(Module *m, Op *op)
     return norm_operands(m, op) && infer_quant(m, op);
 }
 
+/* codes, and for each group of columns a scale and the sum of the codes */
+static bool infer_quantg(Module *m, Op *op)
+{
+    const Type *x = in(op, 0);
+    const char *scale = attr_word(op, "scale", "");
+    int64_t group = attr_int(op, "group", 0);
+    if (!value_is(op, 0, FMT_F32, 2) || x->dim[1].sym || x->dim[1].n > INT32_MAX / 4)
+        return wrong(m, op, "f32<T x K>, K a number");
+    if (strcmp(scale, "group") && strcmp(scale, "token")) {
+        err(m->s, op->loc, "scale is group or token, not '%s'", scale);
+        return false;
+    }
+    if (group != 64 && group != 128 && group != 256) {
+        err(m->s, op->loc, "group is 64, 128 or 256 columns, not %lld", (long long)group);
+        return false;
+    }
+    op->out[0]->type = type_with(m->s, x, FMT_I8);
+    return give(m, op, 1, FMT_F32, 2, x->dim[0],
+                (Dim){2 * group_count(x->dim[1].n, (int)group), NULL});
+}
+
+static bool infer_normqg(Module *m, Op *op)
+{
+    return norm_operands(m, op) && infer_quantg(m, op);
+}
+
 int64_t lut3_width(int64_t k)
 {
     return (k + 23) / 24 * 256;
@@ -328,13 +354,24 @@ static bool fits_columns(const Type *q, Dim k)
     return dim_equal(q->dim[1], k) || (one && numbers && q->dim[1].n == lut3_width(k.n));
 }
 
+/* Whether operand 1 is the scales of tokens, or of the groups that the weight's scales are for. */
+static bool fits_scales(const Op *op, Fmt weight)
+{
+    const Type *s = in(op, 1);
+    Dim k = in(op, 0)->dim[1];
+    if (value_is(op, 1, FMT_F32, 1))
+        return true;
+    return value_is(op, 1, FMT_F32, 2) && fmt_group(weight) && !k.sym && !s->dim[1].sym &&
+           s->dim[1].n == 2 * group_count(k.n, fmt_group(weight));
+}
+
 static bool ternary_operands(Module *m, const Op *op, int nweight)
 {
-    bool ok = value_is(op, 0, FMT_I8, 2) && value_is(op, 1, FMT_F32, 1) &&
+    bool ok = value_is(op, 0, FMT_I8, 2) && in(op, 1)->rank > 0 &&
               dim_equal(in(op, 0)->dim[0], in(op, 1)->dim[0]);
     for (int i = 2; ok && i < 2 + nweight; i++)
         ok = weight_is(op, i, 2) && codes(in(op, i)->fmt) && in(op, i) == in(op, 2) &&
-             fits_columns(in(op, 0), in(op, i)->dim[1]);
+             fits_columns(in(op, 0), in(op, i)->dim[1]) && fits_scales(op, in(op, i)->fmt);
     return ok ? true : wrong(m, op, "i8<T x K>, f32<T> and ternary weights<N x K>");
 }
 

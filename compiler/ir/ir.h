@@ -416,9 +416,11 @@ struct Weight {
     const char *times; /* factors of a ternary matrix's scales: tensors of one number each ({i} the
                             * layer); NULL: none */
     Tensor *factor;    /* those of times, as tensor */
+    struct GroupScales *groups; /* as tensor, of formats of fmt_group, when bytes are made; else NULL */
     int64_t at;        /* byte offset of the first tensor (weights: .bnw; states: cache); -1 */
     int64_t stride;    /* bytes from one layer's tensor to the next */
     Fmt layout;        /* what select chose for a logical format */
+    int act;           /* pass quant: what its products' activations become */
     int64_t scales;    /* byte offset of the scales within one packed tensor; 0: none */
     Value value;       /* the weight as an operand */
     Weight *next;
@@ -505,6 +507,7 @@ struct Module {
     int64_t weight_bytes, cache_bytes, shared_bytes, own_bytes;
     int64_t vocab_at, vocab_size; /* tokenizer tables in the .bnw, after pack */
     const char *ternary;          /* --ternary: auto (NULL), always or never */
+    const char *act;              /* --act: auto (NULL), token, group or f32 */
     const char *head;             /* --head: auto (NULL), f16, q8, q6 or q4 */
     const struct Tuning *tuning;  /* --tune=FILE; NULL: none */
     Journal journal;
@@ -588,18 +591,42 @@ void type_print(const Type *t, Out *o);
  * which it broke. */
 void module_verify(Module *m, const char *after);
 
+/* ==== groups.c: ternary matrices with a scale for each group of columns ==== */
+
+/* How many columns share a scale in a logical or packed ternary format whose kernels take activations
+ * with scales for the same groups (quant_group); 0: no such format. */
+int fmt_group(Fmt fmt);
+/* The logical format with a scale for each `group` (64, 128, 256) columns. */
+Fmt fmt_of_group(int group);
+static inline int64_t group_count(int64_t cols, int group)
+{
+    return (cols + group - 1) / group;
+}
+/* Whether a float tensor holds only -s, 0 and +s; *scale (may be NULL) becomes s. */
+bool tensor_is_ternary(const Tensor *t, float *scale);
+typedef struct GroupScales { /* of a ternary tensor: unit times an f16 for each group and row */
+    float unit;
+    bool one; /* one scale, which is `unit`: the f16 are 1 */
+} GroupScales;
+/* Whether t's scales can stand so, with `group` columns a scale: blocks of a file agree within each
+ * group; floats have one magnitude beside 0 in each, and 11 bits hold all of these. A tensor with one
+ * scale always can; floats that are not ternary so cannot (*out is unchanged). */
+bool group_scales(const Tensor *t, int group, GroupScales *out);
+/* The f16 of row `row` and the group that begins at `col`. */
+uint16_t group_scale(const Tensor *t, const GroupScales *g, int group, int64_t row, int64_t col);
+
 /* ==== layouts.c: the bytes of packed ternary formats ==== */
 
-/* Bytes of rows x cols weights in a PACKED format, and where in them the scales start; both are
- * multiples of 64. */
+/* Bytes of rows x cols weights in a PACKED format, and where in them the scales start (0: with the
+ * codes); both are multiples of 64. */
 int64_t layout_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales);
 /* The number of blocks of rows, which layout_pack can write independently and in any order. */
 int64_t layout_blocks(Fmt fmt, int64_t rows);
 /* Writes blocks [from, to) of t to out, whose layout_bytes the caller has zeroed; floats become
  * ternary by `scale`. The scales written are t's times `factor`. No code of t is 2 (the pass quant
- * refuses such tensors). */
-void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, float factor, int64_t from,
-                 int64_t to, uint8_t *out);
+ * refuses such tensors). `groups`: what group_scales found, for formats of fmt_group, else NULL. */
+void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, const GroupScales *groups,
+                 float factor, int64_t from, int64_t to, uint8_t *out);
 
 /* ==== lowbit.c: copies of float matrices in few bits ==== */
 
@@ -616,8 +643,6 @@ enum { LOWBIT_COLS = 1 << 17 }; /* the most columns for which int32 sums and the
 int64_t packed_bytes(const Type *t, int64_t *scales);
 /* Writes layer i of w, in w's present format, to out (packed_bytes of them). */
 void weight_pack(Session *s, const Weight *w, int i, uint8_t *out);
-/* Whether a float tensor holds only -s, 0 and +s; *scale (may be NULL) becomes s. */
-bool tensor_is_ternary(const Tensor *t, float *scale);
 /* The one scale of a ternary tensor: the file's; of floats s where they are ternary already, else
  * the mean of |w|. */
 float ternary_scale(const Tensor *t);

@@ -24,6 +24,19 @@
  *                                                               signs    bit 7-g   v < 0 in group g
  *   scales: | f32 scale | 60 zeros | int32 [rows, up to 32]: 33 x the row's groups with v < 0 |
  *
+ * q2r16g64, q2r16g128, q2r16g256: a tile is 16 rows x 16 columns in 64 bytes, code = w + 1; columns go
+ * up to a multiple of 64. Each block of rows ends in its scales, f16, 16 rows of each group of G
+ * columns, which count times the tensor's unit, an f32: a row is read by its block alone.
+ *
+ *   byte 0   4         60   63      byte 4r + j of a tile:
+ *   +-----+-----+- - +-------+      bits 1-0  row r, column j        bits 3-2  column j + 4
+ *   | row 0   1  ...  row 15 |      bits 5-4  column j + 8           bits 7-6  column j + 12
+ *   +-----+-----+- - +-------+
+ *   block: | tile 0 | tile 1 | ... | f16 [K/G up][16] | 0, up to 60 of 64 bytes | f32 unit |
+ *
+ * A vector holds the same four columns of 4, 8 or 16 rows: what a dot product of bytes multiplies with
+ * four activations, the same for all rows. So sums and scales of rows stand in lanes.
+ *
  * Kernels that negate a group's sum by inverting its two halves are 33 off (~h = -h - 1, and
  * 32 + 1 = 33): the last numbers put that right.
  */
@@ -32,22 +45,25 @@
 
 #include "ir/ir.h"
 
-enum { LINE = 64, SCALE_COLS = 256, T3_LOSS = 33 };
+enum { LINE = 64, SCALE_COLS = 256, T3_LOSS = 33, Q2G_COLS = 64 };
 
 typedef struct Rows { /* a block of rows, and where its bytes go */
     const Tensor *t;
-    float scale, factor;  /* the tensor's one; what each scale is multiplied by */
+    float scale, factor; /* the tensor's one; what each scale is multiplied by */
+    const GroupScales *groups;
+    int group;            /* columns that share a scale; 0: no such layout */
     int64_t first, count; /* of the tensor; count: those that are real */
-    int64_t wide;         /* columns, up to whole tiles */
+    int64_t wide, block;  /* columns, up to whole tiles; bytes */
     const int8_t *codes;  /* -1, 0, +1; [rows of a tile x wide] */
     uint8_t *tiles;       /* all zeros, as all bytes to be written */
     uint8_t *scales;      /* of the whole tensor; block 0 writes what belongs to no row */
 } Rows;
 
 typedef struct Layout {
-    int rows, cols, bytes;                         /* a tile */
+    int rows, cols, bytes;                         /* a tile, or several that are never cut */
     int64_t (*scales)(int64_t rows, int64_t cols); /* bytes */
     void (*pack)(const Rows *b);
+    int group; /* columns of an f16 scale behind a block's tiles; 0: none there */
 } Layout;
 
 static void put_f32(uint8_t *out, float v)
@@ -132,12 +148,55 @@ static void t3r32_pack(const Rows *b)
         put_f32(b->scales, b->scale * b->factor);
 }
 
+/* ---- q2r16g ---- */
+
+static int64_t q2g_scales(int64_t rows, int64_t cols)
+{
+    (void)rows, (void)cols;
+    return 0;
+}
+
+static void q2g_pack(const Rows *b)
+{
+    uint8_t *out = b->tiles, *scales = out + b->wide * 4;
+    for (int64_t c = 0; c < b->wide; c += 16, out += 64)
+        for (int r = 0; r < 16; r++)
+            for (int i = 0; i < 16; i++)
+                out[4 * r + i % 4] |= (uint8_t)((b->codes[r * b->wide + c + i] + 1) << i / 4 * 2);
+    for (int64_t c = 0; c < b->t->cols; c += b->group, scales += 32)
+        for (int64_t r = 0; r < b->count; r++) {
+            uint16_t h = group_scale(b->t, b->groups, b->group, b->first + r, c);
+            memcpy(scales + 2 * r, &h, sizeof h);
+        }
+    put_f32(b->tiles + b->block - sizeof(float), b->groups->unit * b->factor);
+}
+
+/* Codes of a row: those of floats whose groups have scales of their own are signs. */
+static void row_codes(const Rows *b, int64_t row, int8_t *out)
+{
+    const Tensor *t = b->t;
+    float part[Q2G_COLS];
+    if (!b->group || b->groups->one || fmt_info[t->fmt].kind == KIND_TERNARY) {
+        ternary_codes(t, b->scale, row * t->cols, t->cols, out);
+        return;
+    }
+    for (int64_t c = 0; c < t->cols; c += Q2G_COLS) {
+        int64_t n = t->cols - c < Q2G_COLS ? t->cols - c : Q2G_COLS;
+        tensor_floats(t, row * t->cols + c, n, part);
+        for (int64_t i = 0; i < n; i++)
+            out[c + i] = (int8_t)((part[i] > 0) - (part[i] < 0));
+    }
+}
+
 /* ---- the table ---- */
 
 static const Layout layouts[FMT_COUNT] = {
-    [FMT_Q2R4] = {4, 128, 128, q2r4_scales, q2r4_pack},
-    [FMT_Q2R4B] = {4, 128, 128, q2r4b_scales, q2r4b_pack},
-    [FMT_T3R32] = {32, 24, 160, t3r32_scales, t3r32_pack},
+    [FMT_Q2R4] = {4, 128, 128, q2r4_scales, q2r4_pack, 0},
+    [FMT_Q2R4B] = {4, 128, 128, q2r4b_scales, q2r4b_pack, 0},
+    [FMT_T3R32] = {32, 24, 160, t3r32_scales, t3r32_pack, 0},
+    [FMT_Q2R16G64] = {16, Q2G_COLS, 256, q2g_scales, q2g_pack, 64},
+    [FMT_Q2R16G128] = {16, Q2G_COLS, 256, q2g_scales, q2g_pack, 128},
+    [FMT_Q2R16G256] = {16, Q2G_COLS, 256, q2g_scales, q2g_pack, 256},
 };
 
 static int64_t blocks(const Layout *l, int64_t rows)
@@ -147,15 +206,17 @@ static int64_t blocks(const Layout *l, int64_t rows)
 
 static int64_t block_bytes(const Layout *l, int64_t cols)
 {
-    return round_up(cols, l->cols) / l->cols * l->bytes;
+    int64_t scales = l->group ? group_count(cols, l->group) * l->rows * 2 + 4 : 0;
+    return round_up(cols, l->cols) / l->cols * l->bytes + round_up(scales, LINE);
 }
 
 int64_t layout_bytes(Fmt fmt, int64_t rows, int64_t cols, int64_t *scales)
 {
     const Layout *l = &layouts[fmt];
     CHECK(l->rows);
-    *scales = round_up(blocks(l, rows) * block_bytes(l, cols), LINE);
-    return round_up(*scales + l->scales(rows, cols), LINE);
+    int64_t tiles = round_up(blocks(l, rows) * block_bytes(l, cols), LINE);
+    *scales = l->group ? 0 : tiles;
+    return round_up(tiles + l->scales(rows, cols), LINE);
 }
 
 int64_t layout_blocks(Fmt fmt, int64_t rows)
@@ -163,21 +224,25 @@ int64_t layout_blocks(Fmt fmt, int64_t rows)
     return blocks(&layouts[fmt], rows);
 }
 
-void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, float factor, int64_t from,
-                 int64_t to, uint8_t *out)
+void layout_pack(Session *s, const Tensor *t, Fmt fmt, float scale, const GroupScales *groups,
+                 float factor, int64_t from, int64_t to, uint8_t *out)
 {
     const Layout *l = &layouts[fmt];
     int64_t wide = round_up(t->cols, l->cols), scales;
     int8_t *codes = NEW_ARRAY(s, int8_t, l->rows * wide);
     layout_bytes(fmt, t->rows, t->cols, &scales);
+    CHECK(!l->group || groups);
     for (int64_t i = from; i < to; i++) {
         Rows b = {.t = t, .scale = scale, .factor = factor, .wide = wide, .codes = codes};
+        b.block = block_bytes(l, t->cols);
+        b.groups = groups;
+        b.group = l->group;
         b.first = i * l->rows;
         b.count = t->rows - b.first < l->rows ? t->rows - b.first : l->rows;
         b.tiles = out + i * block_bytes(l, t->cols);
         b.scales = out + scales;
         for (int64_t r = 0; r < b.count; r++)
-            ternary_codes(t, scale, (b.first + r) * t->cols, t->cols, codes + r * wide);
+            row_codes(&b, b.first + r, codes + r * wide);
         memset(codes + b.count * wide, 0, (size_t)((l->rows - b.count) * wide));
         l->pack(&b);
     }

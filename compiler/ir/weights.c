@@ -55,25 +55,6 @@ static float absmean(const Tensor *t)
     return (float)(sum / (double)n);
 }
 
-bool tensor_is_ternary(const Tensor *t, float *scale)
-{
-    float part[CHUNK], s = 0;
-    int64_t n = t->rows * t->cols;
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t k = n - at < CHUNK ? n - at : CHUNK;
-        tensor_floats(t, at, k, part);
-        for (int64_t i = 0; i < k; i++) {
-            float a = fabsf(part[i]);
-            s = s == 0 ? a : s;
-            if (a != 0 && a != s)
-                return false;
-        }
-    }
-    if (scale)
-        *scale = s;
-    return true;
-}
-
 /* A block scale that is zero belongs to a block of zeros and agrees with any other. */
 static float first_scale(const Tensor *t)
 {
@@ -153,12 +134,27 @@ static float factor_of(const Weight *w, int i)
     return f;
 }
 
+/* Masters that absmean makes ternary have one scale. */
+static GroupScales groups_of(const Weight *w, int i)
+{
+    GroupScales g = {.one = true};
+    if (w->groups)
+        return w->groups[i];
+    if (!group_scales(&w->tensor[i], fmt_group(w->type->fmt), &g))
+        g.unit = ternary_scale(&w->tensor[i]);
+    return g;
+}
+
 /* Where all of the tensor's bytes are zeros before. */
 static void pack_part(Session *s, const Weight *w, int i, int64_t from, int64_t to, uint8_t *out)
 {
-    if (fmt_info[w->type->fmt].kind == KIND_PACKED)
-        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), factor_of(w, i),
-                    from, to, out);
+    if (fmt_info[w->type->fmt].kind == KIND_PACKED && fmt_group(w->type->fmt)) {
+        GroupScales groups = groups_of(w, i);
+        layout_pack(s, &w->tensor[i], w->type->fmt, groups.unit, &groups, factor_of(w, i), from, to,
+                    out);
+    } else if (fmt_info[w->type->fmt].kind == KIND_PACKED)
+        layout_pack(s, &w->tensor[i], w->type->fmt, ternary_scale(&w->tensor[i]), NULL,
+                    factor_of(w, i), from, to, out);
     else if (fmt_info[w->type->fmt].kind == KIND_LOWBIT)
         lowbit_pack(s, &w->tensor[i], w->type->fmt, from, to, out);
     else
@@ -294,8 +290,38 @@ void weights_check(Module *m)
     check_floats(m, &x);
 }
 
+typedef struct Grouped { /* a tensor whose scales are to be looked at */
+    Weight *w;
+    int layer;
+    GroupScales *out;
+} Grouped;
+
+static void find_groups(Session *own, int i, void *arg)
+{
+    const Grouped *g = (const Grouped *)arg + i;
+    (void)own;
+    *g->out = groups_of(g->w, g->layer);
+}
+
+/* Each tensor of floats is read once for its scales, not once a piece. */
+static void keep_groups(Module *m)
+{
+    Grouped *all = NULL;
+    int n = 0;
+    for (Weight *w = m->weights; w; w = w->next)
+        for (int i = 0; w->tensor && fmt_group(w->type->fmt) && i < (w->count ? w->count : 1); i++)
+            all = grow(m->s, all, (size_t)n, sizeof *all), all[n++] = (Grouped){w, i, NULL};
+    GroupScales *found = NEW_ARRAY(m->s, GroupScales, n + 1);
+    for (int i = 0; i < n; i++)
+        all[i].out = &found[i];
+    parallel(n, find_groups, all);
+    for (int i = n; i-- > 0;)
+        all[i].w->groups = &found[i - all[i].layer];
+}
+
 void bnw_write(Module *m, OutFile *f)
 {
+    keep_groups(m);
     Writing x = {.file = file_map(f, (uint64_t)m->weight_bytes), .size = m->weight_bytes};
     int n = (int)((m->weight_bytes - BN_BNW_BODY + PIECE - 1) / PIECE);
     cut_pieces(m, &x);

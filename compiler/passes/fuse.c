@@ -45,10 +45,17 @@ static void done(Module *m, Op *n)
 
 static bool norm_quant(Module *m, Op *op)
 {
-    Op *norm = op->code == OP_QUANT ? only(m, op, 0, OP_RMSNORM) : NULL;
+    bool grouped = op->code == OP_QUANT_GROUP;
+    Op *norm = op->code == OP_QUANT || grouped ? only(m, op, 0, OP_RMSNORM) : NULL;
     if (!norm)
         return false;
-    Op *n = replace(m, op, OP_RMSNORM_QUANT, 2);
+    int64_t group = attr_int(op, "group", 0);
+    const char *scale = attr_word(op, "scale", NULL);
+    Op *n = replace(m, op, grouped ? OP_RMSNORM_QUANT_GROUP : OP_RMSNORM_QUANT, 2);
+    if (grouped) {
+        attr_set_int(n, "group", group);
+        attr_set_word(n, "scale", scale);
+    }
     n->in[0] = norm->in[0];
     n->in[1] = norm->in[1];
     attr_set_float(n, "eps", attr_float(norm, "eps", 0));

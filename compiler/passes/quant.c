@@ -4,7 +4,13 @@
  * codes are, or its floats hold only -s, 0 and +s, or if they are masters: plain floats in an
  * architecture that says {masters = absmean}. Then every linear over it becomes quant + tmatmul.
  * All others stay floats, in a format that float products read; --ternary overrules. Layers whose
- * formats come out different are cut into `layers` ops of equal ones. */
+ * formats come out different are cut into `layers` ops of equal ones.
+ *
+ * Activations. A graph that was trained for ternary weights rounded them to int8 with one scale a token,
+ * and so do all weights with one scale a tensor or row: `quant`. Weights with a scale for each group of
+ * columns come from training with float activations: `quant_group` gives each group a scale of its own,
+ * and then matrices outside the layers (embedding, head) stay ternary too. With --act=f32 `linear` reads
+ * the ternary weights. */
 #include <math.h>
 #include <string.h>
 
@@ -15,13 +21,20 @@ enum { PART = 1 << 14 };
 typedef enum Mode { AUTO, ALWAYS, NEVER, MODES } Mode;
 static const char *const mode_name[MODES] = {"auto", "always", "never"};
 
+typedef enum Act { ACT_AUTO, ACT_TOKEN, ACT_GROUP, ACT_F32, ACTS } Act;
+static const char *const act_name[ACTS] = {"auto", "token", "group", "f32"};
+
 /* What was found of one tensor; all are looked at on all cores, then reported in order. */
 typedef struct Proof {
     const Tensor *t;
     bool product; /* read by `linear` alone: may become ternary */
     bool masters; /* floats of it are masters */
+    bool matrix;  /* an embedding or head: may be ternary where it is so exactly */
+    bool recoded; /* bind gives its floats another format than the file has */
+    bool grouped; /* the target has kernels for groups of columns */
     Mode mode;
     Fmt fmt;
+    bool by_row;        /* each row has one scale */
     const char *scheme; /* of floats: how they become ternary */
     bool two;           /* codes of a ternary format go to +2 */
     bool bad_code, bad_scale, bad_value;
@@ -49,27 +62,36 @@ static bool scales_agree(Proof *p)
 {
     int64_t n = p->t->rows * p->t->cols, step = fmt_info[p->t->fmt].elems;
     float first = 0;
+    bool agree = true;
     if (fmt_info[p->t->fmt].tail)
         step = n;
     for (int64_t at = 0; at < n; at += step) {
         float s = tensor_scale(p->t, at);
         p->bad_scale |= !isfinite(s);
         first = first == 0 ? s : first;
-        if (s != 0 && fabsf(s - first) > fabsf(first) / 1024)
-            return false;
+        agree &= s == 0 || fabsf(s - first) <= fabsf(first) / 1024;
     }
+    return agree;
+}
+
+/* One scale for each row? Of codes: floats of such a matrix are taken by groups. */
+static bool scales_by_row(const Tensor *t)
+{
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int64_t c = 0; c < t->cols; c += fmt_info[t->fmt].elems)
+            if (tensor_scale(t, r * t->cols + c) != tensor_scale(t, r * t->cols))
+                return false;
     return true;
 }
 
-/* One scale for each 256 values of a row? */
-static bool scales_by_256(const Proof *p)
+/* The most columns of a row that share a scale, as a logical format; FMT_COUNT: no such group. */
+static Fmt widest_group(const Proof *p)
 {
-    const Tensor *t = p->t;
-    for (int64_t r = 0; r < t->rows; r++)
-        for (int64_t c = 0; c < t->cols; c += fmt_info[t->fmt].elems)
-            if (tensor_scale(t, r * t->cols + c) != tensor_scale(t, r * t->cols + c / 256 * 256))
-                return false;
-    return true;
+    GroupScales found;
+    for (int group = 256; group >= (p->grouped ? 64 : 256); group /= 2)
+        if (group_scales(p->t, group, &found))
+            return fmt_of_group(group);
+    return FMT_COUNT;
 }
 
 static void check_floats(Proof *p)
@@ -111,13 +133,14 @@ static void prove_codes(Proof *p)
     if (p->bad_code && !two)
         return;
     p->two = p->bad_code;
-    bool ternary = !p->bad_code && (fold || scales_by_256(p));
     p->bad_code = false;
-    p->fmt = fold ? FMT_TERN : FMT_TERN256;
-    if (!ternary || p->mode == NEVER || !p->product) {
+    p->fmt = fold ? FMT_TERN : widest_group(p);
+    p->by_row = !fold && scales_by_row(p->t);
+    bool ternary = !p->two && p->fmt != FMT_COUNT && p->mode != NEVER;
+    if (!ternary || !p->product)
         check_floats(p);
+    if (!ternary || !(p->product || p->matrix))
         p->fmt = float_format(p);
-    }
 }
 
 /* Decides the format of a tensor and how its codes come about. */
@@ -131,12 +154,17 @@ static void prove(Session *own, int i, void *arg)
         prove_codes(p);
         return;
     }
-    check_floats(p);
-    if (p->product && p->mode != NEVER && tensor_is_ternary(p->t, NULL))
+    if (p->product || p->recoded)
+        check_floats(p);
+    p->fmt = float_format(p);
+    if (!(p->product || p->matrix) || p->mode == NEVER)
+        return;
+    Fmt exact = tensor_is_ternary(p->t, NULL) ? FMT_TERN : p->grouped ? widest_group(p) : FMT_COUNT;
+    if (exact != FMT_COUNT)
         p->scheme = "exact";
     else if (p->product && (p->mode == ALWAYS || (p->mode == AUTO && p->masters && plain)))
         p->scheme = "absmean";
-    p->fmt = p->scheme ? FMT_TERN : float_format(p);
+    p->fmt = exact != FMT_COUNT ? exact : p->scheme ? FMT_TERN : p->fmt;
 }
 
 static void report(Module *m, const Proof *p)
@@ -155,17 +183,36 @@ static void report(Module *m, const Proof *p)
             (double)p->value, (long long)p->at);
 }
 
-/* Weights declared ternary, and matrices that bind re-encodes: their values may be beyond f16. */
-static bool to_prove(const Weight *w)
+/* Weights declared ternary, matrices that bind re-encodes, whose values may be beyond f16, and those
+ * that may be found ternary. */
+static bool is_recoded(const Weight *w)
 {
     Fmt f = w->type->fmt;
-    bool floats = w->type->rank == 2 && (f == FMT_F16 || f == FMT_Q8_0);
-    return w->tensor && (fmt_info[f].kind == KIND_LOGICAL || (floats && w->tensor->fmt != f));
+    return w->type->rank == 2 && (f == FMT_F16 || f == FMT_Q8_0) && w->tensor->fmt != f;
 }
 
-static Proof *prove_all(Module *m, Mode mode)
+static bool to_prove(const Weight *w)
+{
+    return w->tensor &&
+           (fmt_info[w->type->fmt].kind == KIND_LOGICAL || is_recoded(w) || w->used);
+}
+
+/* Clears `used` of weights that are read by other ops than those that ternary matrices serve. */
+static void look_at_uses(Op *op, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < op->nin; i++)
+        if (op->in[i]->weight && op->code != OP_EMBED && op->code != OP_LINEAR)
+            op->in[i]->weight->used = false;
+}
+
+static Proof *prove_all(Module *m, Mode mode, bool grouped)
 {
     int n = 0;
+    for (Weight *w = m->weights; w; w = w->next)
+        w->used = grouped && w->tensor && w->type->rank == 2;
+    for (Func *f = m->funcs; f; f = f->next)
+        walk(f->body, look_at_uses, NULL);
     for (const Weight *w = m->weights; w; w = w->next)
         n += to_prove(w) ? (w->count ? w->count : 1) : 0;
     Proof *proof = NEW_ARRAY(m->s, Proof, n + 1), *p = proof;
@@ -173,10 +220,64 @@ static Proof *prove_all(Module *m, Mode mode)
         for (int i = 0; to_prove(w) && i < (w->count ? w->count : 1); i++)
             *p++ = (Proof){.t = &w->tensor[i],
                            .product = fmt_info[w->type->fmt].kind == KIND_LOGICAL,
+                           .matrix = w->used && fmt_info[w->type->fmt].kind != KIND_LOGICAL,
+                           .recoded = is_recoded(w),
+                           .grouped = grouped,
                            .masters = m->masters != NULL,
                            .mode = mode};
     parallel(n, prove, proof);
     return proof;
+}
+
+/* ---- activations ---- */
+
+/* Whether the target, or each of its parts, multiplies by groups of columns. */
+static bool multiplies_groups(const Target *target)
+{
+    for (int i = 0; i < target->nkernel; i++)
+        if (target->kernel[i].op == OP_TMATMUL && target->kernel[i].weight == FMT_Q2R16G64)
+            return true;
+    return false;
+}
+
+static Act act_of(Module *m, const Target *target, bool grouped)
+{
+    Act act = ACT_AUTO;
+    while (m->act && act < ACTS && strcmp(m->act, act_name[act]))
+        act++;
+    if (act == ACTS)
+        fail(m->s, (Loc){0}, "--act is auto, token, group or f32, not '%s'", m->act);
+    if (act > ACT_TOKEN && !grouped)
+        fail(m->s, (Loc){0},
+             "--act=%s: target %s has no kernels for it; use --act=token, or a target for processors",
+             m->act, target->name);
+    return act;
+}
+
+/* What the activations of a weight's products become, from the formats that were found of its n
+ * tensors; these become those of one group. */
+static void choose_act(Module *m, Weight *w, const Proof *p, Fmt *fmt, int n, Act wanted)
+{
+    int group = 0, rows = 0, grouped = 0;
+    for (int i = 0; i < n; i++) {
+        int each = fmt_group(fmt[i]);
+        group = each && (!group || each < group) ? each : group;
+        grouped += each > 0;
+        rows += each && p[i].by_row;
+    }
+    bool trained = m->masters || rows == grouped || !p->grouped;
+    w->act = wanted != ACT_AUTO ? wanted : trained ? ACT_TOKEN : ACT_GROUP;
+    if (wanted == ACT_AUTO && grouped && p->product)
+        remark(m, w->loc, "activations for @%s are int8 with a scale for each %s: %s", w->name,
+               trained ? "token" : format(m->s, "%d columns", group),
+               m->masters          ? "its graph was trained so"
+               : rows == grouped ? "the weights have one scale a row"
+               : trained         ? "the target has no kernels for groups of columns"
+                                   : "so are the scales of the weights, and nothing says that the "
+                                     "graph was trained with one a token");
+    for (int i = 0; w->act > ACT_TOKEN && i < n; i++)
+        if (fmt_info[fmt[i]].kind == KIND_LOGICAL)
+            fmt[i] = fmt_of_group(group ? group : 128);
 }
 
 static void set_type(Weight *w, Fmt fmt, Session *s)
@@ -273,10 +374,17 @@ static void to_ternary(Op *op, void *arg)
 {
     Module *m = arg;
     Func *f = op->block->func;
-    if (op->code != OP_LINEAR || fmt_info[op->in[1]->type->fmt].kind != KIND_LOGICAL)
+    const Weight *w = op->code == OP_LINEAR ? op->in[1]->weight : NULL;
+    if (!w || fmt_info[w->type->fmt].kind != KIND_LOGICAL || w->act == ACT_F32)
         return;
-    Op *q = op_new(op->block, op, OP_QUANT, 1, 2);
+    /* kernels of tern256 take both */
+    bool grouped = w->act == ACT_GROUP || w->type->fmt == FMT_TERN64 || w->type->fmt == FMT_TERN128;
+    Op *q = op_new(op->block, op, grouped ? OP_QUANT_GROUP : OP_QUANT, 1, 2);
     q->in[0] = op->in[0];
+    if (grouped) {
+        attr_set_int(q, "group", fmt_group(w->type->fmt));
+        attr_set_word(q, "scale", w->act == ACT_GROUP ? "group" : "token");
+    }
     q->out[0]->name = fresh_name(f, format(m->s, "%s_q", op->in[0]->name));
     q->out[1]->name = fresh_name(f, format(m->s, "%s_s", op->in[0]->name));
     Op *t = op_new(op->block, op, OP_TMATMUL, 3, 1);
@@ -354,15 +462,29 @@ static void remark_floats(Module *m, const Weight *w, const Proof *p, const Fmt 
     }
 }
 
-static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
+/* A matrix outside the layers stays floats where nothing asks for groups. */
+static void settle_matrix(Module *m, Weight *w, const Proof *p, Fmt *fmt, int n, Act wanted)
+{
+    for (int i = 0; i < n; i++)
+        fmt[i] = p[i].fmt;
+    choose_act(m, w, p, fmt, n, wanted);
+    for (int i = 0; i < n; i++)
+        if (w->act == ACT_TOKEN || fmt_info[fmt[i]].kind != KIND_LOGICAL)
+            fmt[i] = p[i].recoded && w->type->fmt == FMT_F16 && !fits_f16(&p[i]) ? FMT_F32
+                                                                                 : w->type->fmt;
+}
+
+static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Act wanted, Tally *tally)
 {
     int n = w->count ? w->count : 1;
     for (int i = 0; i < n; i++) {
         report(m, &p[i]);
-        fmt[i] = p[i].product                                  ? p[i].fmt
-                 : w->type->fmt == FMT_F16 && !fits_f16(&p[i]) ? FMT_F32
-                                                               : w->type->fmt;
+        fmt[i] = p[i].fmt;
     }
+    if (p->product)
+        choose_act(m, w, p, fmt, n, wanted);
+    else
+        settle_matrix(m, w, p, fmt, n, wanted);
     if (m->s->nerror)
         return;
     level_floats(fmt, p, n);
@@ -378,10 +500,10 @@ static void settle(Module *m, Weight *w, const Proof *p, Fmt *fmt, Tally *tally)
         tally->made += p[i].scheme && strcmp(p[i].scheme, "exact");
         tally->kept[fmt[i]] += p[i].product && fmt_info[fmt[i]].kind == KIND_FLOAT;
         const char *scheme = p[i].scheme ? p[i].scheme : w->scheme;
-        if (scheme)
+        if (scheme && (p[i].product || fmt_info[fmt[i]].kind == KIND_LOGICAL))
             w->scheme = name(m->s, w->scheme && strcmp(w->scheme, scheme) ? "mixed" : scheme);
     }
-    if (!p->product)
+    if (!p->product && p->recoded)
         note(m->s, "quant: @%s is %s in the file, computed as %s", w->name,
              fmt_info[p->t->fmt].name, fmt_info[fmt[0]].name);
 }
@@ -410,19 +532,29 @@ static void say(Module *m, const Tally *tally, Mode mode)
     out_free(&o);
 }
 
+/* Of a weight whose bytes are not here: its type says what its scales are for. */
+static Act act_of_text(const Module *m, const Weight *w, Act wanted)
+{
+    bool groups = w->type->fmt == FMT_TERN64 || w->type->fmt == FMT_TERN128;
+    return wanted != ACT_AUTO ? wanted : groups && !m->masters ? ACT_GROUP : ACT_TOKEN;
+}
+
 void pass_quant(Module *m, const Target *target)
 {
-    (void)target;
+    bool grouped = multiplies_groups(target);
     Mode mode = mode_of(m);
+    Act act = act_of(m, target, grouped);
     Mixed *mixed = NULL;
-    const Proof *p = prove_all(m, mode);
+    const Proof *p = prove_all(m, mode, grouped);
     Tally tally = {0};
     for (Weight *w = m->weights; w; w = w->next) {
         int n = w->count ? w->count : 1;
+        if (!w->tensor)
+            w->act = act_of_text(m, w, act);
         if (!to_prove(w))
             continue;
         Fmt *fmt = NEW_ARRAY(m->s, Fmt, n);
-        settle(m, w, p, fmt, &tally);
+        settle(m, w, p, fmt, act, &tally);
         p += n;
         bool same = true;
         for (int i = 1; i < n; i++)

@@ -34,12 +34,20 @@ unsigned forms_of(const Op *op)
                                                                             : FORMS_MANY;
 }
 
+/* Ternary products with scales for groups of activations have kernels of their own. */
+static bool scales_fit(const Op *op, Fmt format)
+{
+    bool product = op->code == OP_TMATMUL || op->code == OP_TMATMUL_ADD || op->code == OP_TGLU;
+    return !product || (op->in[1]->type->rank == 2) == (fmt_group(format) > 0);
+}
+
 bool kernel_fits(const Kernel *k, const Op *op, Fmt format, const Target *target)
 {
     const Weight *w = k->most_cols ? weight_of(op) : NULL;
     unsigned step = op->block->func->form == FORM_DECODE ? FORMS_STEP : 0;
-    return k->op == op->code && k->weight == format && !(k->isa & ~target->isa) &&
-           k->forms & (forms_of(op) | step) && (!w || w->type->dim[1].n <= k->most_cols);
+    return k->op == op->code && k->weight == format && scales_fit(op, format) &&
+           !(k->isa & ~target->isa) && k->forms & (forms_of(op) | step) &&
+           (!w || w->type->dim[1].n <= k->most_cols);
 }
 
 /* ---- kernels ---- */

@@ -33,6 +33,7 @@
 /* ---- the kernels, each file under its instruction sets ---- */
 
 #include "codegen-c/kernels/scalar.c"
+#include "codegen-c/kernels/scalar_q2g.c"
 #include "codegen-c/kernels/scalar_t3.c"
 #include "codegen-c/kernels/scalar_kv.c"
 #include "codegen-c/kernels/scalar_head.c"
@@ -51,15 +52,18 @@ FOR("avx2,fma,f16c")
 #include "codegen-c/kernels/avx2_head.c"
 #include "codegen-c/kernels/avx2_kv.c"
 #include "codegen-c/kernels/avx2_q2.c"
+#include "codegen-c/kernels/avx2_q2g.c"
 #include "codegen-c/kernels/avx2_t3.c"
 #include "codegen-c/kernels/avx2_fr4.c"
 #include "codegen-c/kernels/avx2_fr3.c"
 FOR_END
 FOR("avx2,fma,f16c,avxvnni")
 #include "codegen-c/kernels/avxvnni.c"
+#include "codegen-c/kernels/avxvnni_q2g.c"
 FOR_END
 FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "codegen-c/kernels/avx512.c"
+#include "codegen-c/kernels/avx512_q2g.c"
 FOR_END
 FOR("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 #include "codegen-c/kernels/amx.c"
@@ -120,7 +124,8 @@ static int is_glu(const struct Row *r)
 
 static int is_ternary(const struct Row *r)
 {
-    return is_glu(r) || !strcmp(r->op, "TMATMUL") || !strcmp(r->op, "TMATMUL_ADD");
+    const int grouped = !strncmp(r->weight, "Q2R16G", 6); /* tests/unit/test_groups.c */
+    return !grouped && (is_glu(r) || !strcmp(r->op, "TMATMUL") || !strcmp(r->op, "TMATMUL_ADD"));
 }
 
 static void call(const struct Row *r, const Call *a)

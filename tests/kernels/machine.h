@@ -27,8 +27,10 @@
 #include "../../compiler/codegen-c/kernels/neon.c"
 #include "../../compiler/codegen-c/kernels/neon_float.c"
 #include "../../compiler/codegen-c/kernels/neon_q2.c"
+#include "../../compiler/codegen-c/kernels/neon_q2g.c"
 FOR(DOTPROD_TARGET)
 #include "../../compiler/codegen-c/kernels/neon_dotprod.c"
+#include "../../compiler/codegen-c/kernels/neon_dotprod_q2g.c"
 FOR_END
 FOR(I8MM_TARGET)
 #include "../../compiler/codegen-c/kernels/neon_i8mm.c"
@@ -42,6 +44,7 @@ FOR_END
 #if defined(__wasm_simd128__)
 #define HAVE_SIMD128_SET(...) __VA_ARGS__
 #include "../../compiler/codegen-c/kernels/wasm_simd128.c"
+#include "../../compiler/codegen-c/kernels/wasm_q2g.c"
 #else
 #define HAVE_SIMD128_SET(...)
 #endif

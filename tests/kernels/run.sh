@@ -23,9 +23,9 @@ programs() {
     # shellcheck disable=SC2086
     check "$1: exact.c compiles" $2 -O2 -std=gnu11 $warn $inc -DEXACT_ALONE tests/kernels/exact.c -lm -o $dir/exact-"$1" &&
         check "$1: products are exact" $3 $dir/exact-"$1" quick
-    for test in kernels kv; do
+    for test in kernels kv groups; do
         # shellcheck disable=SC2086
-        check "$1: test_$test.c compiles" $2 -O2 -std=c11 -D_POSIX_C_SOURCE=200809L $warn $inc tests/unit/test_$test.c -lm -o $dir/$test-"$1" &&
+        check "$1: test_$test.c compiles" $2 -O2 -std=c11 -D_POSIX_C_SOURCE=200809L -DKERNELS_ALONE $warn $inc tests/unit/test_$test.c -lm -o $dir/$test-"$1" &&
             check "$1: test_$test.c" $3 $dir/$test-"$1"
     done
 }

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 enum { GUARD = 64, BLOCKS = 64 };
-static struct Block {
+static struct Kept {
     uint8_t *base;
     size_t size; /* 0: an input, without guards */
 } block[BLOCKS];
@@ -52,7 +52,7 @@ static inline const double *rope_powers(int rot)
 static inline void done(void)
 {
     while (nblock > 0) {
-        struct Block *b = &block[--nblock];
+        struct Kept *b = &block[--nblock];
         for (size_t i = 0; b->size && i < GUARD; i++) {
             assert_int_equal(b->base[i], 0xa5);
             assert_int_equal(b->base[GUARD + b->size + i], 0xa5);

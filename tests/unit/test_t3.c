@@ -260,7 +260,7 @@ static void test_layout_blocks(void **state)
         memset(out, 0, (size_t)p.bytes);
         assert_int_equal(layout_blocks(fmt[i], 100), i ? 4 : 25);
         for (int64_t b = layout_blocks(fmt[i], 100) - 1; b >= 0; b--)
-            layout_pack(&session, &t, fmt[i], 1.0f, times, b, b + 1, out);
+            layout_pack(&session, &t, fmt[i], 1.0f, NULL, times, b, b + 1, out);
         same(out, p.w, p.bytes);
         done();
     }

@@ -12,6 +12,7 @@
 #include "scalar_kv.c"
 #endif
 #include <wasm_simd128.h>
+#define BN_KERNELS_WASM /* wasm_q2g.c leans on chunks of this file */
 
 //@ wasm_load
 /* p[i .. i + 4), zeros from p[k] on. */
