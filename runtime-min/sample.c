@@ -128,7 +128,7 @@ static int sample_better(bn_ranked a, bn_ranked b)
     return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
 
-static int32_t sample_topk(const bn_ranked *c, int n)
+static int32_t sample_largest(const bn_ranked *c, int n)
 {
     bn_ranked best = c[0];
     for (int i = 1; i < n; i++)
@@ -246,7 +246,7 @@ int32_t bn_sample(bn_state *s, bn_sampling *how)
     bn_state_lm_head(s, needs);
     int n = sample_fill(s, how, needs);
     if (!(how->temperature > 0))
-        return sample_topk(c, n);
+        return sample_largest(c, n);
     if (how->top_k > 0 && how->top_k < n) {
         sample_top_k(c, n, how->top_k);
         n = how->top_k;
