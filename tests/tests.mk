@@ -134,7 +134,7 @@ $(B)/fuzz_safetensors: tests/fuzz/fuzz_safetensors.c compiler/frontend/safetenso
 $(B)/fuzz_baseline: tests/fuzz/fuzz_baseline.c compiler/cmd/baseline.c compiler/frontend/json.c \
     compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -ljansson -lm -o $@
-$(B)/fuzz_tuning: tests/fuzz/fuzz_tuning.c compiler/passes/tuning.c compiler/ir/formats.c compiler/ir/blocks.c compiler/ir/build.c \
+$(B)/fuzz_tuning: tests/fuzz/fuzz_tuning.c compiler/passes/tuning.c compiler/ir/groups.c compiler/ir/formats.c compiler/ir/blocks.c compiler/ir/build.c \
     compiler/ir/infer.c compiler/ir/print.c compiler/ir/session.c compiler/ir/out.c compiler/ir/escape.c compiler/ir/temps.c runtime-min/cpus.c
 	$(FUZZ_CC) $^ -lm -o $@
 $(B)/fuzz_bnw: tests/fuzz/fuzz_bnw.c runtime-min/load.c $(TOK_C) \
