@@ -18,6 +18,8 @@
 # UPDATE=1 rewrites tables and blocks. The last line is `N passed, M failed[, K skipped]`; status 1 where one
 # failed.
 set -u
+# Commands print what they print by hand, not below the make of `make check`.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 LC_ALL=C
 export LC_ALL
 cd "$(dirname "$0")/.." || exit 2
