@@ -91,13 +91,7 @@ BN_INLINE void rmsnorm_quant_group_avx2(const float *x, const float *g, int8_t *
     }
 }
 
-//@ q2g_run_avx2 : q2g_values act4 load8
-/* A core gives the outputs of a block of 16 rows for `toks` tokens (at most Q2G_TOKENS; rows of q, `stride`
- * bytes, of s, `pairs` floats) before the residual: v[t][row]. */
-enum { Q2G_TOKENS = 16 };
-typedef void (*q2g_core)(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
-                         size_t pairs, int k, int group, int toks, float (*v)[16]);
-
+//@ q2g_store_avx2 : q2g_run act4 load8
 /* act(gate) * up of 8 rows, as act4. */
 BN_INLINE __m256 act8(__m256 gate, __m256 up, int act)
 {
@@ -115,39 +109,20 @@ BN_INLINE __m256 act8(__m256 gate, __m256 up, int act)
     return _mm256_mul_ps(gate, up);
 }
 
-/* Blocks [from, to) of 16 rows: y = value + res without wu, else act(value) * value of wu. */
-BN_INLINE void q2g_run(q2g_core core, const uint8_t *w, const uint8_t *wu, const int8_t *q,
-                       const float *s, const float *res, float *y, int act, int T, int n, int k,
-                       int group, int from, int to)
+BN_INLINE void q2g_store_avx2(const float *v, const float *up, const float *res, float *y, int act,
+                              int rows)
 {
-    const size_t stride = BN_QPAD((size_t)k), block = BN_Q2G_BLOCK(k, group);
-    const size_t pairs = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
-    float v[Q2G_TOKENS][16], up[Q2G_TOKENS][16];
-
-    for (int base = 0, toks; base < T; base += toks) {
-        const int8_t *x = q + (size_t)base * stride;
-        const float *unit = s + (size_t)base * pairs;
-        toks = T - base < Q2G_TOKENS ? T - base : Q2G_TOKENS;
-        for (int u = from; u < to; u++) {
-            const int rows = n - 16 * u < 16 ? n - 16 * u : 16;
-            core(w + (size_t)u * block, x, stride, unit, pairs, k, group, toks, v);
-            if (wu)
-                core(wu + (size_t)u * block, x, stride, unit, pairs, k, group, toks, up);
-            for (int t = 0; t < toks; t++) {
-                const size_t at = (size_t)(base + t) * (size_t)n + 16 * (size_t)u;
-                for (int i = 0; i < rows; i += 8) {
-                    __m256 a = _mm256_loadu_ps(v[t] + i);
-                    if (wu)
-                        a = act8(a, _mm256_loadu_ps(up[t] + i), act);
-                    else if (res)
-                        a = _mm256_add_ps(a, load8(res + at, i, rows));
-                    store8(y + at, i, rows, a);
-                }
-            }
-        }
+    for (int i = 0; i < rows; i += 8) {
+        __m256 a = _mm256_loadu_ps(v + i);
+        if (up)
+            a = act8(a, _mm256_loadu_ps(up + i), act);
+        else if (res)
+            a = _mm256_add_ps(a, load8(res, i, rows));
+        store8(y, i, rows, a);
     }
 }
 
+//@ q2g_add_avx2
 /* A product that no compiler fuses with the sum that follows. */
 BN_INLINE __m256 mul8_apart(__m256 a, __m256 b)
 {
@@ -170,7 +145,7 @@ BN_INLINE __m256 q2g_scale8(const uint8_t *scale)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)scale));
 }
 
-//@ q2g_core_avx2 : q2g_run_avx2
+//@ q2g_core_avx2 : q2g_store_avx2 q2g_add_avx2
 /* vpmaddubsw: pairs of bytes within 2 * 2 * [-128, 127]; of codes times 4 within [-2048, 2032]. Two of
  * these a tile and 8 tiles (128 k) make [-32768, 32512], just inside int16; of codes times 1, one for
  * each four of 256 k makes as much. */
@@ -326,7 +301,7 @@ BN_INLINE void tmatmul_q2g64_avx2(const uint8_t *w, const float *c, const int8_t
                                   const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx2, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
 //@ tglu_q2g64_avx2 : q2g_core_avx2
@@ -335,7 +310,7 @@ BN_INLINE void tglu_q2g64_avx2(const uint8_t *wg, const float *cg, const uint8_t
                                int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
 //@ tmatmul_q2g128_avx2 : q2g_core_avx2
@@ -345,7 +320,7 @@ BN_INLINE void tmatmul_q2g128_avx2(const uint8_t *w, const float *c, const int8_
                                    int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx2, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
 //@ tglu_q2g128_avx2 : q2g_core_avx2
@@ -354,7 +329,7 @@ BN_INLINE void tglu_q2g128_avx2(const uint8_t *wg, const float *cg, const uint8_
                                 int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
 //@ tmatmul_q2g256_avx2 : q2g_core_avx2
@@ -364,7 +339,7 @@ BN_INLINE void tmatmul_q2g256_avx2(const uint8_t *w, const float *c, const int8_
                                    int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx2, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
 //@ tglu_q2g256_avx2 : q2g_core_avx2
@@ -373,5 +348,5 @@ BN_INLINE void tglu_q2g256_avx2(const uint8_t *wg, const float *cg, const uint8_
                                 int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avx2, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }

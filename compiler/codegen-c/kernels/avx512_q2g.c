@@ -6,7 +6,7 @@
 #include "avx2_q2g.c"
 #endif
 
-//@ q2g_core_avx512 : q2g_run_avx2
+//@ q2g_core_avx512 : q2g_store_avx2 q2g_add_avx2
 /* sum + codes * the four activations at q, in each lane. */
 BN_INLINE __m512i q2g_mad_avx512(__m512i sum, __m512i codes, const int8_t *q)
 {
@@ -134,7 +134,7 @@ BN_INLINE void tmatmul_q2g64_avx512(const uint8_t *w, const float *c, const int8
                                     int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx512, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
 //@ tglu_q2g64_avx512 : q2g_core_avx512
@@ -143,7 +143,7 @@ BN_INLINE void tglu_q2g64_avx512(const uint8_t *wg, const float *cg, const uint8
                                  int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx512, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
 //@ tmatmul_q2g128_avx512 : q2g_core_avx512
@@ -153,7 +153,7 @@ BN_INLINE void tmatmul_q2g128_avx512(const uint8_t *w, const float *c, const int
                                      int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx512, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
 //@ tglu_q2g128_avx512 : q2g_core_avx512
@@ -162,7 +162,7 @@ BN_INLINE void tglu_q2g128_avx512(const uint8_t *wg, const float *cg, const uint
                                   int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx512, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
 //@ tmatmul_q2g256_avx512 : q2g_core_avx512
@@ -172,7 +172,7 @@ BN_INLINE void tmatmul_q2g256_avx512(const uint8_t *w, const float *c, const int
                                      int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avx512, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
 //@ tglu_q2g256_avx512 : q2g_core_avx512
@@ -181,5 +181,5 @@ BN_INLINE void tglu_q2g256_avx512(const uint8_t *wg, const float *cg, const uint
                                   int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avx512, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avx512, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }

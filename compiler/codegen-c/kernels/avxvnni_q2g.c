@@ -94,7 +94,7 @@ BN_INLINE void tmatmul_q2g64_avxvnni(const uint8_t *w, const float *c, const int
                                      int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avxvnni, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
 //@ tglu_q2g64_avxvnni : q2g_core_avxvnni
@@ -103,7 +103,7 @@ BN_INLINE void tglu_q2g64_avxvnni(const uint8_t *wg, const float *cg, const uint
                                   int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avxvnni, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
 //@ tmatmul_q2g128_avxvnni : q2g_core_avxvnni
@@ -113,7 +113,7 @@ BN_INLINE void tmatmul_q2g128_avxvnni(const uint8_t *w, const float *c, const in
                                       int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avxvnni, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
 //@ tglu_q2g128_avxvnni : q2g_core_avxvnni
@@ -122,7 +122,7 @@ BN_INLINE void tglu_q2g128_avxvnni(const uint8_t *wg, const float *cg, const uin
                                    int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avxvnni, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
 //@ tmatmul_q2g256_avxvnni : q2g_core_avxvnni
@@ -132,7 +132,7 @@ BN_INLINE void tmatmul_q2g256_avxvnni(const uint8_t *w, const float *c, const in
                                       int k, int from, int to)
 {
     (void)c;
-    q2g_run(q2g_core_avxvnni, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
 //@ tglu_q2g256_avxvnni : q2g_core_avxvnni
@@ -141,5 +141,5 @@ BN_INLINE void tglu_q2g256_avxvnni(const uint8_t *wg, const float *cg, const uin
                                    int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run(q2g_core_avxvnni, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_avxvnni, q2g_store_avx2, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }

@@ -11,15 +11,8 @@
 #define BN_KERNELS_NEON_Q2G /* neon_dotprod_q2g.c leans on chunks of this file */
 
 //@ q2g_values_neon : q2g_values
-/* sum + codes . x, by fours: dot4 of neon_dotprod.c, or this. */
+/* sum + codes . x, by fours: q2g_dot_neon, or dot4 of neon_dotprod.c. */
 typedef int32x4_t (*q2g_dot)(int32x4_t sum, uint8x16_t codes, int8x16_t x);
-BN_INLINE int32x4_t q2g_dot_neon(int32x4_t sum, uint8x16_t codes, int8x16_t x)
-{
-    const int8x16_t w = vreinterpretq_s8_u8(codes);
-    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(x)));
-    const int32x4_t high = vpaddlq_s16(vmull_high_s8(w, x));
-    return vaddq_s32(sum, vpaddq_s32(low, high));
-}
 
 /* The four activations at q, for 4 rows. */
 BN_INLINE int8x16_t q2g_four_neon(const int8_t *q)
@@ -118,90 +111,73 @@ BN_INLINE void q2g_values_neon(q2g_dot dot, const uint8_t *w, const int8_t *q, s
             v[t][r] = f32_times(v[t][r], unit);
 }
 
-//@ q2g_run_neon : q2g_values_neon glu_act
-/* Blocks [from, to) of 16 rows: y = value + res without wu, else act(value) * value of wu. */
-BN_INLINE void q2g_run_neon(q2g_dot dot, const uint8_t *w, const uint8_t *wu, const int8_t *q,
-                            const float *s, const float *res, float *y, int act, int T, int n,
-                            int k, int group, int from, int to)
+//@ q2g_core_neon : q2g_values_neon q2g_store_each
+BN_INLINE int32x4_t q2g_dot_neon(int32x4_t sum, uint8x16_t codes, int8x16_t x)
 {
-    enum { TOKENS = 16 };
-    const size_t stride = BN_QPAD((size_t)k), block = BN_Q2G_BLOCK(k, group);
-    const size_t pairs = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
-    float v[TOKENS][16], up[TOKENS][16];
-
-    for (int base = 0, toks; base < T; base += toks) {
-        const int8_t *x = q + (size_t)base * stride;
-        const float *unit = s + (size_t)base * pairs;
-        toks = T - base < TOKENS ? T - base : TOKENS;
-        for (int u = from; u < to; u++) {
-            const int rows = n - 16 * u < 16 ? n - 16 * u : 16;
-            q2g_values_neon(dot, w + (size_t)u * block, x, stride, unit, pairs, k, group, toks, v);
-            if (wu)
-                q2g_values_neon(dot, wu + (size_t)u * block, x, stride, unit, pairs, k, group, toks,
-                                up);
-            for (int t = 0; t < toks; t++) {
-                const size_t at = (size_t)(base + t) * (size_t)n + 16 * (size_t)u;
-                for (int r = 0; r < rows; r++)
-                    y[at + (size_t)r] = wu    ? glu_act(v[t][r], up[t][r], act)
-                                        : res ? v[t][r] + res[at + (size_t)r]
-                                              : v[t][r];
-            }
-        }
-    }
+    const int8x16_t w = vreinterpretq_s8_u8(codes);
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(w, x));
+    return vaddq_s32(sum, vpaddq_s32(low, high));
 }
 
-//@ tmatmul_q2g64_neon : q2g_run_neon
+BN_INLINE void q2g_core_neon(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
+                             size_t pairs, int k, int group, int toks, float (*v)[16])
+{
+    q2g_values_neon(q2g_dot_neon, w, q, stride, s, pairs, k, group, toks, v);
+}
+
+//@ tmatmul_q2g64_neon : q2g_core_neon
 /* tmatmul_q2g64 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g64_neon(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                                   const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
-    q2g_run_neon(q2g_dot_neon, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
-//@ tglu_q2g64_neon : q2g_run_neon
+//@ tglu_q2g64_neon : q2g_core_neon
 BN_INLINE void tglu_q2g64_neon(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                const float *cu, const int8_t *q, const float *s, float *y, int act,
                                int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_neon(q2g_dot_neon, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
-//@ tmatmul_q2g128_neon : q2g_run_neon
+//@ tmatmul_q2g128_neon : q2g_core_neon
 /* tmatmul_q2g128 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g128_neon(const uint8_t *w, const float *c, const int8_t *q,
                                    const float *s, const float *res, float *y, int T, int n, int k,
                                    int from, int to)
 {
     (void)c;
-    q2g_run_neon(q2g_dot_neon, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
-//@ tglu_q2g128_neon : q2g_run_neon
+//@ tglu_q2g128_neon : q2g_core_neon
 BN_INLINE void tglu_q2g128_neon(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                 const float *cu, const int8_t *q, const float *s, float *y, int act,
                                 int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_neon(q2g_dot_neon, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
-//@ tmatmul_q2g256_neon : q2g_run_neon
+//@ tmatmul_q2g256_neon : q2g_core_neon
 /* tmatmul_q2g256 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g256_neon(const uint8_t *w, const float *c, const int8_t *q,
                                    const float *s, const float *res, float *y, int T, int n, int k,
                                    int from, int to)
 {
     (void)c;
-    q2g_run_neon(q2g_dot_neon, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
-//@ tglu_q2g256_neon : q2g_run_neon
+//@ tglu_q2g256_neon : q2g_core_neon
 BN_INLINE void tglu_q2g256_neon(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                 const float *cu, const int8_t *q, const float *s, float *y, int act,
                                 int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_neon(q2g_dot_neon, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_neon, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }

@@ -151,44 +151,57 @@ BN_INLINE void q2g_values(const uint8_t *w, const int8_t *q, const float *s, flo
         v[r] = f32_times(v[r], unit);
 }
 
-//@ q2g_matmul : q2g_values
-/* y = value + res over blocks [from, to) of 16 rows, for rows below n alone. */
-BN_INLINE void q2g_matmul(const uint8_t *w, const int8_t *q, const float *s, const float *res,
-                          float *y, int T, int n, int k, int group, int from, int to)
-{
-    const size_t groups = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
+//@ q2g_run : q2g_layout
+/* A core gives the outputs of a block of 16 rows for `toks` tokens (at most Q2G_TOKENS; rows of q, `stride`
+ * bytes, of s, `pairs` floats) before the residual: v[t][row]. */
+enum { Q2G_TOKENS = 16 };
+typedef void (*q2g_core)(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
+                         size_t pairs, int k, int group, int toks, float (*v)[16]);
+/* Stores `rows` of a block's outputs for one token: act(v) * up, or, where up is NULL, v + res, or v. */
+typedef void (*q2g_store)(const float *v, const float *up, const float *res, float *y, int act,
+                          int rows);
 
-    for (int u = from; u < to; u++)
-        for (int t = 0; t < T; t++) {
-            const size_t at = (size_t)t * (size_t)n + 16 * (size_t)u;
+/* Blocks [from, to) of 16 rows, of rows below n: y = value + res without wu, else act(value) * value of
+ * wu. core and store are literals, inlined. */
+BN_INLINE void q2g_run(q2g_core core, q2g_store store, const uint8_t *w, const uint8_t *wu,
+                       const int8_t *q, const float *s, const float *res, float *y, int act, int T,
+                       int n, int k, int group, int from, int to)
+{
+    const size_t stride = BN_QPAD((size_t)k), block = BN_Q2G_BLOCK(k, group);
+    const size_t pairs = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
+    float v[Q2G_TOKENS][16], up[Q2G_TOKENS][16];
+
+    for (int base = 0, toks; base < T; base += toks) {
+        const int8_t *x = q + (size_t)base * stride;
+        const float *unit = s + (size_t)base * pairs;
+        toks = T - base < Q2G_TOKENS ? T - base : Q2G_TOKENS;
+        for (int u = from; u < to; u++) {
             const int rows = n - 16 * u < 16 ? n - 16 * u : 16;
-            float v[16];
-            q2g_values(w + (size_t)u * BN_Q2G_BLOCK(k, group), q + (size_t)t * BN_QPAD((size_t)k),
-                       s + (size_t)t * groups, v, k, group);
-            for (int r = 0; r < rows; r++)
-                y[at + (size_t)r] = res ? v[r] + res[at + (size_t)r] : v[r];
+            core(w + (size_t)u * block, x, stride, unit, pairs, k, group, toks, v);
+            if (wu)
+                core(wu + (size_t)u * block, x, stride, unit, pairs, k, group, toks, up);
+            for (int t = 0; t < toks; t++) {
+                const size_t at = (size_t)(base + t) * (size_t)n + 16 * (size_t)u;
+                store(v[t], wu ? up[t] : NULL, res ? res + at : NULL, y + at, act, rows);
+            }
         }
+    }
 }
 
-//@ q2g_glu : q2g_values glu_act
-/* y = act(gate) * up over blocks [from, to) of 16 rows, for rows below n alone. */
-BN_INLINE void q2g_glu(const uint8_t *wg, const uint8_t *wu, const int8_t *q, const float *s,
-                       float *y, int act, int T, int n, int k, int group, int from, int to)
+//@ q2g_store_each : q2g_run glu_act
+BN_INLINE void q2g_store_each(const float *v, const float *up, const float *res, float *y, int act,
+                              int rows)
 {
-    const size_t groups = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
-    const size_t block = BN_Q2G_BLOCK(k, group);
+    for (int r = 0; r < rows; r++)
+        y[r] = up ? glu_act(v[r], up[r], act) : res ? v[r] + res[r] : v[r];
+}
 
-    for (int u = from; u < to; u++)
-        for (int t = 0; t < T; t++) {
-            const int rows = n - 16 * u < 16 ? n - 16 * u : 16;
-            const int8_t *x = q + (size_t)t * BN_QPAD((size_t)k);
-            float gate[16], up[16];
-            q2g_values(wg + (size_t)u * block, x, s + (size_t)t * groups, gate, k, group);
-            q2g_values(wu + (size_t)u * block, x, s + (size_t)t * groups, up, k, group);
-            for (int r = 0; r < rows; r++)
-                y[(size_t)t * (size_t)n + 16 * (size_t)u + (size_t)r] =
-                    glu_act(gate[r], up[r], act);
-        }
+//@ q2g_core_plain : q2g_values q2g_store_each
+BN_INLINE void q2g_core_plain(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
+                              size_t pairs, int k, int group, int toks, float (*v)[16])
+{
+    for (int t = 0; t < toks; t++)
+        q2g_values(w, q + (size_t)t * stride, s + (size_t)t * pairs, v[t], k, group);
 }
 
 //@ q2g_row : q2g_values
@@ -254,23 +267,23 @@ BN_INLINE void linear_q2g64(const void *w, const float *x, float *y, int T, int 
     q2g_linear(w, x, y, T, n, k, 64, from, to);
 }
 
-//@ tmatmul_q2g64 : q2g_matmul
+//@ tmatmul_q2g64 : q2g_core_plain
 /* A scale for each 64 columns; w Q2R16G64 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g64(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                              const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
-    q2g_matmul(w, q, s, res, y, T, n, k, 64, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
-//@ tglu_q2g64 : q2g_glu
+//@ tglu_q2g64 : q2g_core_plain
 /* y = act(gate) * up, both as tmatmul_q2g64 gives them. */
 BN_INLINE void tglu_q2g64(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                           const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
                           int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_glu(wg, wu, q, s, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
 //@ embed_q2g128 : q2g_embed
@@ -286,23 +299,23 @@ BN_INLINE void linear_q2g128(const void *w, const float *x, float *y, int T, int
     q2g_linear(w, x, y, T, n, k, 128, from, to);
 }
 
-//@ tmatmul_q2g128 : q2g_matmul
+//@ tmatmul_q2g128 : q2g_core_plain
 /* A scale for each 128 columns; w Q2R16G128 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g128(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                               const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
-    q2g_matmul(w, q, s, res, y, T, n, k, 128, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
-//@ tglu_q2g128 : q2g_glu
+//@ tglu_q2g128 : q2g_core_plain
 /* y = act(gate) * up, both as tmatmul_q2g128 gives them. */
 BN_INLINE void tglu_q2g128(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                            const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
                            int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_glu(wg, wu, q, s, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
 //@ embed_q2g256 : q2g_embed
@@ -318,21 +331,21 @@ BN_INLINE void linear_q2g256(const void *w, const float *x, float *y, int T, int
     q2g_linear(w, x, y, T, n, k, 256, from, to);
 }
 
-//@ tmatmul_q2g256 : q2g_matmul
+//@ tmatmul_q2g256 : q2g_core_plain
 /* A scale for each 256 columns; w Q2R16G256 [N x K], res NULL or [T x N], y [T x N]; y may be res. */
 BN_INLINE void tmatmul_q2g256(const uint8_t *w, const float *c, const int8_t *q, const float *s,
                               const float *res, float *y, int T, int n, int k, int from, int to)
 {
     (void)c;
-    q2g_matmul(w, q, s, res, y, T, n, k, 256, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
-//@ tglu_q2g256 : q2g_glu
+//@ tglu_q2g256 : q2g_core_plain
 /* y = act(gate) * up, both as tmatmul_q2g256 gives them. */
 BN_INLINE void tglu_q2g256(const uint8_t *wg, const float *cg, const uint8_t *wu, const float *cu,
                            const int8_t *q, const float *s, float *y, int act, int T, int n, int k,
                            int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_glu(wg, wu, q, s, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_plain, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }

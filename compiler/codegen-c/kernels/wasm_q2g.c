@@ -9,7 +9,7 @@
 #include "scalar_q2g.c"
 #endif
 
-//@ q2g_run_simd128 : q2g_values glu_act linear_rows_simd128
+//@ q2g_core_simd128 : q2g_layout q2g_store_each linear_rows_simd128
 /* sum[0] and sum[1]: rows 0 and 1, 2 and 3, each in two lanes. */
 BN_INLINE void q2g_mad_simd128(v128_t *sum, v128_t codes, v128_t x)
 {
@@ -60,83 +60,66 @@ BN_INLINE void q2g_values_simd128(const uint8_t *w, const int8_t *q, const float
         wasm_v128_store(v + 4 * i, wasm_f32x4_mul(acc[i], unit));
 }
 
-/* Blocks [from, to) of 16 rows: y = value + res without wu, else act(value) * value of wu. */
-BN_INLINE void q2g_run_simd128(const uint8_t *w, const uint8_t *wu, const int8_t *q, const float *s,
-                               const float *res, float *y, int act, int T, int n, int k, int group,
-                               int from, int to)
+BN_INLINE void q2g_core_simd128(const uint8_t *w, const int8_t *q, size_t stride, const float *s,
+                                size_t pairs, int k, int group, int toks, float (*v)[16])
 {
-    const size_t stride = BN_QPAD((size_t)k), block = BN_Q2G_BLOCK(k, group);
-    const size_t pairs = 2 * BN_Q2G_GROUPS((size_t)k, (size_t)group);
-
-    for (int u = from; u < to; u++)
-        for (int t = 0; t < T; t++) {
-            const size_t at = (size_t)t * (size_t)n + 16 * (size_t)u;
-            const int rows = n - 16 * u < 16 ? n - 16 * u : 16;
-            const int8_t *x = q + (size_t)t * stride;
-            float v[16], up[16] = {0};
-            q2g_values_simd128(w + (size_t)u * block, x, s + (size_t)t * pairs, v, k, group);
-            if (wu)
-                q2g_values_simd128(wu + (size_t)u * block, x, s + (size_t)t * pairs, up, k, group);
-            for (int r = 0; r < rows; r++)
-                y[at + (size_t)r] = wu    ? glu_act(v[r], up[r], act)
-                                    : res ? v[r] + res[at + (size_t)r]
-                                          : v[r];
-        }
+    for (int t = 0; t < toks; t++)
+        q2g_values_simd128(w, q + (size_t)t * stride, s + (size_t)t * pairs, v[t], k, group);
 }
 
-//@ tmatmul_q2g64_simd128 : q2g_run_simd128
+//@ tmatmul_q2g64_simd128 : q2g_core_simd128
 /* tmatmul_q2g64 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g64_simd128(const uint8_t *w, const float *c, const int8_t *q,
                                      const float *s, const float *res, float *y, int T, int n,
                                      int k, int from, int to)
 {
     (void)c;
-    q2g_run_simd128(w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 64, from, to);
 }
 
-//@ tglu_q2g64_simd128 : q2g_run_simd128
+//@ tglu_q2g64_simd128 : q2g_core_simd128
 BN_INLINE void tglu_q2g64_simd128(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                   const float *cu, const int8_t *q, const float *s, float *y,
                                   int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_simd128(wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 64, from, to);
 }
 
-//@ tmatmul_q2g128_simd128 : q2g_run_simd128
+//@ tmatmul_q2g128_simd128 : q2g_core_simd128
 /* tmatmul_q2g128 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g128_simd128(const uint8_t *w, const float *c, const int8_t *q,
                                       const float *s, const float *res, float *y, int T, int n,
                                       int k, int from, int to)
 {
     (void)c;
-    q2g_run_simd128(w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 128, from, to);
 }
 
-//@ tglu_q2g128_simd128 : q2g_run_simd128
+//@ tglu_q2g128_simd128 : q2g_core_simd128
 BN_INLINE void tglu_q2g128_simd128(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                    const float *cu, const int8_t *q, const float *s, float *y,
                                    int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_simd128(wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 128, from, to);
 }
 
-//@ tmatmul_q2g256_simd128 : q2g_run_simd128
+//@ tmatmul_q2g256_simd128 : q2g_core_simd128
 /* tmatmul_q2g256 of scalar_q2g.c, to the bit. */
 BN_INLINE void tmatmul_q2g256_simd128(const uint8_t *w, const float *c, const int8_t *q,
                                       const float *s, const float *res, float *y, int T, int n,
                                       int k, int from, int to)
 {
     (void)c;
-    q2g_run_simd128(w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, w, NULL, q, s, res, y, 0, T, n, k, 256, from, to);
 }
 
-//@ tglu_q2g256_simd128 : q2g_run_simd128
+//@ tglu_q2g256_simd128 : q2g_core_simd128
 BN_INLINE void tglu_q2g256_simd128(const uint8_t *wg, const float *cg, const uint8_t *wu,
                                    const float *cu, const int8_t *q, const float *s, float *y,
                                    int act, int T, int n, int k, int from, int to)
 {
     (void)cg, (void)cu;
-    q2g_run_simd128(wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
+    q2g_run(q2g_core_simd128, q2g_store_each, wg, wu, q, s, NULL, y, act, T, n, k, 256, from, to);
 }
