@@ -25,15 +25,6 @@ export PYTHONDONTWRITEBYTECODE
 floats= # what makes activations floats, where there is a choice
 if "$bnc" help compile | grep -q -- '--act='; then floats=--act=f32; fi
 
-cat >$dir/main.c <<'EOF'
-#include "bn_model.h"
-int bn_cli(const bn_model *model, int argc, char **argv);
-extern const bn_model m_model;
-int main(int argc, char **argv)
-{
-    return bn_cli(&m_model, argc, argv);
-}
-EOF
 prompts="0 1 2"
 target=
 [ "$(uname -m)" != x86_64 ] || target=--target=x86-64-v3 # compiles in half the time of this machine's
@@ -43,7 +34,7 @@ logits() { # logits NAME INPUT OPTION...: $dir/NAME.0, .1 and .2, of the golden'
     python3 tests/reference/hf_logits.py "$golden" --ids=$dir/ids || return 1
     if [ "$how" = c ]; then
         "$bnc" "$@" --quiet --name=m $target --emit=obj -o $dir/"$name".o &&
-            ${CC:-cc} -Iruntime-min $dir/main.c $dir/"$name".o build/libbnrt.a -lm -pthread -o $dir/"$name" || return 1
+            ${CC:-cc} -Iruntime-min tests/e2e/cli_main.c $dir/"$name".o build/libbnrt.a -lm -pthread -o $dir/"$name" || return 1
     fi
     for i in $prompts; do
         if [ "$how" = jit ]; then

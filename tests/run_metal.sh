@@ -86,16 +86,7 @@ check "3 buffers a state, none a token" sh -c "[ '$states' -gt 0 ] && [ '$states
 # ---- checkpoints: stretched RoPE, factors of layers ----
 checkpoint() { # checkpoint MODEL: a prompt's logits against those of transformers (tests/run_hf.sh)
     model "$shared"/golden/hf/"$1" "$1" --kv=f32 || return 1
-    cat >$dir/cli.c <<'EOF'
-#include "bn_model.h"
-int bn_cli(const bn_model *model, int argc, char **argv);
-extern const bn_model m_model;
-int main(int argc, char **argv)
-{
-    return bn_cli(&m_model, argc, argv);
-}
-EOF
-    check "$1: a program" cc -Iruntime-min $dir/cli.c -L$dir -l:"$1".x86-64.so -Wl,-rpath,"$root/$dir" -o $dir/cli
+    check "$1: a program" cc -Iruntime-min tests/e2e/cli_main.c -L$dir -l:"$1".x86-64.so -Wl,-rpath,"$root/$dir" -o $dir/cli
     python3 tests/reference/hf_logits.py "$shared"/golden/hf/"$1" --ids=$dir/ids
     env -C $dir ./cli --ids=ids.0 --logits -t 1 >$dir/logits.0
     check "$1: logits" python3 tests/reference/hf_logits.py "$shared"/golden/hf/"$1" int8 $dir/logits.0

@@ -28,8 +28,7 @@ enum { NGRAPH = sizeof graphs / sizeof *graphs };
 
 static const json_t *key(const HfConfig *c, const char *name)
 {
-    const json_t *v = json_object_get(c->config, name);
-    return v && !json_is_null(v) ? v : NULL;
+    return json_member(c->config, name);
 }
 
 static const char *shown(const HfConfig *c, const char *text)
@@ -65,8 +64,8 @@ static double number(const HfConfig *c, const json_t *v, const char *name, doubl
 static void find_graph(HfConfig *c)
 {
     const char *class = json_string_or_null(json_array_get(key(c, "architectures"), 0)),
-               *act = json_string_or_null(key(c, "hidden_act"));
-    act = act ? act : json_string_or_null(key(c, "hidden_activation"));
+               *act = json_member_text(c->config, "hidden_act");
+    act = act ? act : json_member_text(c->config, "hidden_activation");
     for (int i = 0; i < NGRAPH && class && act; i++)
         if (!strcmp(class, graphs[i].class) && !strcmp(act, graphs[i].act))
             c->arch = graphs[i].arch;

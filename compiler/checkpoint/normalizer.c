@@ -32,8 +32,9 @@ _Noreturn static void refuse(const Tokenizer *z, const json_t *v, const char *wh
 
 static void add_replace(Tokenizer *z, const json_t *v)
 {
-    const char *from = hf_text(hf_member(v, "pattern"), "String"), *to = hf_text(v, "content"),
-               *regex = hf_text(hf_member(v, "pattern"), "Regex");
+    const char *from = json_member_text(json_member(v, "pattern"), "String"),
+               *to = json_member_text(v, "content"),
+               *regex = json_member_text(json_member(v, "pattern"), "Regex");
     if (regex)
         refuse(z, v, format(z->s, " of the pattern %s", quote(z->s, regex, strlen(regex))));
     if (!from || !to || !*from)
@@ -45,15 +46,15 @@ static void add_replace(Tokenizer *z, const json_t *v)
 
 static void add_strip(Tokenizer *z, const json_t *v)
 {
-    if (!json_is_false(hf_member(v, "strip_left")))
+    if (!json_is_false(json_member(v, "strip_left")))
         add_word(z, "strip-left");
-    if (!json_is_false(hf_member(v, "strip_right")))
+    if (!json_is_false(json_member(v, "strip_right")))
         add_word(z, "strip-right");
 }
 
 static void add_prepend(Tokenizer *z, const json_t *v)
 {
-    const char *text = hf_text(v, "prepend");
+    const char *text = json_member_text(v, "prepend");
     if (!text)
         refuse(z, v, " without a text");
     add_word(z, "prepend");
@@ -117,17 +118,18 @@ static const char *known_cut(const json_t *v)
 {
     const json_t *first = hf_part(v, "pretokenizers", 0), *second = hf_part(v, "pretokenizers", 1);
     const json_t *level = second ? second : first, *split = second ? first : NULL;
-    const char *regex = hf_text(hf_member(split, "pattern"), "Regex"),
-               *behavior = hf_text(split, "behavior");
-    bool own = !json_is_false(hf_member(level, "use_regex"));
+    const char *regex = json_member_text(json_member(split, "pattern"), "Regex"),
+               *behavior = json_member_text(split, "behavior");
+    bool own = !json_is_false(json_member(level, "use_regex"));
     if (hf_part(v, "pretokenizers", 2) && hf_is(v, "Sequence"))
         return NULL;
-    if (!level || !hf_is(level, "ByteLevel") || json_is_true(hf_member(level, "add_prefix_space")))
+    if (!level || !hf_is(level, "ByteLevel") ||
+        json_is_true(json_member(level, "add_prefix_space")))
         return NULL;
     if (!split)
         return own ? "gpt-2" : NULL;
     if (own || !hf_is(split, "Split") || !regex || !behavior || strcmp(behavior, "Isolated") ||
-        json_is_true(hf_member(split, "invert")))
+        json_is_true(json_member(split, "invert")))
         return NULL;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         if (!strcmp(regex, patterns[i].pattern))
@@ -137,10 +139,10 @@ static const char *known_cut(const json_t *v)
 
 const char *hf_pretokenizer(const Tokenizer *z, const char *given)
 {
-    const json_t *v = hf_member(z->f->own, "pre_tokenizer"),
+    const json_t *v = json_member(z->f->own, "pre_tokenizer"),
                  *level = hf_part_of_type(v, "pretokenizers", "ByteLevel");
     const char *found = known_cut(v);
-    if (json_is_true(hf_member(level, "add_prefix_space")))
+    if (json_is_true(json_member(level, "add_prefix_space")))
         fail(z->s, z->at,
              "ByteLevel has add_prefix_space: true, a space before each text, which bnc's tables "
              "cannot put for a byte-level BPE");
@@ -156,15 +158,15 @@ const char *hf_pretokenizer(const Tokenizer *z, const char *given)
 
 void hf_normalizer_bpe(Tokenizer *z)
 {
-    each_part(z, hf_member(z->f->own, "normalizer"), 0, add_part);
+    each_part(z, json_member(z->f->own, "normalizer"), 0, add_part);
 }
 
 /* ---- SentencePiece in JSON ---- */
 
 static void take_spm_part(Tokenizer *z, const json_t *v)
 {
-    const char *from = hf_text(hf_member(v, "pattern"), "String"), *to = hf_text(v, "content"),
-               *prefix = hf_text(v, "prepend");
+    const char *from = json_member_text(json_member(v, "pattern"), "String"),
+               *to = json_member_text(v, "content"), *prefix = json_member_text(v, "prepend");
     bool prepend = hf_is(v, "Prepend") && prefix && !strcmp(prefix, SPACE_MARK) && !z->prepends,
          replace =
              hf_is(v, "Replace") && from && to && !strcmp(from, " ") && !strcmp(to, SPACE_MARK);
@@ -179,8 +181,9 @@ static void take_spm_part(Tokenizer *z, const json_t *v)
 
 static void take_metaspace(Tokenizer *z, const json_t *v)
 {
-    const char *scheme = hf_text(v, "prepend_scheme"), *mark = hf_text(v, "replacement");
-    bool old = !json_is_false(hf_member(v, "add_prefix_space"));
+    const char *scheme = json_member_text(v, "prepend_scheme"),
+               *mark = json_member_text(v, "replacement");
+    bool old = !json_is_false(json_member(v, "add_prefix_space"));
     if (mark && strcmp(mark, SPACE_MARK))
         fail(z->s, z->at, "Metaspace writes %s for a space; bnc's tables write \"" SPACE_MARK "\"",
              quote(z->s, mark, strlen(mark)));
@@ -192,7 +195,7 @@ static void take_metaspace(Tokenizer *z, const json_t *v)
     else if (strcmp(scheme, "never"))
         fail(z->s, z->at, "prepend_scheme of Metaspace is %s; known: always, first, never",
              quote(z->s, scheme, strlen(scheme)));
-    z->split_spaces = !json_is_false(hf_member(v, "split"));
+    z->split_spaces = !json_is_false(json_member(v, "split"));
     if (z->split_spaces)
         note(z->s, "Metaspace splits: every space begins a word, and no token holds two of them");
     z->marks = true;
@@ -216,14 +219,14 @@ static void spm_by_model(Tokenizer *z)
         }
     if (t->charsmap_bytes || t->remove_extra || t->suffix || user)
         add_word(z, "sentencepiece");
-    if (t->space_prefix && !t->suffix && json_is_false(hf_member(z->f->config, "legacy")))
+    if (t->space_prefix && !t->suffix && json_is_false(json_member(z->f->config, "legacy")))
         z->prefix = "first"; /* transformers' rule for those that say so */
 }
 
 void hf_normalizer_spm(Tokenizer *z)
 {
-    const json_t *normal = hf_member(z->f->own, "normalizer"),
-                 *cut = hf_member(z->f->own, "pre_tokenizer"), *p;
+    const json_t *normal = json_member(z->f->own, "normalizer"),
+                 *cut = json_member(z->f->own, "pre_tokenizer"), *p;
     if (!z->f->own || (z->f->spm && is_precompiled(normal))) {
         spm_by_model(z);
         return;

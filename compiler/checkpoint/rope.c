@@ -12,12 +12,6 @@
 #include "checkpoint/checkpoint.h"
 #include "ir/escape.h"
 
-static const json_t *member(const json_t *object, const char *name)
-{
-    const json_t *v = json_object_get(object, name);
-    return v && !json_is_null(v) ? v : NULL;
-}
-
 static Loc place(const HfConfig *c)
 {
     return loc_file(c->s, c->config_path);
@@ -26,7 +20,7 @@ static Loc place(const HfConfig *c)
 /* A number above 0 of the settings; fail() where it is none, or where it is needed (absent NAN). */
 static double setting_in(const HfConfig *c, const json_t *object, const char *name, double absent)
 {
-    const json_t *v = member(object, name);
+    const json_t *v = json_member(object, name);
     double d = v ? (json_is_real(v) ? json_real_value(v) : NAN) : absent;
     if (!(d > 0 && d <= 1e12))
         fail(c->s, place(c), "%s is %s; expected a number above 0, at most 1e12", name,
@@ -40,6 +34,12 @@ static double setting(const HfConfig *c, const char *name, double absent)
 }
 
 /* ---- what transformers computes ---- */
+
+static void take_linear(HfConfig *c)
+{
+    c->rope.type = "linear";
+    c->rope.factor = setting(c, "factor", NAN);
+}
 
 static double *divisors_new(HfConfig *c)
 {
@@ -70,10 +70,10 @@ static double magnitude_for(double factor, double scale)
 /* What cosines and sines are multiplied by. */
 static double yarn_magnitude(const HfConfig *c, double factor)
 {
-    const json_t *all = member(c->rope.settings, "mscale_all_dim"),
-                 *own = member(c->rope.settings, "mscale");
+    const json_t *all = json_member(c->rope.settings, "mscale_all_dim"),
+                 *own = json_member(c->rope.settings, "mscale");
     bool both = json_real_value(all) != 0 && json_real_value(own) != 0;
-    if (member(c->rope.settings, "attention_factor"))
+    if (json_member(c->rope.settings, "attention_factor"))
         return setting(c, "attention_factor", NAN);
     return both ? magnitude_for(factor, setting(c, "mscale", NAN)) /
                       magnitude_for(factor, setting(c, "mscale_all_dim", NAN))
@@ -89,7 +89,7 @@ static double pair_of(const HfConfig *c, double turns)
 static void take_yarn(HfConfig *c)
 {
     HfRope *r = &c->rope;
-    bool told = member(r->settings, "original_max_position_embeddings");
+    bool told = json_member(r->settings, "original_max_position_embeddings");
     r->original = setting(c, "original_max_position_embeddings", c->context);
     r->factor = setting(c, "factor", told ? c->context / r->original : NAN);
     r->fast = setting(c, "beta_fast", 32);
@@ -99,7 +99,7 @@ static void take_yarn(HfConfig *c)
         fail(c->s, place(c), "rope_scaling: yarn with the factor %g over the base %g", r->factor,
              c->base);
     r->type = "yarn";
-    if (!json_is_false(member(r->settings, "truncate"))) {
+    if (!json_is_false(json_member(r->settings, "truncate"))) {
         r->magnitude /= magnitude_for(r->factor, 1); /* by which readers multiply it */
         return;
     }
@@ -115,7 +115,7 @@ static void take_yarn(HfConfig *c)
 
 static const double *factors(const HfConfig *c, const char *name)
 {
-    const json_t *list = member(c->rope.settings, name);
+    const json_t *list = json_member(c->rope.settings, name);
     double *v = NEW_ARRAY(c->s, double, c->head_dim / 2);
     if (json_array_size(list) != (size_t)c->head_dim / 2)
         fail(c->s, place(c), "rope_scaling: %s is no list of %d numbers, one a pair of values",
@@ -132,14 +132,14 @@ static const double *factors(const HfConfig *c, const char *name)
 static void take_longrope(HfConfig *c)
 {
     HfRope *r = &c->rope;
-    const json_t *own = member(c->config, "original_max_position_embeddings");
+    const json_t *own = json_member(c->config, "original_max_position_embeddings");
     double old = json_is_real(own) ? json_real_value(own) : c->context;
     r->type = "longrope";
     r->original = setting(c, "original_max_position_embeddings", old);
     r->few = factors(c, "short_factor");
     r->many = factors(c, "long_factor");
     double factor = setting(c, "factor", c->context / r->original);
-    if (member(r->settings, "attention_factor"))
+    if (json_member(r->settings, "attention_factor"))
         r->magnitude = setting(c, "attention_factor", NAN);
     else if (factor > 1)
         r->magnitude = sqrt(1 + log(factor) / log(r->original));
@@ -148,7 +148,7 @@ static void take_longrope(HfConfig *c)
 /* HunYuan's: a larger base at every length. Others' dynamic depends on the length. */
 static void take_dynamic(HfConfig *c)
 {
-    if (strcmp(c->arch, "hunyuan-dense") || !member(c->rope.settings, "alpha"))
+    if (strcmp(c->arch, "hunyuan-dense") || !json_member(c->rope.settings, "alpha"))
         fail(c->s, place(c),
              "rope_scaling is dynamic: frequencies would change with the length of a text, which "
              "a compiled model's do not");
@@ -162,28 +162,19 @@ static void take_settings(HfConfig *c)
     static const struct {
         const char *name;
         void (*take)(HfConfig *c);
-    } kinds[] = {{"llama3", take_llama3},
-                 {"yarn", take_yarn},
-                 {"longrope", take_longrope},
-                 {"su", take_longrope},
-                 {"dynamic", take_dynamic}};
+    } kinds[] = {{"linear", take_linear},     {"llama3", take_llama3}, {"yarn", take_yarn},
+                 {"longrope", take_longrope}, {"su", take_longrope},   {"dynamic", take_dynamic}};
     HfRope *r = &c->rope;
-    const json_t *type = member(r->settings, "rope_type");
-    const char *kind = json_string_or_null(type ? type : member(r->settings, "type"));
-    double part =
-        member(r->settings, "partial_rotary_factor") ? setting(c, "partial_rotary_factor", NAN) : 1;
-    const json_t *own = member(c->config, "partial_rotary_factor");
+    const char *kind =
+        json_member_text(r->settings, json_member(r->settings, "rope_type") ? "rope_type" : "type");
+    double part = setting(c, "partial_rotary_factor", 1);
+    const json_t *own = json_member(c->config, "partial_rotary_factor");
     if (part != 1 || (own && !(json_is_real(own) && json_real_value(own) == 1)))
         fail(c->s, place(c),
              "partial_rotary_factor is not 1: a part of each head would turn, which these graphs "
              "do not have");
     if (!kind || !strcmp(kind, "default"))
         return;
-    if (!strcmp(kind, "linear")) {
-        r->type = "linear";
-        r->factor = setting(c, "factor", NAN);
-        return;
-    }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kind, kinds[i].name)) {
             kinds[i].take(c);
@@ -198,8 +189,9 @@ static void take_settings(HfConfig *c)
 void hf_rope_read(HfConfig *c)
 {
     HfRope *r = &c->rope;
-    const json_t *now = member(c->config, "rope_parameters"),
-                 *near = member(now, "sliding_attention"), *far = member(now, "full_attention");
+    const json_t *now = json_member(c->config, "rope_parameters"),
+                 *near = json_member(now, "sliding_attention"),
+                 *far = json_member(now, "full_attention");
     bool gemma = !strcmp(c->arch, "gemma3");
     double absent = gemma ? 1e6 : strcmp(c->arch, "bitnet-b1.58") ? 1e4 : 5e5; /* of the classes */
     now = far ? far : now;
@@ -209,11 +201,12 @@ void hf_rope_read(HfConfig *c)
     if (gemma)
         c->near_base = near ? setting_in(c, near, "rope_theta", 1e4)
                             : setting_in(c, c->config, "rope_local_base_freq", 1e4);
-    const char *kind = json_string_or_null(member(near, "rope_type"));
+    const char *kind = json_member_text(near, "rope_type");
     if (kind && strcmp(kind, "default"))
         fail(c->s, place(c), "rope_parameters scale the layers with a window, too (%s)",
              quote(c->s, kind, strlen(kind)));
-    r->settings = member(c->config, "rope_scaling") ? member(c->config, "rope_scaling") : now;
+    r->settings =
+        json_member(c->config, "rope_scaling") ? json_member(c->config, "rope_scaling") : now;
     if (r->settings && !json_is_object(r->settings))
         fail(c->s, place(c), "rope_scaling is no object");
     take_settings(c);

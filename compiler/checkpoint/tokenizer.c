@@ -44,18 +44,18 @@ static void add_entry(Tokenizer *z, int64_t id, const json_t *v, bool normalized
                {"rstrip", VOCAB_RSTRIP},
                {"single_word", VOCAB_SINGLE_WORD},
                {"normalized", VOCAB_NORMALIZED}};
-    bool special = json_is_true(hf_member(v, "special"));
-    unsigned flags = normalized && !special && !hf_member(v, "normalized") ? VOCAB_NORMALIZED : 0;
+    bool special = json_is_true(json_member(v, "special"));
+    unsigned flags = normalized && !special && !json_member(v, "normalized") ? VOCAB_NORMALIZED : 0;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
-        if (json_is_true(hf_member(v, row[i].key)))
+        if (json_is_true(json_member(v, row[i].key)))
             flags |= row[i].flag;
-    add_token(z, id, hf_text(v, "content"), special ? VOCAB_CONTROL : VOCAB_USER, flags);
+    add_token(z, id, json_member_text(v, "content"), special ? VOCAB_CONTROL : VOCAB_USER, flags);
 }
 
 /* The text of a token that a file names, by itself or in an object with it; or NULL. */
 static const char *token_text(const json_t *v)
 {
-    return json_is_object(v) ? hf_text(v, "content") : json_string_or_null(v);
+    return json_is_object(v) ? json_member_text(v, "content") : json_string_or_null(v);
 }
 
 static const char *const special_names[] = {"bos_token", "eos_token", "unk_token", "pad_token",
@@ -67,17 +67,17 @@ enum { SPECIAL_NAMES = sizeof special_names / sizeof *special_names };
 static bool special_name(const Tokenizer *z, size_t i, const char **text)
 {
     const json_t *file = i % 2 ? z->f->map : z->f->config;
-    const json_t *more = hf_member(file, "additional_special_tokens");
+    const json_t *more = json_member(file, "additional_special_tokens");
     size_t k = i / 2;
-    *text = token_text(k < SPECIAL_NAMES ? hf_member(file, special_names[k])
+    *text = token_text(k < SPECIAL_NAMES ? json_member(file, special_names[k])
                                          : json_array_get(more, k - SPECIAL_NAMES));
     return k < SPECIAL_NAMES || k - SPECIAL_NAMES < 1 << 16;
 }
 
 static size_t special_places(const Tokenizer *z)
 {
-    size_t a = json_array_size(hf_member(z->f->config, "additional_special_tokens")),
-           b = json_array_size(hf_member(z->f->map, "additional_special_tokens"));
+    size_t a = json_array_size(json_member(z->f->config, "additional_special_tokens")),
+           b = json_array_size(json_member(z->f->map, "additional_special_tokens"));
     return 2 * (SPECIAL_NAMES + (a > b ? a : b));
 }
 
@@ -141,8 +141,8 @@ static void release(void *arg)
 /* tokenizer.json lists them, and the other files may have more, which transformers adds. */
 static void read_added(Tokenizer *z)
 {
-    const json_t *list = hf_member(z->f->own, "added_tokens"),
-                 *decoder = hf_member(z->f->config, "added_tokens_decoder");
+    const json_t *list = json_member(z->f->own, "added_tokens"),
+                 *decoder = json_member(z->f->config, "added_tokens_decoder");
     json_t *known = json_object(), *v;
     const char *key;
     session_defer(z->s, release, known);
@@ -152,11 +152,11 @@ static void read_added(Tokenizer *z)
          "an object");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *a = json_array_get(list, i);
-        add_entry(z, number_of(hf_member(a, "id")), a, false);
-        know(z, known, hf_text(a, "content"));
+        add_entry(z, number_of(json_member(a, "id")), a, false);
+        know(z, known, json_member_text(a, "content"));
     }
     json_object_foreach((json_t *)(uintptr_t)decoder, key, v) {
-        const char *text = hf_text(v, "content");
+        const char *text = json_member_text(v, "content");
         char *end;
         int64_t id = strtoll(key, &end, 10);
         if (text && json_object_get(known, text))
@@ -176,8 +176,8 @@ static void read_added(Tokenizer *z)
 /* The vocabulary of tokenizer.json. */
 static void read_vocabulary(Tokenizer *z, bool bytes)
 {
-    const json_t *vocab = hf_member(z->model, "vocab");
-    const char *key, *unk = hf_text(z->model, "unk_token");
+    const json_t *vocab = json_member(z->model, "vocab");
+    const char *key, *unk = json_member_text(z->model, "unk_token");
     json_t *v;
     if (!json_is_object(vocab))
         fail(z->s, z->at, "model.vocab is no object of tokens and their numbers");
@@ -216,7 +216,7 @@ static int64_t merged(const Tokenizer *z, const char *both, size_t left)
 
 static const json_t *merges_of(const Tokenizer *z)
 {
-    const json_t *merges = hf_member(z->model, "merges");
+    const json_t *merges = json_member(z->model, "merges");
     if (!json_is_array(merges))
         fail(z->s, z->at, "model.merges is no array of merges");
     return merges;
@@ -252,7 +252,7 @@ static void read_merges(Tokenizer *z, VocabSource *v)
     v->merges = out;
     v->nmerges = (int64_t)n;
     /* llama-bpe's pre-tokens that are tokens need no merges, where the file does not say else. */
-    v->only_merges = !v->scores && !json_is_true(hf_member(z->model, "ignore_merges"));
+    v->only_merges = !v->scores && !json_is_true(json_member(z->model, "ignore_merges"));
     v->by_merges = v->scores != NULL;
 }
 
@@ -272,14 +272,14 @@ static const Special specials[SPECIALS] = {
 /* The token that a file names by its text (or by an object with it); -1: none. */
 static int64_t named(const Tokenizer *z, const json_t *file, const char *key)
 {
-    const char *text = token_text(hf_member(file, key));
+    const char *text = token_text(json_member(file, key));
     return text ? hf_token_find(&z->t, text) : -1;
 }
 
 /* Number i of an id, which may be a list; -1: none. */
 static int64_t listed(const Tokenizer *z, const json_t *file, const char *key, size_t i)
 {
-    const json_t *v = hf_member(file, key);
+    const json_t *v = json_member(file, key);
     const json_t *x = json_is_array(v) ? json_array_get(v, i) : i == 0 ? v : NULL;
     int64_t id = -1;
     want(z, !x || json_is_null(x) || json_whole(x, &id) || json_real_value(x) < 0, key,
@@ -308,8 +308,8 @@ static int64_t special_of(const Tokenizer *z, const Special *k, int64_t own)
 static void read_ends(const Tokenizer *z, VocabSource *v)
 {
     const json_t *file =
-        hf_member(z->f->generation, "eos_token_id") ? z->f->generation : z->f->model;
-    const json_t *list = hf_member(file, "eos_token_id");
+        json_member(z->f->generation, "eos_token_id") ? z->f->generation : z->f->model;
+    const json_t *list = json_member(file, "eos_token_id");
     size_t n = json_is_array(list) ? json_array_size(list) : 1;
     int32_t *ends = NULL;
     if (v->eos >= 0) {
@@ -336,17 +336,17 @@ static void read_ends(const Tokenizer *z, VocabSource *v)
 /* What the tokenizer puts first (last = 0) or last around a text: 1 a special token, 0 none. */
 static int template_adds(const Tokenizer *z, bool last)
 {
-    const json_t *t =
-        hf_part_of_type(hf_member(z->f->own, "post_processor"), "processors", "TemplateProcessing");
-    const json_t *single = hf_member(t, "single");
+    const json_t *t = hf_part_of_type(json_member(z->f->own, "post_processor"), "processors",
+                                      "TemplateProcessing");
+    const json_t *single = json_member(t, "single");
     size_t n = json_array_size(single);
-    return n > 0 && hf_member(json_array_get(single, last ? n - 1 : 0), "SpecialToken") != NULL;
+    return n > 0 && json_member(json_array_get(single, last ? n - 1 : 0), "SpecialToken") != NULL;
 }
 
 static void read_flags(const Tokenizer *z, VocabSource *v, bool spm)
 {
-    const json_t *bos = hf_member(z->f->config, "add_bos_token"),
-                 *eos = hf_member(z->f->config, "add_eos_token");
+    const json_t *bos = json_member(z->f->config, "add_bos_token"),
+                 *eos = json_member(z->f->config, "add_eos_token");
     want(z, !bos || json_is_boolean(bos), "add_bos_token", "true or false");
     want(z, !eos || json_is_boolean(eos), "add_eos_token", "true or false");
     bool add_bos = json_is_boolean(bos) ? json_is_true(bos) : spm || template_adds(z, false),
@@ -360,13 +360,13 @@ static void read_flags(const Tokenizer *z, VocabSource *v, bool spm)
 /* A template, or the one that is called default in a list or an object of several. */
 static const char *template_in(const Tokenizer *z, const json_t *v)
 {
-    const char *text = json_is_object(v) ? hf_text(v, "default") : json_string_or_null(v);
+    const char *text = json_is_object(v) ? json_member_text(v, "default") : json_string_or_null(v);
     size_t n = json_array_size(v);
     want(z, text || json_is_object(v) || json_is_array(v), "chat_template", "a text or several");
     for (size_t i = 0; !text && i < n; i++) {
-        const char *own = hf_text(json_array_get(v, i), "name");
+        const char *own = json_member_text(json_array_get(v, i), "name");
         if (n == 1 || (own && !strcmp(own, "default")))
-            text = hf_text(json_array_get(v, i), "template");
+            text = json_member_text(json_array_get(v, i), "template");
     }
     if (!text && (n || json_object_size(v)))
         note(z->s, "none of the chat templates of %s is called default: none is taken", z->f->dir);
@@ -377,13 +377,13 @@ static const char *template_in(const Tokenizer *z, const json_t *v)
  * processors read chat_template.json, which is looked at last. */
 static const char *read_template(const Tokenizer *z)
 {
-    const json_t *own = hf_member(z->f->config, "chat_template"), *chat = z->f->chat;
+    const json_t *own = json_member(z->f->config, "chat_template"), *chat = z->f->chat;
     if (z->f->jinja)
         return z->f->jinja;
     const char *text = own ? template_in(z, own) : NULL;
     if (!text && chat)
-        text = template_in(z, json_is_object(chat) && hf_member(chat, "chat_template")
-                                  ? hf_member(chat, "chat_template")
+        text = template_in(z, json_is_object(chat) && json_member(chat, "chat_template")
+                                  ? json_member(chat, "chat_template")
                                   : chat);
     return text;
 }
@@ -394,9 +394,9 @@ static const char *read_template(const Tokenizer *z)
 static bool read_tokens(Tokenizer *z)
 {
     const HfTokenizerFiles *f = z->f;
-    const json_t *cut = hf_member(f->own, "pre_tokenizer");
+    const json_t *cut = json_member(f->own, "pre_tokenizer");
     bool bpe = f->own && hf_part_of_type(cut, "pretokenizers", "ByteLevel"),
-         spm = !f->own || json_is_true(hf_member(z->model, "byte_fallback")), ranked = false;
+         spm = !f->own || json_is_true(json_member(z->model, "byte_fallback")), ranked = false;
     if (f->own && (!hf_is(z->model, "BPE") || (!bpe && !spm)))
         fail(z->s, z->at,
              "the tokenizer is %s without ByteLevel or byte_fallback; bnc converts byte-level BPE "
@@ -404,7 +404,7 @@ static bool read_tokens(Tokenizer *z)
              hf_type_shown(z, z->model));
     for (int i = 0; i < 2; i++) {
         const char *key = i ? "end_of_word_suffix" : "continuing_subword_prefix",
-                   *text = hf_text(z->model, key);
+                   *text = json_member_text(z->model, key);
         if (text && *text)
             fail(z->s, z->at, "%s is %s; bnc converts a BPE without one", key,
                  quote(z->s, text, strlen(text)));
@@ -444,7 +444,7 @@ static Tokenizer *new_tokenizer(Session *s, const HfTokenizerFiles *f)
     HfTokens *t = &z->t;
     z->s = t->s = s;
     z->f = f;
-    z->model = hf_member(f->own, "model");
+    z->model = json_member(f->own, "model");
     t->path = format(s, "%s/%s", f->dir, f->own ? "tokenizer.json" : "tokenizer.model");
     z->at = loc_file(s, t->path);
     t->n = f->vocab;

@@ -39,9 +39,6 @@ typedef struct Tokenizer {
     bool marks;    /* and in the place of spaces */
 } Tokenizer;
 
-/* A member that is there and not null; texts of members. */
-const json_t *hf_member(const json_t *object, const char *key);
-const char *hf_text(const json_t *object, const char *key);
 bool hf_is(const json_t *object, const char *type); /* its "type" */
 /* The parts of a Sequence, which stand under `list`, or the thing itself; NULL after the last. */
 const json_t *hf_part(const json_t *v, const char *list, size_t i);

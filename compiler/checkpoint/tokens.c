@@ -34,27 +34,16 @@ void hf_token_set(HfTokens *t, int64_t id, const char *text, size_t len, int typ
 
 /* ---- tokenizer.json ---- */
 
-const json_t *hf_member(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-    return v && !json_is_null(v) ? v : NULL;
-}
-
-const char *hf_text(const json_t *object, const char *key)
-{
-    return json_string_or_null(hf_member(object, key));
-}
-
 bool hf_is(const json_t *object, const char *type)
 {
-    const char *own = hf_text(object, "type");
+    const char *own = json_member_text(object, "type");
     return own && !strcmp(own, type);
 }
 
 const json_t *hf_part(const json_t *v, const char *list, size_t i)
 {
     if (v && hf_is(v, "Sequence"))
-        return json_array_get(hf_member(v, list), i);
+        return json_array_get(json_member(v, list), i);
     return i == 0 ? v : NULL;
 }
 
@@ -69,6 +58,6 @@ const json_t *hf_part_of_type(const json_t *v, const char *list, const char *typ
 
 const char *hf_type_shown(const Tokenizer *z, const json_t *v)
 {
-    const char *type = hf_text(v, "type");
+    const char *type = json_member_text(v, "type");
     return type ? quote(z->s, type, strlen(type)) : "(without a type)";
 }

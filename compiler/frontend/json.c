@@ -67,3 +67,14 @@ const char *json_string_or_null(const json_t *v)
 {
     return v && json_is_string(v) ? json_string_value(v) : NULL;
 }
+
+const json_t *json_member(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    return v && !json_is_null(v) ? v : NULL;
+}
+
+const char *json_member_text(const json_t *object, const char *key)
+{
+    return json_string_or_null(json_member(object, key));
+}

@@ -22,5 +22,8 @@ json_t *json_file_required(Session *s, const char *path);
 bool json_whole(const json_t *v, int64_t *out);
 /* The text of a string value; NULL for anything else, NULL included. */
 const char *json_string_or_null(const json_t *v);
+/* A member of an object, and its text; NULL where it is absent or null, or `object` is no object. */
+const json_t *json_member(const json_t *object, const char *key);
+const char *json_member_text(const json_t *object, const char *key);
 
 #endif

@@ -56,10 +56,10 @@ void put_json_text(Out *o, const char *text, size_t len)
     put(o, "\"");
 }
 
-void put_tir_string(Out *o, const char *text)
+/* Quotes and backslashes behind a backslash, what does not print as `byte` says. */
+static void put_backslashed(Out *o, const char *text, const char *byte)
 {
     size_t n = strlen(text);
-    put(o, "\"");
     for (size_t i = 0; i < n;) {
         int len = utf8_printable(text + i, n - i);
         if (text[i] == '"' || text[i] == '\\')
@@ -67,9 +67,15 @@ void put_tir_string(Out *o, const char *text)
         else if (len)
             put_bytes(o, text + i, (size_t)len);
         else
-            put(o, "\\x%02x", (unsigned char)text[i]);
+            put(o, byte, (unsigned char)text[i]);
         i += len ? (size_t)len : 1;
     }
+}
+
+void put_tir_string(Out *o, const char *text)
+{
+    put(o, "\"");
+    put_backslashed(o, text, "\\x%02x");
     put(o, "\"");
 }
 
@@ -156,17 +162,7 @@ void put_asm_string(Out *o, const char *text)
 
 void put_dot_label(Out *o, const char *text)
 {
-    size_t n = strlen(text);
-    for (size_t i = 0; i < n;) {
-        int len = utf8_printable(text + i, n - i);
-        if (text[i] == '"' || text[i] == '\\')
-            put(o, "\\%c", text[i]);
-        else if (len)
-            put_bytes(o, text + i, (size_t)len);
-        else
-            put(o, "\\\\x%02x", (unsigned char)text[i]);
-        i += len ? (size_t)len : 1;
-    }
+    put_backslashed(o, text, "\\\\x%02x");
 }
 
 /* ---- names ---- */

@@ -75,10 +75,8 @@ static inline void fuzz_run(const uint8_t *data, size_t size, void (*parse)(void
     if (!log)
         log = fopen("/dev/null", "w");
     FuzzRun r = {.size = size};
-    uint8_t *copy = malloc(size ? size : 1);
-    MUST(log && copy);
-    if (size)
-        memcpy(copy, data, size);
+    uint8_t *copy = must_copy(data, size);
+    MUST(log);
     r.data = copy;
     session_start(&r.s, log);
     bool ok = session_try(&r.s, parse, &r);

@@ -71,10 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Run r = {0};
-    char *copy = malloc(size ? size : 1); /* of its own size, so that a read past its end is seen */
-    MUST(copy);
-    if (size)
-        memcpy(copy, data, size);
+    char *copy = must_copy(data, size);
     session_start(&r.s, NULL);
     if (read_text(&r, copy, size)) {
         Out text = {.s = &r.s};

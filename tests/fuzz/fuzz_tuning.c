@@ -25,10 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static Run r;
-    char *copy = malloc(size ? size : 1); /* of its own size, so that a read past its end is seen */
-    MUST(copy);
-    if (size)
-        memcpy(copy, data, size);
+    char *copy = must_copy(data, size);
     memset(&r, 0, sizeof r);
     session_start(&r.s, NULL);
     r.text = (Text){"fuzz.tune", copy, size};
